@@ -1,0 +1,72 @@
+// Package backend defines what every backend meets: compile a graph, run it,
+// time it.
+package backend
+
+import (
+	"context"
+	"time"
+
+	"unirestorer/graph"
+)
+
+// Backend compiles graphs for one device. Its methods may be called from
+// several goroutines.
+type Backend interface {
+	// Info describes the backend and its device.
+	Info() Info
+	// Plan tells what running g would take, without reading any weight.
+	Plan(g *graph.Graph) (Memory, error)
+	// Compile reads the graph's weights and prepares it to run. Parameters with
+	// equal keys are kept once, shared with other programs of this backend.
+	Compile(ctx context.Context, g *graph.Graph) (Program, error)
+	// Close frees what the backend holds. Programs must be closed before.
+	Close() error
+}
+
+// Program is a compiled graph. Runs of one program take turns; different
+// programs may run at the same time.
+type Program interface {
+	// Graph is what was compiled.
+	Graph() *graph.Graph
+	// Memory is what the program holds.
+	Memory() Memory
+	// Run computes the outputs from the inputs, both in the order, shape and
+	// layout of the graph's ports. A cancelled run returns promptly with ctx's
+	// error, wrapped; the outputs are then undefined.
+	Run(ctx context.Context, inputs, outputs [][]float32, opt RunOptions) error
+	// Close frees the program. Closing twice is harmless.
+	Close() error
+}
+
+// RunOptions are the optional parts of a run.
+type RunOptions struct {
+	// Progress gets the fraction of the work done, from 0 to 1; may be nil.
+	Progress func(done float64)
+	// Node gets each node with the time it took; may be nil. A device may run
+	// slower while it is set.
+	Node func(n *graph.Node, took time.Duration)
+}
+
+// Memory counts bytes on the device.
+type Memory struct {
+	// Arena holds all intermediate tensors; it is the plan's peak.
+	Arena int64 `json:"arena_bytes"`
+	// Weights is what the graph's parameters take, those shared with other
+	// programs included.
+	Weights int64 `json:"weight_bytes"`
+}
+
+// Total is arena and weights together.
+func (m Memory) Total() int64 { return m.Arena + m.Weights }
+
+// Info describes a device.
+type Info struct {
+	// Name selects the backend: "cpu", "cuda", "sim".
+	Name string `json:"name"`
+	// Device says what the hardware is.
+	Device string `json:"device"`
+	// Threads is the number of threads that compute, 0 where that says nothing.
+	Threads int `json:"threads,omitempty"`
+	// Half says that activations are fp16.
+	Half bool `json:"half"`
+}
