@@ -11,14 +11,14 @@ import (
 type Builder struct {
 	g      Graph
 	err    error
-	trace  bool
+	trace  func(name string) bool
 	names  map[string]int
 	nodeOf map[*Tensor]bool
 }
 
-// NewBuilder starts a graph. With trace set, tensors given to Trace become
-// outputs.
-func NewBuilder(name string, trace bool) *Builder {
+// NewBuilder starts a graph. Tensors given to Trace whose name trace accepts
+// become outputs; a nil trace accepts none.
+func NewBuilder(name string, trace func(name string) bool) *Builder {
 	return &Builder{g: Graph{Name: name}, trace: trace, names: map[string]int{}, nodeOf: map[*Tensor]bool{}}
 }
 
@@ -32,9 +32,9 @@ func (b *Builder) Fail(err error) {
 	}
 }
 
-// Tracing reports whether traced tensors become outputs, so that a model can
-// spend nodes on values that only a trace needs.
-func (b *Builder) Tracing() bool { return b.trace }
+// Traces reports whether Trace would make an output of that name, so that a
+// model spends nodes on values between fused steps only when they are wanted.
+func (b *Builder) Traces(name string) bool { return b.trace != nil && b.trace(name) }
 
 // Build ends the graph. Nodes whose results nothing reads are dropped.
 func (b *Builder) Build() (*Graph, error) {
@@ -162,11 +162,11 @@ func (b *Builder) Output(name string, t *Tensor, l Layout) {
 // TracePrefix begins the names of the output ports that Trace adds.
 const TracePrefix = "trace/"
 
-// Trace makes t an output named TracePrefix+name, in NCHW, when the builder
-// traces; otherwise it does nothing.
-func (b *Builder) Trace(name string, t *Tensor) {
-	if b.trace {
-		b.Output(TracePrefix+name, t, NCHW)
+// Trace makes t an output named TracePrefix+name when the builder traces that
+// name; otherwise it does nothing.
+func (b *Builder) Trace(name string, t *Tensor, l Layout) {
+	if b.Traces(name) {
+		b.Output(TracePrefix+name, t, l)
 	}
 }
 

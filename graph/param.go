@@ -12,9 +12,10 @@ type Param struct {
 	Name string
 	// Dims are the dimensions, outermost first; values are row-major.
 	Dims []int
-	// Key identifies the values: parameters with equal non-empty keys hold
-	// equal values and equal dimensions, so a backend keeps them once.
-	Key string
+	// Key identifies the values: parameters with equal keys other than nil hold
+	// equal values and equal dimensions, so a backend keeps them once. It is of
+	// a comparable type.
+	Key any
 
 	read func(dst []float32) error
 }
@@ -22,7 +23,7 @@ type Param struct {
 // NewParam makes a parameter whose values read fills in. read gets a slice of
 // exactly the product of dims and may be called more than once, also
 // concurrently.
-func NewParam(name string, dims []int, key string, read func(dst []float32) error) *Param {
+func NewParam(name string, dims []int, key any, read func(dst []float32) error) *Param {
 	return &Param{Name: name, Dims: slices.Clone(dims), Key: key, read: read}
 }
 

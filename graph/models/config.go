@@ -1,0 +1,271 @@
+package models
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"unirestorer/graph"
+	"unirestorer/weights"
+)
+
+// ConfigFormat and ConfigVersion mark a model folder's config.json.
+const (
+	ConfigFormat  = "unirestorer"
+	ConfigVersion = 1
+)
+
+// Config describes a whole model: estimator, router, tree and pool. It is the
+// config.json of a model folder.
+type Config struct {
+	Format      string `json:"format"`
+	Version     int    `json:"version"`
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+
+	Estimator EstimatorConfig `json:"estimator"`
+	Router    RouterConfig    `json:"router"`
+	Tree      Tree            `json:"tree"`
+	Experts   []ExpertConfig  `json:"experts"`
+
+	Provenance Provenance `json:"provenance"`
+}
+
+// EstimatorConfig describes the degradation encoder and what it is shown.
+type EstimatorConfig struct {
+	Architecture string          `json:"architecture"`
+	Args         json.RawMessage `json:"args"`
+	// Prefix stands before the encoder's tensor names.
+	Prefix string `json:"prefix"`
+	// Mean and Std normalise the RGB image in 0..1.
+	Mean [3]float32 `json:"mean"`
+	Std  [3]float32 `json:"std"`
+}
+
+// RouterConfig describes the gating heads.
+type RouterConfig struct {
+	Width  int    `json:"width"`
+	Prefix string `json:"prefix"`
+}
+
+// Tree is the clustering tree of degradations: for every leaf, the expert of
+// each level from the coarsest to the finest.
+type Tree struct {
+	Leaves []Leaf `json:"leaves"`
+	// Levels names the granularities, coarsest first.
+	Levels []string `json:"levels"`
+}
+
+// Leaf is a finest cluster of degradations.
+type Leaf struct {
+	// Name is for people; Kinds are the words that instructions may use.
+	Name  string   `json:"name"`
+	Kinds []string `json:"kinds,omitempty"`
+	// Experts has an index into Config.Experts for every level.
+	Experts []int `json:"experts"`
+}
+
+// ExpertConfig describes one expert of the pool.
+type ExpertConfig struct {
+	Name         string          `json:"name"`
+	Architecture string          `json:"architecture"`
+	Args         json.RawMessage `json:"args"`
+	// Prefix stands before the expert's tensor names.
+	Prefix string `json:"prefix"`
+	// Level is the granularity the expert was trained for.
+	Level int `json:"level"`
+	// Base is the index of the expert whose weights a LoRA expert's base equals,
+	// or nil.
+	Base *int `json:"base,omitempty"`
+}
+
+// Provenance says where a model comes from.
+type Provenance struct {
+	Sources   []SourceFile `json:"sources,omitempty"`
+	Converted string       `json:"converted,omitempty"` // by which program
+	DType     string       `json:"dtype,omitempty"`     // the policy weights were stored by
+	License   string       `json:"license,omitempty"`
+	Notes     []string     `json:"notes,omitempty"`
+}
+
+// SourceFile identifies a file that a model was converted from.
+type SourceFile struct {
+	Name   string `json:"name"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// CLIP's preprocessing constants, upstream's defaults.
+var (
+	clipMean = [3]float32{0.48145466, 0.4578275, 0.40821073}
+	clipStd  = [3]float32{0.26862954, 0.26130258, 0.27577711}
+)
+
+// CLIPNormalisation gives the mean and deviation that CLIP's image encoders
+// expect.
+func CLIPNormalisation() (mean, std [3]float32) { return clipMean, clipStd }
+
+// ParseConfig reads and checks a config.json.
+func ParseConfig(data []byte) (*Config, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	var c Config
+	if err := d.Decode(&c); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	if err := c.Check(); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	return &c, nil
+}
+
+// maxPool bounds the experts and leaves of a configuration.
+const maxPool = 1 << 12
+
+// Check reports the first thing wrong with the configuration itself; whether
+// the weights fit shows when graphs are built.
+func (c *Config) Check() error {
+	switch {
+	case c.Format != ConfigFormat:
+		return fmt.Errorf("format is %q, want %q", c.Format, ConfigFormat)
+	case c.Version != ConfigVersion:
+		return fmt.Errorf("version %d is not supported, want %d", c.Version, ConfigVersion)
+	case len(c.Experts) == 0 || len(c.Experts) > maxPool:
+		return fmt.Errorf("%d experts: want 1 to %d", len(c.Experts), maxPool)
+	case len(c.Tree.Leaves) == 0 || len(c.Tree.Leaves) > maxPool:
+		return fmt.Errorf("%d leaves: want 1 to %d", len(c.Tree.Leaves), maxPool)
+	case len(c.Tree.Levels) == 0 || len(c.Tree.Levels) > maxPool:
+		return fmt.Errorf("%d levels: want 1 to %d", len(c.Tree.Levels), maxPool)
+	}
+	for i, leaf := range c.Tree.Leaves {
+		if len(leaf.Experts) != len(c.Tree.Levels) {
+			return fmt.Errorf("leaf %d: %d experts for %d levels", i, len(leaf.Experts), len(c.Tree.Levels))
+		}
+		for _, e := range leaf.Experts {
+			if e < 0 || e >= len(c.Experts) {
+				return fmt.Errorf("leaf %d: expert %d is not one of %d", i, e, len(c.Experts))
+			}
+		}
+	}
+	for i, e := range c.Experts {
+		if _, err := New(e.Architecture, e.Args); err != nil {
+			return fmt.Errorf("expert %d: %w", i, err)
+		}
+		if b := e.Base; b != nil && (*b < 0 || *b >= len(c.Experts) || *b == i) {
+			return fmt.Errorf("expert %d: base %d is not another expert", i, *b)
+		}
+		if e.Level < 0 || e.Level >= len(c.Tree.Levels) {
+			return fmt.Errorf("expert %d: level %d is not one of %d", i, e.Level, len(c.Tree.Levels))
+		}
+	}
+	for i := range 3 {
+		if s := float64(c.Estimator.Std[i]); !(s > 0) || math.IsInf(s, 0) || math.IsNaN(float64(c.Estimator.Mean[i])) {
+			return errors.New("estimator: mean and std must be numbers, std positive")
+		}
+	}
+	_, _, err := c.Heads()
+	return err
+}
+
+// Heads makes the degradation encoder and the router.
+func (c *Config) Heads() (*DACLIP, *Router, error) {
+	if a := c.Estimator.Architecture; a != DACLIPName {
+		return nil, nil, fmt.Errorf("estimator: unknown architecture %q", a)
+	}
+	d, err := NewDACLIP(c.Estimator.Args)
+	if err != nil {
+		return nil, nil, fmt.Errorf("estimator: %w", err)
+	}
+	r, err := NewRouter(Router{Width: c.Router.Width, Leaves: len(c.Tree.Leaves), Levels: len(c.Tree.Levels)})
+	if err != nil {
+		return nil, nil, fmt.Errorf("router: %w", err)
+	}
+	if d.EmbedDim != r.Width {
+		return nil, nil, fmt.Errorf("the estimator gives %d features, the router takes %d", d.EmbedDim, r.Width)
+	}
+	return d, r, nil
+}
+
+// Expert makes the network of expert i.
+func (c *Config) Expert(i int) (Network, error) {
+	if i < 0 || i >= len(c.Experts) {
+		return nil, fmt.Errorf("expert %d: the pool has 0 to %d", i, len(c.Experts)-1)
+	}
+	return New(c.Experts[i].Architecture, c.Experts[i].Args)
+}
+
+// BuildEstimator makes the graph of encoder and router with the weights of
+// src, which holds the whole model.
+func (c *Config) BuildEstimator(src weights.Source, n int, opt Options) (*graph.Graph, error) {
+	d, r, err := c.Heads()
+	if err != nil {
+		return nil, err
+	}
+	return BuildEstimator(d, r, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt)
+}
+
+// BuildExpert makes the graph of expert i with the weights of src, which holds
+// the whole model.
+func (c *Config) BuildExpert(src weights.Source, i, n, h, w int, opt Options) (*graph.Graph, error) {
+	net, err := c.Expert(i)
+	if err != nil {
+		return nil, err
+	}
+	return net.Build(under(src, c.Experts[i].Prefix), n, h, w, opt)
+}
+
+func under(src weights.Source, prefix string) weights.Source {
+	if src == nil {
+		return nil
+	}
+	return weights.Prefix(src, prefix)
+}
+
+// Reachable lists the experts that some leaf and level choose, in order.
+func (t *Tree) Reachable() []int {
+	var all []int
+	for _, leaf := range t.Leaves {
+		all = append(all, leaf.Experts...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Stored lists all tensors of estimator, router and experts by their full
+// names; those that inference does not read are marked.
+func (c *Config) Stored() ([]Spec, error) {
+	d, r, err := c.Heads()
+	if err != nil {
+		return nil, err
+	}
+	var all []Spec
+	add := func(prefix string, specs []Spec, err error) error {
+		for _, s := range specs {
+			s.Name = prefix + s.Name
+			all = append(all, s)
+		}
+		return err
+	}
+	specs, err := d.Stored()
+	if err := add(c.Estimator.Prefix, specs, err); err != nil {
+		return nil, err
+	}
+	specs, err = r.Stored()
+	if err := add(c.Router.Prefix, specs, err); err != nil {
+		return nil, err
+	}
+	for i, e := range c.Experts {
+		net, err := c.Expert(i)
+		if err != nil {
+			return nil, err
+		}
+		specs, err := Stored(net)
+		if err := add(e.Prefix, specs, err); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}

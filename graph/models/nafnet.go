@@ -1,0 +1,214 @@
+package models
+
+import (
+	"fmt"
+
+	"unirestorer/graph"
+	"unirestorer/weights"
+)
+
+// NAFNet is the network of arXiv 2204.04676 in upstream's nafnet_arch.NAFNet,
+// and NAFNetLocal, whose channel attention averages over a local window as
+// large as in training (TLC, arXiv 2112.04491), when Local is set.
+type NAFNet struct {
+	Channels  int   `json:"img_channel"`
+	Width     int   `json:"width"`
+	MiddleNum int   `json:"middle_blk_num"`
+	EncNums   []int `json:"enc_blk_nums"`
+	DecNums   []int `json:"dec_blk_nums"`
+	// TrainSize is N, C, H, W of the training patches; NAFNetLocal only.
+	TrainSize []int `json:"train_size"`
+	// FastImp is upstream's approximate pooling, which is not supported.
+	FastImp bool `json:"fast_imp"`
+
+	local bool
+}
+
+func defaultNAFNet(local bool) *NAFNet {
+	n := &NAFNet{Channels: 3, Width: 16, MiddleNum: 1, local: local}
+	if local {
+		n.TrainSize = []int{1, 3, 256, 256}
+	}
+	return n
+}
+
+// Architecture implements Network.
+func (n *NAFNet) Architecture() string {
+	if n.local {
+		return NAFNetLocalName
+	}
+	return NAFNetName
+}
+
+func (n *NAFNet) check() error {
+	if err := all(
+		within("width", maxWidth, n.Width), blockCounts("middle_blk_num", n.MiddleNum),
+		blockCounts("enc_blk_nums", n.EncNums...), blockCounts("dec_blk_nums", n.DecNums...),
+	); err != nil {
+		return err
+	}
+	switch {
+	case n.Channels != 3:
+		return fmt.Errorf("img_channel %d: only 3 is supported", n.Channels)
+	case len(n.EncNums) != len(n.DecNums) || len(n.EncNums) > 8:
+		return fmt.Errorf("%d encoder and %d decoder levels: want as many of both, at most 8", len(n.EncNums), len(n.DecNums))
+	case n.Width<<len(n.EncNums) > maxWidth:
+		return fmt.Errorf("width %d doubled %d times", n.Width, len(n.EncNums))
+	case n.FastImp:
+		return fmt.Errorf("fast_imp is not supported")
+	case !n.local && n.TrainSize != nil:
+		return fmt.Errorf("train_size belongs to %s", NAFNetLocalName)
+	}
+	if n.local {
+		if err := length("train_size", n.TrainSize, 4); err != nil {
+			return err
+		}
+		return within("train_size", 1<<16, n.TrainSize...)
+	}
+	return nil
+}
+
+// CheckSide implements Network: zero padding takes any side.
+func (n *NAFNet) CheckSide(side int) error {
+	if side <= 0 {
+		return fmt.Errorf("%d pixels", side)
+	}
+	return nil
+}
+
+// Grid implements Network.
+func (n *NAFNet) Grid() int { return 1 << len(n.EncNums) }
+
+// window is the local window at a level whose features are 1/2^level of the
+// image: 1.5 times the training patch at level 0, scaled with the features of
+// a training patch. Without locality it is 0, the whole image.
+func (n *NAFNet) window(level int) (h, w int) {
+	if !n.local {
+		return 0, 0
+	}
+	side := func(train int) int {
+		base := train * 3 / 2
+		multiple := 1 << len(n.EncNums)
+		features := (train + missing(train, multiple)) >> level
+		return features * base / train
+	}
+	return side(n.TrainSize[2]), side(n.TrainSize[3])
+}
+
+// Build implements Network.
+func (n *NAFNet) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
+	l := newLoader(n.Architecture(), src, opt)
+	b := nafnetBuilder{n, l}
+	in := l.image(batch, h, w, n.Channels, opt)
+	image := l.padTo(in, n.Grid(), graph.Zero)
+
+	x := b.conv("intro", graph.Conv{X: image, Pad: 1}, n.Width, 3)
+	l.Trace("intro", x, graph.NCHW)
+	var skips []*graph.Tensor
+	for i, blocks := range n.EncNums {
+		x = b.level(fmt.Sprintf("encoders.%d", i), i, x, blocks)
+		skips = append(skips, x)
+		path := fmt.Sprintf("downs.%d", i)
+		x = b.conv(path, graph.Conv{X: x, Stride: 2}, 2*x.Shape.C, 2)
+		l.Trace(path, x, graph.NCHW)
+	}
+	x = b.level("middle_blks", len(n.EncNums), x, n.MiddleNum)
+	for i, blocks := range n.DecNums {
+		level := len(n.EncNums) - 1 - i
+		path := fmt.Sprintf("ups.%d", i)
+		up := graph.Conv{X: x, Weight: l.param(path+".0.weight", 2*x.Shape.C, x.Shape.C, 1, 1), Shuffle: 2}
+		if l.Traces(path) {
+			l.Trace(path, l.Conv(path, up), graph.NCHW)
+		}
+		up.Residual = skips[level]
+		x = b.level(fmt.Sprintf("decoders.%d", i), level, l.Conv(path, up), blocks)
+	}
+	if l.Traces("ending") {
+		l.Trace("ending", b.conv("ending", graph.Conv{X: x, Pad: 1}, n.Channels, 3), graph.NCHW)
+	}
+	y := b.conv("ending", graph.Conv{X: x, Pad: 1, Residual: image}, n.Channels, 3)
+	return l.restored(l.Crop("crop", graph.Crop{X: y, H: h, W: w}), opt)
+}
+
+type nafnetBuilder struct {
+	*NAFNet
+	*loader
+}
+
+func (b nafnetBuilder) conv(path string, c graph.Conv, cout, k int) *graph.Tensor {
+	c.Weight = b.param(path+".weight", cout, c.CIn(), k, k)
+	c.Bias = b.param(path+".bias", cout)
+	return b.Conv(path, c)
+}
+
+func (b nafnetBuilder) level(path string, level int, x *graph.Tensor, blocks int) *graph.Tensor {
+	for i := range blocks {
+		x = b.block(fmt.Sprintf("%s.%d", path, i), level, x)
+	}
+	b.Trace(path, x, graph.NCHW)
+	return x
+}
+
+func (b nafnetBuilder) norm(path string, c int) *graph.Norm {
+	return &graph.Norm{Weight: b.param(path+".weight", c), Bias: b.param(path+".bias", c), Eps: 1e-6}
+}
+
+func (b nafnetBuilder) block(path string, level int, x *graph.Tensor) *graph.Tensor {
+	c := x.Shape.C
+	norm := b.norm(path+".norm1", c)
+	if b.Traces(path + ".norm1") {
+		b.Trace(path+".norm1", b.ChannelNorm(path+".norm1", graph.ChannelNorm{X: x, Norm: norm}), graph.NCHW)
+	}
+	t := b.conv(path+".conv1", graph.Conv{X: x, Norm: norm}, 2*c, 1)
+	t, s := b.attention(path, level, t)
+	beta := b.param(path+".beta", 1, c, 1, 1)
+	x = b.conv(path+".conv3", graph.Conv{X: t, InScale: s, Scale: beta, Residual: x}, c, 1)
+
+	t = b.conv(path+".conv4", graph.Conv{X: x, Norm: b.norm(path+".norm2", c), Gate: graph.SimpleGate}, 2*c, 1)
+	gamma := b.param(path+".gamma", 1, c, 1, 1)
+	x = b.conv(path+".conv5", graph.Conv{X: t, Scale: gamma, Residual: x}, c, 1)
+	b.Trace(path, x, graph.NCHW)
+	return x
+}
+
+// attention is the gated depthwise convolution and the channel attention's
+// factors for its result.
+func (b nafnetBuilder) attention(path string, level int, t *graph.Tensor) (gated, factors *graph.Tensor) {
+	wide := t.Shape.C
+	dw := graph.Depthwise{X: t, Weight: b.param(path+".conv2.weight", wide, 1, 3, 3), Bias: b.param(path+".conv2.bias", wide)}
+	if b.Traces(path + ".conv2") {
+		b.Trace(path+".conv2", b.Depthwise(path+".conv2", dw), graph.NCHW)
+	}
+	dw.Gate = graph.SimpleGate
+	wh, ww := b.window(level)
+	var pooled *graph.Tensor
+	if s := t.Shape; !b.local || wh >= s.H && ww >= s.W {
+		gated, pooled = b.DepthwisePool(path+".conv2", dw)
+	} else {
+		gated = b.Depthwise(path+".conv2", dw)
+		pooled = b.Pool(path+".sca.0", graph.Pool{X: gated, WindowH: wh, WindowW: ww})
+	}
+	b.traceWindow(path+".sca.0", pooled, gated)
+	c := wide / 2
+	factors = b.conv(path+".sca.1", graph.Conv{X: pooled}, c, 1)
+	b.traceWindow(path+".sca", factors, gated)
+	if b.local && pooled.Shape.Pixels() > pooled.Shape.N {
+		// Upstream convolves after replicating the border, which gives the same
+		// values at every pixel.
+		b.Counted(factors, int64(gated.Shape.Pixels())*int64(c)*int64(c))
+	}
+	return gated, factors
+}
+
+// traceWindow traces the result of a sliding window with its border
+// replicated to the size of its input, as upstream holds it.
+func (b nafnetBuilder) traceWindow(name string, t, like *graph.Tensor) {
+	if !b.Traces(name) {
+		return
+	}
+	if t.Shape.Pixels() > t.Shape.N {
+		dy, dx := like.Shape.H-t.Shape.H, like.Shape.W-t.Shape.W
+		t = b.Pad(name, graph.Pad{X: t, Top: dy / 2, Bottom: dy - dy/2, Left: dx / 2, Right: dx - dx/2, Mode: graph.Replicate})
+	}
+	b.Trace(name, t, graph.NCHW)
+}

@@ -1,0 +1,146 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"unirestorer/graph"
+	"unirestorer/weights"
+)
+
+// Router is the pair of heads that turn degradation features into gates, in
+// upstream's unirestorer_arch.UniRestorer: mu, an embedding of the
+// degradation, gates the leaves of the clustering tree, and sigma, its log
+// variance, gates the tree's levels.
+type Router struct {
+	// Width is the number of degradation features.
+	Width int `json:"width"`
+	// Leaves and Levels are the sizes of the tree.
+	Leaves int `json:"leaves"`
+	Levels int `json:"levels"`
+}
+
+// routerLayers is the number of linear layers of each head.
+const routerLayers = 5
+
+// gateNoise is how many times its gates each gating layer has rows: upstream's
+// second half is noise used in training.
+const gateNoise = 2
+
+// NewRouter checks the sizes of a router.
+func NewRouter(r Router) (*Router, error) {
+	if err := within("router", maxWidth, r.Width, r.Leaves, r.Levels); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// Build makes the graph from port "degra_features", n×1×1×Width, to the ports
+// "mu" and "logvar" of that shape and "lf_gate_raw" and "layer_gate_raw", whose
+// first Leaves and Levels channels are the logits.
+func (r *Router) Build(src weights.Source, n int, opt Options) (*graph.Graph, error) {
+	l := newLoader("router", src, opt)
+	f := l.Input("degra_features", graph.Shape{N: n, H: 1, W: 1, C: r.Width}, graph.NHWC)
+	r.heads(l, f)
+	return l.Build()
+}
+
+// Stored lists the router's tensors.
+func (r *Router) Stored() ([]Spec, error) {
+	rec := &recorder{}
+	_, err := r.Build(rec, 1, Options{})
+	return rec.specs, err
+}
+
+func (r *Router) heads(l *loader, features *graph.Tensor) {
+	mu, logvar := r.head(l, "mu", features), r.head(l, "sigma", features)
+	l.Output("mu", mu, graph.NHWC)
+	l.Output("logvar", logvar, graph.NHWC)
+	gate := func(path string, x *graph.Tensor, gates int) *graph.Tensor {
+		return l.Conv(path, graph.Conv{X: x, Weight: l.param(path+".weight", gateNoise*gates, r.Width)})
+	}
+	l.Output("lf_gate_raw", gate("lf_gate.0", mu, r.Leaves), graph.NHWC)
+	l.Output("layer_gate_raw", gate("layer_gate.0", logvar, r.Levels), graph.NHWC)
+	l.unused("gamma", 1)
+	l.unused("beta", 1)
+	l.unusedBuffer("mean", 1)
+	l.unusedBuffer("std", 1)
+}
+
+// head is five linear layers without bias, LeakyReLU after the first four, and
+// a batch normalisation by running statistics.
+func (r *Router) head(l *loader, path string, x *graph.Tensor) *graph.Tensor {
+	w := r.Width
+	for i := range routerLayers {
+		p := fmt.Sprintf("%s.%d", path, 2*i)
+		c := graph.Conv{X: x, Weight: l.param(p+".weight", w, w)}
+		if l.Traces(p) {
+			l.Trace(p, l.Conv(p, c), graph.NHWC)
+		}
+		if i < routerLayers-1 {
+			c.Act = graph.LeakyReLU
+		} else {
+			c.Weight, c.Bias = batchNorm(l, fmt.Sprintf("%s.%d", path, 2*i+1), c.Weight)
+		}
+		x = l.Conv(p, c)
+	}
+	return x
+}
+
+// batchNorm folds a batch normalisation into the linear layer before it:
+// y = (W·x - mean)/√(var+ε)·γ + β.
+func batchNorm(l *loader, path string, weight *graph.Param) (w, b *graph.Param) {
+	const eps = 1e-5
+	n, k := weight.Dims[0], weight.Dims[1]
+	gamma, beta := l.param(path+".weight", n), l.param(path+".bias", n)
+	mean, variance := l.buffer(path+".running_mean", n), l.buffer(path+".running_var", n)
+	l.unusedBuffer(path + ".num_batches_tracked")
+	w = derived(weight.Name, "batch norm weight", []int{n, k}, func(dst []float32, src [][]float32) error {
+		for o := range n {
+			s, err := bnScale(src[1][o], src[2][o], eps)
+			if err != nil {
+				return err
+			}
+			for i := range k {
+				dst[o*k+i] = float32(float64(src[0][o*k+i]) * s)
+			}
+		}
+		return nil
+	}, weight, gamma, variance)
+	b = derived(path+".bias", "batch norm bias", []int{n}, func(dst []float32, src [][]float32) error {
+		for o := range n {
+			s, err := bnScale(src[1][o], src[2][o], eps)
+			if err != nil {
+				return err
+			}
+			dst[o] = float32(float64(src[0][o]) - float64(src[3][o])*s)
+		}
+		return nil
+	}, beta, gamma, variance, mean)
+	return w, b
+}
+
+func bnScale(gamma, variance float32, eps float64) (float64, error) {
+	v := float64(variance) + eps
+	if !(v > 0) {
+		return 0, errors.New("batch normalisation with a variance that is not positive")
+	}
+	return float64(gamma) / math.Sqrt(v), nil
+}
+
+// BuildEstimator makes degradation encoder and router one graph: port "image",
+// n×S×S×3 preprocessed, to "degra_features" and the router's outputs.
+// encoder and heads name where each finds its tensors.
+func BuildEstimator(d *DACLIP, r *Router, encoder, heads weights.Source, n int, opt Options) (*graph.Graph, error) {
+	if d.EmbedDim != r.Width {
+		return nil, fmt.Errorf("the encoder gives %d features, the router takes %d", d.EmbedDim, r.Width)
+	}
+	l := newLoader("estimator", encoder, opt)
+	image := l.image(n, d.Vision.ImageSize, d.Vision.ImageSize, 3, opt)
+	f, _ := d.control(l, image, false)
+	l.Output("degra_features", f, graph.NHWC)
+	l.src = heads
+	r.heads(l, f)
+	return l.Build()
+}

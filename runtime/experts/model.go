@@ -1,0 +1,58 @@
+// Package experts holds a model's experts: which of them are compiled and
+// resident, under a byte budget.
+package experts
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"unirestorer/graph/models"
+	"unirestorer/weights"
+)
+
+// Model is an opened model folder.
+type Model struct {
+	Config *models.Config
+	Source weights.Source
+	// Path is where the model was opened, for messages.
+	Path string
+
+	folder *weights.Folder
+}
+
+// OpenModel opens a model folder. Weights are mapped, not read.
+func OpenModel(path string) (*Model, error) {
+	f, err := weights.OpenFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	return newModel(path, f)
+}
+
+// OpenModelFS opens a model folder inside a file system, such as one embedded
+// in the program.
+func OpenModelFS(name string, files fs.FS) (*Model, error) {
+	f, err := weights.OpenFolderFS(name, files)
+	if err != nil {
+		return nil, err
+	}
+	return newModel(name, f)
+}
+
+func newModel(path string, f *weights.Folder) (*Model, error) {
+	c, err := models.ParseConfig(f.Config())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open model %s: %w", path, err), f.Close())
+	}
+	return &Model{Config: c, Source: f, Path: path, folder: f}, nil
+}
+
+// Close unmaps the weights. Programs compiled from the model keep their own
+// copies.
+func (m *Model) Close() error {
+	if m.folder == nil {
+		return nil
+	}
+	return m.folder.Close()
+}

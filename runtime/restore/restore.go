@@ -1,0 +1,312 @@
+// Package restore is the pipeline from a degraded picture to a restored one:
+// estimate the degradation, choose an expert, run that expert alone, in tiles
+// where memory asks for it.
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"time"
+
+	"unirestorer/graph/models"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/experts"
+	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/router"
+)
+
+// Restorer restores images with one model on one device. Its methods may be
+// called from several goroutines.
+type Restorer struct {
+	model     *experts.Model
+	device    backend.Info
+	estimator *router.Estimator
+	pool      *experts.Pool
+	memory    int64
+}
+
+// Config shapes a Restorer.
+type Config struct {
+	// Memory bounds the bytes of images, weights and intermediate results
+	// together; 0 means no bound.
+	Memory int64
+	// Unmerged runs LoRA experts with their adapters as low-rank branches.
+	Unmerged bool
+}
+
+// New compiles the estimator of a model; experts are compiled when first
+// chosen. The model and the backend stay the caller's to close, after the
+// Restorer.
+func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*Restorer, error) {
+	e, err := router.NewEstimator(ctx, b, m.Config, m.Source)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", m.Path, err)
+	}
+	return &Restorer{
+		model: m, device: b.Info(), estimator: e, memory: c.Memory,
+		pool: experts.NewPool(m, b, experts.Options{Budget: c.Memory, Unmerged: c.Unmerged}),
+	}, nil
+}
+
+// Close frees estimator and experts.
+func (r *Restorer) Close() error { return errors.Join(r.pool.Close(), r.estimator.Close()) }
+
+// Model is the model in use.
+func (r *Restorer) Model() *experts.Model { return r.model }
+
+// Options are the choices for one image.
+type Options struct {
+	Override router.Override
+	// Tile is the side of a tile in pixels, TileAuto or TileOff.
+	Tile int
+	// Overlap is the number of pixels neighbouring tiles share; 0 means
+	// DefaultOverlap.
+	Overlap int
+	// Progress gets the fraction of the expert's work done; may be nil.
+	Progress func(done float64)
+}
+
+const (
+	// TileAuto runs the whole image if the memory bound allows, otherwise the
+	// largest tiles that fit.
+	TileAuto = 0
+	// TileOff always runs the whole image.
+	TileOff = -1
+	// DefaultOverlap is what tiles share when the options do not say.
+	DefaultOverlap = 64
+)
+
+// Report says what happened to an image.
+type Report struct {
+	Decision     router.Decision `json:"decision"`
+	Expert       string          `json:"expert_name"`
+	Architecture string          `json:"architecture"`
+	Device       string          `json:"device"`
+	Width        int             `json:"width"`
+	Height       int             `json:"height"`
+	// PaddedWidth and PaddedHeight are what the image was padded to by
+	// reflection because the network refuses its size; 0 if it does not.
+	PaddedWidth  int `json:"padded_width,omitempty"`
+	PaddedHeight int `json:"padded_height,omitempty"`
+	// Tiles across and down, TileWidth×TileHeight pixels each; 1×1 is the whole
+	// image.
+	TilesX     int `json:"tiles_x"`
+	TilesY     int `json:"tiles_y"`
+	TileWidth  int `json:"tile_width"`
+	TileHeight int `json:"tile_height"`
+	// Memory is what the expert holds on the device.
+	Memory backend.Memory `json:"memory"`
+	Times  Times          `json:"times"`
+}
+
+// Times are how long each stage took. Load is zero when the expert was
+// resident.
+type Times struct {
+	Decode   time.Duration `json:"decode_ns"`
+	Estimate time.Duration `json:"estimate_ns"`
+	Load     time.Duration `json:"load_ns"`
+	Run      time.Duration `json:"run_ns"`
+	Encode   time.Duration `json:"encode_ns"`
+}
+
+// Total is all stages together.
+func (t Times) Total() time.Duration { return t.Decode + t.Estimate + t.Load + t.Run + t.Encode }
+
+// Route estimates an image's degradation and chooses an expert.
+func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
+	if err := o.Check(r.model.Config); err != nil {
+		return router.Decision{}, err
+	}
+	if o.Expert != nil {
+		return router.Decide(&r.model.Config.Tree, nil, nil, o)
+	}
+	return r.estimator.Route(ctx, img, o)
+}
+
+// Restore gives the restored image, upright and with the metadata of img. img
+// is as stored: the estimator sees it unrotated, as upstream's does.
+func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options) (*imaging.Image, Report, error) {
+	if err := img.Check(); err != nil {
+		return nil, Report{}, err
+	}
+	start := time.Now()
+	d, err := r.Route(ctx, img, opt.Override)
+	if err != nil {
+		return nil, Report{}, err
+	}
+	upright := img.Oriented()
+	rep := r.report(d, upright)
+	rep.Times.Estimate = time.Since(start)
+
+	net, err := r.model.Config.Expert(d.Expert)
+	if err != nil {
+		return nil, rep, err
+	}
+	job, err := r.plan(d.Expert, net, upright, opt)
+	if err != nil {
+		return nil, rep, fmt.Errorf("expert %d (%s): %w", d.Expert, net.Architecture(), err)
+	}
+	job.describe(&rep)
+	lease, err := r.pool.Acquire(ctx, d.Expert, 1, job.y.tile, job.x.tile)
+	if err != nil {
+		return nil, rep, err
+	}
+	defer lease.Release()
+	rep.Times.Load, rep.Memory = lease.Took, lease.Program.Memory()
+
+	start = time.Now()
+	out := upright.Clone()
+	if err := job.run(ctx, lease.Program, upright, out, opt.Progress); err != nil {
+		return nil, rep, fmt.Errorf("expert %d (%s): %w", d.Expert, net.Architecture(), err)
+	}
+	rep.Times.Run = time.Since(start)
+	return out, rep, nil
+}
+
+func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
+	e := r.model.Config.Experts[d.Expert]
+	return Report{
+		Decision: d, Expert: e.Name, Architecture: e.Architecture,
+		Device: r.device.Name, Width: img.W, Height: img.H,
+	}
+}
+
+// plan decides on padding and tiles for an image.
+func (r *Restorer) plan(expert int, net models.Network, img *imaging.Image, opt Options) (*job, error) {
+	h, w, err := models.Fit(net, img.H, img.W)
+	if err != nil {
+		return nil, err
+	}
+	overlap := opt.Overlap
+	if overlap == 0 {
+		overlap = DefaultOverlap
+	}
+	if overlap < 0 || opt.Tile < TileOff {
+		return nil, fmt.Errorf("tile %d with overlap %d: neither may be negative", opt.Tile, overlap)
+	}
+	cut := func(tile int) (*job, error) {
+		y, errY := newAxis(h, tile, overlap, net.Grid())
+		x, errX := newAxis(w, tile, overlap, net.Grid())
+		return &job{x: x, y: y}, errors.Join(errY, errX)
+	}
+	held := imageBytes(img)
+	if opt.Tile > 0 {
+		j, err := cut(opt.Tile)
+		if err == nil {
+			r.limit(held + j.hostBytes())
+		}
+		return j, err
+	}
+	whole := &job{x: &axis{size: w, tile: w, origin: []int{0}}, y: &axis{size: h, tile: h, origin: []int{0}}}
+	if opt.Tile == TileOff || r.memory <= 0 {
+		r.limit(held + whole.hostBytes())
+		return whole, nil
+	}
+	var least int64
+	for _, tile := range append([]int{max(h, w)}, tileSides...) {
+		j, err := cut(tile)
+		if err != nil || tile > max(h, w) {
+			continue
+		}
+		mem, err := r.pool.Plan(expert, 1, j.y.tile, j.x.tile)
+		if err != nil {
+			return nil, err
+		}
+		least = held + j.hostBytes() + mem.Total()
+		if least <= r.memory {
+			r.limit(held + j.hostBytes())
+			return j, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: even the smallest tiles need %d MiB, %d are allowed", experts.ErrBudget, least>>20, r.memory>>20)
+}
+
+// tileSides are what TileAuto tries, largest first.
+var tileSides = []int{4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128}
+
+// limit leaves the pool what host memory of the given size leaves of the
+// bound.
+func (r *Restorer) limit(held int64) {
+	if r.memory > 0 {
+		r.pool.SetBudget(max(1, r.memory-held))
+	}
+}
+
+// imageBytes counts the decoded image, its upright copy and the result.
+func imageBytes(img *imaging.Image) int64 {
+	return 3 * int64(img.W) * int64(img.H) * int64(img.Channels) * int64(img.Depth/8)
+}
+
+// job is the work on one image: the tiles of both axes.
+type job struct{ x, y *axis }
+
+func (j *job) tiles() int { return len(j.x.origin) * len(j.y.origin) }
+
+// hostBytes counts input, output and blending band in float32.
+func (j *job) hostBytes() int64 {
+	n := 2 * j.y.tile * j.x.tile
+	if j.tiles() > 1 {
+		n += j.y.tile * j.x.size
+	}
+	return int64(n) * 3 * 4
+}
+
+func (j *job) describe(rep *Report) {
+	if j.x.size != rep.Width || j.y.size != rep.Height {
+		rep.PaddedWidth, rep.PaddedHeight = j.x.size, j.y.size
+	}
+	rep.TilesX, rep.TilesY = len(j.x.origin), len(j.y.origin)
+	rep.TileWidth, rep.TileHeight = j.x.tile, j.y.tile
+}
+
+// run restores img into out, which has its size.
+func (j *job) run(ctx context.Context, p backend.Program, img, out *imaging.Image, progress func(float64)) error {
+	tw, th := j.x.tile, j.y.tile
+	in, res := make([]float32, th*tw*3), make([]float32, th*tw*3)
+	runTile := func(n int, y, x int) error {
+		if err := readPadded(img, in, image.Rect(x, y, x+tw, y+th)); err != nil {
+			return err
+		}
+		var opt backend.RunOptions
+		if progress != nil {
+			opt.Progress = func(done float64) { progress((float64(n) + done) / float64(j.tiles())) }
+		}
+		if err := p.Run(ctx, [][]float32{in}, [][]float32{res}, opt); err != nil {
+			return err
+		}
+		return finite(res)
+	}
+	if j.tiles() == 1 {
+		if err := runTile(0, 0, 0); err != nil {
+			return err
+		}
+		return storeRows(out, res, tw, 0, th)
+	}
+	b := newBand(j)
+	for ny, y := range j.y.origin {
+		for nx, x := range j.x.origin {
+			if err := runTile(ny*len(j.x.origin)+nx, y, x); err != nil {
+				return fmt.Errorf("tile at %d,%d: %w", x, y, err)
+			}
+			b.add(res, ny, nx)
+		}
+		if err := b.flush(out, ny); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ErrNotFinite reports a network whose output overflowed or is not a number.
+var ErrNotFinite = errors.New("the network's output is not finite")
+
+func finite(v []float32) error {
+	for _, x := range v {
+		if x-x != 0 { // NaN for NaN and both infinities
+			return ErrNotFinite
+		}
+	}
+	return nil
+}

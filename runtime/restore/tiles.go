@@ -1,0 +1,82 @@
+package restore
+
+import "fmt"
+
+// axis cuts one side of an image into overlapping tiles of one length and
+// blends them. Tile i covers [origin[i], origin[i]+tile). Between neighbours
+// the weight moves linearly over a zone in the middle of their overlap, and the
+// weights at every position add up to one.
+type axis struct {
+	size, tile int
+	origin     []int
+	// zone[i] is the centre of the transition from tile i to tile i+1, half its
+	// half width.
+	zone []float64
+	half float64
+}
+
+// newAxis places tiles of at most tile pixels with at least overlap pixels in
+// common on a side of size pixels. Origins are multiples of grid, so that
+// every tile meets the network's sampling grid as the whole image does. The
+// tile may come out up to grid-1 pixels shorter.
+func newAxis(size, tile, overlap, grid int) (*axis, error) {
+	if tile >= size {
+		return &axis{size: size, tile: size, origin: []int{0}}, nil
+	}
+	// The last tile ends with the image: its origin size-tile is on the grid
+	// when tile and size leave the same remainder.
+	tile -= mod(tile-size, grid)
+	if tile < 2*overlap || tile-overlap < grid {
+		return nil, fmt.Errorf("tiles of %d pixels are too small for an overlap of %d on a grid of %d", tile, overlap, grid)
+	}
+	a := &axis{size: size, tile: tile, half: float64(overlap) / 4}
+	steps := (size - tile) / grid      // grid steps from the first to the last origin
+	longest := (tile - overlap) / grid // grid steps between neighbours at most
+	n := (steps+longest-1)/longest + 1 // tiles
+	for i := range n {
+		a.origin = append(a.origin, steps*i/(n-1)*grid)
+	}
+	for i := range n - 1 {
+		a.zone = append(a.zone, float64(a.origin[i+1]+a.origin[i]+tile)/2)
+	}
+	return a, nil
+}
+
+func mod(a, m int) int { return ((a % m) + m) % m }
+
+// span is the range of positions at which tile i has any weight.
+func (a *axis) span(i int) (first, end int) {
+	first, end = a.origin[i], a.origin[i]+a.tile
+	if i > 0 {
+		first = max(first, int(a.zone[i-1]-a.half))
+	}
+	if i < len(a.zone) {
+		end = min(end, int(a.zone[i]+a.half)+1)
+	}
+	return first, end
+}
+
+// weight is the share of tile i at a position.
+func (a *axis) weight(i, at int) float32 {
+	w := 1.0
+	if i > 0 {
+		w *= a.ramp(i-1, at)
+	}
+	if i < len(a.zone) {
+		w *= 1 - a.ramp(i, at)
+	}
+	return float32(w)
+}
+
+// ramp is the share of what follows transition i.
+func (a *axis) ramp(i, at int) float64 {
+	x := float64(at) + 0.5 - a.zone[i]
+	switch {
+	case x <= -a.half:
+		return 0
+	case x >= a.half:
+		return 1
+	default:
+		return (x + a.half) / (2 * a.half)
+	}
+}

@@ -1,0 +1,204 @@
+// Package router chooses an expert: degradation features give probabilities of
+// the clustering tree's leaves and levels, and leaf and level name an expert.
+package router
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"unirestorer/graph/models"
+)
+
+// Decision is the router's choice for one image.
+type Decision struct {
+	// Leaf is the chosen degradation, Level the chosen granularity, coarsest 0.
+	// Both are -1 when the user named the expert.
+	Leaf  int `json:"leaf"`
+	Level int `json:"level"`
+	// Expert is the index of the chosen expert.
+	Expert int `json:"expert"`
+	// LeafProbs and LevelProbs are the softmax of the gates. Leaves that an
+	// instruction masks have probability 0.
+	LeafProbs  []float32 `json:"leaf_probs,omitempty"`
+	LevelProbs []float32 `json:"level_probs,omitempty"`
+	// LeafEntropy and LevelEntropy are the entropies of those in nats.
+	LeafEntropy  float64 `json:"leaf_entropy"`
+	LevelEntropy float64 `json:"level_entropy"`
+	// Gate is upstream's dispatch weight, the sum of both top probabilities.
+	Gate float64 `json:"gate"`
+	// Mode says who chose.
+	Mode Mode `json:"mode"`
+}
+
+// Mode says how a decision came about.
+type Mode string
+
+const (
+	// Automatic takes the most probable leaf and level, as upstream does.
+	Automatic Mode = "automatic"
+	// FixedLevel takes the most probable leaf at a level the user named.
+	FixedLevel Mode = "fixed level"
+	// Instructed takes the most probable of the leaves the user named.
+	Instructed Mode = "instructed"
+	// FixedExpert takes an expert the user named.
+	FixedExpert Mode = "fixed expert"
+)
+
+// Override is what the user decides instead of the router. The zero value
+// leaves everything to the router.
+type Override struct {
+	// Expert names an expert, overruling everything else.
+	Expert *int
+	// Level fixes the granularity.
+	Level *int
+	// Leaves are the only ones considered; empty means all.
+	Leaves []int
+}
+
+// Check reports an override that does not fit the pool.
+func (o Override) Check(c *models.Config) error {
+	if o.Expert != nil && (*o.Expert < 0 || *o.Expert >= len(c.Experts)) {
+		return fmt.Errorf("expert %d: the pool has 0 to %d", *o.Expert, len(c.Experts)-1)
+	}
+	if o.Level != nil && (*o.Level < 0 || *o.Level >= len(c.Tree.Levels)) {
+		return fmt.Errorf("level %d: the tree has 0 to %d", *o.Level, len(c.Tree.Levels)-1)
+	}
+	for _, l := range o.Leaves {
+		if l < 0 || l >= len(c.Tree.Leaves) {
+			return fmt.Errorf("leaf %d: the tree has 0 to %d", l, len(c.Tree.Leaves)-1)
+		}
+	}
+	return nil
+}
+
+// Decide turns gates into a decision. leafLogits and levelLogits have a value
+// for every leaf and level of the tree; both may be nil when the override names
+// an expert. Equal probabilities choose the first.
+func Decide(tree *models.Tree, leafLogits, levelLogits []float32, o Override) (Decision, error) {
+	d := Decision{Leaf: -1, Level: -1, Mode: FixedExpert}
+	if o.Expert != nil && leafLogits == nil && levelLogits == nil {
+		d.Expert = *o.Expert
+		return d, nil
+	}
+	if len(leafLogits) != len(tree.Leaves) || len(levelLogits) != len(tree.Levels) {
+		return d, fmt.Errorf("%d leaf and %d level gates for a tree of %d and %d", len(leafLogits), len(levelLogits), len(tree.Leaves), len(tree.Levels))
+	}
+	for _, v := range slices.Concat(leafLogits, levelLogits) {
+		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+			return d, fmt.Errorf("the gates are not finite")
+		}
+	}
+	d.LeafProbs = softmax(leafLogits, o.Leaves)
+	d.LevelProbs = softmax(levelLogits, nil)
+	d.LeafEntropy, d.LevelEntropy = entropy(d.LeafProbs), entropy(d.LevelProbs)
+	if o.Expert != nil {
+		d.Expert = *o.Expert
+		return d, nil
+	}
+	d.Leaf, d.Level, d.Mode = argmax(d.LeafProbs), argmax(d.LevelProbs), Automatic
+	if o.Level != nil {
+		d.Level, d.Mode = *o.Level, FixedLevel
+	}
+	if len(o.Leaves) > 0 {
+		d.Mode = Instructed
+	}
+	d.Gate = float64(d.LeafProbs[d.Leaf]) + float64(d.LevelProbs[d.Level])
+	d.Expert = tree.Leaves[d.Leaf].Experts[d.Level]
+	return d, nil
+}
+
+// Instruct finds the leaves that instructions name: leaf numbers, leaf names
+// or degradation kinds, in any case.
+func Instruct(tree *models.Tree, words []string) ([]int, error) {
+	var leaves []int
+	for _, w := range words {
+		w = strings.ToLower(strings.TrimSpace(w))
+		found := named(tree, w)
+		if len(found) == 0 {
+			return nil, fmt.Errorf("no leaf is called %q or restores it; known are %s", w, vocabulary(tree))
+		}
+		leaves = append(leaves, found...)
+	}
+	slices.Sort(leaves)
+	return slices.Compact(leaves), nil
+}
+
+func named(tree *models.Tree, word string) []int {
+	if n, err := strconv.Atoi(word); err == nil {
+		if n < 0 || n >= len(tree.Leaves) {
+			return nil
+		}
+		return []int{n}
+	}
+	var found []int
+	for i, leaf := range tree.Leaves {
+		match := func(s string) bool { return strings.ToLower(s) == word }
+		if match(leaf.Name) || slices.ContainsFunc(leaf.Kinds, match) {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+func vocabulary(tree *models.Tree) string {
+	words := []string{fmt.Sprintf("0 to %d", len(tree.Leaves)-1)}
+	for _, leaf := range tree.Leaves {
+		for _, w := range append([]string{leaf.Name}, leaf.Kinds...) {
+			if w != "" && !slices.Contains(words, w) {
+				words = append(words, w)
+			}
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// softmax over the allowed indices, all when allowed is empty; the others get
+// 0.
+func softmax(logits []float32, allowed []int) []float32 {
+	if len(allowed) == 0 {
+		allowed = make([]int, len(logits))
+		for i := range allowed {
+			allowed[i] = i
+		}
+	}
+	top := math.Inf(-1)
+	for _, i := range allowed {
+		top = max(top, float64(logits[i]))
+	}
+	p := make([]float64, len(logits))
+	var sum float64
+	for _, i := range allowed {
+		p[i] = math.Exp(float64(logits[i]) - top)
+	}
+	for _, v := range p {
+		sum += v
+	}
+	out := make([]float32, len(logits))
+	for i, v := range p {
+		out[i] = float32(v / sum)
+	}
+	return out
+}
+
+func entropy(p []float32) float64 {
+	var h float64
+	for _, v := range p {
+		if v > 0 {
+			h -= float64(v) * math.Log(float64(v))
+		}
+	}
+	return h
+}
+
+func argmax(p []float32) int {
+	best := 0
+	for i, v := range p {
+		if v > p[best] {
+			best = i
+		}
+	}
+	return best
+}

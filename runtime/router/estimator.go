@@ -1,0 +1,86 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"unirestorer/graph"
+	"unirestorer/graph/models"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/imaging"
+	"unirestorer/weights"
+)
+
+// Estimator reads an image's degradation and decides which expert restores it.
+// It may be used by several goroutines.
+type Estimator struct {
+	config  *models.Config
+	program backend.Program
+	size    int
+	ports   struct{ leaf, level int }
+}
+
+// NewEstimator compiles the degradation encoder and the router of a model for
+// one image at a time.
+func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src weights.Source) (*Estimator, error) {
+	encoder, _, err := c.Heads()
+	if err != nil {
+		return nil, err
+	}
+	g, err := c.BuildEstimator(src, 1, models.Options{})
+	if err != nil {
+		return nil, err
+	}
+	e := &Estimator{config: c, size: encoder.Vision.ImageSize}
+	var leafErr, levelErr error
+	e.ports.leaf, leafErr = g.Output("lf_gate_raw")
+	e.ports.level, levelErr = g.Output("layer_gate_raw")
+	if err := errors.Join(leafErr, levelErr); err != nil {
+		return nil, err
+	}
+	if e.program, err = b.Compile(ctx, g); err != nil {
+		return nil, fmt.Errorf("estimator: %w", err)
+	}
+	return e, nil
+}
+
+// Close frees the estimator's program.
+func (e *Estimator) Close() error { return e.program.Close() }
+
+// Memory is what the estimator holds on the device.
+func (e *Estimator) Memory() backend.Memory { return e.program.Memory() }
+
+// Graph is the compiled estimator.
+func (e *Estimator) Graph() *graph.Graph { return e.program.Graph() }
+
+// Input prepares an image, as stored, for Decide: [size, size, 3], normalised.
+func (e *Estimator) Input(img *imaging.Image) ([]float32, error) {
+	return imaging.EstimatorInput(img, e.size, e.config.Estimator.Mean, e.config.Estimator.Std)
+}
+
+// Decide runs the estimator on a prepared input and chooses an expert.
+func (e *Estimator) Decide(ctx context.Context, input []float32, o Override) (Decision, error) {
+	if err := o.Check(e.config); err != nil {
+		return Decision{}, err
+	}
+	g := e.program.Graph()
+	out := make([][]float32, len(g.Outputs))
+	for i, p := range g.Outputs {
+		out[i] = make([]float32, p.Shape.Elems())
+	}
+	if err := e.program.Run(ctx, [][]float32{input}, out, backend.RunOptions{}); err != nil {
+		return Decision{}, fmt.Errorf("estimate the degradation: %w", err)
+	}
+	tree := &e.config.Tree
+	return Decide(tree, out[e.ports.leaf][:len(tree.Leaves)], out[e.ports.level][:len(tree.Levels)], o)
+}
+
+// Route prepares an image, as stored, and chooses its expert.
+func (e *Estimator) Route(ctx context.Context, img *imaging.Image, o Override) (Decision, error) {
+	in, err := e.Input(img)
+	if err != nil {
+		return Decision{}, err
+	}
+	return e.Decide(ctx, in, o)
+}
