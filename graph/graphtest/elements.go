@@ -1,0 +1,110 @@
+package graphtest
+
+import (
+	"math"
+
+	"unirestorer/graph"
+)
+
+// hostIndex is the place of an element in host memory.
+func hostIndex(s graph.Shape, l graph.Layout, n, y, x, c int) int {
+	if l == graph.NCHW {
+		return ((n*s.C+c)*s.H+y)*s.W + x
+	}
+	return ((n*s.H+y)*s.W+x)*s.C + c
+}
+
+func importValue(data []float32, s graph.Shape, l graph.Layout) *value {
+	return newValue(s).fill(func(n, y, x, c int) float64 { return float64(data[hostIndex(s, l, n, y, x, c)]) })
+}
+
+func exportValue(dst []float32, v *value, l graph.Layout) {
+	v.eachPixel(func(n, y, x int, p []float64) {
+		for c, e := range p {
+			dst[hostIndex(v.Shape, l, n, y, x, c)] = float32(e)
+		}
+	})
+}
+
+func (in *interpreter) pad(p *graph.Pad) *value {
+	x := in.of(p.X)
+	s := x.Shape
+	s.H += p.Top + p.Bottom
+	s.W += p.Left + p.Right
+	return newValue(s).fill(func(n, y, col, c int) float64 {
+		iy, ix := p.Mode.Index(y-p.Top, x.H), p.Mode.Index(col-p.Left, x.W)
+		if iy < 0 || ix < 0 {
+			return 0
+		}
+		return x.at(n, iy, ix, c)
+	})
+}
+
+func (in *interpreter) crop(p *graph.Crop) *value {
+	x := in.of(p.X)
+	return newValue(graph.Shape{N: x.N, H: p.H, W: p.W, C: x.C}).fill(func(n, y, col, c int) float64 {
+		return x.at(n, y+p.Y, col+p.X0, c)
+	})
+}
+
+func concat(a, b *value) *value {
+	s := a.Shape
+	s.C += b.C
+	return newValue(s).fill(func(n, y, x, c int) float64 {
+		if c < a.C {
+			return a.at(n, y, x, c)
+		}
+		return b.at(n, y, x, c-a.C)
+	})
+}
+
+func (in *interpreter) tokens(t *graph.Tokens) ([]*value, error) {
+	ps, err := allParams(t.Class, t.Pos)
+	if err != nil {
+		return nil, err
+	}
+	x, class, pos := in.of(t.X), ps[0], ps[1]
+	y := newValue(graph.Shape{N: x.N, H: 1, W: x.H*x.W + 1, C: x.C})
+	return one(y.fill(func(n, _, i, c int) float64 {
+		if i == 0 {
+			return class[c] + pos[c]
+		}
+		return x.at(n, (i-1)/x.W, (i-1)%x.W, c) + pos[i*x.C+c]
+	})), nil
+}
+
+// add is a + b; a nil b adds nothing.
+func add(a, b *value) *value {
+	if b == nil {
+		return a
+	}
+	return newValue(a.Shape).fill(func(n, y, x, c int) float64 { return a.at(n, y, x, c) + b.at(n, y, x, c) })
+}
+
+func (in *interpreter) mulAdd(m *graph.MulAdd) *value {
+	a, b, c := in.of(m.A), in.of(m.B), in.of(m.C)
+	return newValue(a.Shape).fill(func(n, y, x, ch int) float64 {
+		v := a.at(n, y, x, ch)
+		if b != nil {
+			v *= b.at(n, y, x, ch)
+		}
+		return v + c.at(n, y, x, ch)
+	})
+}
+
+func (in *interpreter) softReconstruction(s *graph.SoftReconstruction) *value {
+	x, kb := in.of(s.X), in.of(s.KB)
+	return newValue(x.Shape).fill(func(n, y, col, c int) float64 {
+		v := x.at(n, y, col, c)
+		return kb.at(n, y, col, 0)*v - kb.at(n, y, col, c+1) + v
+	})
+}
+
+func (in *interpreter) selectiveKernel(s *graph.SelectiveKernel) *value {
+	a, b, logits := in.of(s.A), in.of(s.B), in.of(s.Logits)
+	y := newValue(a.Shape).fill(func(n, y, x, c int) float64 {
+		p := 1 / (1 + math.Exp(logits.at(n, 0, 0, a.C+c)-logits.at(n, 0, 0, c)))
+		return p*a.at(n, y, x, c) + (1-p)*b.at(n, y, x, c)
+	})
+	return add(y, in.of(s.Residual))
+}

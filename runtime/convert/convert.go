@@ -1,0 +1,208 @@
+// Package convert makes model folders from UniRestorer's released PyTorch
+// checkpoints. It keeps upstream's tensor names, reads the architectures off
+// the tensors' shapes and needs no Python.
+package convert
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"unirestorer/graph/models"
+	"unirestorer/weights"
+)
+
+// Plan is a model that a checkpoint holds: its configuration, and the tensors
+// that inference reads.
+type Plan struct {
+	Config  *models.Config
+	Tensors []*weights.Tensor
+	// Unused names what the checkpoint holds beside them.
+	Unused []string
+	// Hints are the hints the plan was made with, defaults filled in.
+	Hints Hints
+}
+
+// Source gives the plan's tensors by name, for use without a model folder.
+func (p *Plan) Source() weights.Source { return weights.NewMap(p.Tensors...) }
+
+// The released tree: leaf i has expert 8+i at the finest level, its parent at
+// the middle one and expert 0 at the coarsest.
+var (
+	parents = []int{1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 6, 6, 7, 7}
+	levels  = []string{"coarse", "middle", "fine"}
+	sizes   = []int{1, 7, 22} // experts of each level that the tree reaches
+)
+
+const encoderPrefix = "daclip_model."
+
+// New plans the conversion of a UniRestorer checkpoint. daclip is DA-CLIP's own
+// checkpoint; it may be nil, and it is only read when model does not hold the
+// degradation encoder, because upstream loads model over it.
+func New(ctx context.Context, model, daclip weights.Source, h Hints) (*Plan, error) {
+	p := &Plan{Hints: h.withDefaults(), Config: &models.Config{
+		Format: models.ConfigFormat, Version: models.ConfigVersion,
+		Name: "unirestorer", Tree: models.Tree{Levels: slices.Clone(levels)},
+	}}
+	src, err := withEncoder(model, daclip)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.addEstimator(src); err != nil {
+		return nil, err
+	}
+	if err := p.addTree(src); err != nil {
+		return nil, err
+	}
+	for level, n := range sizes {
+		for i := range n {
+			if err := p.addExpert(src, level, i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if src, err = p.settleLoRA(ctx, src); err != nil {
+		return nil, err
+	}
+	if err := p.Config.Check(); err != nil {
+		return nil, err
+	}
+	return p, p.collect(src)
+}
+
+// withEncoder shows model with daclip's degradation encoder unless it has its
+// own.
+func withEncoder(model, daclip weights.Source) (weights.Source, error) {
+	const probe = "visual_control.conv1.weight"
+	_, err := model.Tensor(encoderPrefix + probe)
+	if err == nil {
+		return model, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if daclip == nil {
+		return nil, fmt.Errorf("the checkpoint holds no degradation encoder; give DA-CLIP's checkpoint as well: %w", err)
+	}
+	all, err := copyOf(model)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range daclip.Names() {
+		t, err := daclip.Tensor(name)
+		if err != nil {
+			return nil, err
+		}
+		all.Set(t.WithName(encoderPrefix + name))
+	}
+	return all, nil
+}
+
+func copyOf(src weights.Source) (*weights.Map, error) {
+	all := weights.NewMap()
+	for _, name := range src.Names() {
+		t, err := src.Tensor(name)
+		if err != nil {
+			return nil, err
+		}
+		all.Set(t)
+	}
+	return all, nil
+}
+
+func (p *Plan) addEstimator(src weights.Source) error {
+	args, err := encoder(weights.Prefix(src, encoderPrefix), p.Hints)
+	if err != nil {
+		return err
+	}
+	mean, std := models.CLIPNormalisation()
+	p.Config.Estimator = models.EstimatorConfig{
+		Architecture: models.DACLIPName, Args: args, Prefix: encoderPrefix, Mean: mean, Std: std,
+	}
+	return nil
+}
+
+func (p *Plan) addTree(src weights.Source) error {
+	s := &shapes{src: src}
+	p.Config.Router.Width = s.dim("mu.0.weight", 0)
+	leaves, layers := s.dim("lf_gate.0.weight", 0)/2, s.dim("layer_gate.0.weight", 0)/2
+	if s.err != nil {
+		return fmt.Errorf("router: %w", s.err)
+	}
+	if leaves != len(parents) || layers != len(levels) {
+		return fmt.Errorf("router: gates for %d leaves and %d levels; the released tree has %d and %d", leaves, layers, len(parents), len(levels))
+	}
+	for i, parent := range parents {
+		p.Config.Tree.Leaves = append(p.Config.Tree.Leaves, models.Leaf{
+			Name: fmt.Sprintf("leaf %d", i), Experts: []int{0, parent, sizes[0] + sizes[1] + i},
+		})
+	}
+	return nil
+}
+
+func (p *Plan) addExpert(src weights.Source, level, i int) error {
+	prefix := fmt.Sprintf("l%d_experts.%d.", level, i)
+	arch, args, err := expert(weights.Prefix(src, prefix), p.Hints)
+	if err != nil {
+		return fmt.Errorf("%s%w", strings.TrimSuffix(prefix, ".")+": ", err)
+	}
+	p.Config.Experts = append(p.Config.Experts, models.ExpertConfig{
+		Name: fmt.Sprintf("%s %d", levels[level], i), Architecture: arch, Args: args, Prefix: prefix, Level: level,
+	})
+	return nil
+}
+
+// collect lists the tensors the configuration reads and what is left.
+func (p *Plan) collect(src weights.Source) error {
+	specs, err := p.Config.Stored()
+	if err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for _, s := range specs {
+		if s.Unused {
+			continue
+		}
+		t, err := src.Tensor(s.Name)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(t.Shape, s.Dims) {
+			return fmt.Errorf("tensor %q has shape %v, the network needs %v", s.Name, t.Shape, s.Dims)
+		}
+		wanted[s.Name] = true
+		p.Tensors = append(p.Tensors, t)
+	}
+	for _, name := range src.Names() {
+		if !wanted[name] {
+			p.Unused = append(p.Unused, name)
+		}
+	}
+	return nil
+}
+
+// Write stores the plan as a model folder. The sources must stay open.
+func (p *Plan) Write(ctx context.Context, path string, opt weights.FolderOptions, progress func(done, all int)) (summary weights.FolderSummary, err error) {
+	config, err := json.MarshalIndent(p.Config, "", "  ")
+	if err != nil {
+		return summary, err
+	}
+	w, err := weights.CreateFolder(path, opt)
+	if err != nil {
+		return summary, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	for i, t := range p.Tensors {
+		if err := w.Add(ctx, t); err != nil {
+			return summary, err
+		}
+		if progress != nil {
+			progress(i+1, len(p.Tensors))
+		}
+	}
+	return w.Finish(ctx, append(config, '\n'))
+}

@@ -1,0 +1,35 @@
+package verify
+
+import (
+	"context"
+
+	"unirestorer/graph"
+	"unirestorer/graph/graphtest"
+	"unirestorer/runtime/backend"
+)
+
+// reference is a backend over the reference interpreter.
+type reference struct{}
+
+func (reference) Info() backend.Info                        { return backend.Info{Name: "reference"} }
+func (reference) Plan(*graph.Graph) (backend.Memory, error) { return backend.Memory{}, nil }
+func (reference) Close() error                              { return nil }
+func (reference) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
+	return referenceProgram{g}, nil
+}
+
+type referenceProgram struct{ g *graph.Graph }
+
+func (p referenceProgram) Graph() *graph.Graph    { return p.g }
+func (p referenceProgram) Memory() backend.Memory { return backend.Memory{} }
+func (p referenceProgram) Close() error           { return nil }
+func (p referenceProgram) Run(_ context.Context, in, out [][]float32, _ backend.RunOptions) error {
+	got, err := graphtest.Run(p.g, in)
+	if err != nil {
+		return err
+	}
+	for i := range out {
+		copy(out[i], got[i])
+	}
+	return nil
+}

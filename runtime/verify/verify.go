@@ -1,0 +1,311 @@
+// Package verify runs golden cases, inputs and outputs of the original PyTorch
+// networks, on a backend and compares.
+//
+// A case is a folder with config.json, weights.safetensors (or a whole model's
+// checkpoints), input.safetensors, output.safetensors and trace.safetensors,
+// the intermediate results.
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"unirestorer/runtime/backend"
+	"unirestorer/weights"
+)
+
+// Options choose what is compared and how strictly.
+type Options struct {
+	// Trace compares the intermediate results as well.
+	Trace bool
+	// MaxAbs replaces the case's own bound on the largest absolute error; 0
+	// keeps it.
+	MaxAbs float64
+	// PSNR replaces the bound in decibels that an fp16 device is held to; 0
+	// means 60.
+	PSNR float64
+}
+
+// Check is one comparison.
+type Check struct {
+	// Name is what was compared: an output, an intermediate result, a decision.
+	Name string `json:"name"`
+	// MaxAbs is the largest absolute error, PSNR that of the whole result in
+	// decibels (+Inf without any error).
+	MaxAbs float64 `json:"max_abs_error"`
+	PSNR   Decibel `json:"psnr_db"`
+	// Bound is what the check was held to: an absolute error, or decibels when
+	// InDecibel is set.
+	Bound     float64 `json:"bound"`
+	InDecibel bool    `json:"bound_in_db,omitempty"`
+	OK        bool    `json:"ok"`
+	// Note says more, for a failed decision.
+	Note string `json:"note,omitempty"`
+}
+
+// Decibel is a ratio that may be infinite, which JSON cannot write as a
+// number.
+type Decibel float64
+
+// MarshalJSON writes infinity as the string "inf".
+func (d Decibel) MarshalJSON() ([]byte, error) {
+	if math.IsInf(float64(d), 1) {
+		return []byte(`"inf"`), nil
+	}
+	if math.IsNaN(float64(d)) {
+		return []byte(`"nan"`), nil
+	}
+	return json.Marshal(float64(d))
+}
+
+// Report is the outcome of a case.
+type Report struct {
+	Case         string  `json:"case"`
+	Architecture string  `json:"architecture"`
+	Checks       []Check `json:"checks"`
+	OK           bool    `json:"ok"`
+	// FirstDifference names the first intermediate result, in order of
+	// execution, beyond its bound.
+	FirstDifference string `json:"first_difference,omitempty"`
+}
+
+// Run runs the case in a folder. The error tells why a case could not be run;
+// differences are in the report.
+func Run(ctx context.Context, b backend.Backend, dir string, opt Options) (*Report, error) {
+	c, err := open(dir, b, opt)
+	if err != nil {
+		return nil, fmt.Errorf("case %s: %w", dir, err)
+	}
+	defer c.close()
+	if err := c.run(ctx); err != nil {
+		return nil, fmt.Errorf("case %s: %w", dir, err)
+	}
+	c.report.OK = len(c.report.Checks) > 0
+	for _, check := range c.report.Checks {
+		c.report.OK = c.report.OK && check.OK
+	}
+	return &c.report, nil
+}
+
+// config is a case's config.json, as far as it is needed.
+type config struct {
+	Case         string                     `json:"case"`
+	Architecture string                     `json:"architecture"`
+	Args         json.RawMessage            `json:"args"`
+	Noise        map[string]float64         `json:"fp32_vs_fp64_max_abs_diff"`
+	Trace        map[string]traceEntry      `json:"trace"`
+	RouterDim    int                        `json:"router_dim"`
+	Formula      *formula                   `json:"weights_formula"`
+	DACLIP       json.RawMessage            `json:"daclip_args"`
+	ByClass      map[string]json.RawMessage `json:"expert_args_by_class"`
+	Restormer    json.RawMessage            `json:"expert_args_restormer"`
+	Table        [][]int                    `json:"expert_table[leaf][layer]"`
+	Images       []imageEntry               `json:"images"`
+	Preprocess   struct {
+		Files    []preprocessEntry `json:"files"`
+		Files224 []preprocessEntry `json:"files_224"`
+	} `json:"preprocess"`
+}
+
+type traceEntry struct {
+	FullShape []int   `json:"full_shape"`
+	MaxAbs    float64 `json:"max_abs"`
+}
+
+// imageEntry is an image file with its routing, or a batch with one decision
+// an image.
+type imageEntry struct {
+	PNG    string  `json:"png"`
+	OutPNG string  `json:"out_png"`
+	Batch  bool    `json:"batch"`
+	Leaf   ints    `json:"leaf"`
+	Layer  ints    `json:"layer"`
+	Expert ints    `json:"expert"`
+	Noise  float64 `json:"expert_fp32_vs_fp64_max_abs_diff"`
+}
+
+// ints is a JSON number or a list of them.
+type ints []int
+
+func (v *ints) UnmarshalJSON(b []byte) error {
+	var one int
+	if json.Unmarshal(b, &one) == nil {
+		*v = ints{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]int)(v))
+}
+
+// routed reports whether an entry has a decision for each of n images.
+func (e imageEntry) routed(n int) error {
+	if len(e.Leaf) != n || len(e.Layer) != n || len(e.Expert) != n {
+		return fmt.Errorf("%q has decisions %v %v %v, want %d of each", e.PNG, e.Leaf, e.Layer, e.Expert, n)
+	}
+	return nil
+}
+
+type preprocessEntry struct {
+	PNG string `json:"png"`
+	Out []int  `json:"out"`
+}
+
+// testCase is an opened case.
+type testCase struct {
+	config
+	dir     string
+	backend backend.Backend
+	opt     Options
+	report  Report
+	files   []weights.File
+}
+
+func open(dir string, b backend.Backend, opt Options) (*testCase, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return nil, err
+	}
+	c := &testCase{dir: dir, backend: b, opt: opt}
+	if err := json.Unmarshal(raw, &c.config); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	c.report = Report{Case: filepath.Base(filepath.Clean(dir)), Architecture: c.Architecture}
+	return c, nil
+}
+
+func (c *testCase) close() {
+	for _, f := range c.files {
+		f.Close() // read only
+	}
+}
+
+// file opens one of the case's tensor files.
+func (c *testCase) file(name string) (weights.File, error) {
+	f, err := weights.Open(filepath.Join(c.dir, name))
+	if err == nil {
+		c.files = append(c.files, f)
+	}
+	return f, err
+}
+
+func (c *testCase) run(ctx context.Context) error {
+	switch c.Architecture {
+	case "daclip":
+		return c.runDACLIP(ctx)
+	case "unirestorer_router":
+		return c.runRouter(ctx)
+	case "unirestorer":
+		return c.runModel(ctx)
+	default:
+		return c.runNetwork(ctx)
+	}
+}
+
+// looseBound is what values that pass through several networks or the router
+// are allowed.
+const looseBound = 1e-4
+
+// bound is the largest absolute error allowed for an output whose own fp32
+// rounding noise is known.
+func (c *testCase) bound(input string) float64 {
+	return withNoise(c.Noise[input])
+}
+
+func withNoise(noise float64) float64 { return 2e-5 + 10*noise }
+
+// compare records a check of got against the tensor name of want, whose first
+// values in row-major order they are.
+func (c *testCase) compare(name string, got []float32, want weights.Source, tensor string, bound, peak float64) error {
+	t, err := want.Tensor(tensor)
+	if err != nil {
+		return err
+	}
+	ref, err := t.Float32()
+	if err != nil {
+		return err
+	}
+	if len(ref) != len(got) {
+		return fmt.Errorf("%s: %d values, %q has shape %v", name, len(got), tensor, t.Shape)
+	}
+	c.add(name, got, ref, bound, peak)
+	return nil
+}
+
+// add records a check. peak is the signal's peak for the PSNR; 0 takes the
+// reference's largest magnitude.
+func (c *testCase) add(name string, got, ref []float32, bound, peak float64) Check {
+	check := Check{Name: name, Bound: bound}
+	check.MaxAbs, check.PSNR = difference(got, ref, peak)
+	switch {
+	case c.backend.Info().Half:
+		check.Bound, check.InDecibel = 60, true
+		if c.opt.PSNR > 0 {
+			check.Bound = c.opt.PSNR
+		}
+		check.OK = float64(check.PSNR) >= check.Bound
+	default:
+		if c.opt.MaxAbs > 0 {
+			check.Bound = c.opt.MaxAbs
+		}
+		check.OK = check.MaxAbs <= check.Bound
+	}
+	c.report.Checks = append(c.report.Checks, check)
+	return check
+}
+
+// exact records a check that has no tolerance.
+func (c *testCase) exact(name string, ok bool, note string) {
+	check := Check{Name: name, OK: ok, PSNR: Decibel(math.Inf(1))}
+	if !ok {
+		check.Note, check.MaxAbs, check.PSNR = note, math.NaN(), Decibel(math.NaN())
+	}
+	c.report.Checks = append(c.report.Checks, check)
+}
+
+// difference is the largest absolute error and the PSNR. Anything that is not
+// finite counts as infinitely wrong.
+func difference(got, ref []float32, peak float64) (maxAbs float64, psnr Decibel) {
+	var sum float64
+	for i, r := range ref {
+		d := math.Abs(float64(got[i]) - float64(r))
+		if math.IsNaN(d) {
+			d = math.Inf(1)
+		}
+		maxAbs = max(maxAbs, d)
+		sum += d * d
+	}
+	if peak == 0 {
+		for _, r := range ref {
+			peak = max(peak, math.Abs(float64(r)))
+		}
+	}
+	if sum == 0 {
+		return maxAbs, Decibel(math.Inf(1))
+	}
+	return maxAbs, Decibel(10 * math.Log10(peak*peak*float64(len(ref))/sum))
+}
+
+// execute runs a program once.
+func execute(ctx context.Context, p backend.Program, inputs ...[]float32) (out [][]float32, err error) {
+	for _, port := range p.Graph().Outputs {
+		out = append(out, make([]float32, port.Shape.Elems()))
+	}
+	return out, p.Run(ctx, inputs, out, backend.RunOptions{})
+}
+
+// indices are the names prefix0, prefix1, … that a source holds, in order.
+func indices(src weights.Source, prefix string) []int {
+	names := src.Names()
+	var found []int
+	for i := 0; slices.Contains(names, fmt.Sprintf("%s%d", prefix, i)); i++ {
+		found = append(found, i)
+	}
+	return found
+}
+
+var errNoInputs = errors.New("no inputs")

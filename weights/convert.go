@@ -1,0 +1,183 @@
+package weights
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"unirestorer/weights/half"
+)
+
+// decodeFloat32 converts len(dst) elements of type d.
+func decodeFloat32(dst []float32, src []byte, d DType) error {
+	le := binary.LittleEndian
+	switch d {
+	case F32:
+		copyFromLittleEndian(dst, src)
+	case F16:
+		half.DecodeF16(dst, src)
+	case BF16:
+		half.DecodeBF16(dst, src)
+	case F64:
+		for i := range dst {
+			dst[i] = float32(math.Float64frombits(le.Uint64(src[8*i:])))
+		}
+	case I64:
+		for i := range dst {
+			dst[i] = float32(int64(le.Uint64(src[8*i:])))
+		}
+	case U64:
+		for i := range dst {
+			dst[i] = float32(le.Uint64(src[8*i:]))
+		}
+	case I32:
+		for i := range dst {
+			dst[i] = float32(int32(le.Uint32(src[4*i:])))
+		}
+	case U32:
+		for i := range dst {
+			dst[i] = float32(le.Uint32(src[4*i:]))
+		}
+	case I16:
+		for i := range dst {
+			dst[i] = float32(int16(le.Uint16(src[2*i:])))
+		}
+	case U16:
+		for i := range dst {
+			dst[i] = float32(le.Uint16(src[2*i:]))
+		}
+	case I8:
+		for i := range dst {
+			dst[i] = float32(int8(src[i]))
+		}
+	case U8:
+		for i := range dst {
+			dst[i] = float32(src[i])
+		}
+	case Bool:
+		for i := range dst {
+			dst[i] = 0
+			if src[i] != 0 {
+				dst[i] = 1
+			}
+		}
+	default:
+		format, ok := float8Formats[d]
+		if !ok {
+			return fmt.Errorf("%s can't be converted", d)
+		}
+		var table [256]float32
+		for b := range table {
+			table[b] = format.value(uint8(b))
+		}
+		for i := range dst {
+			dst[i] = table[src[i]]
+		}
+	}
+	return nil
+}
+
+// decodeFloat64 returns the values of floating-point elements, which are all exact in 64 bits.
+func decodeFloat64(src []byte, d DType) ([]float64, error) {
+	out := make([]float64, len(src)/d.Size())
+	if d == F64 {
+		for i := range out {
+			out[i] = math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))
+		}
+		return out, nil
+	}
+	narrow := make([]float32, len(out))
+	if err := decodeFloat32(narrow, src, d); err != nil {
+		return nil, err
+	}
+	for i, v := range narrow {
+		out[i] = float64(v)
+	}
+	return out, nil
+}
+
+// decodeFloat16 converts len(dst) elements of type d to F16 bits.
+func decodeFloat16(dst []uint16, src []byte, d DType) error {
+	if d == F16 {
+		copyFromLittleEndian(dst, src)
+		return nil
+	}
+	values := make([]float32, len(dst))
+	if d == F64 {
+		for i := range values {
+			values[i] = roundToOdd(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
+		}
+	} else if err := decodeFloat32(values, src, d); err != nil {
+		return err
+	}
+	// Integers that float32 must round are far beyond the range of F16, so only F64 could be rounded twice.
+	half.F32ToF16(dst, values)
+	return nil
+}
+
+// roundToOdd narrows f, and if that is inexact picks the neighbour with an odd significand. Rounding the result again
+// to a format at least two bits shorter then equals rounding f once.
+func roundToOdd(f float64) float32 {
+	near := float32(f)
+	if float64(near) == f || f != f {
+		return near
+	}
+	bits := math.Float32bits(near)
+	if math.Abs(float64(near)) > math.Abs(f) {
+		bits-- // towards zero; from an infinity to the largest finite value
+	}
+	return math.Float32frombits(bits | 1)
+}
+
+// float8 describes an 8-bit float: sign (unless unsigned), exponent, significand.
+type float8 struct {
+	mantissa int
+	bias     int
+	kind     float8Kind
+}
+
+type float8Kind uint8
+
+const (
+	ieeeLike     float8Kind = iota // infinities and NaN at the top exponent
+	finiteNaN                      // no infinities; NaN is all ones
+	unsignedZero                   // no infinities; the pattern of -0 is NaN
+	scaleOnly                      // no sign, no significand, no zero; NaN is all ones
+)
+
+// The formats of the OCP 8-bit floating point and microscaling specifications, and the FNUZ variants.
+var float8Formats = map[DType]float8{
+	F8E4M3:     {3, 7, finiteNaN},
+	F8E5M2:     {2, 15, ieeeLike},
+	F8E8M0:     {0, 127, scaleOnly},
+	F8E4M3FNUZ: {3, 8, unsignedZero},
+	F8E5M2FNUZ: {2, 16, unsignedZero},
+}
+
+func (f float8) value(b uint8) float32 {
+	nan := float32(math.NaN())
+	if f.kind == scaleOnly {
+		if b == 0xff {
+			return nan
+		}
+		return float32(math.Ldexp(1, int(b)-f.bias))
+	}
+	sign, magnitude := float64(1), int(b&0x7f)
+	if b&0x80 != 0 {
+		sign = -1
+	}
+	exponent, mantissa := magnitude>>f.mantissa, magnitude&(1<<f.mantissa-1)
+	switch {
+	case f.kind == unsignedZero && b == 0x80, f.kind == finiteNaN && magnitude == 0x7f:
+		return nan
+	case f.kind == ieeeLike && exponent == 0x7f>>f.mantissa:
+		if mantissa != 0 {
+			return nan
+		}
+		return float32(math.Inf(int(sign)))
+	case exponent == 0:
+		return float32(math.Copysign(math.Ldexp(float64(mantissa), 1-f.bias-f.mantissa), sign))
+	default:
+		return float32(sign * math.Ldexp(float64(mantissa|1<<f.mantissa), exponent-f.bias-f.mantissa))
+	}
+}
