@@ -162,6 +162,6 @@ func (c *testCase) compareCHW(name string, hwc []float32, size int, want weights
 	}
 	worst, _ := difference(chw, ref, 1)
 	const bound = 1e-6
-	c.report.Checks = append(c.report.Checks, Check{Name: name, MaxAbs: worst, PSNR: Decibel(math.Inf(1)), Bound: bound, OK: worst <= bound})
+	c.report.Checks = append(c.report.Checks, Check{Name: name, MaxAbs: worst, PSNR: Number(math.Inf(1)), Bound: bound, OK: float64(worst) <= bound})
 	return nil
 }

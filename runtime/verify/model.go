@@ -10,11 +10,11 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/convert"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/restore"
 	"unirestorer/runtime/router"
-	"unirestorer/runtime/convert"
 	"unirestorer/weights"
 )
 
@@ -221,7 +221,7 @@ func (r *modelRun) checkFile(entry imageEntry, out *imaging.Image) error {
 	}
 	worst, psnr := difference(a, b, 1)
 	check := Check{Name: entry.OutPNG, MaxAbs: worst, PSNR: psnr, Bound: 1.01 / 255}
-	check.OK = worst <= check.Bound
+	check.OK = float64(worst) <= check.Bound
 	r.report.Checks = append(r.report.Checks, check)
 	return nil
 }

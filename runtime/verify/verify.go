@@ -38,8 +38,8 @@ type Check struct {
 	Name string `json:"name"`
 	// MaxAbs is the largest absolute error, PSNR that of the whole result in
 	// decibels (+Inf without any error).
-	MaxAbs float64 `json:"max_abs_error"`
-	PSNR   Decibel `json:"psnr_db"`
+	MaxAbs Number `json:"max_abs_error"`
+	PSNR   Number `json:"psnr_db"`
 	// Bound is what the check was held to: an absolute error, or decibels when
 	// InDecibel is set.
 	Bound     float64 `json:"bound"`
@@ -49,19 +49,20 @@ type Check struct {
 	Note string `json:"note,omitempty"`
 }
 
-// Decibel is a ratio that may be infinite, which JSON cannot write as a
-// number.
-type Decibel float64
+// Number is a figure that may be infinite or undefined, which JSON writes as
+// a string.
+type Number float64
 
-// MarshalJSON writes infinity as the string "inf".
-func (d Decibel) MarshalJSON() ([]byte, error) {
-	if math.IsInf(float64(d), 1) {
+// MarshalJSON writes finite numbers as numbers and others as "inf" and "nan".
+func (n Number) MarshalJSON() ([]byte, error) {
+	switch f := float64(n); {
+	case math.IsInf(f, 0):
 		return []byte(`"inf"`), nil
-	}
-	if math.IsNaN(float64(d)) {
+	case math.IsNaN(f):
 		return []byte(`"nan"`), nil
+	default:
+		return json.Marshal(f)
 	}
-	return json.Marshal(float64(d))
 }
 
 // Report is the outcome of a case.
@@ -252,7 +253,7 @@ func (c *testCase) add(name string, got, ref []float32, bound, peak float64) Che
 		if c.opt.MaxAbs > 0 {
 			check.Bound = c.opt.MaxAbs
 		}
-		check.OK = check.MaxAbs <= check.Bound
+		check.OK = float64(check.MaxAbs) <= check.Bound
 	}
 	c.report.Checks = append(c.report.Checks, check)
 	return check
@@ -260,23 +261,23 @@ func (c *testCase) add(name string, got, ref []float32, bound, peak float64) Che
 
 // exact records a check that has no tolerance.
 func (c *testCase) exact(name string, ok bool, note string) {
-	check := Check{Name: name, OK: ok, PSNR: Decibel(math.Inf(1))}
+	check := Check{Name: name, OK: ok, PSNR: Number(math.Inf(1))}
 	if !ok {
-		check.Note, check.MaxAbs, check.PSNR = note, math.NaN(), Decibel(math.NaN())
+		check.Note, check.MaxAbs, check.PSNR = note, Number(math.NaN()), Number(math.NaN())
 	}
 	c.report.Checks = append(c.report.Checks, check)
 }
 
 // difference is the largest absolute error and the PSNR. Anything that is not
 // finite counts as infinitely wrong.
-func difference(got, ref []float32, peak float64) (maxAbs float64, psnr Decibel) {
-	var sum float64
+func difference(got, ref []float32, peak float64) (maxAbs, psnr Number) {
+	var sum, worst float64
 	for i, r := range ref {
 		d := math.Abs(float64(got[i]) - float64(r))
 		if math.IsNaN(d) {
 			d = math.Inf(1)
 		}
-		maxAbs = max(maxAbs, d)
+		worst = max(worst, d)
 		sum += d * d
 	}
 	if peak == 0 {
@@ -285,9 +286,9 @@ func difference(got, ref []float32, peak float64) (maxAbs float64, psnr Decibel)
 		}
 	}
 	if sum == 0 {
-		return maxAbs, Decibel(math.Inf(1))
+		return Number(worst), Number(math.Inf(1))
 	}
-	return maxAbs, Decibel(10 * math.Log10(peak*peak*float64(len(ref))/sum))
+	return Number(worst), Number(10 * math.Log10(peak*peak*float64(len(ref))/sum))
 }
 
 // execute runs a program once.

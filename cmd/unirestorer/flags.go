@@ -1,0 +1,162 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/pbnjay/memory"
+	"github.com/urfave/cli/v2"
+
+	"unirestorer/graph/models"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/experts"
+	"unirestorer/runtime/platform"
+	"unirestorer/runtime/router"
+)
+
+func modelFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "model", Aliases: []string{"m"}, EnvVars: []string{"UNIRESTORER_MODEL"},
+		Usage: "model `FOLDER`, as the convert command makes it",
+	}
+}
+
+func deviceFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "device", Aliases: []string{"d"}, Value: "cpu", Usage: "`DEVICE` to run on; the devices command lists them"},
+		&cli.IntFlag{Name: "threads", Usage: "CPU `THREADS`; 0 uses all cores"},
+	}
+}
+
+func overrideFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "expert", Aliases: []string{"e"}, Usage: "use expert `N` whatever the image looks like"},
+		&cli.StringFlag{Name: "level", Aliases: []string{"l"}, Usage: "use experts of granularity `LEVEL` (name or number, 0 is coarsest)"},
+		&cli.StringSliceFlag{Name: "degradation", Aliases: []string{"k"}, Usage: "consider only leaves of this degradation `KIND` (name or number of a leaf, or what it restores); may be repeated"},
+	}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "report as JSON on standard output"}
+}
+
+func memoryFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "memory", Value: "auto",
+		Usage: "bound on images, weights and intermediate results together, as `SIZE` like 1GiB; auto is half of the machine's memory, off sets no bound",
+	}
+}
+
+// openModel opens the model that --model names.
+func openModel(c *cli.Context) (*experts.Model, error) {
+	path := c.String("model")
+	if path == "" {
+		return nil, usagef("no model given: use --model FOLDER or set UNIRESTORER_MODEL; the convert command makes one from the released checkpoints")
+	}
+	return experts.OpenModel(path)
+}
+
+func openDevice(c *cli.Context) (backend.Backend, error) {
+	if n := c.Int("threads"); n < 0 {
+		return nil, usagef("--threads %d: want 0 or more", n)
+	}
+	b, err := platform.Open(c.String("device"), platform.Options{Threads: c.Int("threads")})
+	if errors.Is(err, platform.ErrUnknownDevice) {
+		return nil, usageError{err}
+	}
+	return b, err
+}
+
+// memoryBound reads --memory; 0 means no bound. A bound that the user set also
+// tells the garbage collector to stay below it.
+func memoryBound(c *cli.Context) (int64, error) {
+	switch s := strings.ToLower(c.String("memory")); s {
+	case "off":
+		return 0, nil
+	case "auto", "":
+		return int64(min(memory.TotalMemory()/2, math.MaxInt64)), nil
+	default:
+		n, err := humanize.ParseBytes(s)
+		if err != nil || n == 0 || n > math.MaxInt64 {
+			return 0, usagef("--memory %q: want a size like 1GiB, auto or off", c.String("memory"))
+		}
+		debug.SetMemoryLimit(int64(n))
+		return int64(n), nil
+	}
+}
+
+// override reads --expert, --level and --degradation.
+func override(c *cli.Context, m *models.Config) (router.Override, error) {
+	var o router.Override
+	if c.IsSet("expert") {
+		n := c.Int("expert")
+		o.Expert = &n
+	}
+	if s := c.String("level"); s != "" {
+		n, err := levelNumber(m, s)
+		if err != nil {
+			return o, err
+		}
+		o.Level = &n
+	}
+	if kinds := c.StringSlice("degradation"); len(kinds) > 0 {
+		leaves, err := router.Instruct(&m.Tree, kinds)
+		if err != nil {
+			return o, usageError{fmt.Errorf("--degradation: %w", err)}
+		}
+		o.Leaves = leaves
+	}
+	if err := o.Check(m); err != nil {
+		return o, usageError{err}
+	}
+	return o, nil
+}
+
+func levelNumber(m *models.Config, s string) (int, error) {
+	for i, name := range m.Tree.Levels {
+		if strings.EqualFold(name, s) {
+			return i, nil
+		}
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, usagef("--level %q: want 0 to %d or one of %s", s, len(m.Tree.Levels)-1, strings.Join(m.Tree.Levels, ", "))
+	}
+	return n, nil
+}
+
+// session is what most commands work with: a model and a device.
+type session struct {
+	model   *experts.Model
+	backend backend.Backend
+}
+
+func openSession(c *cli.Context) (*session, error) {
+	m, err := openModel(c)
+	if err != nil {
+		return nil, err
+	}
+	b, err := openDevice(c)
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return &session{m, b}, nil
+}
+
+func (s *session) close() error { return errors.Join(s.backend.Close(), s.model.Close()) }
+
+// closing adds a close error to the command's own.
+func closing(err *error, close func() error) { *err = errors.Join(*err, close()) }
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,97 @@
+// Command unirestorer restores photos degraded in unknown ways: it estimates
+// the degradation, chooses one expert network out of a pool and runs only that
+// one.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Exit codes, for scripts.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // something could not be done, or a verification failed
+	exitUsage       = 2   // the command line does not make sense
+	exitInterrupted = 130 // Ctrl-C, as shells report it
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second Ctrl-C ends the process at once
+	}()
+	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+func commands() []*cli.Command {
+	return []*cli.Command{
+		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(),
+	}
+}
+
+// usageError marks errors of the command line itself.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errReported ends a command whose failures are printed already.
+var errReported = errors.New("reported")
+
+// run executes one command line and gives the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	app := &cli.App{
+		Name:      "unirestorer",
+		Usage:     "restore photos degraded in unknown ways",
+		UsageText: "unirestorer COMMAND [OPTIONS] ARGUMENTS",
+		Description: "A photo's degradation is estimated, one expert network is chosen out of a pool, and that expert\n" +
+			"alone restores the photo. Every command explains itself with --help.\n\n" +
+			"Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.",
+		Reader: stdin, Writer: stdout, ErrWriter: stderr,
+		Commands:               commands(),
+		HideVersion:            true,
+		UseShortOptionHandling: true,
+		Suggest:                true,
+		ExitErrHandler:         func(*cli.Context, error) {},
+		OnUsageError:           func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("no command %q; unirestorer --help lists the commands", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = app.OnUsageError
+	}
+	return exitCode(ctx, app.RunContext(ctx, interleave(args)), stderr)
+}
+
+func exitCode(ctx context.Context, err error, stderr io.Writer) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "unirestorer: interrupted")
+		return exitInterrupted
+	case errors.Is(err, errReported):
+		return exitFailed
+	case errors.As(err, &usage):
+		fmt.Fprintln(stderr, "unirestorer:", err)
+		return exitUsage
+	default:
+		fmt.Fprintln(stderr, "unirestorer:", err)
+		return exitFailed
+	}
+}

@@ -1,0 +1,187 @@
+package imaging
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Limits bound what a file may ask for. A zero field takes its default.
+type Limits struct {
+	MaxPixels int64 // width × height; default 200 million
+	MaxBytes  int64 // file size; default 1 GiB
+}
+
+const (
+	defaultMaxPixels = 200_000_000
+	defaultMaxBytes  = 1 << 30
+)
+
+// ErrTooLarge reports a file beyond the limits. Use errors.Is.
+var ErrTooLarge = errors.New("image too large")
+
+func (l Limits) withDefaults() Limits {
+	if l.MaxPixels <= 0 {
+		l.MaxPixels = defaultMaxPixels
+	}
+	if l.MaxBytes <= 0 {
+		l.MaxBytes = defaultMaxBytes
+	}
+	return l
+}
+
+func (l Limits) checkPixels(w, h int) error {
+	if w <= 0 || h <= 0 {
+		return fmt.Errorf("image of %d×%d pixels", w, h)
+	}
+	if int64(w) > l.MaxPixels/int64(h) {
+		return fmt.Errorf("%w: %d×%d pixels, the limit is %d pixels", ErrTooLarge, w, h, l.MaxPixels)
+	}
+	return nil
+}
+
+// Config is what a file's header says. W and H are as stored, before orientation is applied.
+type Config struct {
+	Format   Format
+	W, H     int
+	Channels int // as [Image] will have, but for BMP, whose alpha is known only once decoded
+	Depth    int // as [Image] will have
+}
+
+// codec reads one format from a whole file in memory.
+type codec struct {
+	config func(data []byte) (Config, error)
+	decode func(data []byte, cfg Config) (*Image, error)
+}
+
+func codecOf(f Format) (codec, error) {
+	switch f {
+	case PNG:
+		return codec{configPNG, decodePNG}, nil
+	case JPEG:
+		return codec{configJPEG, decodeJPEG}, nil
+	case WebP:
+		return codec{configWebP, decodeWebP}, nil
+	case TIFF:
+		return codec{configTIFF, decodeTIFF}, nil
+	case BMP:
+		return codec{configBMP, decodeBMP}, nil
+	}
+	return codec{}, fmt.Errorf("unknown image format %q", f)
+}
+
+// Decode reads an image of any known format, told by its first bytes. The size in the header is checked against the
+// limits before pixels are allocated. Truncated and damaged files give an error.
+//
+// Pixels come as stored; [Image.Oriented] applies the EXIF orientation.
+func Decode(r io.Reader, limits Limits) (*Image, error) {
+	data, err := readAll(r, limits)
+	if err != nil {
+		return nil, err
+	}
+	return decodeBytes(data, limits)
+}
+
+// DecodeConfig reads the header only. It still reads the whole of r, since TIFF headers may be anywhere.
+func DecodeConfig(r io.Reader, limits Limits) (Config, error) {
+	data, err := readAll(r, limits)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, _, err := configBytes(data, limits)
+	return cfg, err
+}
+
+// DecodeFile is [Decode] for a named file; errors start with the path.
+func DecodeFile(path string, limits Limits) (*Image, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.IsDir() {
+		return nil, fmt.Errorf("%s: is a directory, not an image file", path)
+	}
+	if limit := limits.withDefaults().MaxBytes; st.Mode().IsRegular() && st.Size() > limit {
+		return nil, fmt.Errorf("%s: %w: file of %d bytes, the limit is %d", path, ErrTooLarge, st.Size(), limit)
+	}
+	img, err := Decode(f, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return img, nil
+}
+
+func readAll(r io.Reader, limits Limits) ([]byte, error) {
+	limit := limits.withDefaults().MaxBytes
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read image: %w", err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	}
+	return data, nil
+}
+
+func configBytes(data []byte, limits Limits) (cfg Config, c codec, err error) {
+	f, err := sniff(data)
+	if err != nil {
+		return Config{}, codec{}, err
+	}
+	defer guard(&err, f)
+	if c, err = codecOf(f); err != nil {
+		return Config{}, codec{}, err
+	}
+	if cfg, err = c.config(data); err != nil {
+		return Config{}, codec{}, fmt.Errorf("decode %s: %w", f, eofMeansTruncated(err))
+	}
+	cfg.Format = f
+	if err = limits.withDefaults().checkPixels(cfg.W, cfg.H); err != nil {
+		return Config{}, codec{}, fmt.Errorf("decode %s: %w", f, err)
+	}
+	return cfg, c, nil
+}
+
+func decodeBytes(data []byte, limits Limits) (img *Image, err error) {
+	cfg, c, err := configBytes(data, limits)
+	if err != nil {
+		return nil, err
+	}
+	defer guard(&err, cfg.Format)
+	if img, err = c.decode(data, cfg); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", cfg.Format, eofMeansTruncated(err))
+	}
+	if img.W != cfg.W || img.H != cfg.H {
+		return nil, fmt.Errorf("decode %s: header says %d×%d pixels, data is %d×%d", cfg.Format, cfg.W, cfg.H, img.W, img.H)
+	}
+	if err = img.Check(); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", cfg.Format, err)
+	}
+	img.Meta.Format = cfg.Format
+	if img.Meta.Orientation < 1 || img.Meta.Orientation > 8 {
+		img.Meta.Orientation = 1
+	}
+	return img, nil
+}
+
+// guard turns a panic of a codec on malformed input into an error. Allocation is bounded by the header check before
+// it; this catches index errors only, so that one bad file cannot end a batch.
+func guard(err *error, f Format) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("decode %s: malformed file (%v)", f, p)
+	}
+}
+
+// eofMeansTruncated words the bare EOF that codecs return for a short file.
+func eofMeansTruncated(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("truncated file: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}
