@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"unirestorer/graph"
 	"unirestorer/weights"
@@ -314,10 +313,6 @@ func (l *loader) padTo(x *graph.Tensor, m int, mode graph.PadMode) *graph.Tensor
 }
 
 func missing(n, m int) int { return (m - n%m) % m }
-
-func join(parts ...string) string {
-	return strings.TrimPrefix(strings.Join(parts, "."), ".")
-}
 
 // bounds for arguments, so that a hostile configuration ends in an error
 // instead of an endless build.

@@ -3,7 +3,7 @@
 //
 // A case is a folder with config.json, weights.safetensors (or a whole model's
 // checkpoints), input.safetensors, output.safetensors and trace.safetensors,
-// the intermediate results.
+// the intermediate results; or a folder of checkpoint files with index.json.
 package verify
 
 import (
@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -167,13 +166,11 @@ type testCase struct {
 }
 
 func open(dir string, b backend.Backend, opt Options) (*testCase, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return nil, err
-	}
 	c := &testCase{dir: dir, backend: b, opt: opt}
-	if err := json.Unmarshal(raw, &c.config); err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
+	if isFormats(dir) {
+		c.Architecture = formatsArchitecture
+	} else if err := c.readJSON("config.json", &c.config); err != nil {
+		return nil, err
 	}
 	c.report = Report{Case: filepath.Base(filepath.Clean(dir)), Architecture: c.Architecture}
 	return c, nil
@@ -202,6 +199,8 @@ func (c *testCase) run(ctx context.Context) error {
 		return c.runRouter(ctx)
 	case "unirestorer":
 		return c.runModel(ctx)
+	case formatsArchitecture:
+		return c.runFormats()
 	default:
 		return c.runNetwork(ctx)
 	}
