@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Merge joins two clusters. Clusters 0..n−1 are those that [Ward] was given; n+i is the one that merge i makes.
+type Merge struct {
+	A, B   int
+	Height float64 // growth of the within-cluster sum of squares
+}
+
+// Dendrogram is the full tree of n clusters: n−1 merges, the closest first.
+type Dendrogram []Merge
+
+// Ward joins clusters, given by centroids (n × d) and sizes, bottom-up: at each step the two whose union adds least to the
+// sum of squared distances from the centroids (Ward, JASA 1963), which is |A||B|/(|A|+|B|)·‖a−b‖². Of equal pairs the one
+// with the lowest numbers is joined.
+func Ward(centroids *mat.Dense, sizes []int) (Dendrogram, error) {
+	if err := checkPoints(centroids); err != nil {
+		return nil, fmt.Errorf("ward linkage: %w", err)
+	}
+	n, d := centroids.Dims()
+	if len(sizes) != n {
+		return nil, fmt.Errorf("ward linkage: %d sizes of %d clusters", len(sizes), n)
+	}
+	type node struct {
+		id     int
+		size   float64
+		centre []float64
+	}
+	var live []node
+	for i, size := range sizes {
+		if size < 1 {
+			return nil, fmt.Errorf("ward linkage: cluster %d has %d samples", i, size)
+		}
+		live = append(live, node{i, float64(size), centroids.RawRowView(i)})
+	}
+	var merges Dendrogram
+	for len(live) > 1 {
+		bestA, bestB, least := 0, 1, math.Inf(1)
+		for a := range live {
+			for b := a + 1; b < len(live); b++ {
+				p, q := live[a], live[b]
+				if h := p.size * q.size / (p.size + q.size) * squaredDistance(p.centre, q.centre); h < least {
+					bestA, bestB, least = a, b, h
+				}
+			}
+		}
+		p, q := live[bestA], live[bestB]
+		joined := node{id: n + len(merges), size: p.size + q.size, centre: make([]float64, d)}
+		for j := range joined.centre {
+			joined.centre[j] = (p.size*p.centre[j] + q.size*q.centre[j]) / joined.size
+		}
+		merges = append(merges, Merge{p.id, q.id, least})
+		live[bestA] = joined
+		live = append(live[:bestB], live[bestB+1:]...)
+	}
+	return merges, nil
+}
+
+// Cut returns the group of each of the n clusters when the closest have been merged until k groups are left. Groups are
+// numbered in the order of Order, in which their members stand together.
+func (d Dendrogram) Cut(k int) ([]int, error) {
+	n := len(d) + 1
+	if k < 1 || k > n {
+		return nil, fmt.Errorf("cut of %d clusters into %d groups", n, k)
+	}
+	parent := make([]int, 2*n-1)
+	for i := range parent {
+		parent[i] = i
+	}
+	for i, m := range d[:n-k] {
+		parent[m.A], parent[m.B] = n+i, n+i
+	}
+	groups := make([]int, n)
+	number := map[int]int{}
+	for _, leaf := range d.Order() {
+		root := leaf
+		for parent[root] != root {
+			root = parent[root]
+		}
+		group, known := number[root]
+		if !known {
+			group = len(number)
+			number[root] = group
+		}
+		groups[leaf] = group
+	}
+	return groups, nil
+}
+
+// Order lists the clusters so that the members of every merge stand together.
+func (d Dendrogram) Order() []int {
+	n := len(d) + 1
+	order := make([]int, 0, n)
+	stack := []int{2*n - 2}
+	for len(stack) > 0 {
+		top := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if top < n {
+			order = append(order, top)
+			continue
+		}
+		m := d[top-n]
+		stack = append(stack, m.B, m.A)
+	}
+	return order
+}

@@ -1,0 +1,251 @@
+// Package pairs makes training data: endless, numbered records of a clean patch of a photo and the same patch degraded.
+// A record depends on the photos, the configuration and its number only, so that a stream can be resumed anywhere and
+// is the same on every machine.
+package pairs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"unirestorer/tools/degrade"
+)
+
+// KindSlots is the number of severities in a record, one for each kind that exists or may come to exist.
+const KindSlots = 16
+
+// headerBytes is the size of a record before its pixels.
+const headerBytes = 8 + 8 + 4 + 4 + 4 + 2 + 2 + 4*KindSlots
+
+// Config says what records hold.
+type Config struct {
+	Size    int             // side of the square patches, in pixels
+	Seed    uint64          // of everything random
+	Sampler degrade.Sampler // draws the degradation of a record, unless Specs is set
+	Specs   []degrade.Spec  // drawn with equal probability; their own seeds are not used
+}
+
+// Source makes records from photos. It may be used by several goroutines.
+type Source struct {
+	photos []*Photo
+	config Config
+}
+
+// maxSize bounds the side of a patch.
+const maxSize = 8192
+
+// NewSource checks the configuration against the photos, which must come from [LoadPhotos] with a minSide of at least the
+// size of the patches.
+func NewSource(photos []*Photo, config Config) (*Source, error) {
+	if config.Size < 1 || config.Size > maxSize {
+		return nil, fmt.Errorf("patch size %d is not between 1 and %d", config.Size, maxSize)
+	}
+	if len(photos) == 0 {
+		return nil, errors.New("no photos")
+	}
+	for _, photo := range photos {
+		for level := range photo.levels {
+			if w, h := photo.Size(level); min(w, h) < config.Size {
+				return nil, fmt.Errorf("photo %s: %d×%d pixels are too few for patches of %d", photo.Name, w, h, config.Size)
+			}
+		}
+		if photo.Levels() == 0 {
+			return nil, fmt.Errorf("photo %s: no resolution fits patches of %d", photo.Name, config.Size)
+		}
+	}
+	for _, spec := range config.Specs {
+		if err := spec.Check(); err != nil {
+			return nil, fmt.Errorf("degradation %s: %w", spec, err)
+		}
+	}
+	if len(config.Specs) == 0 {
+		if err := config.Sampler.Check(); err != nil {
+			return nil, err
+		}
+	}
+	return &Source{photos: photos, config: config}, nil
+}
+
+// Record is a training example.
+type Record struct {
+	Index    uint64
+	Spec     degrade.Spec // what was applied, seed included
+	Photo    int          // index into the photos
+	Level    int          // resolution of the photo, 0 the finest
+	X, Y     int          // upper left corner of the patch in the photo at that level
+	Flip     bool         // mirrored left to right after cropping
+	Clean    []uint8      // Size × Size × 3, HWC
+	Degraded []uint8      // the same patch
+}
+
+// Record returns record number index.
+func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
+	random := rand.New(rand.NewPCG(s.config.Seed, index))
+	for range 4 { // neighbouring states of the generator need a few steps to part
+		random.Uint64()
+	}
+	r := &Record{Index: index, Photo: random.IntN(len(s.photos))}
+	photo := s.photos[r.Photo]
+	r.Level = random.IntN(photo.Levels())
+	from := photo.levels[r.Level]
+	size := s.config.Size
+	r.X, r.Y = random.IntN(from.w-size+1), random.IntN(from.h-size+1)
+	r.Flip = random.IntN(2) == 1
+	specSeed := random.Uint64()
+	if n := len(s.config.Specs); n > 0 {
+		r.Spec = s.config.Specs[random.IntN(n)]
+		r.Spec.Seed = specSeed
+	} else {
+		r.Spec = s.config.Sampler.Sample(specSeed)
+	}
+
+	// The margin lets blur bring in what the photo shows beside the patch, and puts JPEG blocks anywhere.
+	reach := r.Spec.Reach()
+	left, top := margin(r.X, reach, random), margin(r.Y, reach, random)
+	w := min(left+size+reach, from.w-r.X+left)
+	h := min(top+size+reach, from.h-r.Y+top)
+	wide, err := from.crop(r.X-left, r.Y-top, w, h, r.Flip)
+	if err != nil {
+		return nil, err
+	}
+	patchX := left
+	if r.Flip { // what lies to the left in the photo comes to lie to the right
+		patchX = w - left - size
+	}
+	clean, err := wide.Crop(patchX, top, size, size)
+	if err != nil {
+		return nil, err
+	}
+	spec := r.Spec.Crop(float64(r.Y-top)/float64(from.h), float64(r.Y-top+h)/float64(from.h))
+	spoilt, err := degrade.Apply(ctx, wide, spec)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", index, err)
+	}
+	degraded, err := spoilt.Crop(patchX, top, size, size)
+	if err != nil {
+		return nil, err
+	}
+	r.Clean, r.Degraded = clean.Bytes(), degraded.Bytes()
+	return r, nil
+}
+
+// margin returns how many pixels to keep in front of a patch at the given position: the reach, and a few more where
+// there is one so that the patch lies anywhere on the grid of JPEG blocks.
+func margin(position, reach int, random *rand.Rand) int {
+	extra := random.IntN(16)
+	if reach == 0 {
+		return 0
+	}
+	return min(position, reach+extra)
+}
+
+// RecordBytes is the size of a record in a stream.
+func (s *Source) RecordBytes() int { return headerBytes + 2*3*s.config.Size*s.config.Size }
+
+// append adds the stream form of a record to buf.
+func (r *Record) append(buf []byte) []byte {
+	le := binary.LittleEndian
+	buf = le.AppendUint64(buf, r.Index)
+	buf = le.AppendUint64(buf, r.Spec.Seed)
+	buf = le.AppendUint32(buf, uint32(r.Photo))
+	buf = le.AppendUint32(buf, uint32(r.X))
+	buf = le.AppendUint32(buf, uint32(r.Y))
+	buf = le.AppendUint16(buf, uint16(r.Level))
+	var flip uint16
+	if r.Flip {
+		flip = 1
+	}
+	buf = le.AppendUint16(buf, flip)
+	var severity [KindSlots]float32
+	for _, t := range r.Spec.Terms {
+		severity[t.Kind] = float32(t.Severity)
+	}
+	for _, v := range severity {
+		buf = le.AppendUint32(buf, math.Float32bits(v))
+	}
+	buf = append(buf, r.Clean...)
+	return append(buf, r.Degraded...)
+}
+
+// chunkRecords is the number of records that a goroutine makes and that are written at a time.
+const chunkRecords = 32
+
+// Write writes the records start, start+1, … as a stream: count of them, or until the context ends if count is 0.
+// Records are made on all cores and written in order.
+func (s *Source) Write(ctx context.Context, w io.Writer, start, count uint64) error {
+	if count > math.MaxUint64-start {
+		return fmt.Errorf("%d records from number %d on run past the largest number", count, start)
+	}
+	if count == 0 {
+		count = math.MaxUint64 - start
+	}
+	workers := runtime.GOMAXPROCS(0)
+	group, ctx := errgroup.WithContext(ctx)
+	// Each chunk is made by a goroutine of its own and waits in a channel of its own; the queue of these channels keeps
+	// the order and bounds how far production runs ahead.
+	queue := make(chan chan []byte, 2*workers)
+	free := make(chan []byte, 4*workers)
+	slots := make(chan struct{}, workers)
+	group.Go(func() error {
+		defer close(queue)
+		for done := uint64(0); done < count; {
+			first, n := start+done, min(count-done, chunkRecords)
+			done += n
+			ready := make(chan []byte, 1)
+			select {
+			case queue <- ready:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			group.Go(func() error {
+				defer func() { <-slots }()
+				var buf []byte
+				select {
+				case buf = <-free:
+				default:
+				}
+				buf = buf[:0]
+				for i := range n {
+					record, err := s.Record(ctx, first+i)
+					if err != nil {
+						return err
+					}
+					buf = record.append(buf)
+				}
+				ready <- buf
+				return nil
+			})
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for ready := range queue {
+			select {
+			case buf := <-ready:
+				if _, err := w.Write(buf); err != nil {
+					return fmt.Errorf("write records: %w", err)
+				}
+				select {
+				case free <- buf:
+				default:
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}

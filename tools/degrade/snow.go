@@ -1,0 +1,165 @@
+package degrade
+
+import (
+	"context"
+	"math"
+)
+
+func snowInfo() kindInfo {
+	return kindInfo{
+		name:    "snow",
+		aliases: []string{"snowy", "snowflakes"},
+		title:   "snow",
+		formula: "O = (J t + A (1 − t))(1 − z) + C z with t = 1 − veil and z = 1 − Π(1 − aᵢ) over flakes i of three depths; a " +
+			"flake is a lump of three soft blobs, drawn out by its motion, nearer ones being larger, softer and rarer",
+		source: "opaque and translucent flakes of several scales, Liu et al., DesnowNet, TIP 2018; veiling by distant snow, " +
+			"Chen et al., JSTASR, ECCV 2020",
+		stage: stageAir,
+		params: []paramDef{
+			{
+				name: "density", unit: "per 10⁴ px", meaning: "number of flakes", max: 2000,
+				curve: "75 s", value: func(s, _ float64) float64 { return 75 * s },
+			},
+			{
+				name: "angle", unit: "°", meaning: "direction of fall from the vertical, positive to the right", min: -90, max: 90,
+				curve: "90 u − 45", value: func(_, u float64) float64 { return float64(90*u) - 45 },
+			},
+			{
+				name: "radius", unit: "px", meaning: "radius of the nearest flakes", min: 0.5, max: 200,
+				curve: "3 + 2.5 s + 1.5 u", value: func(s, u float64) float64 { return 3 + float64(2.5*s) + float64(1.5*u) },
+			},
+			{
+				name: "streak", meaning: "distance moved during the exposure, in radii", max: 20,
+				curve: "1.6 u", value: func(_, u float64) float64 { return 1.6 * u },
+			},
+			{
+				name: "light", meaning: "brightness C of a flake", max: 1,
+				curve: "0.9 + 0.1 u", value: func(_, u float64) float64 { return 0.9 + float64(0.1*u) },
+			},
+			{
+				name: "veil", meaning: "share of light scattered by distant snow", max: 1,
+				curve: "0.25 s²", value: func(s, _ float64) float64 { return 0.25 * s * s },
+			},
+			{
+				name: "scale", meaning: "size of everything, for large photos", min: 0.1, max: 20,
+				curve: "1", value: func(_, _ float64) float64 { return 1 },
+			},
+		},
+		apply: applySnow,
+	}
+}
+
+// snowLayers are the depths at which flakes are drawn, far to near.
+var snowLayers = [...]struct {
+	share    float64 // of the number of flakes
+	radius   float64 // relative to the nearest
+	softness float64 // share of the radius over which the edge fades
+	opacity  float64
+}{
+	{share: 0.70, radius: 0.17, softness: 0.9, opacity: 0.8},
+	{share: 0.25, radius: 0.42, softness: 0.7, opacity: 0.9},
+	{share: 0.05, radius: 1.00, softness: 0.95, opacity: 0.7},
+}
+
+// flakeBlobs is the number of blobs a flake is made of.
+const flakeBlobs = 3
+
+// flake is a lump of blobs that moves by ±(dx, dy) during the exposure.
+type flake struct {
+	x, y     float64
+	dx, dy   float64
+	softness float64
+	opacity  float64
+	blobs    [flakeBlobs]struct{ x, y, radius float64 }
+	reach    float64
+}
+
+func applySnow(ctx context.Context, img *Image, p params, seed uint64) error {
+	flakes := drawFlakes(img.W, img.H, p, newRandom(seed, uint64(Snow), streamParticles))
+	air := airColour(0.85, 0.3)
+	light := airColour(p.get("light"), 0.2)
+	transmission := float32(1 - p.get("veil"))
+	return eachBand(ctx, img.W, img.H, func(y0, y1 int) {
+		clear := make([]float32, (y1-y0)*img.W) // Π(1 − aᵢ)
+		for i := range clear {
+			clear[i] = 1
+		}
+		for i := range flakes {
+			flakes[i].draw(clear, img.W, y0, y1)
+		}
+		for y := y0; y < y1; y++ {
+			row, mask := img.row(y), clear[(y-y0)*img.W:]
+			for x := range img.W {
+				rgb := row[3*x : 3*x+3]
+				veil(rgb, air, transmission)
+				veil(rgb, light, mask[x])
+			}
+		}
+	})
+}
+
+// drawFlakes places the flakes of all layers, those that only reach into the image included.
+func drawFlakes(w, h int, p params, random *random) []flake {
+	scale := p.get("scale")
+	var list []flake
+	for _, layer := range snowLayers {
+		size := float64(p.get("radius") * layer.radius * scale)
+		margin := float64(size * (2 + float64(p.get("streak")/2)))
+		spanX, spanY := float64(w)+margin+margin, float64(h)+margin+margin
+		mean := p.get("density") * layer.share * 1e-4 * spanX * spanY / float64(scale*scale)
+		for range int(mean + random.uniform()) {
+			radius := size * random.between(0.6, 1.3)
+			sin, cos := sincos(radians(p.get("angle") + float64(8*random.normal())))
+			motion := float64(p.get("streak") * radius / 2 * random.between(0.5, 1))
+			f := flake{
+				x: float64(random.uniform()*spanX) - margin, y: float64(random.uniform()*spanY) - margin,
+				dx: motion * sin, dy: motion * cos,
+				softness: min(layer.softness*random.between(0.7, 1.2), 1),
+				opacity:  layer.opacity * random.between(0.45, 1),
+			}
+			for i := range f.blobs {
+				f.blobs[i].x = float64(0.4 * radius * random.normal())
+				f.blobs[i].y = float64(0.4 * radius * random.normal())
+				f.blobs[i].radius = float64(radius * random.between(0.55, 0.95))
+				offset := max(math.Abs(f.blobs[i].x), math.Abs(f.blobs[i].y))
+				f.reach = max(f.reach, offset+f.blobs[i].radius+math.Abs(motion)+1)
+			}
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// draw multiplies the rows [y0, y1) of a mask of the light that passes by what the flake lets through.
+func (f *flake) draw(clear []float32, w, y0, y1 int) {
+	top, bottom := max(y0, floorInt(f.y-f.reach)), min(y1-1, floorInt(f.y+f.reach)+1)
+	left, right := max(0, floorInt(f.x-f.reach)), min(w-1, floorInt(f.x+f.reach)+1)
+	for y := top; y <= bottom; y++ {
+		row := clear[(y-y0)*w:]
+		for x := left; x <= right; x++ {
+			if a := f.coverage(float64(x)-f.x, float64(y)-f.y); a > 0 {
+				row[x] *= float32(1 - float64(f.opacity*a))
+			}
+		}
+	}
+}
+
+// coverage is the strongest of the blobs at an offset from the flake's centre.
+func (f *flake) coverage(x, y float64) float64 {
+	best := 0.0
+	length := float64(f.dx*f.dx) + float64(f.dy*f.dy)
+	for _, b := range f.blobs {
+		px, py := x-b.x, y-b.y
+		if length > 0 { // the nearest point of the path
+			t := (float64(px*f.dx) + float64(py*f.dy)) / length
+			t = min(max(t, -1), 1)
+			px -= float64(t * f.dx)
+			py -= float64(t * f.dy)
+		}
+		d := math.Sqrt(float64(px*px)+float64(py*py)) / b.radius
+		if d < 1 {
+			best = max(best, smoothstep((1-d)/f.softness))
+		}
+	}
+	return best
+}
