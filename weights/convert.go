@@ -77,24 +77,8 @@ func decodeFloat32(dst []float32, src []byte, d DType) error {
 	return nil
 }
 
-// decodeFloat64 returns the values of floating-point elements, which are all exact in 64 bits.
-func decodeFloat64(src []byte, d DType) ([]float64, error) {
-	out := make([]float64, len(src)/d.Size())
-	if d == F64 {
-		for i := range out {
-			out[i] = math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))
-		}
-		return out, nil
-	}
-	narrow := make([]float32, len(out))
-	if err := decodeFloat32(narrow, src, d); err != nil {
-		return nil, err
-	}
-	for i, v := range narrow {
-		out[i] = float64(v)
-	}
-	return out, nil
-}
+// blockLen is how many elements are converted at a time through a buffer on the stack.
+const blockLen = 2048
 
 // decodeFloat16 converts len(dst) elements of type d to F16 bits.
 func decodeFloat16(dst []uint16, src []byte, d DType) error {
@@ -102,16 +86,31 @@ func decodeFloat16(dst []uint16, src []byte, d DType) error {
 		copyFromLittleEndian(dst, src)
 		return nil
 	}
-	values := make([]float32, len(dst))
-	if d == F64 {
-		for i := range values {
-			values[i] = roundToOdd(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
+	return decodeBlocks(src, d, func(at int, block []float32) {
+		half.F32ToF16(dst[at:at+len(block)], block)
+	})
+}
+
+// decodeBlocks calls fn with the elements of type d, a block at a time, in a form that can be rounded further to F16
+// or BF16. F64 values are not rounded twice that way. Integers beyond 2²⁴ are, which matters to no F16, as they are far
+// beyond its range, and can move a BF16 by one place.
+func decodeBlocks(src []byte, d DType, fn func(at int, block []float32)) error {
+	var block [blockLen]float32
+	size := d.Size()
+	n := len(src) / size
+	for at := 0; at < n; {
+		part := block[:min(blockLen, n-at)]
+		data := src[at*size:]
+		if d == F64 {
+			for i := range part {
+				part[i] = roundToOdd(math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:])))
+			}
+		} else if err := decodeFloat32(part, data[:len(part)*size], d); err != nil {
+			return err
 		}
-	} else if err := decodeFloat32(values, src, d); err != nil {
-		return err
+		fn(at, part)
+		at += len(part)
 	}
-	// Integers that float32 must round are far beyond the range of F16, so only F64 could be rounded twice.
-	half.F32ToF16(dst, values)
 	return nil
 }
 

@@ -33,25 +33,40 @@ func (c *converted) key() StorageKey {
 func (c *converted) view() ([]byte, func(), bool, error) { return nil, nil, false, nil }
 
 func (c *converted) span(first, n int, scratch []byte, fn func([]byte) error) error {
-	out := grow(scratch, n*c.to.Size())
-	if c.to == F16 {
-		values := make([]uint16, n)
-		if err := readAt(c.from, values, first, decodeFloat16); err != nil {
-			return err
+	size := c.to.Size()
+	out := grow(scratch, n*size)
+	err := c.from.content.span(first, n, nil, func(data []byte) error {
+		if c.to == F32 {
+			return c.widen(out, data)
 		}
-		copyToLittleEndian(out, values)
-		return fn(out)
-	}
-	values := make([]float32, n)
-	if err := readAt(c.from, values, first, decodeFloat32); err != nil {
+		return decodeBlocks(data, c.from.DType, func(at int, block []float32) {
+			part := out[at*size : (at+len(block))*size]
+			if c.to == F16 {
+				half.EncodeF16(part, block)
+			} else {
+				half.EncodeBF16(part, block)
+			}
+		})
+	})
+	if err != nil {
 		return err
 	}
-	if c.to == BF16 {
-		half.EncodeBF16(out, values)
-	} else {
-		copyToLittleEndian(out, values)
-	}
 	return fn(out)
+}
+
+// widen writes the elements in src as F32.
+func (c *converted) widen(dst, src []byte) error {
+	var block [blockLen]float32
+	size := c.from.DType.Size()
+	for len(src) > 0 {
+		n := min(blockLen, len(src)/size)
+		if err := decodeFloat32(block[:n], src[:n*size], c.from.DType); err != nil {
+			return err
+		}
+		copyToLittleEndian(dst[:4*n], block[:n])
+		dst, src = dst[4*n:], src[n*size:]
+	}
+	return nil
 }
 
 // grow returns scratch with length n, or a new slice if it is too small.

@@ -50,7 +50,7 @@ func (x *folderIndex) encode() ([]byte, error) {
 }
 
 func parseFolderIndex(r io.Reader) (*folderIndex, error) {
-	x := &folderIndex{Aliases: make(map[string]string)}
+	x := &folderIndex{Shards: []indexShard{}, Aliases: make(map[string]string)}
 	err := readJSON(r, func(j *jsonReader) error {
 		return j.object(func(key string) error {
 			switch key {

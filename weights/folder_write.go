@@ -200,32 +200,28 @@ func (w *FolderWriter) choose(ctx context.Context, t *Tensor) (*Tensor, error) {
 	return t.As(F16)
 }
 
-// fitsF16 says whether no finite value of t becomes infinite in F16, and whether no value changes at all.
+// fitsF16 says whether no finite value of t becomes infinite in F16, and whether no value changes at all. F64 values
+// come rounded to odd, which keeps them finite, and inexact ones different from every F16 value.
 func fitsF16(ctx context.Context, t *Tensor) (fits, exact bool, err error) {
 	fits, exact = true, true
-	size := t.DType.Size()
 	err = t.chunks(ctx, func(_ int64, data []byte) error {
-		n := len(data) / size
-		narrow, back := make([]uint16, n), make([]float32, n)
-		if err := decodeFloat16(narrow, data, t.DType); err != nil {
-			return err
-		}
-		half.F16ToF32(back, narrow)
-		values, err := decodeFloat64(data, t.DType)
-		if err != nil {
-			return err
-		}
-		for i, v := range values {
-			b := float64(back[i])
-			if b == v && math.Signbit(b) == math.Signbit(v) {
-				continue
+		var narrow [blockLen]uint16
+		var back [blockLen]float32
+		return decodeBlocks(data, t.DType, func(at int, block []float32) {
+			n := len(block)
+			half.F32ToF16(narrow[:n], block)
+			half.F16ToF32(back[:n], narrow[:n])
+			for i, v := range block {
+				// The bits tell -0 from 0. A NaN counts as changed, whatever its payload.
+				if math.Float32bits(v) == math.Float32bits(back[i]) && v == v {
+					continue
+				}
+				exact = false
+				if !math.IsInf(float64(v), 0) && math.IsInf(float64(back[i]), 0) {
+					fits = false
+				}
 			}
-			exact = false
-			if math.IsInf(b, 0) {
-				fits = false
-			}
-		}
-		return nil
+		})
 	})
 	return fits, exact, err
 }

@@ -88,6 +88,14 @@ func TestDoublesRoundOnceToHalf(t *testing.T) {
 	}
 }
 
+// TestDoublesRoundOnceToBrainFloat takes a value just above a tie, which rounding to float32 first would make the tie.
+func TestDoublesRoundOnceToBrainFloat(t *testing.T) {
+	data := binary.LittleEndian.AppendUint64(nil, math.Float64bits(1+0x1p-8+0x1p-40))
+	x, err := NewTensor("x", F64, []int{1}, data)
+	require.NoError(t, err)
+	require.Equal(t, []float32{1 + 0x1p-7}, float32s(t, as(t, x, BF16)))
+}
+
 // nearestHalf searches the F16 values around v.
 func nearestHalf(v float64) uint16 {
 	sign := uint16(0)

@@ -21,7 +21,7 @@ func (p *pickler) text(s string) {
 
 // integer writes v ≥ 0 in the shortest of the forms that Python uses.
 func (p *pickler) integer(v int) {
-	switch {
+	switch v := int64(v); {
 	case v < 1<<8:
 		p.op('K', byte(v))
 	case v < 1<<16:
@@ -31,7 +31,7 @@ func (p *pickler) integer(v int) {
 		p.op('J')
 		p.out = binary.LittleEndian.AppendUint32(p.out, uint32(v))
 	default:
-		p.long(big.NewInt(int64(v)))
+		p.long(big.NewInt(v))
 	}
 }
 
