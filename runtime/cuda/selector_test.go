@@ -1,0 +1,81 @@
+package cuda
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"unirestorer/runtime/device"
+)
+
+func TestSelectorNamesOneGPU(t *testing.T) {
+	infos := []device.Info{
+		{Index: 0, Name: "A", UUID: "GPU-1f2e3d4c-0000-0000-0000-000000000001"},
+		{Index: 1, Name: "B", UUID: "GPU-1f2e3d4c-0000-0000-0000-000000000002"},
+		{Index: 2, Name: "C", UUID: "GPU-20000000-0000-0000-0000-000000000003"},
+	}
+	for _, c := range []struct {
+		selector string
+		want     int
+		err      string
+	}{
+		{selector: "", want: 0},
+		{selector: "cuda", want: 0},
+		{selector: "cuda:", want: 0},
+		{selector: "0", want: 0},
+		{selector: " 2 ", want: 2},
+		{selector: "cuda:1", want: 1},
+		{selector: "CUDA:1", want: 1},
+		{selector: "GPU-20000000-0000-0000-0000-000000000003", want: 2},
+		{selector: "gpu-2", want: 2},
+		{selector: "2000", want: 2},
+		{selector: "cuda:1F2E3D4C-0000-0000-0000-000000000002", want: 1},
+		{selector: "1f2e", err: `2 GPUs have a UUID that begins with "1f2e"; there are 0 (A, GPU-1f2e3d4c-`},
+		{selector: "3", err: "no GPU 3; there are 0 (A, "},
+		{selector: "-1", err: "no GPU -1"},
+		{selector: "cudax", err: `no GPU has the UUID "cudax"`},
+		{selector: "rtx", err: `no GPU has the UUID "rtx"; there are 0 (A, `},
+	} {
+		got, err := choose(infos, c.selector)
+		if c.err != "" {
+			require.ErrorContains(t, err, c.err, "%q", c.selector)
+			continue
+		}
+		require.NoError(t, err, "%q", c.selector)
+		require.Equal(t, c.want, got, "%q", c.selector)
+	}
+	_, err := choose(nil, "")
+	require.ErrorIs(t, err, ErrNoDevice)
+}
+
+func TestErrorSaysCallCauseAndRemedy(t *testing.T) {
+	for _, c := range []struct {
+		err  Error
+		want string
+	}{
+		{Error{"cuMemAlloc", 2, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"}, "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory"},
+		{Error{Call: "cuInit", Code: 12345}, "cuInit: CUDA error 12345"},
+		{Error{"cuInit", 803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"},
+			"cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803): system has unsupported display driver / cuda driver combination; the NVIDIA driver was updated while loaded: reboot"},
+	} {
+		require.EqualError(t, &c.err, c.want)
+	}
+	require.True(t, errors.Is(&Error{Code: 2}, device.ErrOutOfMemory))
+	require.False(t, errors.Is(&Error{Code: 3}, device.ErrOutOfMemory))
+}
+
+func FuzzSelector(f *testing.F) {
+	infos := []device.Info{{Index: 0, UUID: "GPU-1f2e"}, {Index: 1, UUID: "GPU-2000"}}
+	for _, s := range []string{"", "cuda:1", "1", "GPU-2", "-1", "cuda:cuda:", "\x00", "99999999999999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, selector string) {
+		at, err := choose(infos, selector)
+		if err != nil {
+			require.NotEmpty(t, err.Error())
+			return
+		}
+		require.Contains(t, []int{0, 1}, at)
+	})
+}

@@ -1,0 +1,280 @@
+//go:build cuda && cudasim && linux
+
+package simdriver
+
+// #include <stddef.h>
+// #include "thread.h"
+import "C"
+
+import (
+	gocontext "context"
+	"slices"
+	"unsafe"
+
+	"unirestorer/runtime/device"
+)
+
+// nodeKind is a CUgraphNodeType.
+type nodeKind C.int
+
+const (
+	nodeKernel nodeKind = 0
+	nodeCopy   nodeKind = 1
+	nodeFill   nodeKind = 2
+	nodeGraph  nodeKind = 4
+)
+
+// node is one operation of a graph; child is the graph that a nodeGraph launches.
+type node struct {
+	kind  nodeKind
+	child *graph
+}
+
+// graph is captured work.
+type graph struct {
+	ctx     *context
+	g       device.Graph
+	nodes   []node
+	handles []C.uintptr_t // of the nodes and child graphs that were asked for
+}
+
+// exec is a graph that is ready to launch.
+type exec struct {
+	ctx   *context
+	e     device.Exec
+	nodes []node
+}
+
+// relaxed is the CUstreamCaptureMode that lets any thread end the capture.
+const relaxed = 2
+
+//export cuStreamBeginCapture_v2
+func cuStreamBeginCapture_v2(handle C.uintptr_t, mode C.int) C.int {
+	s, r := streamOf(handle)
+	if r != success {
+		return r
+	}
+	if s == s.ctx.null {
+		return fail(captureUnsupported, nil)
+	}
+	if s.into != nil {
+		return fail(captureUnsupported, nil)
+	}
+	if err := s.s.BeginCapture(); err != nil {
+		return done(err)
+	}
+	s.into = &capture{origin: s}
+	if mode != relaxed {
+		s.into.thread = C.sim_thread()
+	}
+	s.ctx.mu.Lock()
+	s.ctx.into[s.into] = true
+	s.ctx.mu.Unlock()
+	return success
+}
+
+//export cuStreamEndCapture
+func cuStreamEndCapture(handle C.uintptr_t, to *C.uintptr_t) C.int {
+	*to = 0
+	s, r := streamOf(handle)
+	if r != success {
+		return r
+	}
+	c := s.into
+	switch {
+	case c == nil || c.origin != s:
+		return fail(captureUnmatched, nil)
+	case c.thread != 0 && c.thread != C.sim_thread():
+		return fail(captureWrongThread, nil)
+	}
+	s.ctx.mu.Lock()
+	delete(s.ctx.into, c)
+	s.ctx.mu.Unlock()
+	s.into = nil
+	unjoined := false
+	for _, f := range c.forked {
+		unjoined = unjoined || f.unjoined
+		f.into, f.unjoined = nil, false
+	}
+	g, err := s.s.EndCapture()
+	switch {
+	case err != nil:
+		return done(err)
+	case c.invalid:
+		return fail(captureUnsupported, nil)
+	case unjoined:
+		return fail(captureUnjoined, nil)
+	}
+	made := &graph{ctx: s.ctx, g: g, nodes: c.nodes}
+	s.ctx.own(made, "graph")
+	*to = C.uintptr_t(put(made))
+	return success
+}
+
+//export cuStreamIsCapturing
+func cuStreamIsCapturing(handle C.uintptr_t, status *C.int) C.int {
+	s, r := streamOf(handle)
+	if r != success {
+		return r
+	}
+	switch {
+	case s.into == nil:
+		*status = 0
+	case s.into.invalid:
+		*status = 2
+	default:
+		*status = 1
+	}
+	return success
+}
+
+// graphOf returns a graph of the current context.
+func graphOf(handle C.uintptr_t) (*graph, C.int) {
+	c, r := enter()
+	if r != success {
+		return nil, r
+	}
+	g, ok := lookup[*graph](handle)
+	if !ok || g.ctx != c {
+		return nil, fail(invalidHandle, nil)
+	}
+	return g, success
+}
+
+//export cuGraphDestroy
+func cuGraphDestroy(handle C.uintptr_t) C.int {
+	g, r := graphOf(handle)
+	if r != success {
+		return r
+	}
+	if !g.ctx.disown(g) {
+		return fail(invalidValue, nil) // a child graph belongs to its parent
+	}
+	drop(handle)
+	for _, h := range g.handles {
+		drop(h)
+	}
+	return done(g.g.Close())
+}
+
+//export cuGraphGetNodes
+func cuGraphGetNodes(handle C.uintptr_t, nodes *C.uintptr_t, n *C.size_t) C.int {
+	g, r := graphOf(handle)
+	if r != success {
+		return r
+	}
+	if nodes == nil {
+		*n = C.size_t(len(g.nodes))
+		return success
+	}
+	to := unsafe.Slice(nodes, *n)
+	*n = C.size_t(min(len(to), len(g.nodes)))
+	for i := range to[:*n] {
+		to[i] = g.handle(g.nodes[i])
+	}
+	return success
+}
+
+// handle gives something of the graph a handle that lives as long as the graph.
+func (g *graph) handle(v any) C.uintptr_t {
+	h := C.uintptr_t(put(v))
+	g.handles = append(g.handles, h)
+	return h
+}
+
+//export cuGraphNodeGetType
+func cuGraphNodeGetType(handle C.uintptr_t, kind *C.int) C.int {
+	n, ok := lookup[node](handle)
+	if !ok {
+		return fail(invalidHandle, nil)
+	}
+	*kind = C.int(n.kind)
+	return success
+}
+
+//export cuGraphChildGraphNodeGetGraph
+func cuGraphChildGraphNodeGetGraph(handle C.uintptr_t, child *C.uintptr_t) C.int {
+	n, ok := lookup[node](handle)
+	if !ok || n.child == nil {
+		return fail(invalidValue, nil)
+	}
+	*child = n.child.handle(n.child)
+	return success
+}
+
+//export cuGraphInstantiateWithFlags
+func cuGraphInstantiateWithFlags(to *C.uintptr_t, of C.uintptr_t, flags C.ulonglong) C.int {
+	g, r := graphOf(of)
+	if r != success {
+		return r
+	}
+	sim, err := g.g.Instantiate()
+	if err != nil {
+		return done(err)
+	}
+	e := &exec{ctx: g.ctx, e: sim, nodes: slices.Clone(g.nodes)}
+	g.ctx.own(e, "graph instance")
+	*to = C.uintptr_t(put(e))
+	return success
+}
+
+// execOf returns a graph instance of the current context.
+func execOf(handle C.uintptr_t) (*exec, C.int) {
+	c, r := enter()
+	if r != success {
+		return nil, r
+	}
+	e, ok := lookup[*exec](handle)
+	if !ok || e.ctx != c {
+		return nil, fail(invalidHandle, nil)
+	}
+	return e, success
+}
+
+//export cuGraphExecUpdate_v2
+func cuGraphExecUpdate_v2(handle, from C.uintptr_t, info unsafe.Pointer) C.int {
+	e, r := execOf(handle)
+	if r != success {
+		return r
+	}
+	g, r := graphOf(from)
+	if r != success {
+		return r
+	}
+	if !slices.EqualFunc(e.nodes, g.nodes, func(a, b node) bool { return a.kind == b.kind }) {
+		return fail(updateFailure, nil)
+	}
+	sim, err := g.g.Instantiate()
+	if err != nil {
+		return done(err)
+	}
+	err = e.e.Close()
+	e.e = sim
+	return done(err)
+}
+
+//export cuGraphExecDestroy
+func cuGraphExecDestroy(handle C.uintptr_t) C.int {
+	e, r := execOf(handle)
+	if r != success {
+		return r
+	}
+	drop(handle)
+	e.ctx.disown(e)
+	return done(e.e.Close())
+}
+
+//export cuGraphLaunch
+func cuGraphLaunch(handle, on C.uintptr_t) C.int {
+	e, r := execOf(handle)
+	if r != success {
+		return r
+	}
+	s, r := streamOf(on)
+	if r != success {
+		return r
+	}
+	return s.enqueue(node{kind: nodeGraph, child: &graph{ctx: e.ctx, nodes: e.nodes}}, func(sim device.Stream) error {
+		return e.e.Launch(gocontext.Background(), sim)
+	})
+}

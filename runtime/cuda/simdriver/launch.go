@@ -1,0 +1,84 @@
+//go:build cuda && cudasim && linux
+
+package simdriver
+
+// #include <stdint.h>
+import "C"
+
+import (
+	gocontext "context"
+	"fmt"
+	"unsafe"
+
+	"unirestorer/runtime/device"
+	"unirestorer/runtime/ptxsim"
+)
+
+// The keys of cuLaunchKernel's extra list.
+const (
+	launchParamPointer = 1
+	launchParamSize    = 2
+)
+
+//export cuLaunchKernel
+func cuLaunchKernel(handle C.uintptr_t, gx, gy, gz, bx, by, bz, shared C.uint, on C.uintptr_t, params, extra *unsafe.Pointer) C.int {
+	f, r := functionOf(handle)
+	if r != success {
+		return r
+	}
+	args, err := arguments(f.fn.Params(), params, extra)
+	if err != nil {
+		return fail(launchResources, err)
+	}
+	shape := device.Shape{
+		Grid:   device.Dim3{X: uint32(gx), Y: uint32(gy), Z: uint32(gz)},
+		Block:  device.Dim3{X: uint32(bx), Y: uint32(by), Z: uint32(bz)},
+		Shared: int(shared),
+	}
+	return enqueue(on, nodeKernel, func(s device.Stream) error {
+		return s.Launch(gocontext.Background(), f.fn, shape, args)
+	})
+}
+
+// arguments copies a kernel's arguments: either params has the address of each, or extra is a list of keys and
+// values that gives the parameter buffer.
+func arguments(signature []ptxsim.Param, params, extra *unsafe.Pointer) (*device.Args, error) {
+	args := new(device.Args)
+	if len(signature) == 0 {
+		return args, nil
+	}
+	if params != nil {
+		for i, p := range unsafe.Slice(params, len(signature)) {
+			args.Struct(signature[i].Align, unsafe.Slice((*byte)(p), signature[i].Size))
+		}
+		return args, nil
+	}
+	packed, err := packedBuffer(extra)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range signature {
+		if p.Offset+p.Size > len(packed) {
+			return nil, fmt.Errorf("the parameter buffer has %d bytes, the kernel's parameters need %d", len(packed), p.Offset+p.Size)
+		}
+		args.Struct(p.Align, packed[p.Offset:][:p.Size])
+	}
+	return args, nil
+}
+
+func packedBuffer(extra *unsafe.Pointer) ([]byte, error) {
+	var from unsafe.Pointer
+	var size uintptr
+	for at := unsafe.Pointer(extra); at != nil && *(*uintptr)(at) != 0; at = unsafe.Add(at, 2*unsafe.Sizeof(size)) {
+		value := unsafe.Add(at, unsafe.Sizeof(size))
+		switch key := *(*uintptr)(at); key {
+		case launchParamPointer:
+			from = *(*unsafe.Pointer)(value)
+		case launchParamSize:
+			size = **(**uintptr)(value)
+		default:
+			return nil, fmt.Errorf("unknown key %d in the extra list", key)
+		}
+	}
+	return unsafe.Slice((*byte)(from), size), nil
+}

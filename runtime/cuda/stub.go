@@ -1,0 +1,11 @@
+//go:build !cuda || !linux
+
+package cuda
+
+import "unirestorer/runtime/device"
+
+// List returns the GPUs of this machine; here always [ErrNotBuilt].
+func List() ([]device.Info, error) { return nil, ErrNotBuilt }
+
+// Open makes a GPU ready for use; here always [ErrNotBuilt].
+func Open(selector string, opt Options) (device.Device, error) { return nil, ErrNotBuilt }
