@@ -1,0 +1,225 @@
+package ptxsim
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"unirestorer/runtime/device"
+)
+
+// block executes one thread block. A worker has one and uses it for block after block.
+type block struct {
+	launch *launch
+	prog   *program
+	warps  []*warp
+	ctaid  [3]uint32
+	index  uint64 // linear index in the grid
+
+	shared      []byte // static variables with red zones, then dynamic memory
+	shadow      shadow
+	barriers    [16]barrierState
+	barrierDone uint64 // completed barriers, for fences
+	exited      bool   // some thread has exited
+
+	counts []uint64 // executions by instruction
+	laneCt []uint64 // lanes that executed it
+
+	acache []*allocation // allocation each memory instruction found last
+	races  raceLog
+	ctr    memCounters
+	rng    *rand.Rand
+	failed bool // a finding after which going on is pointless
+}
+
+// takeBlock returns a block for the launch: an idle one of an earlier launch of the same shape, or a new one.
+func (p *program) takeBlock(l *launch) *block {
+	n := (int(l.shape.Block.Count()) + lanes - 1) / lanes
+	p.idleMu.Lock()
+	defer p.idleMu.Unlock()
+	for i, b := range p.idle {
+		if len(b.warps) == n && len(b.shared) == p.dynShared+l.shape.Shared {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			b.prepare(l)
+			return b
+		}
+	}
+	b := newBlock(p, n, p.dynShared+l.shape.Shared, l.check)
+	b.prepare(l)
+	return b
+}
+
+// giveBack keeps a block for later launches, but no more than limit.
+func (p *program) giveBack(b *block, limit int) {
+	p.idleMu.Lock()
+	defer p.idleMu.Unlock()
+	b.launch = nil
+	clear(b.acache)
+	p.idle = append(p.idle, b)
+	p.idle = p.idle[max(0, len(p.idle)-limit):]
+}
+
+// newBlock makes a block of n warps.
+func newBlock(p *program, n, shared int, check bool) *block {
+	b := &block{prog: p, acache: make([]*allocation, p.memInsts), shared: make([]byte, shared)}
+	b.races.last = make([]int32, p.memInsts)
+	b.counts, b.laneCt = make([]uint64, len(p.code)), make([]uint64, len(p.code))
+	for i := range n {
+		w := &warp{
+			id: i, blk: b, prog: p, counts: b.counts, laneCt: b.laneCt,
+			r32: make([]row32, p.rows32), r64: make([]row64, p.rows64), pred: make([]uint32, p.preds),
+			frame: make([]byte, p.frameBytes*lanes), local: make([]byte, p.localBytes*lanes),
+		}
+		if check {
+			w.linit = make([]byte, p.localBytes*lanes)
+		}
+		b.warps = append(b.warps, w)
+	}
+	return b
+}
+
+// prepare makes the block part of a launch.
+func (b *block) prepare(l *launch) {
+	b.launch, b.ctr = l, memCounters{}
+	clear(b.counts)
+	clear(b.laneCt)
+	for _, w := range b.warps {
+		for lane := range lanes {
+			copy(w.frame[lane*b.prog.frameBytes:], l.params)
+		}
+		w.prepare()
+	}
+}
+
+// thread returns the index of a thread in its block.
+func (b *block) thread(warp, lane int) device.Dim3 {
+	t, n := uint32(warp*lanes+lane), b.launch.shape.Block
+	return device.Dim3{X: t % n.X, Y: t / n.X % n.Y, Z: t / n.X / n.Y}
+}
+
+// run executes the block with the given linear index.
+func (b *block) run(index uint64) {
+	l := b.launch
+	g := l.shape.Grid
+	b.index = index
+	b.ctaid = [3]uint32{uint32(index % uint64(g.X)), uint32(index / uint64(g.X) % uint64(g.Y)), uint32(index / uint64(g.X) / uint64(g.Y))}
+	b.exited, b.failed, b.barrierDone = false, false, 0
+	b.barriers = [16]barrierState{}
+	if l.check {
+		b.shadow.reset(len(b.shared))
+		poison(b.shared)
+		b.races.begin()
+	} else {
+		clear(b.shared)
+	}
+	threads := int(l.shape.Block.Count())
+	for i, w := range b.warps {
+		mask := full
+		if n := threads - i*lanes; n < lanes {
+			mask = 1<<n - 1
+		}
+		w.reset(mask)
+	}
+	b.rng = nil
+	if l.seed != 0 {
+		b.rng = rand.New(rand.NewPCG(uint64(l.seed), index))
+	}
+	b.schedule()
+	if l.check {
+		b.races.end(b)
+	}
+	b.ctr.Barriers += b.barrierDone
+}
+
+// poison fills memory with a pattern that is NaN as half, bfloat16, float and double.
+func poison(p []byte) { fillByte(p, 0xff) }
+
+// quantum is how many instructions a warp runs before another one gets its turn, without a seed.
+const quantum = 1 << 14
+
+// schedule runs the warps until all are done or none can go on.
+func (b *block) schedule() {
+	next := 0
+	for !b.failed && !b.launch.stopped.Load() {
+		w := b.pick(&next)
+		if w == nil {
+			b.stuck()
+			return
+		}
+		n := quantum
+		if b.rng != nil {
+			n = 1 + b.rng.IntN(96)
+		}
+		before := n
+		w.run(n)
+		w.steps += uint64(before)
+		if w.steps > b.launch.maxSteps && w.state == warpReady && !b.failed {
+			w.fatal(&w.prog.code[w.pc], lowest(w.active), StepLimit, "warp %d executed more than %d instructions", w.id, b.launch.maxSteps)
+		}
+	}
+}
+
+// pick chooses a warp that can run.
+func (b *block) pick(next *int) *warp {
+	n := len(b.warps)
+	if b.rng != nil {
+		*next = b.rng.IntN(n)
+	}
+	for i := range n {
+		w := b.warps[(*next+i)%n]
+		if w.state == warpReady {
+			if b.rng == nil {
+				*next = (w.id + 1) % n
+			}
+			return w
+		}
+	}
+	return nil
+}
+
+// stuck reports warps that wait at barriers when nothing can run any more.
+func (b *block) stuck() {
+	for _, w := range b.warps {
+		if w.state != warpWaiting {
+			continue
+		}
+		in := w.waitInst
+		id := w.barrierID(in)
+		s := &b.barriers[id]
+		kind := Deadlock
+		if b.exited {
+			kind = BarrierDivergence
+		}
+		detail := fmt.Sprintf("barrier %d has %d of %d threads and no other thread can arrive", id, s.arrived, s.expected)
+		if b.exited {
+			detail += "; threads of the block have exited"
+		}
+		w.fatal(in, lowest(w.waitMask), kind, "%s", detail)
+	}
+}
+
+// report records a finding and goes on.
+func (w *warp) report(in *inst, lane int, kind Kind, sp space, addr uint64, format string, args ...any) {
+	b := w.blk
+	b.launch.findings.add(kind, in.line, b.index, func() Finding {
+		f := Finding{
+			Kind: kind, Kernel: w.prog.kernel.name, Line: int(in.line), Op: in.x.text,
+			Block:  device.Dim3{X: b.ctaid[0], Y: b.ctaid[1], Z: b.ctaid[2]},
+			Thread: b.thread(w.id, lane), Address: addr, Detail: fmt.Sprintf(format, args...),
+			Source: w.prog.mod.source(in),
+		}
+		if addr != 0 || sp != spGeneric {
+			f.Space = sp.String()
+		}
+		return f
+	})
+}
+
+// fatal records a finding and stops the block.
+func (w *warp) fatal(in *inst, lane int, kind Kind, format string, args ...any) {
+	w.report(in, lane, kind, spGeneric, 0, format, args...)
+	w.blk.failed = true
+	if kind == StepLimit { // other blocks would take as long
+		w.blk.launch.stopped.Store(true)
+	}
+	w.state = warpDone
+}

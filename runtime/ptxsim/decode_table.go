@@ -1,0 +1,30 @@
+package ptxsim
+
+// decoders maps opcodes to what translates them.
+var decoders = map[string]decodeFunc{
+	"add": decArith, "sub": decArith, "mul": decArith, "mad": decArith, "fma": decArith, "div": decArith,
+	"mul24": decMul24, "mad24": decMul24,
+	"addc": decCarry, "subc": decCarry, "madc": decCarry,
+	"rem": decArith, "abs": decArith, "neg": decArith, "min": decArith, "max": decArith, "sad": decArith,
+	"copysign": decArith, "rcp": decArith, "sqrt": decArith, "rsqrt": decArith,
+	"ex2": decArith, "lg2": decArith, "sin": decArith, "cos": decArith, "tanh": decArith,
+
+	"and": decLogic, "or": decLogic, "xor": decLogic, "not": decLogic, "cnot": decLogic,
+	"shl": decShift, "shr": decShift, "shf": decShf, "lop3": decLop3,
+	"bfe": decBitField, "bfi": decBitField, "bfind": decBitCount, "clz": decBitCount, "popc": decBitCount, "brev": decBitCount,
+	"prmt": decPrmt, "dp4a": decDot, "dp2a": decDot, "szext": decSzext, "fns": decFns,
+
+	"setp": decSetp, "set": decSet, "selp": decSelp, "slct": decSlct, "testp": decTestp,
+	"mov": decMov, "cvt": decCvt, "cvta": decCvta, "isspacep": decIsspacep,
+
+	"ld": decLd, "ldu": decLd, "st": decSt, "prefetch": decPrefetch, "prefetchu": decPrefetch,
+	"applypriority": decPrefetch, "discard": decPrefetch,
+	"atom": decAtom, "red": decAtom, "cp": decCp,
+	"ldmatrix": decLdmatrix, "stmatrix": decLdmatrix, "movmatrix": decMovmatrix, "mma": decMMA,
+
+	"shfl": decShfl, "vote": decVote, "match": decMatch, "redux": decRedux, "elect": decElect, "activemask": decActivemask,
+	"bar": decBar, "barrier": decBar, "membar": decFence, "fence": decFence,
+
+	"bra": decBra, "brx": decBrx, "call": decCall, "ret": decExit, "exit": decExit, "trap": decTrap, "brkpt": decTrap,
+	"nanosleep": decNop, "pmevent": decNop, "griddepcontrol": decNop,
+}

@@ -1,0 +1,265 @@
+package ptxsim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+
+	"unirestorer/runtime/device"
+)
+
+// Races on global memory are looked for between the blocks of one launch. Every block records the byte ranges it
+// touched; when the launch is over, a range that one block wrote and another one touched is a race, unless
+//
+//   - both accesses were atomic or otherwise strong (volatile, relaxed, acquire, release), or
+//   - they are ordered as in the "last block finishes the job" pattern: the first block made its access, executed a
+//     fence, then an atomic; the second block executed an atomic on the same address after that, then its access.
+//
+// Because ranges are compared after the fact, what is found does not depend on how blocks were interleaved.
+
+type accessKind uint8
+
+const (
+	accRead accessKind = iota
+	accWrite
+	accStrong // atomics, volatile and ordered accesses; counts as a write
+	accStrongRead
+)
+
+// touched is a range of global memory that a block accessed.
+type touched struct {
+	lo, hi uint64
+	pc     int32
+	thread uint16
+	kind   accessKind
+	epoch  uint32 // of the block, counting atomics that could order; 0 without
+}
+
+// raceLog collects what one block touched.
+type raceLog struct {
+	log   []touched
+	last  []int32 // by memory instruction: index of its last record + 1
+	epoch uint32
+}
+
+const raceCompact = 1 << 14
+
+func (r *raceLog) begin() {
+	r.log = r.log[:0]
+	clear(r.last)
+	r.epoch = 0
+}
+
+// add records an access to [lo,hi) by memory instruction mem.
+func (r *raceLog) add(mem int32, lo, hi uint64, pc int32, thread uint16, kind accessKind) {
+	if i := r.last[mem] - 1; i >= 0 {
+		t := &r.log[i]
+		if t.epoch == r.epoch && lo <= t.hi && hi >= t.lo {
+			t.lo, t.hi = min(t.lo, lo), max(t.hi, hi)
+			return
+		}
+	}
+	if len(r.log) >= raceCompact && len(r.log) == cap(r.log) {
+		r.compact()
+	}
+	r.log = append(r.log, touched{lo, hi, pc, thread, kind, r.epoch})
+	r.last[mem] = int32(len(r.log))
+}
+
+// compareTouched orders by kind, epoch and start.
+func compareTouched(a, b touched) int {
+	switch {
+	case a.kind != b.kind:
+		return int(a.kind) - int(b.kind)
+	case a.epoch != b.epoch:
+		return cmp.Compare(a.epoch, b.epoch)
+	case a.lo < b.lo:
+		return -1
+	case a.lo > b.lo:
+		return 1
+	}
+	return int(a.pc) - int(b.pc)
+}
+
+// compact sorts the log and joins overlapping ranges.
+func (r *raceLog) compact() {
+	clear(r.last)
+	if len(r.log) == 0 {
+		return
+	}
+	slices.SortFunc(r.log, compareTouched)
+	out := r.log[:1]
+	for _, t := range r.log[1:] {
+		l := &out[len(out)-1]
+		if t.kind == l.kind && t.epoch == l.epoch && t.lo <= l.hi {
+			l.hi = max(l.hi, t.hi)
+		} else {
+			out = append(out, t)
+		}
+	}
+	r.log = out
+}
+
+// end hands the block's ranges to the launch.
+func (r *raceLog) end(b *block) {
+	r.compact()
+	b.launch.races.collect(b.index, r.log)
+}
+
+// blockRange is a range with the block that touched it.
+type blockRange struct {
+	touched
+	block uint64
+}
+
+// raceCheck holds the ranges of all blocks of a launch.
+type raceCheck struct {
+	mu     sync.Mutex
+	writes []blockRange // and strong accesses
+	reads  []blockRange
+	sync   *blockOrder
+}
+
+func (c *raceCheck) collect(block uint64, log []touched) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range log {
+		if t.kind == accWrite || t.kind == accStrong {
+			c.writes = append(c.writes, blockRange{t, block})
+		} else {
+			c.reads = append(c.reads, blockRange{t, block})
+		}
+	}
+}
+
+// conflict reports whether two accesses race.
+func (c *raceCheck) conflict(a, b *blockRange) bool {
+	if a.block == b.block {
+		return false
+	}
+	strong := func(k accessKind) bool { return k == accStrong || k == accStrongRead }
+	if strong(a.kind) && strong(b.kind) {
+		return false
+	}
+	return c.sync == nil || !c.sync.ordered(a, b) && !c.sync.ordered(b, a)
+}
+
+// find calls report for races, until it has seen enough.
+func (c *raceCheck) find(report func(a, b *blockRange, lo uint64) (more bool)) {
+	if len(c.writes) == 0 {
+		return
+	}
+	order := func(a, b blockRange) int {
+		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.block, b.block), cmp.Compare(a.pc, b.pc))
+	}
+	slices.SortFunc(c.writes, order)
+	// reach[i] is the furthest end among writes[:i+1]: the search backwards from a position can stop there.
+	reach := make([]uint64, len(c.writes))
+	end := uint64(0)
+	for i := range c.writes {
+		end = max(end, c.writes[i].hi)
+		reach[i] = end
+	}
+	overlaps := func(t *blockRange, before int) bool {
+		for i := before - 1; i >= 0 && reach[i] > t.lo; i-- {
+			w := &c.writes[i]
+			if w.hi > t.lo && w.lo < t.hi && c.conflict(w, t) && !report(w, t, max(w.lo, t.lo)) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range c.writes {
+		if !overlaps(&c.writes[i], i) {
+			return
+		}
+	}
+	slices.SortFunc(c.reads, order)
+	for i := range c.reads {
+		r := &c.reads[i]
+		n, _ := slices.BinarySearchFunc(c.writes, r.hi, func(w blockRange, hi uint64) int { return cmp.Compare(w.lo, hi) })
+		if n > 0 && reach[n-1] > r.lo && !overlaps(r, n) {
+			return
+		}
+	}
+}
+
+// checkRaces reports races between the blocks of a launch.
+func (l *launch) checkRaces() {
+	seen := 0
+	l.races.find(func(a, b *blockRange, lo uint64) bool {
+		ia, ib := &l.prog.code[a.pc], &l.prog.code[b.pc]
+		verb := "read"
+		if b.kind == accWrite || b.kind == accStrong {
+			verb = "wrote"
+		}
+		l.findings.add(GlobalRace, ib.line, b.block, func() Finding {
+			return Finding{
+				Kind: GlobalRace, Kernel: l.prog.kernel.name, Line: int(ib.line), Source: l.prog.mod.source(ib), Op: ib.x.text,
+				Block: l.blockIndex(b.block), Thread: l.threadIndex(b.thread), Space: spGlobal.String(), Address: lo,
+				Detail: fmt.Sprintf("%s what thread %v of block %v wrote at line %d (%s)", verb,
+					l.threadIndex(a.thread), l.blockIndex(a.block), ia.line, ia.x.text),
+			}
+		})
+		seen++
+		return seen < 10000
+	})
+}
+
+func (l *launch) blockIndex(i uint64) device.Dim3 {
+	g := l.shape.Grid
+	return device.Dim3{X: uint32(i % uint64(g.X)), Y: uint32(i / uint64(g.X) % uint64(g.Y)), Z: uint32(i / uint64(g.X) / uint64(g.Y))}
+}
+
+func (l *launch) threadIndex(t uint16) device.Dim3 {
+	n := l.shape.Block
+	return device.Dim3{X: uint32(t) % n.X, Y: uint32(t) / n.X % n.Y, Z: uint32(t) / n.X / n.Y}
+}
+
+// blockOrder knows which accesses of different blocks are ordered by fences and atomics. Kernels that have both run
+// their blocks one after another, so it needs no lock.
+type blockOrder struct {
+	released map[uint64]map[uint64]uint32 // by atomic's address: block to the epoch it released
+	knows    map[epochKey]map[uint64]uint32
+	current  map[uint64]map[uint64]uint32 // by block: what it knows now
+}
+
+type epochKey struct {
+	block uint64
+	epoch uint32
+}
+
+func newBlockOrder() *blockOrder {
+	return &blockOrder{map[uint64]map[uint64]uint32{}, map[epochKey]map[uint64]uint32{}, map[uint64]map[uint64]uint32{}}
+}
+
+// atomic records an atomic access by a block, which first releases what it did up to the given epoch if it has
+// fenced it, then acquires what others released at the address.
+func (o *blockOrder) atomic(block, addr uint64, epoch uint32, releases bool) {
+	mine := map[uint64]uint32{}
+	for k, v := range o.current[block] {
+		mine[k] = v
+	}
+	rel := o.released[addr]
+	if rel == nil {
+		rel = map[uint64]uint32{}
+		o.released[addr] = rel
+	}
+	for k, v := range rel {
+		mine[k] = max(mine[k], v)
+	}
+	if releases {
+		for k, v := range mine {
+			rel[k] = max(rel[k], v)
+		}
+		rel[block] = epoch + 1
+	}
+	o.current[block] = mine
+	o.knows[epochKey{block, epoch + 1}] = mine
+}
+
+// ordered reports whether a happened before b.
+func (o *blockOrder) ordered(a, b *blockRange) bool {
+	return o.knows[epochKey{b.block, b.epoch}][a.block] > a.epoch
+}

@@ -1,0 +1,171 @@
+package ptxsim
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"unirestorer/runtime/device"
+)
+
+// launch is one execution of a kernel.
+type launch struct {
+	prog          *program
+	shape         device.Shape
+	params        []byte
+	mem           *memory
+	check         bool
+	seed          int64
+	maxSteps      uint64
+	sms           int
+	maxWarpsPerSM int
+
+	stopped  atomic.Bool // no further blocks: cancelled, or enough findings
+	findings findingList
+	races    raceCheck
+}
+
+// findingList collects findings of all workers.
+type findingList struct {
+	mu    sync.Mutex
+	stop  *atomic.Bool
+	limit int
+	found map[findingKey]*orderedFinding
+	more  map[findingKey]bool
+}
+
+type findingKey struct {
+	kind Kind
+	line int32
+}
+
+type orderedFinding struct {
+	Finding
+	block uint64
+}
+
+// add counts a finding of a block. Of all findings of one kind at one instruction the first one of the block with
+// the lowest index is described, so that reports do not depend on how blocks were interleaved.
+func (l *findingList) add(kind Kind, line int32, block uint64, describe func() Finding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := findingKey{kind, line}
+	f := l.found[k]
+	switch {
+	case f == nil && len(l.found) >= l.limit:
+		l.more[k] = true
+		l.stop.Store(true)
+	case f == nil:
+		l.found[k] = &orderedFinding{describe(), block}
+		l.found[k].Count = 1
+	case block < f.block:
+		n := f.Count
+		*f = orderedFinding{describe(), block}
+		f.Count = n + 1
+	default:
+		f.Count++
+	}
+}
+
+// sorted returns the findings by line.
+func (l *findingList) sorted() []Finding {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]Finding, 0, len(l.found))
+	for _, f := range l.found {
+		out = append(out, f.Finding)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Line != out[j].Line {
+			return out[i].Line < out[j].Line
+		}
+		return out[i].Kind < out[j].Kind
+	})
+	return out
+}
+
+// run executes all blocks on up to workers goroutines.
+func (l *launch) run(ctx context.Context, workers int) (Report, error) {
+	begin := time.Now()
+	l.findings.stop = &l.stopped
+	l.findings.found, l.findings.more = map[findingKey]*orderedFinding{}, map[findingKey]bool{}
+	if l.check && l.prog.ordered && l.prog.hasFence {
+		l.races.sync = newBlockOrder()
+	}
+	grid := l.shape.Grid.Count()
+	if l.prog.ordered {
+		workers = 1
+	}
+	workers = int(min(uint64(workers), grid))
+	stopWatch := context.AfterFunc(ctx, func() { l.stopped.Store(true) })
+	defer stopWatch()
+
+	report := Report{Kernel: l.prog.kernel.name, Shape: l.shape, HotLines: map[int]uint64{}}
+	counts, laneCt := make([]uint64, len(l.prog.code)), make([]uint64, len(l.prog.code))
+	order := l.blockOrder(grid)
+	var next atomic.Uint64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	work := func() {
+		b := l.prog.takeBlock(l)
+		for !l.stopped.Load() {
+			i := next.Add(1) - 1
+			if i >= grid {
+				break
+			}
+			b.run(order(i))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range counts {
+			counts[i] += b.counts[i]
+			laneCt[i] += b.laneCt[i]
+		}
+		report.Counters.memCounters.merge(&b.ctr)
+		l.prog.giveBack(b, workers)
+	}
+	for range workers - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+
+	l.prog.count(counts, laneCt, &report.Counters, report.HotLines)
+	if l.check && !l.stopped.Load() {
+		l.checkRaces()
+	}
+	report.Wall = time.Since(begin)
+	report.Findings = l.findings.sorted()
+	if len(report.Findings) > 0 {
+		return report, &FindingsError{Findings: report.Findings, More: len(l.findings.more)}
+	}
+	if err := ctx.Err(); err != nil {
+		return report, fmt.Errorf("launch was stopped: %w", err)
+	}
+	return report, nil
+}
+
+// blockOrder returns the order in which blocks are started: ascending without a seed, else a permutation.
+func (l *launch) blockOrder(n uint64) func(uint64) uint64 {
+	if l.seed == 0 || n < 2 {
+		return func(i uint64) uint64 { return i }
+	}
+	// An affine map by a step that has no common divisor with n visits every block once.
+	step := uint64(l.seed)*0x9e3779b97f4a7c15%n | 1
+	for gcd(step, n) != 1 {
+		step++
+	}
+	start := uint64(l.seed) * 0xd1342543de82ef95 % n
+	step %= n
+	return func(i uint64) uint64 { return (i*step + start) % n }
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}

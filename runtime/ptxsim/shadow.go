@@ -1,0 +1,295 @@
+package ptxsim
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// The shadow of a block's shared memory finds races, reads of memory nobody wrote, and accesses to the destination
+// of an asynchronous copy that was not waited for.
+//
+// The model. Every warp has a clock that counts the operations by which it synchronises: barriers, bar.warp.sync,
+// shuffles, votes, matrix operations and whatever else needs its lanes together. An access carries the warp, lane and
+// clock of the thread that made it. Two accesses to a byte, one of them a write, are ordered
+//
+//   - in one thread: always;
+//   - in one warp: if the warp synchronised in between (the clocks differ);
+//   - in different warps: if a chain of barriers leads from one to the other, which vector clocks tell: arriving at a
+//     barrier publishes what the warp knows, leaving it takes over what all arrivals published (named barriers and
+//     bar.arrive included).
+//
+// Accesses that are not ordered are a race, except that atomics do not race with atomics, and lanes that store equal
+// values by one instruction do not race with each other. cp.async counts as a write when it is issued and again when
+// the thread waits for it.
+//
+// State is kept for 16-byte cells, and for their words or bytes once narrower accesses come: tiles moved by 16-byte
+// copies and ldmatrix then cost one check per row.
+
+// cell is the state of some bytes.
+type cell struct {
+	w       uint64 // last writer, 0 if never written
+	r       uint64 // last reader since, 0 without; or shared readers
+	wpc     int32
+	rpc     int32
+	split   bool // the parts have states of their own
+	pending uint8
+}
+
+// An access is packed as clock<<16 | flags | warp<<8 | lane.
+const (
+	accLaneMask  = 0xff
+	accManyLanes = 0x40    // lane field: several lanes of the warp
+	accAtomic    = 1 << 13 // in the flags
+	accShared    = 1 << 15 // r: several warps; the clock field is an index into readers
+)
+
+func pack(clock uint64, warp, lane int) uint64 { return clock<<16 | uint64(warp)<<8 | uint64(lane) }
+
+func accWarp(a uint64) int     { return int(a >> 8 & 31) }
+func accLane(a uint64) int     { return int(a & accLaneMask) }
+func accClock(a uint64) uint64 { return a >> 16 }
+
+// shadow is the state of all of a block's shared memory.
+type shadow struct {
+	c16, c4, c1 []cell
+	readers     [][lanes]uint64 // accesses by warp, for cells read by several warps
+	free        []int
+}
+
+// reset prepares the shadow for size bytes that nobody wrote.
+func (s *shadow) reset(size int) {
+	n := (size + 15) / 16
+	if len(s.c16) < n {
+		s.c16, s.c4, s.c1 = make([]cell, n), make([]cell, 4*n), make([]cell, 16*n)
+	}
+	clear(s.c16[:n])
+	s.readers, s.free = s.readers[:0], s.free[:0]
+}
+
+// access is one thread's access to shared memory, with what a report needs.
+type access struct {
+	w      *warp
+	in     *inst
+	lane   int // accManyLanes where the value goes to the whole warp
+	thread int // lane that gave the address
+	write  bool
+	atomic bool
+}
+
+// touch checks and records an access to n bytes at addr, which are inside the memory.
+func (s *shadow) touch(a *access, addr uint32, n int) {
+	for n > 0 {
+		c := &s.c16[addr>>4]
+		if addr&15 == 0 && n >= 16 {
+			s.whole16(a, c, addr)
+			addr, n = addr+16, n-16
+			continue
+		}
+		if !c.split {
+			s.spread(c, s.c4[addr>>4<<2:][:4])
+		}
+		w := &s.c4[addr>>2]
+		if addr&3 == 0 && n >= 4 {
+			s.whole4(a, w, addr)
+			addr, n = addr+4, n-4
+			continue
+		}
+		if !w.split {
+			s.spread(w, s.c1[addr>>2<<2:][:4])
+		}
+		s.check(a, &s.c1[addr], addr, 1)
+		addr, n = addr+1, n-1
+	}
+}
+
+func (s *shadow) whole16(a *access, c *cell, addr uint32) {
+	if !c.split {
+		s.check(a, c, addr, 16)
+		return
+	}
+	for i := range uint32(4) {
+		s.whole4(a, &s.c4[addr>>2+i], addr+4*i)
+	}
+	if a.write {
+		s.join(c, s.c4[addr>>2:][:4])
+	}
+}
+
+func (s *shadow) whole4(a *access, c *cell, addr uint32) {
+	if !c.split {
+		s.check(a, c, addr, 4)
+		return
+	}
+	for i := range uint32(4) {
+		s.check(a, &s.c1[addr+i], addr+i, 1)
+	}
+	if a.write {
+		s.join(c, s.c1[addr:][:4])
+	}
+}
+
+// spread gives the parts of a cell its state.
+func (s *shadow) spread(c *cell, parts []cell) {
+	for i := range parts {
+		parts[i] = *c
+		if c.r&accShared != 0 {
+			parts[i].r = s.newReaders(s.readers[accClock(c.r)])
+		}
+	}
+	s.dropReaders(c)
+	c.split = true
+}
+
+// join makes one cell of parts that were just written by one access.
+func (s *shadow) join(c *cell, parts []cell) {
+	*c = parts[0]
+	c.split = false
+}
+
+func (s *shadow) newReaders(v [lanes]uint64) uint64 {
+	if n := len(s.free); n > 0 {
+		i := s.free[n-1]
+		s.free = s.free[:n-1]
+		s.readers[i] = v
+		return uint64(i)<<16 | accShared
+	}
+	s.readers = append(s.readers, v)
+	return uint64(len(s.readers)-1)<<16 | accShared
+}
+
+func (s *shadow) dropReaders(c *cell) {
+	if c.r&accShared != 0 {
+		s.free = append(s.free, int(accClock(c.r)))
+	}
+	c.r = 0
+}
+
+// ordered reports whether an earlier access happened before what thread lane of w does now.
+func ordered(w *warp, earlier uint64, lane int) bool {
+	ew := accWarp(earlier)
+	if ew != w.id {
+		return accClock(earlier) <= w.vc[ew]
+	}
+	return accClock(earlier) < w.clock || accLane(earlier) == lane && lane != accManyLanes
+}
+
+// check checks and records an access to the n bytes of one cell.
+func (s *shadow) check(a *access, c *cell, addr uint32, n int) {
+	w := a.w
+	if c.pending != 0 {
+		w.report(a.in, a.thread, AsyncHazard, spShared, uint64(addr),
+			"the cp.async of line %d that writes here was not waited for", w.prog.code[c.wpc].line)
+		return
+	}
+	if !a.write || a.atomic {
+		if c.w == 0 {
+			w.report(a.in, a.thread, Uninitialised, spShared, uint64(addr), "nothing was stored at %d bytes here since the block began", n)
+			c.w = pack(w.clock, w.id, a.lane) // once is enough
+			c.wpc = w.pc
+			return
+		}
+	}
+	if c.w != 0 && !ordered(w, c.w, a.lane) && !(a.atomic && c.w&accAtomic != 0) {
+		equal := a.write && !a.atomic && c.wpc == w.pc && accWarp(c.w) == w.id && w.storesEqual(a.in, accLane(c.w), a.lane, addr, n)
+		if !equal {
+			what := "read"
+			if a.write {
+				what = "write"
+			}
+			w.report(a.in, a.thread, SharedRace, spShared, uint64(addr), "%s of what %s wrote at line %d, without a barrier in between",
+				what, w.blk.describe(c.w), w.prog.code[c.wpc].line)
+		}
+	}
+	me := pack(w.clock, w.id, a.lane)
+	if !a.write {
+		s.read(w, c, me)
+		return
+	}
+	if r := c.r; r != 0 {
+		s.checkReaders(a, c, addr)
+		s.dropReaders(c)
+	}
+	if a.atomic {
+		me |= accAtomic
+	}
+	c.w, c.wpc = me, w.pc
+}
+
+// read records a read.
+func (s *shadow) read(w *warp, c *cell, me uint64) {
+	c.rpc = w.pc
+	switch {
+	case c.r == 0:
+		c.r = me
+	case c.r&accShared != 0:
+		v := &s.readers[accClock(c.r)]
+		v[w.id] = mergeReaders(v[w.id], me)
+	case accWarp(c.r) == w.id:
+		c.r = mergeReaders(c.r, me)
+	case accClock(c.r) <= w.vc[accWarp(c.r)]:
+		c.r = me
+	default:
+		var v [lanes]uint64
+		v[accWarp(c.r)], v[w.id] = c.r, me
+		c.r = s.newReaders(v)
+	}
+}
+
+// mergeReaders combines two reads by one warp.
+func mergeReaders(old, me uint64) uint64 {
+	if accClock(old) == accClock(me) && accLane(old) != accLane(me) {
+		return me&^accLaneMask | accManyLanes
+	}
+	return me
+}
+
+// checkReaders reports reads that a write is not ordered after.
+func (s *shadow) checkReaders(a *access, c *cell, addr uint32) {
+	bad := uint64(0)
+	if c.r&accShared == 0 {
+		if !ordered(a.w, c.r, a.lane) {
+			bad = c.r
+		}
+	} else {
+		for _, r := range &s.readers[accClock(c.r)] {
+			if r != 0 && !ordered(a.w, r, a.lane) {
+				bad = r
+				break
+			}
+		}
+	}
+	if bad != 0 {
+		a.w.report(a.in, a.thread, SharedRace, spShared, uint64(addr), "write to what %s read (last read at line %d), without a barrier in between",
+			a.w.blk.describe(bad), a.w.prog.code[c.rpc].line)
+	}
+}
+
+// describe names the thread of a packed access.
+func (b *block) describe(acc uint64) string {
+	if accLane(acc) == accManyLanes {
+		return fmt.Sprintf("warp %d", accWarp(acc))
+	}
+	return fmt.Sprintf("thread %v", b.thread(accWarp(acc), accLane(acc)))
+}
+
+// setPending marks or unmarks bytes as the destination of a copy in flight. It follows a touch of the same bytes,
+// so cells that are not split are wholly inside.
+func (s *shadow) setPending(addr uint32, n int, v uint8) {
+	for end := addr + uint32(n); addr < end; {
+		c := &s.c16[addr>>4]
+		if !c.split {
+			c.pending = v
+			addr = (addr &^ 15) + 16
+			continue
+		}
+		w := &s.c4[addr>>2]
+		w.pending = v
+		for i := range s.c1[addr>>2<<2:][:4] {
+			s.c1[addr>>2<<2+uint32(i)].pending = v
+		}
+		addr = (addr &^ 3) + 4
+	}
+}
+
+// lowest returns the number of the lowest set bit.
+func lowest(m uint32) int { return bits.TrailingZeros32(m) & 31 }

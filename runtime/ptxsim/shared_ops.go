@@ -1,0 +1,218 @@
+package ptxsim
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+)
+
+func onesCount(m uint32) int { return bits.OnesCount32(m) }
+
+func indexZero(p []byte) int { return bytes.IndexByte(p, 0) }
+
+// sharedBounds returns the lanes of mask whose access of n bytes is aligned and inside a shared variable or the
+// dynamic memory, and reports the others.
+func (w *warp) sharedBounds(in *inst, mask uint32, n uint64) (ok uint32) {
+	b := w.blk
+	dyn, end := uint64(w.prog.dynShared), uint64(len(b.shared))
+	for m := mask; m != 0; m &= m - 1 {
+		l := lowest(m)
+		v := w.addr[l]
+		if v&(n-1) != 0 {
+			w.report(in, l, Misaligned, spShared, v, "%d-byte access is not aligned", n)
+			continue
+		}
+		if v >= dyn && v+n <= end && v < end {
+			ok |= 1 << l
+			continue
+		}
+		if w.prog.inStatic(v, n) {
+			ok |= 1 << l
+			continue
+		}
+		w.report(in, l, OutOfBounds, spShared, v, "%d bytes at 0x%x: %s", n, v, w.prog.explainShared(v, len(b.shared)))
+	}
+	return ok
+}
+
+// inStatic reports whether [v,v+n) is inside one static shared variable.
+func (p *program) inStatic(v, n uint64) bool {
+	for _, s := range p.sharedVars {
+		if v >= uint64(s.off) && v+n <= uint64(s.off+s.size()) {
+			return true
+		}
+	}
+	return false
+}
+
+// explainShared names the variable that lies before an address.
+func (p *program) explainShared(v uint64, end int) string {
+	if v >= uint64(p.dynShared) {
+		return fmt.Sprintf("%d bytes past the start of %d bytes of dynamic shared memory", v-uint64(p.dynShared), end-p.dynShared)
+	}
+	name, dist := "", uint64(0)
+	for _, s := range p.sharedVars {
+		if uint64(s.off) <= v {
+			name, dist = s.name, v-uint64(s.off)
+		}
+	}
+	if name == "" {
+		return "outside all variables"
+	}
+	return fmt.Sprintf("offset %d of variable %s", dist, name)
+}
+
+// sharedTouch records the lanes' accesses in the shadow.
+func (w *warp) sharedTouch(in *inst, mask uint32, n int, write, atomic bool) {
+	s := &w.blk.shadow
+	acc := access{w: w, in: in, write: write, atomic: atomic}
+	if !write {
+		first := lowest(mask)
+		a0 := w.addr[first]
+		same := true
+		for m := mask & (mask - 1); m != 0; m &= m - 1 {
+			if w.addr[lowest(m)] != a0 {
+				same = false
+				break
+			}
+		}
+		if same && mask&(mask-1) != 0 {
+			acc.lane, acc.thread = accManyLanes, first
+			s.touch(&acc, uint32(a0), n)
+			return
+		}
+	}
+	for m := mask; m != 0; m &= m - 1 {
+		l := lowest(m)
+		acc.lane, acc.thread = l, l
+		s.touch(&acc, uint32(w.addr[l]), n)
+	}
+}
+
+// storesEqual reports whether two lanes of a store write the same n bytes at addr.
+func (w *warp) storesEqual(in *inst, la, lb int, addr uint32, n int) bool {
+	x := in.x
+	if x.data == nil {
+		return false
+	}
+	value := func(lane int, at uint32) byte {
+		off := int(at) - int(w.addr[lane])
+		row := x.data[off/x.elem]
+		if x.wide {
+			return byte(w.r64[row][lane] >> (8 * (off % x.elem)))
+		}
+		return byte(w.r32[row][lane] >> (8 * (off % x.elem)))
+	}
+	size := uint32(x.elem * x.vec)
+	for i := range uint32(n) {
+		at := addr + i
+		if d := at - uint32(w.addr[la]); d >= size {
+			return false
+		}
+		if value(la, at) != value(lb, at) {
+			return false
+		}
+	}
+	return true
+}
+
+func execLdShared(w *warp, in *inst) {
+	w.addresses(in)
+	w.ldShared(in, w.mask)
+}
+
+func (w *warp) ldShared(in *inst, mask uint32) {
+	x := in.x
+	n := x.elem * x.vec
+	mask = w.sharedBounds(in, mask, uint64(n))
+	if mask == 0 {
+		return
+	}
+	if w.blk.launch.check {
+		w.sharedTouch(in, mask, n, false, false)
+	}
+	w.blk.ctr.SharedLoad.add(w.wavefronts(mask, n))
+	w.offs = w.addr
+	w.gather(x, w.blk.shared, mask)
+}
+
+func execStShared(w *warp, in *inst) {
+	w.addresses(in)
+	w.stShared(in, w.mask)
+}
+
+func (w *warp) stShared(in *inst, mask uint32) {
+	x := in.x
+	n := x.elem * x.vec
+	mask = w.sharedBounds(in, mask, uint64(n))
+	if mask == 0 {
+		return
+	}
+	if w.blk.launch.check {
+		w.sharedTouch(in, mask, n, true, false)
+	}
+	w.blk.ctr.SharedStore.add(w.wavefronts(mask, n))
+	w.offs = w.addr
+	w.scatter(x, w.blk.shared, mask)
+}
+
+// wavefronts counts the passes shared memory needs for a request of n bytes a lane, and the passes it would need
+// without bank conflicts. There are 32 banks of 4 bytes; lanes that ask for the same word share it. Requests of 8
+// bytes are served by half-warps, of 16 bytes by quarter-warps.
+func (w *warp) wavefronts(mask uint32, n int) (got, ideal uint64) {
+	group := lanes
+	switch n {
+	case 8:
+		group = 16
+	case 16:
+		group = 8
+	}
+	if mask == full && w.addr[0]%128 == 0 && w.contiguous(uint64(n)) {
+		p := uint64(lanes / group)
+		return p, p
+	}
+	for first := 0; first < lanes; first += group {
+		m := mask >> first & (1<<group - 1)
+		if m != 0 {
+			got += uint64(bankPasses(&w.addr, m<<first, n))
+			ideal++
+		}
+	}
+	return got, ideal
+}
+
+// bankPasses returns the largest number of distinct words that the lanes of mask ask of one bank.
+func bankPasses(addr *row64, mask uint32, n int) int {
+	words := (n + 3) / 4
+	var first [lanes]uint32 // word+1 seen first in the bank
+	var count [lanes]uint8
+	var more [4 * lanes]uint32 // further words
+	nm, passes := 0, 1
+	for m := mask; m != 0; m &= m - 1 {
+		w0 := uint32(addr[lowest(m)] >> 2)
+	next:
+		for k := range words {
+			word := w0 + uint32(k) + 1
+			bank := (word - 1) & 31
+			switch first[bank] {
+			case 0:
+				first[bank], count[bank] = word, 1
+				continue
+			case word:
+				continue
+			}
+			for _, v := range more[:nm] {
+				if v == word {
+					continue next
+				}
+			}
+			if nm < len(more) {
+				more[nm] = word
+				nm++
+			}
+			count[bank]++
+			passes = max(passes, int(count[bank]))
+		}
+	}
+	return passes
+}

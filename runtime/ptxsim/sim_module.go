@@ -1,0 +1,185 @@
+package ptxsim
+
+import (
+	"fmt"
+
+	"unirestorer/runtime/device"
+)
+
+// Module is a loaded PTX image.
+type Module struct {
+	dev *Device
+	mod *module
+}
+
+// LoadModule parses and decodes a PTX image. Instructions, modifiers and directives that are not supported are an
+// error that names the line.
+func (d *Device) LoadModule(name string, image []byte) (device.Module, error) {
+	if err := d.lock(); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	m, err := newModule(d.mem, d.opt.Memory-d.mem.used, name, image)
+	if err != nil {
+		return nil, fmt.Errorf("load module %s: %w", name, err)
+	}
+	if m.file.arch > d.opt.Arch {
+		m.unload(d.mem)
+		return nil, fmt.Errorf("load module %s: written for %s, the device is sm_%d", name, m.file.target, d.opt.Arch)
+	}
+	mod := &Module{d, m}
+	d.modules[mod] = true
+	return mod, nil
+}
+
+// Function returns a kernel by name.
+func (m *Module) Function(name string) (device.Function, error) {
+	p := m.mod.progs[name]
+	if p == nil {
+		return nil, fmt.Errorf("module %s has no kernel %s", m.mod.name, name)
+	}
+	return &Function{mod: m, prog: p}, nil
+}
+
+// Kernels returns the names of the module's kernels in the order of the file.
+func (m *Module) Kernels() []string {
+	var out []string
+	for _, f := range m.mod.file.funcs {
+		if f.entry {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// Global returns the memory of a .global or .const variable.
+func (m *Module) Global(name string) (device.Buffer, error) {
+	a := m.mod.globals[name]
+	if a == nil {
+		return device.Buffer{}, fmt.Errorf("module %s has no variable %s", m.mod.name, name)
+	}
+	return device.Buffer{Ptr: device.Ptr(a.base), Size: m.mod.vars[name].size()}, nil
+}
+
+// Close frees the module's variables.
+func (m *Module) Close() error {
+	if err := m.dev.lock(); err != nil {
+		return nil // closed with the device
+	}
+	defer m.dev.mu.Unlock()
+	if m.dev.modules[m] {
+		delete(m.dev.modules, m)
+		m.mod.unload(m.dev.mem)
+	}
+	return nil
+}
+
+// Function is a kernel.
+type Function struct {
+	mod        *Module
+	prog       *program
+	maxDynamic int
+}
+
+// Name returns the kernel's name.
+func (f *Function) Name() string { return f.prog.kernel.name }
+
+// Param is one parameter of a kernel: its place in the parameter buffer, in bytes.
+type Param struct{ Offset, Size, Align int }
+
+// Params returns the kernel's parameters in order.
+func (f *Function) Params() []Param {
+	var out []Param
+	for _, v := range f.prog.kernel.params {
+		out = append(out, Param{int(v.off), int(v.size()), v.align})
+	}
+	return out
+}
+
+// registers returns the table's figure, or the estimate.
+func (f *Function) registers() int {
+	if n, ok := f.mod.dev.opt.Registers[f.Name()]; ok {
+		return n
+	}
+	return f.prog.registers
+}
+
+// Attributes returns the kernel's resources. Registers are an estimate unless Options.Registers names the kernel.
+func (f *Function) Attributes() (device.Attributes, error) {
+	k := f.prog.kernel
+	a := device.Attributes{
+		Registers: f.registers(), StaticShared: f.prog.staticShared, MaxDynamicShared: f.dynamicLimit(),
+		LocalBytes: f.prog.localBytes, ParamBytes: f.prog.paramBytes, MaxThreadsPerBlock: 1024, PTXVersion: f.mod.mod.file.arch,
+	}
+	for _, v := range f.mod.mod.file.vars {
+		if v.space == spConst {
+			a.ConstBytes += int(v.size())
+		}
+	}
+	if n := k.maxntid; n[0] != 0 {
+		a.MaxThreadsPerBlock = min(a.MaxThreadsPerBlock, n[0]*n[1]*n[2])
+	}
+	return a, nil
+}
+
+// dynamicLimit returns how much dynamic shared memory launches may have now.
+func (f *Function) dynamicLimit() int {
+	return max(f.maxDynamic, 48<<10-f.prog.staticShared)
+}
+
+// SetMaxDynamicShared allows launches with up to n bytes of dynamic shared memory.
+func (f *Function) SetMaxDynamicShared(n int) error {
+	limit := f.mod.dev.arch.SharedPerBlock - f.prog.staticShared
+	if n < 0 || n > limit {
+		return fmt.Errorf("kernel %s: %d bytes of dynamic shared memory: the device allows %d beside %d static ones",
+			f.Name(), n, limit, f.prog.staticShared)
+	}
+	f.maxDynamic = n
+	return nil
+}
+
+// checkShape refuses launch shapes that a device would refuse.
+func (f *Function) checkShape(s device.Shape) error {
+	for _, n := range []uint32{s.Grid.X, s.Grid.Y, s.Grid.Z, s.Block.X, s.Block.Y, s.Block.Z} {
+		if n == 0 {
+			return fmt.Errorf("a dimension is zero")
+		}
+	}
+	if s.Grid.X > 1<<31-1 || s.Grid.Y > 65535 || s.Grid.Z > 65535 {
+		return fmt.Errorf("grid is too large: at most (2147483647,65535,65535)")
+	}
+	k := f.prog.kernel
+	limit := uint64(1024)
+	if n := k.maxntid; n[0] != 0 {
+		limit = min(limit, uint64(n[0]*n[1]*n[2]))
+	}
+	if n := s.Block.Count(); n > limit || s.Block.Z > 64 {
+		return fmt.Errorf("block of %d threads: the kernel allows %d", n, limit)
+	}
+	if n := k.reqntid; n[0] != 0 && (s.Block != device.Dim3{X: uint32(n[0]), Y: uint32(n[1]), Z: uint32(n[2])}) {
+		return fmt.Errorf("the kernel requires blocks of (%d,%d,%d)", n[0], n[1], n[2])
+	}
+	if s.Shared < 0 || s.Shared > f.dynamicLimit() {
+		return fmt.Errorf("%d bytes of dynamic shared memory: the kernel may have %d (SetMaxDynamicShared raises it)", s.Shared, f.dynamicLimit())
+	}
+	return nil
+}
+
+// checkArgs compares the arguments with the kernel's parameters.
+func (f *Function) checkArgs(args *device.Args) error {
+	var fields []device.Field
+	if args != nil {
+		fields = args.Fields()
+	}
+	params := f.Params()
+	if len(fields) != len(params) {
+		return fmt.Errorf("%d arguments for %d parameters", len(fields), len(params))
+	}
+	for i, p := range params {
+		if fields[i].Size != p.Size || fields[i].Offset != p.Offset {
+			return fmt.Errorf("argument %d has %d bytes at offset %d, the parameter has %d at %d",
+				i, fields[i].Size, fields[i].Offset, p.Size, p.Offset)
+		}
+	}
+	return nil
+}
