@@ -175,7 +175,7 @@ func (b *Builder) Conv(name string, c Conv) *Tensor { return b.Add(name, &c)[0] 
 
 // ConvGram adds a convolution that ends in a Gram matrix and returns what it
 // writes and the matrix.
-func (b *Builder) ConvGram(name string, c Conv) (y, gram *Tensor) { return two(b.Add(name, &c)) }
+func (b *Builder) ConvGram(name string, c Conv) (y, gram *Tensor) { return b.two(name, &c) }
 
 // Depthwise adds a depthwise convolution with one result.
 func (b *Builder) Depthwise(name string, d Depthwise) *Tensor { return b.Add(name, &d)[0] }
@@ -183,12 +183,12 @@ func (b *Builder) Depthwise(name string, d Depthwise) *Tensor { return b.Add(nam
 // DepthwisePool adds a depthwise convolution that also averages its result.
 func (b *Builder) DepthwisePool(name string, d Depthwise) (y, mean *Tensor) {
 	d.Pool = true
-	return two(b.Add(name, &d))
+	return b.two(name, &d)
 }
 
 // DepthwiseGram adds a depthwise convolution that ends in a Gram matrix.
 func (b *Builder) DepthwiseGram(name string, d Depthwise) (y, gram *Tensor) {
-	return two(b.Add(name, &d))
+	return b.two(name, &d)
 }
 
 // Fold adds an attention fold.
@@ -209,7 +209,7 @@ func (b *Builder) ChannelNorm(name string, n ChannelNorm) *Tensor { return b.Add
 // RescaleNorm adds image statistics and returns the affine maps for before and
 // after the layer.
 func (b *Builder) RescaleNorm(name string, r RescaleNorm) (before, after *Tensor) {
-	return two(b.Add(name, &r))
+	return b.two(name, &r)
 }
 
 // Pad adds a border.
@@ -256,8 +256,11 @@ func (b *Builder) SelectiveKernel(name string, s SelectiveKernel) *Tensor {
 	return b.Add(name, &s)[0]
 }
 
-func two(t []*Tensor) (*Tensor, *Tensor) {
-	if len(t) < 2 {
+// two adds an operation that must have two results.
+func (b *Builder) two(name string, op Op) (first, second *Tensor) {
+	t := b.Add(name, op)
+	if len(t) != 2 {
+		b.Fail(fmt.Errorf("node %q (%s): %d results where 2 are wanted", name, op.Kind(), len(t)))
 		return t[0], t[0]
 	}
 	return t[0], t[1]

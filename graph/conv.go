@@ -252,7 +252,7 @@ func (c *Conv) shapes() ([]Shape, error) {
 		out.C -= 2 * c.Gram.C
 		return []Shape{out, c.Gram.shape(in.N)}, nil
 	}
-	if err := gated(&out, c.Gate); err != nil {
+	if err := gated(&out, c.Act, c.Gate); err != nil {
 		return nil, err
 	}
 	if c.Scale != nil && !c.Scale.holds(out.C) {
@@ -403,7 +403,7 @@ func (d *Depthwise) shapes() ([]Shape, error) {
 		out.C -= 2 * d.Gram.C
 		return []Shape{out, d.Gram.shape(out.N)}, nil
 	}
-	if err := gated(&out, d.Gate); err != nil {
+	if err := gated(&out, d.Act, d.Gate); err != nil {
 		return nil, err
 	}
 	if d.Residual != nil && d.Residual.Shape != out {
@@ -421,9 +421,12 @@ func (d *Depthwise) cost(out []Shape) Cost {
 	return Cost{MACs: macs, Executed: macs}.Add(d.Gram.cost(int64(d.X.Shape.Pixels())))
 }
 
-func gated(out *Shape, g Gate) error {
+func gated(out *Shape, a Activation, g Gate) error {
 	if g == NoGate {
 		return nil
+	}
+	if a != Identity {
+		return fmt.Errorf("activation %s and gate %s exclude each other", a, g)
 	}
 	if out.C%2 != 0 {
 		return fmt.Errorf("a gate needs an even number of channels, have %d", out.C)

@@ -14,12 +14,13 @@ func interleave(args []string) []string {
 	if len(args) < 2 {
 		return args
 	}
-	command := args[1]
-	flags := valueFlags(command)
-	var options, rest []string
+	valued, ok := valueFlags(args[1])
+	if !ok {
+		return args
+	}
+	options, rest := slices.Clone(args[:2]), []string{}
 	for i := 2; i < len(args); i++ {
-		a := args[i]
-		switch {
+		switch a := args[i]; {
 		case a == "--":
 			rest = append(rest, args[i+1:]...)
 			i = len(args)
@@ -27,27 +28,29 @@ func interleave(args []string) []string {
 			rest = append(rest, a)
 		default:
 			options = append(options, a)
-			if takesValue(a, flags) && i+1 < len(args) {
-				i++
-				options = append(options, args[i])
+			if !takesValue(a, valued) {
+				continue
 			}
+			if i++; i == len(args) {
+				return options // for the flag package to complain about the last one
+			}
+			options = append(options, args[i])
 		}
 	}
-	out := append([]string{args[0], command}, options...)
-	if len(rest) > 0 {
-		out = append(out, "--")
+	if len(rest) == 0 {
+		return options
 	}
-	return append(out, rest...)
+	return append(append(options, "--"), rest...)
 }
 
-func takesValue(option string, flags []string) bool {
+func takesValue(option string, valued []string) bool {
 	name := strings.TrimLeft(option, "-")
-	return !strings.Contains(name, "=") && slices.Contains(flags, name)
+	return !strings.Contains(name, "=") && slices.Contains(valued, name)
 }
 
-// valueFlags are the names of a command's options that take a value.
-func valueFlags(command string) []string {
-	var names []string
+// valueFlags are the names of a command's options that take a value; ok tells
+// whether there is such a command.
+func valueFlags(command string) (names []string, ok bool) {
 	for _, c := range commands() {
 		if !c.HasName(command) {
 			continue
@@ -57,6 +60,7 @@ func valueFlags(command string) []string {
 				names = append(names, f.Names()...)
 			}
 		}
+		return names, true
 	}
-	return names
+	return nil, false
 }

@@ -50,7 +50,7 @@ func jsonFlag() cli.Flag {
 func memoryFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "memory", Value: "auto",
-		Usage: "bound on images, weights and intermediate results together, as `SIZE` like 1GiB; auto is half of the machine's memory, off sets no bound",
+		Usage: "bound on the memory of images, weights, intermediate results and the program itself, as `SIZE` like 1GiB; auto is half of the machine's memory, off sets no bound",
 	}
 }
 
@@ -74,8 +74,13 @@ func openDevice(c *cli.Context) (backend.Backend, error) {
 	return b, err
 }
 
-// memoryBound reads --memory; 0 means no bound. A bound that the user set also
-// tells the garbage collector to stay below it.
+// programBytes is what the process takes beside images, weights and
+// intermediate results: code, stacks, decoders' buffers.
+const programBytes = 48 << 20
+
+// memoryBound reads --memory and gives what it leaves for images, weights and
+// intermediate results; 0 means no bound. A bound that the user set also tells
+// the garbage collector to stay below it.
 func memoryBound(c *cli.Context) (int64, error) {
 	switch s := strings.ToLower(c.String("memory")); s {
 	case "off":
@@ -87,8 +92,9 @@ func memoryBound(c *cli.Context) (int64, error) {
 		if err != nil || n == 0 || n > math.MaxInt64 {
 			return 0, usagef("--memory %q: want a size like 1GiB, auto or off", c.String("memory"))
 		}
-		debug.SetMemoryLimit(int64(n))
-		return int64(n), nil
+		reserve := min(programBytes, int64(n)/8)
+		debug.SetMemoryLimit(int64(n) - reserve/2)
+		return int64(n) - reserve, nil
 	}
 }
 

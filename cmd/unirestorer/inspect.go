@@ -46,6 +46,7 @@ type inspected struct {
 	Bytes   int64                 `json:"tensor_bytes"`
 	Count   int                   `json:"tensor_count"`
 	Model   *models.Config        `json:"model,omitempty"`
+	Problem string                `json:"problem,omitempty"` // why a pool's tensors make no model
 	Size    string                `json:"size,omitempty"`
 	Parts   []experts.Description `json:"parts,omitempty"`
 	Tensors []tensorInfo          `json:"tensors,omitempty"`
@@ -86,7 +87,7 @@ func inspectAction(c *cli.Context) (err error) {
 		}
 		info.Tensors = append(info.Tensors, tensorInfo{name, t.DType.String(), t.Shape, t.NumBytes()})
 	}
-	if info.Model, err = modelOf(c, f); err != nil {
+	if info.Model, info.Problem, err = modelOf(c, f); err != nil {
 		return err
 	}
 	if info.Model != nil {
@@ -104,23 +105,29 @@ func inspectAction(c *cli.Context) (err error) {
 	return printInspected(c.App.Writer, info)
 }
 
-// modelOf gives the model in f, or nil if f holds tensors of another kind.
-func modelOf(c *cli.Context, f weights.File) (*models.Config, error) {
+// modelOf gives the model in f, or nil if f holds tensors of another kind;
+// problem tells what keeps a checkpoint with experts from being a model.
+func modelOf(c *cli.Context, f weights.File) (m *models.Config, problem string, err error) {
 	if folder, ok := f.(*weights.Folder); ok {
-		return models.ParseConfig(folder.Config())
+		m, err = models.ParseConfig(folder.Config())
+		return m, "", err
 	}
 	if !slices.ContainsFunc(f.Names(), func(n string) bool { return strings.HasPrefix(n, "l0_experts.") }) {
-		return nil, nil
+		return nil, "", nil
 	}
 	hints, err := readHints(c)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	plan, err := convert.New(c.Context, f, nil, hints)
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil:
+		return plan.Config, "", nil
+	case c.Context.Err() != nil:
+		return nil, "", err
+	default:
+		return nil, "no complete model: " + err.Error(), nil
 	}
-	return plan.Config, nil
 }
 
 func parseSize(s string) (w, h int, err error) {
@@ -134,6 +141,9 @@ func parseSize(s string) (w, h int, err error) {
 func printInspected(out io.Writer, info inspected) error {
 	fmt.Fprintf(out, "%s: %s, %d tensors, %s\n", info.Path, info.Format, info.Count, humanize.IBytes(uint64(info.Bytes)))
 	var errs []error
+	if info.Problem != "" {
+		fmt.Fprintln(out, "note:", info.Problem)
+	}
 	if info.Model != nil {
 		fmt.Fprintf(out, "model %q: %d leaves, levels %s\n\n", info.Model.Name, len(info.Model.Tree.Leaves), strings.Join(info.Model.Tree.Levels, ", "))
 		errs = append(errs, printParts(out, info), printTree(out, info.Model))

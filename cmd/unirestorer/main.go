@@ -58,12 +58,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			"alone restores the photo. Every command explains itself with --help.\n\n" +
 			"Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.",
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
-		Commands:               commands(),
-		HideVersion:            true,
-		UseShortOptionHandling: true,
-		Suggest:                true,
-		ExitErrHandler:         func(*cli.Context, error) {},
-		OnUsageError:           func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		Commands:       commands(),
+		HideVersion:    true,
+		Suggest:        true,
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("no command %q; unirestorer --help lists the commands", c.Args().First())

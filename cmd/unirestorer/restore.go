@@ -35,7 +35,7 @@ func restoreCommand() *cli.Command {
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT` of the results: png, jpeg, webp, tiff or bmp; by default that of OUT or of the input"},
 			&cli.IntFlag{Name: "quality", Aliases: []string{"q"}, Usage: "JPEG `QUALITY`, 1 to 100 (default 95)"},
 			&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
-			&cli.IntFlag{Name: "overlap", Value: restore.DefaultOverlap, Usage: "`PIXELS` that neighbouring tiles share"},
+			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", restore.DefaultOverlap)},
 			memoryFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
@@ -61,7 +61,7 @@ func restoreAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	jobs, err := restore.Jobs(c.Args().Slice(), c.String("output"), opt.Format)
+	jobs, err := restore.Jobs(c.Args().Slice(), c.String("output"), opt)
 	if err != nil {
 		return usageError{err}
 	}
@@ -77,12 +77,14 @@ func restoreAction(c *cli.Context) (err error) {
 	if opt.Override, err = override(c, s.model.Config); err != nil {
 		return err
 	}
-	r, err := restore.New(c.Context, s.model, s.backend, restore.Config{Memory: bound, Unmerged: c.Bool("unmerged")})
+	r, err := restore.New(c.Context, s.model, s.backend, restore.Config{
+		Memory: bound, Unmerged: c.Bool("unmerged"), Lazy: opt.Override.Expert != nil,
+	})
 	if err != nil {
 		return err
 	}
 	defer closing(&err, r.Close)
-	b := &batch{c: c, r: r, opt: opt, jobs: jobs}
+	b := &batch{c: c, r: r, opt: opt, jobs: jobs, results: []restored{}}
 	return b.run(c.Context)
 }
 
@@ -105,7 +107,9 @@ func fileOptions(c *cli.Context) (restore.FileOptions, error) {
 		return opt, usagef("--quality %d: want 1 to 100", q)
 	}
 	opt.Encode.Quality = c.Int("quality")
-	opt.Overlap = c.Int("overlap")
+	if opt.Overlap = c.Int("overlap"); opt.Overlap < 0 || c.IsSet("overlap") && opt.Overlap == 0 {
+		return opt, usagef("--overlap %d: want 1 or more", opt.Overlap)
+	}
 	switch s := c.String("tile"); s {
 	case "auto":
 		opt.Tile = restore.TileAuto
@@ -216,6 +220,9 @@ func describe(r *restore.Restorer, j restore.Job, rep restore.Report) string {
 	}
 	if rep.TilesX*rep.TilesY > 1 {
 		fmt.Fprintf(&s, "; %d×%d tiles of %d×%d", rep.TilesX, rep.TilesY, rep.TileWidth, rep.TileHeight)
+	}
+	if len(rep.Losses) > 0 {
+		fmt.Fprintf(&s, "; the file does not keep %s", strings.Join(rep.Losses, ", "))
 	}
 	t := rep.Times
 	fmt.Fprintf(&s, "; decode %s, estimate %s, load %s, restore %s, encode %s",

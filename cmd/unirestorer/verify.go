@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -46,9 +48,14 @@ func verifyAction(c *cli.Context) (err error) {
 		return err
 	}
 	defer closing(&err, b.Close)
-	var reports []*verify.Report
+	reports := []*verify.Report{}
 	var failures []error
 	for _, dir := range c.Args().Slice() {
+		// A pattern like goldens/* also matches files that lie beside the cases.
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() && c.NArg() > 1 {
+			fmt.Fprintf(c.App.ErrWriter, "note: %s is no folder and so no case, skipped\n", dir)
+			continue
+		}
 		r, err := verify.Run(c.Context, b, dir, verify.Options{
 			Trace: c.Bool("trace"), MaxAbs: c.Float64("max-abs"), PSNR: c.Float64("psnr"),
 		})
@@ -85,6 +92,9 @@ func printVerified(c *cli.Context, device string, reports []*verify.Report, fail
 	}
 	if !c.Bool("json") {
 		fmt.Fprintf(c.App.Writer, "%d of %d cases passed on %s, %d comparisons\n", passed, total, device, checks)
+	}
+	if total == 0 {
+		return errors.New("no case found")
 	}
 	if passed < total {
 		return errReported

@@ -1,7 +1,6 @@
 package graphtest
 
 import (
-	"errors"
 	"math"
 
 	"unirestorer/graph"
@@ -40,9 +39,6 @@ func (k *kernel) apply(x *value) *value {
 }
 
 func (in *interpreter) conv(c *graph.Conv) ([]*value, error) {
-	if c.Act != graph.Identity && c.Gate != graph.NoGate {
-		return nil, errors.New("activation and gate exclude each other")
-	}
 	x, err := in.convInput(c)
 	if err != nil {
 		return nil, err
@@ -128,9 +124,6 @@ func (in *interpreter) convSum(c *graph.Conv, x *value) (*value, error) {
 }
 
 func (in *interpreter) depthwise(d *graph.Depthwise) ([]*value, error) {
-	if d.Act != graph.Identity && d.Gate != graph.NoGate {
-		return nil, errors.New("activation and gate exclude each other")
-	}
 	ps, err := allParams(d.Weight, d.Bias)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package models
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -110,10 +109,8 @@ func CLIPNormalisation() (mean, std [3]float32) { return clipMean, clipStd }
 
 // ParseConfig reads and checks a config.json.
 func ParseConfig(data []byte) (*Config, error) {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
 	var c Config
-	if err := d.Decode(&c); err != nil {
+	if err := decodeStrict(data, &c); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	if err := c.Check(); err != nil {

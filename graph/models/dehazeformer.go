@@ -122,7 +122,7 @@ func (d *DehazeFormer) Grid() int { return dehazeMultiple * d.Window }
 func (d *DehazeFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(DehazeFormerName, src, opt)
 	b := dehazeBuilder{d, l}
-	in := l.image(n, h, w, d.InChannels, opt)
+	in := l.photo(d, n, h, w, opt)
 	image := l.padTo(in, dehazeMultiple, graph.Reflect)
 
 	x := b.conv3("patch_embed.proj", graph.Conv{X: image}, d.EmbedDims[0])

@@ -48,6 +48,9 @@ type loraConvs struct{ *LoRARestormer }
 // adapter loads a convolution's base weight and factors. dims are those of the
 // weight, [Cout, Cin/groups, k, k]. Without weights the adapter is nil.
 func (c loraConvs) adapter(l *loader, path string, level int, dims []int) (base *graph.Param, rank int, ad *weights.LoRA) {
+	if l.Err() != nil { // dims may come from a tensor that is none
+		return graph.NewParam(path, dims, nil, nil), 0, nil
+	}
 	r, k := c.Ranks[level], dims[2]
 	groups := 1
 	if dims[1] == 1 && k > 1 { // depthwise
@@ -57,7 +60,7 @@ func (c loraConvs) adapter(l *loader, path string, level int, dims []int) (base 
 	l.param(path+".lora_A", r*k, dims[1]*groups*k)
 	l.param(path+".lora_B", dims[0]/groups*k, r*k)
 	rank = k * r * k // of the low-rank form
-	if l.src == nil || l.Err() != nil {
+	if l.src == nil {
 		return base, rank, nil
 	}
 	ad, err := weights.LoadLoRA(l.src, path, c.Alphas[level])
@@ -67,6 +70,9 @@ func (c loraConvs) adapter(l *loader, path string, level int, dims []int) (base 
 	}
 	return base, rank, ad
 }
+
+// bias is the base convolution's own: adapters have none.
+func (c loraConvs) bias(path string) string { return path + ".conv.bias" }
 
 func (c loraConvs) merged(l *loader, path string, level int, dims ...int) *graph.Param {
 	base, _, ad := c.adapter(l, path, level, dims)

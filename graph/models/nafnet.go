@@ -99,7 +99,7 @@ func (n *NAFNet) window(level int) (h, w int) {
 func (n *NAFNet) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(n.Architecture(), src, opt)
 	b := nafnetBuilder{n, l}
-	in := l.image(batch, h, w, n.Channels, opt)
+	in := l.photo(n, batch, h, w, opt)
 	image := l.padTo(in, n.Grid(), graph.Zero)
 
 	x := b.conv("intro", graph.Conv{X: image, Pad: 1}, n.Width, 3)

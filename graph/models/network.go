@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"unirestorer/graph"
@@ -91,9 +92,21 @@ func decodeArgs(args json.RawMessage, into any) error {
 	if len(bytes.TrimSpace(args)) == 0 {
 		return nil
 	}
-	d := json.NewDecoder(bytes.NewReader(args))
+	return decodeStrict(args, into)
+}
+
+// decodeStrict decodes one JSON value; unknown fields and anything behind it
+// are errors.
+func decodeStrict(data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	return d.Decode(into)
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("more than one JSON value")
+	}
+	return nil
 }
 
 // maxPad bounds how far Fit looks for an acceptable side.
@@ -295,7 +308,17 @@ func transposed(p *graph.Param) *graph.Param {
 	}, p)
 }
 
-// image adds the input port of an image to image network.
+// photo adds the input port of net, whose sides must be ones that it accepts.
+func (l *loader) photo(net Network, n, h, w int, opt Options) *graph.Tensor {
+	for _, side := range [2]int{h, w} {
+		if err := net.CheckSide(side); err != nil {
+			l.Fail(fmt.Errorf("image of %dx%d pixels: %w", w, h, err))
+		}
+	}
+	return l.image(n, h, w, 3, opt)
+}
+
+// image adds the input port of an image.
 func (l *loader) image(n, h, w, channels int, opt Options) *graph.Tensor {
 	return l.Input("image", graph.Shape{N: n, H: h, W: w, C: channels}, opt.Layout)
 }

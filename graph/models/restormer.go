@@ -90,6 +90,8 @@ type convs interface {
 	weight(l *loader, path string, level int, dims ...int) (*graph.Param, *graph.LowRank)
 	// merged is the weight with any adapter added.
 	merged(l *loader, path string, level int, dims ...int) *graph.Param
+	// bias is the name of a convolution's bias.
+	bias(path string) string
 }
 
 type plainConvs struct{}
@@ -97,6 +99,8 @@ type plainConvs struct{}
 func (plainConvs) weight(l *loader, path string, _ int, dims ...int) (*graph.Param, *graph.LowRank) {
 	return l.param(path+".weight", dims...), nil
 }
+
+func (plainConvs) bias(path string) string { return path + ".bias" }
 
 func (plainConvs) merged(l *loader, path string, _ int, dims ...int) *graph.Param {
 	return l.param(path+".weight", dims...)
@@ -111,7 +115,7 @@ type restormerBuilder struct {
 
 func (r *Restormer) build(l *loader, c convs, n, h, w int, opt Options) (*graph.Graph, error) {
 	b := restormerBuilder{r, l, c}
-	in := l.image(n, h, w, r.InChannels, opt)
+	in := l.photo(r, n, h, w, opt)
 	x := l.padTo(in, restormerMultiple, graph.Reflect)
 
 	e1 := b.conv("patch_embed.proj", 0, graph.Conv{X: x, Pad: 1}, r.Dim, 3, r.Bias)
@@ -141,7 +145,7 @@ func (r *Restormer) build(l *loader, c convs, n, h, w int, opt Options) (*graph.
 func (b restormerBuilder) conv(path string, level int, c graph.Conv, cout, k int, bias bool) *graph.Tensor {
 	c.Weight, c.LowRank = b.convs.weight(b.loader, path, level, cout, c.CIn(), k, k)
 	if bias {
-		c.Bias = b.param(path+".bias", cout)
+		c.Bias = b.param(b.convs.bias(path), cout)
 	}
 	return b.Conv(path, c)
 }
@@ -199,7 +203,7 @@ func (b restormerBuilder) attention(path string, level int, x *graph.Tensor, hea
 	dw := graph.Depthwise{X: qkv, Gram: &graph.Gram{C: c, Heads: heads}}
 	dw.Weight = b.convs.merged(b.loader, attn+".qkv_dwconv", level, 3*c, 1, 3, 3)
 	if b.Bias {
-		dw.Bias = b.param(attn+".qkv_dwconv.bias", 3*c)
+		dw.Bias = b.param(b.convs.bias(attn+".qkv_dwconv"), 3*c)
 	}
 	v, gram := b.DepthwiseGram(attn+".qkv_dwconv", dw)
 	fold := b.Fold(attn+".fold", graph.Fold{
@@ -209,7 +213,7 @@ func (b restormerBuilder) attention(path string, level int, x *graph.Tensor, hea
 	})
 	out := graph.Conv{X: v, Dynamic: fold}
 	if b.Bias {
-		out.Bias = b.param(attn+".project_out.bias", c)
+		out.Bias = b.param(b.convs.bias(attn+".project_out"), c)
 	}
 	if b.Traces(attn) {
 		b.Trace(attn, b.Conv(attn, out), graph.NCHW)
@@ -230,7 +234,7 @@ func (b restormerBuilder) feedForward(path string, level int, x *graph.Tensor) *
 	dw := graph.Depthwise{X: t, Gate: graph.GELUGate}
 	dw.Weight = b.convs.merged(b.loader, ffn+".dwconv", level, 2*hidden, 1, 3, 3)
 	if b.Bias {
-		dw.Bias = b.param(ffn+".dwconv.bias", 2*hidden)
+		dw.Bias = b.param(b.convs.bias(ffn+".dwconv"), 2*hidden)
 	}
 	t = b.Depthwise(ffn+".dwconv", dw)
 	if b.Traces(ffn) {

@@ -64,12 +64,7 @@ func (r *RetinexFormer) Grid() int { return retinexMultiple }
 func (r *RetinexFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(RetinexFormerName, src, opt)
 	b := retinexBuilder{r, l}
-	image := l.image(n, h, w, r.InChannels, opt)
-	for _, side := range []int{h, w} {
-		if err := r.CheckSide(side); err != nil {
-			l.Fail(err)
-		}
-	}
+	image := l.photo(r, n, h, w, opt)
 	lit, illu := b.estimate(image)
 	return l.restored(b.denoise(lit, illu), opt)
 }

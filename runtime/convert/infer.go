@@ -125,7 +125,7 @@ func (s *shapes) restormer(infix string) models.Restormer {
 	r := models.Restormer{
 		InChannels: 3, OutChannels: 3, Dim: dim, LayerNorm: "BiasFree",
 		RefinementBlocks: s.count("refinement.%d.attn.temperature"),
-		Bias:             s.has("output.bias"),
+		Bias:             s.has("output" + infix + ".bias"),
 	}
 	if s.has("encoder_level1.0.norm1.body.bias") {
 		r.LayerNorm = "WithBias"
@@ -147,26 +147,35 @@ func (s *shapes) restormer(infix string) models.Restormer {
 // expansion is the shortest decimal f with int(width·f) = hidden at every
 // level.
 func expansion(width, hidden []int) (float64, error) {
-	lo, hi := 0.0, math.Inf(1)
+	least := 0.0
 	for i, w := range width {
-		lo = max(lo, float64(hidden[i])/float64(w))
-		hi = min(hi, float64(hidden[i]+1)/float64(w))
+		least = max(least, float64(hidden[i])/float64(w))
 	}
 	for digits := range 16 {
 		scale := math.Pow(10, float64(digits))
-		f, err := strconv.ParseFloat(strconv.FormatFloat(math.Ceil(lo*scale-1e-9)/scale, 'f', digits, 64), 64)
-		if err != nil {
-			return 0, err
-		}
-		fits := f < hi
-		for i, w := range width {
-			fits = fits && int(float64(w)*f) == hidden[i]
-		}
-		if fits {
-			return f, nil
+		// The product of the first candidate and a width may round to just below
+		// an integer.
+		first := math.Ceil(least*scale - 1e-9)
+		for _, n := range [2]float64{first, first + 1} {
+			f, err := strconv.ParseFloat(strconv.FormatFloat(n/scale, 'f', digits, 64), 64)
+			if err != nil {
+				return 0, err
+			}
+			if expands(width, hidden, f) {
+				return f, nil
+			}
 		}
 	}
 	return 0, fmt.Errorf("no expansion factor turns widths %v into %v", width, hidden)
+}
+
+func expands(width, hidden []int, f float64) bool {
+	for i, w := range width {
+		if int(float64(w)*f) != hidden[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *shapes) loraRestormer(h Hints) models.LoRARestormer {
@@ -218,11 +227,30 @@ func (s *shapes) dehazeFormer() models.DehazeFormer {
 		d.Depths = append(d.Depths, depth)
 		d.EmbedDims = append(d.EmbedDims, width)
 		d.Heads = append(d.Heads, heads)
-		d.MLPRatios = append(d.MLPRatios, float64(s.dim(layer+"0.mlp.mlp.0.weight", 0))/float64(width))
-		d.AttnRatio = append(d.AttnRatio, float64(attending)/float64(max(depth, 1)))
+		ratio, err := expansion([]int{width}, []int{s.dim(layer+"0.mlp.mlp.0.weight", 0)})
+		if err != nil && s.err == nil {
+			s.err = err
+		}
+		d.MLPRatios = append(d.MLPRatios, ratio)
+		d.AttnRatio = append(d.AttnRatio, attentionRatio(attending, depth))
 		d.ConvType = append(d.ConvType, "Conv")
 	}
 	return d
+}
+
+// attentionRatio is the ratio for which the network's rule, that block i of
+// depth attends if i ≥ depth-ratio·depth, makes the last attending blocks
+// attend. The quotient itself may round to one block less.
+func attentionRatio(attending, depth int) float64 {
+	if depth == 0 {
+		return 0
+	}
+	d := float64(depth)
+	ratio := float64(attending) / d
+	for float64(depth-attending) < d-ratio*d {
+		ratio = math.Nextafter(ratio, 1)
+	}
+	return ratio
 }
 
 func (s *shapes) retinexFormer() models.RetinexFormer {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
@@ -52,12 +54,12 @@ func NewPool(m *Model, b backend.Backend, opt Options) *Pool {
 	return &Pool{model: m, backend: b, opt: opt, entries: map[key]*entry{}}
 }
 
-// SetBudget changes the budget; it takes effect when an expert is next
-// compiled.
-func (p *Pool) SetBudget(bytes int64) {
+// SetBudget changes the budget and evicts idle experts that it has no room for.
+func (p *Pool) SetBudget(bytes int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opt.Budget = bytes
+	return p.evict()
 }
 
 // Lease is a compiled expert in use.
@@ -103,8 +105,9 @@ func (p *Pool) Plan(expert, n, h, w int) (backend.Memory, error) {
 func (p *Pool) Acquire(ctx context.Context, expert, n, h, w int) (*Lease, error) {
 	for {
 		l, err := p.acquire(ctx, key{expert, n, h, w})
-		// The error may be the cancellation of the caller that was compiling.
-		if err != nil && !l.Loaded && errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		// The error may be the end of the context of the caller that was
+		// compiling; this one's has not ended.
+		if err != nil && !l.Loaded && isContextError(err) && ctx.Err() == nil {
 			continue
 		}
 		if err != nil {
@@ -112,6 +115,10 @@ func (p *Pool) Acquire(ctx context.Context, expert, n, h, w int) (*Lease, error)
 		}
 		return l, nil
 	}
+}
+
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (p *Pool) acquire(ctx context.Context, k key) (*Lease, error) {
@@ -132,16 +139,23 @@ func (p *Pool) acquire(ctx context.Context, k key) (*Lease, error) {
 		start := time.Now()
 		p.load(ctx, k, e)
 		l.Took = time.Since(start)
-	}
-	select {
-	case <-e.ready:
-	case <-ctx.Done():
-		l.Release()
-		return l, ctx.Err()
+	} else {
+		select {
+		case <-e.ready:
+		case <-ctx.Done():
+			l.Release()
+			return l, ctx.Err()
+		}
 	}
 	if e.err != nil {
 		l.Release()
 		return l, e.err
+	}
+	if !fresh {
+		if err := p.recheck(k, e); err != nil {
+			l.Release()
+			return l, err
+		}
 	}
 	l.Program = e.program
 	return l, nil
@@ -153,12 +167,19 @@ func (p *Pool) load(ctx context.Context, k key, e *entry) {
 	defer close(e.ready)
 	e.program, e.err = p.compile(ctx, k, e)
 	if e.err != nil {
-		c := p.model.Config.Experts[min(max(k.expert, 0), len(p.model.Config.Experts)-1)]
-		e.err = fmt.Errorf("expert %d (%s) at %dx%dx%d: %w", k.expert, c.Architecture, k.n, k.h, k.w, e.err)
+		e.err = fmt.Errorf("expert %s for %d of %dx%d pixels: %w", p.name(k.expert), k.n, k.w, k.h, e.err)
 		p.mu.Lock()
 		delete(p.entries, k)
 		p.mu.Unlock()
 	}
+}
+
+// name is an expert's number and, if there is such an expert, architecture.
+func (p *Pool) name(expert int) string {
+	if all := p.model.Config.Experts; expert >= 0 && expert < len(all) {
+		return fmt.Sprintf("%d (%s)", expert, all[expert].Architecture)
+	}
+	return fmt.Sprint(expert)
 }
 
 func (p *Pool) compile(ctx context.Context, k key, e *entry) (backend.Program, error) {
@@ -170,26 +191,54 @@ func (p *Pool) compile(ctx context.Context, k key, e *entry) (backend.Program, e
 	if err != nil {
 		return nil, err
 	}
-	if err := p.makeRoom(k, e, need); err != nil {
+	if err := p.makeRoom(e, need); err != nil {
 		return nil, err
 	}
 	return p.backend.Compile(ctx, g)
 }
 
 // makeRoom reserves memory for an entry and evicts what it must.
-func (p *Pool) makeRoom(k key, e *entry, need backend.Memory) error {
+func (p *Pool) makeRoom(e *entry, need backend.Memory) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e.memory = need
-	if p.opt.Budget <= 0 {
-		return nil
+	err := p.fit(need)
+	if err != nil {
+		e.memory = backend.Memory{}
 	}
+	return err
+}
+
+// recheck is makeRoom for an entry that is compiled: the budget may have
+// shrunk since.
+func (p *Pool) recheck(k key, e *entry) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.fit(e.memory); err != nil {
+		return fmt.Errorf("expert %s: %w", p.name(k.expert), err)
+	}
+	return nil
+}
+
+// fit evicts what the budget has no room for beside an entry in use.
+func (p *Pool) fit(need backend.Memory) error {
+	if err := p.evict(); err != nil {
+		return err
+	}
+	if total := p.resident(); p.opt.Budget > 0 && total > p.opt.Budget {
+		return fmt.Errorf("%w: it needs %s, with what is in use %s; %s are allowed", ErrBudget,
+			humanize.IBytes(uint64(need.Total())), humanize.IBytes(uint64(total)), humanize.IBytes(uint64(p.opt.Budget)))
+	}
+	return nil
+}
+
+// evict closes the least recently used idle experts until the others fit the
+// budget or all are in use.
+func (p *Pool) evict() error {
 	var errs []error
-	for p.resident() > p.opt.Budget {
+	for p.opt.Budget > 0 && p.resident() > p.opt.Budget {
 		victim, ok := p.oldestIdle()
 		if !ok {
-			errs = append(errs, fmt.Errorf("%w: %d bytes needed, %d allowed", ErrBudget, p.resident(), p.opt.Budget))
-			e.memory = backend.Memory{}
 			break
 		}
 		errs = append(errs, p.entries[victim].program.Close())

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
@@ -32,9 +31,9 @@ type Options struct {
 // ErrUnknownDevice reports a name that no backend answers to.
 var ErrUnknownDevice = errors.New("unknown device")
 
-// Open opens the backend of that name.
+// Open opens the backend of that name; an empty name means the CPU.
 func Open(name string, opt Options) (backend.Backend, error) {
-	switch kind, _, _ := strings.Cut(name, ":"); kind {
+	switch name {
 	case "cpu", "":
 		return cpu.New(cpu.Options{Threads: opt.Threads})
 	default:

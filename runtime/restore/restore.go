@@ -8,7 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"math"
+	"sync"
 	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
@@ -20,38 +24,48 @@ import (
 // Restorer restores images with one model on one device. Its methods may be
 // called from several goroutines.
 type Restorer struct {
-	model     *experts.Model
-	device    backend.Info
+	model   *experts.Model
+	backend backend.Backend
+	pool    *experts.Pool
+	memory  int64
+
+	mu        sync.RWMutex // held for reading while the estimator is in use
 	estimator *router.Estimator
-	pool      *experts.Pool
-	memory    int64
 }
 
 // Config shapes a Restorer.
 type Config struct {
 	// Memory bounds the bytes of images, weights and intermediate results
-	// together; 0 means no bound.
+	// together while one image is restored at a time; 0 means no bound.
 	Memory int64
 	// Unmerged runs LoRA experts with their adapters as low-rank branches.
 	Unmerged bool
+	// Lazy leaves the estimator to be compiled when an image first needs it.
+	Lazy bool
 }
 
 // New compiles the estimator of a model; experts are compiled when first
 // chosen. The model and the backend stay the caller's to close, after the
 // Restorer.
 func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*Restorer, error) {
-	e, err := router.NewEstimator(ctx, b, m.Config, m.Source)
-	if err != nil {
-		return nil, fmt.Errorf("model %s: %w", m.Path, err)
-	}
-	return &Restorer{
-		model: m, device: b.Info(), estimator: e, memory: c.Memory,
+	r := &Restorer{
+		model: m, backend: b, memory: c.Memory,
 		pool: experts.NewPool(m, b, experts.Options{Budget: c.Memory, Unmerged: c.Unmerged}),
-	}, nil
+	}
+	if c.Lazy {
+		return r, nil
+	}
+	if err := r.loadEstimator(ctx, 0); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Close frees estimator and experts.
-func (r *Restorer) Close() error { return errors.Join(r.pool.Close(), r.estimator.Close()) }
+func (r *Restorer) Close() error {
+	_, err := r.dropEstimator()
+	return errors.Join(r.pool.Close(), err)
+}
 
 // Model is the model in use.
 func (r *Restorer) Model() *experts.Model { return r.model }
@@ -61,9 +75,12 @@ type Options struct {
 	Override router.Override
 	// Tile is the side of a tile in pixels, TileAuto or TileOff.
 	Tile int
-	// Overlap is the number of pixels neighbouring tiles share; 0 means
-	// DefaultOverlap.
+	// Overlap is the number of pixels neighbouring tiles share at least; 0 means
+	// DefaultOverlap, or half a tile where tiles are smaller than twice that.
 	Overlap int
+	// Reserve is the number of bytes that the caller needs beside the image and
+	// the result, to be kept free of the memory bound.
+	Reserve int64
 	// Progress gets the fraction of the expert's work done; may be nil.
 	Progress func(done float64)
 }
@@ -98,7 +115,9 @@ type Report struct {
 	TileHeight int `json:"tile_height"`
 	// Memory is what the expert holds on the device.
 	Memory backend.Memory `json:"memory"`
-	Times  Times          `json:"times"`
+	// Losses names, in words, what the result's file format does not keep.
+	Losses []string `json:"losses,omitempty"`
+	Times  Times    `json:"times"`
 }
 
 // Times are how long each stage took. Load is zero when the expert was
@@ -114,21 +133,13 @@ type Times struct {
 // Total is all stages together.
 func (t Times) Total() time.Duration { return t.Decode + t.Estimate + t.Load + t.Run + t.Encode }
 
-// Route estimates an image's degradation and chooses an expert.
-func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
-	if err := o.Check(r.model.Config); err != nil {
-		return router.Decision{}, err
-	}
-	if o.Expert != nil {
-		return router.Decide(&r.model.Config.Tree, nil, nil, o)
-	}
-	return r.estimator.Route(ctx, img, o)
-}
-
 // Restore gives the restored image, upright and with the metadata of img. img
 // is as stored: the estimator sees it unrotated, as upstream's does.
 func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options) (*imaging.Image, Report, error) {
 	if err := img.Check(); err != nil {
+		return nil, Report{}, err
+	}
+	if err := r.limit(imageBytes(img) + opt.Reserve + r.estimatorBytes()); err != nil {
 		return nil, Report{}, err
 	}
 	start := time.Now()
@@ -140,36 +151,50 @@ func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options)
 	rep := r.report(d, upright)
 	rep.Times.Estimate = time.Since(start)
 
-	net, err := r.model.Config.Expert(d.Expert)
-	if err != nil {
-		return nil, rep, err
+	job, lease, err := r.prepare(ctx, d.Expert, upright, opt)
+	if errors.Is(err, experts.ErrBudget) {
+		// The estimator has done its part; it comes back for the next image.
+		if dropped, dropErr := r.dropEstimator(); dropErr != nil {
+			return nil, rep, errors.Join(err, dropErr)
+		} else if dropped {
+			job, lease, err = r.prepare(ctx, d.Expert, upright, opt)
+		}
 	}
-	job, err := r.plan(d.Expert, net, upright, opt)
-	if err != nil {
-		return nil, rep, fmt.Errorf("expert %d (%s): %w", d.Expert, net.Architecture(), err)
-	}
-	job.describe(&rep)
-	lease, err := r.pool.Acquire(ctx, d.Expert, 1, job.y.tile, job.x.tile)
 	if err != nil {
 		return nil, rep, err
 	}
 	defer lease.Release()
+	job.describe(&rep)
 	rep.Times.Load, rep.Memory = lease.Took, lease.Program.Memory()
 
 	start = time.Now()
 	out := upright.Clone()
 	if err := job.run(ctx, lease.Program, upright, out, opt.Progress); err != nil {
-		return nil, rep, fmt.Errorf("expert %d (%s): %w", d.Expert, net.Architecture(), err)
+		return nil, rep, fmt.Errorf("expert %d (%s): %w", d.Expert, rep.Architecture, err)
 	}
 	rep.Times.Run = time.Since(start)
 	return out, rep, nil
+}
+
+// prepare plans the work on an image and acquires the expert for it.
+func (r *Restorer) prepare(ctx context.Context, expert int, img *imaging.Image, opt Options) (*job, *experts.Lease, error) {
+	net, err := r.model.Config.Expert(expert)
+	if err != nil {
+		return nil, nil, err
+	}
+	j, err := r.plan(expert, net, img, opt)
+	if err != nil {
+		return nil, nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+	}
+	lease, err := r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)
+	return j, lease, err
 }
 
 func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
 	e := r.model.Config.Experts[d.Expert]
 	return Report{
 		Decision: d, Expert: e.Name, Architecture: e.Architecture,
-		Device: r.device.Name, Width: img.W, Height: img.H,
+		Device: r.backend.Info().Name, Width: img.W, Height: img.H,
 	}
 }
 
@@ -179,62 +204,60 @@ func (r *Restorer) plan(expert int, net models.Network, img *imaging.Image, opt 
 	if err != nil {
 		return nil, err
 	}
-	overlap := opt.Overlap
-	if overlap == 0 {
-		overlap = DefaultOverlap
-	}
-	if overlap < 0 || opt.Tile < TileOff {
-		return nil, fmt.Errorf("tile %d with overlap %d: neither may be negative", opt.Tile, overlap)
+	if opt.Overlap < 0 || opt.Tile < TileOff {
+		return nil, fmt.Errorf("tile %d with overlap %d: neither may be negative", opt.Tile, opt.Overlap)
 	}
 	cut := func(tile int) (*job, error) {
-		y, errY := newAxis(h, tile, overlap, net.Grid())
-		x, errX := newAxis(w, tile, overlap, net.Grid())
+		y, errY := newAxis(h, tile, overlapFor(opt.Overlap, tile, h, net.Grid()), net.Grid())
+		x, errX := newAxis(w, tile, overlapFor(opt.Overlap, tile, w, net.Grid()), net.Grid())
 		return &job{x: x, y: y}, errors.Join(errY, errX)
 	}
-	held := imageBytes(img)
-	if opt.Tile > 0 {
-		j, err := cut(opt.Tile)
-		if err == nil {
-			r.limit(held + j.hostBytes())
+	held := imageBytes(img) + opt.Reserve + r.estimatorBytes()
+	whole := max(h, w)
+	if opt.Tile != TileAuto || r.memory <= 0 {
+		side := whole
+		if opt.Tile > 0 {
+			side = opt.Tile
 		}
-		return j, err
+		j, err := cut(side)
+		if err != nil {
+			return nil, err
+		}
+		return j, r.limit(held + j.hostBytes())
 	}
-	whole := &job{x: &axis{size: w, tile: w, origin: []int{0}}, y: &axis{size: h, tile: h, origin: []int{0}}}
-	if opt.Tile == TileOff || r.memory <= 0 {
-		r.limit(held + whole.hostBytes())
-		return whole, nil
-	}
-	var least int64
-	for _, tile := range append([]int{max(h, w)}, tileSides...) {
+	least := int64(math.MaxInt64)
+	for _, tile := range append([]int{whole}, tileSides...) {
 		j, err := cut(tile)
-		if err != nil || tile > max(h, w) {
+		if err != nil || tile > whole {
 			continue
 		}
 		mem, err := r.pool.Plan(expert, 1, j.y.tile, j.x.tile)
 		if err != nil {
 			return nil, err
 		}
-		least = held + j.hostBytes() + mem.Total()
-		if least <= r.memory {
-			r.limit(held + j.hostBytes())
-			return j, nil
+		need := held + j.hostBytes() + mem.Total()
+		if need <= r.memory {
+			return j, r.limit(held + j.hostBytes())
 		}
+		least = min(least, need)
 	}
-	return nil, fmt.Errorf("%w: even the smallest tiles need %d MiB, %d are allowed", experts.ErrBudget, least>>20, r.memory>>20)
+	return nil, fmt.Errorf("%w: even in the smallest tiles it needs %s, of which %s are images; %s are allowed", experts.ErrBudget,
+		humanize.IBytes(uint64(least)), humanize.IBytes(uint64(imageBytes(img)+opt.Reserve)), humanize.IBytes(uint64(r.memory)))
 }
 
 // tileSides are what TileAuto tries, largest first.
-var tileSides = []int{4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128}
+var tileSides = []int{4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64}
 
-// limit leaves the pool what host memory of the given size leaves of the
-// bound.
-func (r *Restorer) limit(held int64) {
-	if r.memory > 0 {
-		r.pool.SetBudget(max(1, r.memory-held))
+// limit leaves the pool what memory held otherwise leaves of the bound.
+func (r *Restorer) limit(held int64) error {
+	if r.memory <= 0 {
+		return nil
 	}
+	return r.pool.SetBudget(max(1, r.memory-held))
 }
 
-// imageBytes counts the decoded image, its upright copy and the result.
+// imageBytes counts the decoded image, its upright copy or the encoder's, and
+// the result.
 func imageBytes(img *imaging.Image) int64 {
 	return 3 * int64(img.W) * int64(img.H) * int64(img.Channels) * int64(img.Depth/8)
 }

@@ -25,9 +25,9 @@ func newAxis(size, tile, overlap, grid int) (*axis, error) {
 	}
 	// The last tile ends with the image: its origin size-tile is on the grid
 	// when tile and size leave the same remainder.
-	tile -= mod(tile-size, grid)
+	tile = onGrid(tile, size, grid)
 	if tile < 2*overlap || tile-overlap < grid {
-		return nil, fmt.Errorf("tiles of %d pixels are too small for an overlap of %d on a grid of %d", tile, overlap, grid)
+		return nil, fmt.Errorf("tiles of %d pixels are too small for an overlap of %d on the network's grid of %d", tile, overlap, grid)
 	}
 	a := &axis{size: size, tile: tile, half: float64(overlap) / 4}
 	steps := (size - tile) / grid      // grid steps from the first to the last origin
@@ -40,6 +40,19 @@ func newAxis(size, tile, overlap, grid int) (*axis, error) {
 		a.zone = append(a.zone, float64(a.origin[i+1]+a.origin[i]+tile)/2)
 	}
 	return a, nil
+}
+
+// onGrid is the longest tile of at most tile pixels that newAxis can use.
+func onGrid(tile, size, grid int) int { return tile - mod(tile-size, grid) }
+
+// overlapFor is the overlap wanted, or where that is 0 the largest up to
+// DefaultOverlap that tiles have room for.
+func overlapFor(wanted, tile, size, grid int) int {
+	if wanted > 0 {
+		return wanted
+	}
+	tile = onGrid(tile, size, grid)
+	return max(1, min(DefaultOverlap, tile/2, tile-grid))
 }
 
 func mod(a, m int) int { return ((a % m) + m) % m }

@@ -43,6 +43,8 @@ const (
 	FixedLevel Mode = "fixed level"
 	// Instructed takes the most probable of the leaves the user named.
 	Instructed Mode = "instructed"
+	// InstructedLevel does so at a level the user named.
+	InstructedLevel Mode = "instructed at a fixed level"
 	// FixedExpert takes an expert the user named.
 	FixedExpert Mode = "fixed expert"
 )
@@ -63,12 +65,16 @@ func (o Override) Check(c *models.Config) error {
 	if o.Expert != nil && (*o.Expert < 0 || *o.Expert >= len(c.Experts)) {
 		return fmt.Errorf("expert %d: the pool has 0 to %d", *o.Expert, len(c.Experts)-1)
 	}
-	if o.Level != nil && (*o.Level < 0 || *o.Level >= len(c.Tree.Levels)) {
-		return fmt.Errorf("level %d: the tree has 0 to %d", *o.Level, len(c.Tree.Levels)-1)
+	return o.checkTree(&c.Tree)
+}
+
+func (o Override) checkTree(t *models.Tree) error {
+	if o.Level != nil && (*o.Level < 0 || *o.Level >= len(t.Levels)) {
+		return fmt.Errorf("level %d: the tree has 0 to %d", *o.Level, len(t.Levels)-1)
 	}
 	for _, l := range o.Leaves {
-		if l < 0 || l >= len(c.Tree.Leaves) {
-			return fmt.Errorf("leaf %d: the tree has 0 to %d", l, len(c.Tree.Leaves)-1)
+		if l < 0 || l >= len(t.Leaves) {
+			return fmt.Errorf("leaf %d: the tree has 0 to %d", l, len(t.Leaves)-1)
 		}
 	}
 	return nil
@@ -85,6 +91,9 @@ func Decide(tree *models.Tree, leafLogits, levelLogits []float32, o Override) (D
 	}
 	if len(leafLogits) != len(tree.Leaves) || len(levelLogits) != len(tree.Levels) {
 		return d, fmt.Errorf("%d leaf and %d level gates for a tree of %d and %d", len(leafLogits), len(levelLogits), len(tree.Leaves), len(tree.Levels))
+	}
+	if err := o.checkTree(tree); err != nil {
+		return d, err
 	}
 	for _, v := range slices.Concat(leafLogits, levelLogits) {
 		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
@@ -104,6 +113,9 @@ func Decide(tree *models.Tree, leafLogits, levelLogits []float32, o Override) (D
 	}
 	if len(o.Leaves) > 0 {
 		d.Mode = Instructed
+		if o.Level != nil {
+			d.Mode = InstructedLevel
+		}
 	}
 	d.Gate = float64(d.LeafProbs[d.Leaf]) + float64(d.LevelProbs[d.Level])
 	d.Expert = tree.Leaves[d.Leaf].Experts[d.Level]
@@ -116,6 +128,9 @@ func Instruct(tree *models.Tree, words []string) ([]int, error) {
 	var leaves []int
 	for _, w := range words {
 		w = strings.ToLower(strings.TrimSpace(w))
+		if w == "" {
+			return nil, fmt.Errorf("an empty instruction; known are %s", vocabulary(tree))
+		}
 		found := named(tree, w)
 		if len(found) == 0 {
 			return nil, fmt.Errorf("no leaf is called %q or restores it; known are %s", w, vocabulary(tree))
@@ -164,7 +179,7 @@ func softmax(logits []float32, allowed []int) []float32 {
 			allowed[i] = i
 		}
 	}
-	top := math.Inf(-1)
+	top := math.Inf(-1) // subtracted, so that no exponential overflows
 	for _, i := range allowed {
 		top = max(top, float64(logits[i]))
 	}
