@@ -47,6 +47,11 @@ func chainCases() []Case {
 			z := k.Conv("b", graph.Conv{X: y, Weight: k.weight(8, 8, 3, 3), Pad: 1, Residual: x})
 			k.out(k.MulAdd("c", z, y, z))
 		}},
+		Case{Chain: true, Name: "chain/blend of equal branches", build: func(k *kit) {
+			x := k.in("x", 2, 6, 7, 8)
+			a := k.Conv("a", graph.Conv{X: x, Weight: k.weight(8, 8)})
+			k.out(k.SelectiveKernel("y", graph.SelectiveKernel{A: a, B: a, Logits: k.in("logits", 2, 1, 1, 16), Residual: a}))
+		}},
 		Case{Chain: true, Name: "chain/output of an input", build: func(k *kit) {
 			x := k.in("x", 1, 6, 7, 8)
 			k.out(x, k.Sum("y", x, x))

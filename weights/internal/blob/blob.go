@@ -190,8 +190,17 @@ func (b *Blob) Do(off, n int64, scratch []byte, fn func(data []byte) error) erro
 		return err
 	}
 	defer b.drop()
-	return b.guard(func() error { return fn(b.mapped[off : off+n : off+n]) })
+	data := b.mapped[off : off+n : off+n]
+	err := b.guard(func() error { return fn(data) })
+	if b.stat != nil && n >= forgetBytes {
+		forget(b.mapped, off, n)
+	}
+	return err
 }
+
+// forgetBytes is the size from which pages of a mapped file are given back once they were read: whoever streams a file
+// larger than memory should not appear to hold all of it. The pages stay in the system's cache.
+const forgetBytes = 16 << 10
 
 // ReadAt fills p from off. Unlike io.ReaderAt in general it returns io.EOF only with fewer bytes than len(p).
 func (b *Blob) ReadAt(p []byte, off int64) (int, error) {

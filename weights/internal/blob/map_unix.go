@@ -23,3 +23,11 @@ func mapFile(f *os.File, size int64) (data []byte, unmap func() error, err error
 	}
 	return data, func() error { return unix.Munmap(data) }, nil
 }
+
+// forget takes the pages around n bytes from off out of the process. Other readers of the mapping find them again.
+func forget(mapped []byte, off, n int64) {
+	page := int64(os.Getpagesize())
+	from := off &^ (page - 1)
+	// The advice is about memory use alone, so it does not matter whether the system follows it.
+	_ = unix.Madvise(mapped[from:off+n], unix.MADV_DONTNEED)
+}

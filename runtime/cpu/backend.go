@@ -1,0 +1,167 @@
+// Package cpu runs graphs on the host in single precision, with vector
+// instructions on all cores.
+//
+// Every node becomes a step: a loop over chunks of its result that the
+// backend's workers share. What is fused in a node is computed chunk by chunk
+// while the chunk is in cache. Where a 1×1 convolution is followed by another,
+// or by a depthwise one, whose only input it makes, one step computes them
+// together and the values between them take no memory; a run reports its whole
+// time with the last of these nodes.
+//
+// Results do not depend on the number of threads: sums over an image are formed
+// in portions that only its size decides.
+package cpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"unirestorer/graph"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/cpu/simd"
+)
+
+// Options choose how a Backend computes.
+type Options struct {
+	// Threads is the number of threads that compute at the same time; 0 means
+	// as many as Go may use.
+	Threads int
+	// ISA chooses the vector instructions; nil means the best there are.
+	ISA *simd.ISA
+}
+
+// maxThreads bounds Options.Threads: each costs scratch memory in every plan.
+const maxThreads = 1024
+
+// Backend implements backend.Backend on the host.
+type Backend struct {
+	workers *workers
+	weights *weightStore
+	env     env
+
+	mu       sync.Mutex
+	programs int
+	closed   bool
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// New starts a backend. Close ends its threads.
+func New(opts Options) (*Backend, error) {
+	threads := opts.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	if threads < 0 || threads > maxThreads {
+		return nil, fmt.Errorf("start cpu backend: %d threads: want 0 to %d", opts.Threads, maxThreads)
+	}
+	kernels := simd.Best()
+	if opts.ISA != nil {
+		var err error
+		if kernels, err = simd.For(*opts.ISA); err != nil {
+			return nil, fmt.Errorf("start cpu backend: %w", err)
+		}
+	}
+	return &Backend{workers: newWorkers(threads), weights: newWeightStore(), env: env{threads, kernels, defaultFusing}}, nil
+}
+
+// Info implements backend.Backend.
+func (b *Backend) Info() backend.Info {
+	return backend.Info{Name: "cpu", Device: fmt.Sprintf("%s, %v instructions", runtime.GOARCH, b.env.simd.ISA()), Threads: b.workers.threads}
+}
+
+// Plan implements backend.Backend.
+func (b *Backend) Plan(g *graph.Graph) (backend.Memory, error) {
+	l, err := b.lower(g)
+	if err != nil {
+		return backend.Memory{}, err
+	}
+	return l.memory(), nil
+}
+
+// Compile implements backend.Backend.
+func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
+	l, err := b.lower(g)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.open(); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
+	}
+	ws := l.weights()
+	if err := b.acquire(ctx, ws); err != nil {
+		b.done()
+		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
+	}
+	p := &Program{backend: b, lowered: l, held: ws}
+	p.bind()
+	return p, nil
+}
+
+// acquire loads weights on all threads; on an error none is held.
+func (b *Backend) acquire(ctx context.Context, ws []*weight) error {
+	errs := make([]error, len(ws))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(ws), b.workers.threads) {
+		wg.Go(func() {
+			var l loader
+			for i := int(next.Add(1)) - 1; i < len(ws); i = int(next.Add(1)) - 1 {
+				if errs[i] = ctx.Err(); errs[i] == nil {
+					errs[i] = b.weights.acquire(ws[i], &l)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var first error
+	for _, err := range errs {
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	for i, w := range ws {
+		if errs[i] == nil {
+			b.weights.release(w)
+		}
+	}
+	return first
+}
+
+func (b *Backend) open() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return errors.New("the cpu backend is closed")
+	}
+	b.programs++
+	return nil
+}
+
+func (b *Backend) done() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.programs--
+}
+
+// Close implements backend.Backend. Closing twice is harmless.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	if b.programs > 0 {
+		return fmt.Errorf("close cpu backend: %d programs are open", b.programs)
+	}
+	b.closed = true
+	b.workers.close()
+	return nil
+}

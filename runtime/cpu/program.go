@@ -1,0 +1,94 @@
+package cpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"unirestorer/graph"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/cpu/simd"
+)
+
+// Program implements backend.Program.
+type Program struct {
+	backend *Backend
+	lowered *lowered
+	held    []*weight
+	arena   []float32
+	run     graph.Runner
+
+	mu     sync.Mutex // held during a run
+	host   host
+	closed bool
+}
+
+// host is the memory of the caller during a run.
+type host struct {
+	inputs, outputs [][]float32
+}
+
+// executor runs the loops of a step.
+type executor struct {
+	workers *workers
+	host    *host
+}
+
+var _ backend.Program = (*Program)(nil)
+
+// bind allocates the arena and gives every step its memory.
+func (p *Program) bind() {
+	l := p.lowered
+	p.arena = simd.Aligned(int(l.plan.Peak / floatBytes))
+	m := memory{p.arena, l.plan, l.skipped}
+	for i, s := range l.steps {
+		n := l.graph.Nodes[i]
+		s.bind(m, m.scratch(n, l.needs[i]))
+	}
+	ex := &executor{p.backend.workers, &p.host}
+	p.run = func(ctx context.Context, n *graph.Node) error { return l.steps[n.ID].run(ctx, ex) }
+}
+
+// Graph implements backend.Program.
+func (p *Program) Graph() *graph.Graph { return p.lowered.graph }
+
+// Memory implements backend.Program.
+func (p *Program) Memory() backend.Memory { return p.lowered.memory() }
+
+// Run implements backend.Program.
+func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt backend.RunOptions) error {
+	g := p.lowered.graph
+	if err := graph.CheckHost("input", g.Inputs, inputs); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
+	if err := graph.CheckHost("output", g.Outputs, outputs); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return fmt.Errorf("run %s: %w", g.Name, errors.New("the program is closed"))
+	}
+	p.host = host{inputs, outputs}
+	err := graph.Execute(ctx, g, p.run, graph.Observer{Progress: opt.Progress, Node: opt.Node})
+	p.host = host{}
+	return err
+}
+
+// Close implements backend.Program.
+func (p *Program) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	for _, w := range p.held {
+		p.backend.weights.release(w)
+	}
+	p.held, p.arena, p.run = nil, nil, nil
+	p.lowered.steps = nil
+	p.backend.done()
+	return nil
+}

@@ -1,0 +1,152 @@
+package simd
+
+import "fmt"
+
+// DepthwiseWeights are a depthwise convolution's weights and bias in the order
+// its kernel reads them. They belong to the ISA that packed them.
+type DepthwiseWeights struct {
+	Kernel   int // side of the kernel
+	Channels int
+
+	isa  ISA
+	data []float32 // [channels/width][kernel²+1][width], bias last
+}
+
+// PackDepthwise packs w[channels][kernel·kernel] and a bias, nil for none. The
+// kernel must be 3 or 5.
+func (k *Kernels) PackDepthwise(w, bias []float32, kernel, channels int) *DepthwiseWeights {
+	if kernel != 3 && kernel != 5 || channels <= 0 {
+		panic(fmt.Sprintf("simd: depthwise kernel of side %d over %d channels", kernel, channels))
+	}
+	taps := kernel * kernel
+	checkLen("weights", w, taps*channels)
+	if bias != nil {
+		checkLen("bias", bias, channels)
+	}
+	p := &DepthwiseWeights{Kernel: kernel, Channels: channels, isa: k.isa}
+	p.data = Aligned(k.padded(channels) * (taps + 1))
+	for c := range channels {
+		block := p.data[c/k.width*(taps+1)*k.width+c%k.width:]
+		for t := range taps {
+			block[t*k.width] = w[c*taps+t]
+		}
+		if bias != nil {
+			block[taps*k.width] = bias[c]
+		}
+	}
+	return p
+}
+
+// Depthwise computes one output row of a depthwise convolution of stride 1:
+//
+//	dst[p][c] = bias[c] + Σ_i Σ_j w[i][j][c]·rows[i][p+j][c],  p < pixels
+//
+// rows are the kernel's input rows, each of pixels+kernel-1 pixels of stride
+// floats: the caller has padded both ends. dst must not overlap them. It is
+// fastest where strides are multiples of 16 and rows are Aligned.
+func (k *Kernels) Depthwise(dst Mat, rows [][]float32, stride int, w *DepthwiseWeights, pixels int) {
+	if pixels <= 0 {
+		return
+	}
+	k.checkDepthwise(rows, stride, w, pixels)
+	dst.checkDst(pixels, w.Channels)
+	k.depthwise(dst, rows, 0, stride, w, pixels)
+}
+
+func (k *Kernels) checkDepthwise(rows [][]float32, stride int, w *DepthwiseWeights, pixels int) {
+	if w.isa != k.isa {
+		panic(fmt.Sprintf("simd: weights packed for %v, used by %v", w.isa, k.isa))
+	}
+	if len(rows) != w.Kernel {
+		panic(fmt.Sprintf("simd: %d rows for a kernel of side %d", len(rows), w.Kernel))
+	}
+	for _, r := range rows {
+		Mat{r, stride}.check("input row", pixels+w.Kernel-1, w.Channels)
+	}
+}
+
+// depthwise starts at the given float of each row.
+func (k *Kernels) depthwise(dst Mat, rows [][]float32, from, stride int, w *DepthwiseWeights, pixels int) {
+	if w.Kernel == 3 {
+		k.depthwise3(dst.Data, dst.Stride, rows[0][from:], rows[1][from:], rows[2][from:],
+			stride, w.data, pixels, w.Channels)
+		return
+	}
+	k.depthwise5(dst.Data, dst.Stride, rows[0][from:], rows[1][from:], rows[2][from:], rows[3][from:], rows[4][from:],
+		stride, w.data, pixels, w.Channels)
+}
+
+// Gate is what follows a depthwise convolution.
+type Gate uint8
+
+const (
+	// NoGate leaves values as they are.
+	NoGate Gate = iota
+	// GELU applies the exact GELU.
+	GELU
+	// SimpleGate multiplies the first half of the channels with the second.
+	SimpleGate
+	// GELUGate multiplies the GELU of the first half with the second.
+	GELUGate
+)
+
+// channels is how many of c channels are left.
+func (g Gate) channels(c int) int {
+	if g == SimpleGate || g == GELUGate {
+		return c / 2
+	}
+	return c
+}
+
+// GatedDepthwise is Depthwise followed by a gate, a few pixels at a time so
+// that what lies between stays in the first-level cache. Gates that multiply
+// halves leave half the channels, which must be even. Where sums is not nil,
+// the results' channel sums are added to it. scratch holds GatedScratch floats.
+func (k *Kernels) GatedDepthwise(dst Mat, rows [][]float32, stride int, w *DepthwiseWeights, pixels int, gate Gate, sums, scratch []float32) {
+	if pixels <= 0 {
+		return
+	}
+	k.checkDepthwise(rows, stride, w, pixels)
+	out := gate.channels(w.Channels)
+	if out*2 != w.Channels && out != w.Channels {
+		panic(fmt.Sprintf("simd: gate over %d channels", w.Channels))
+	}
+	dst.checkDst(pixels, out)
+	checkLen("scratch", scratch, k.GatedScratch(w.Channels))
+	block, padded := k.gatedBlock(w.Channels)
+	for p := 0; p < pixels; p += block {
+		n := min(block, pixels-p)
+		to := dst.From(p, 0)
+		if out == w.Channels {
+			k.depthwise(to, rows, p*stride, stride, w, n)
+			if gate == GELU {
+				k.GELU(to, to, n, out)
+			}
+		} else {
+			all := Mat{scratch, padded}
+			k.depthwise(all, rows, p*stride, stride, w, n)
+			a, b := all, all.From(0, out)
+			if gate == SimpleGate {
+				k.Mul(to, a, b, n, out)
+			} else {
+				k.GELUGate(to, a, b, n, out)
+			}
+		}
+		if sums != nil {
+			k.ColSum(sums, to, n, out)
+		}
+	}
+}
+
+// GatedScratch is the scratch that GatedDepthwise needs for so many channels.
+func (k *Kernels) GatedScratch(channels int) int {
+	block, padded := k.gatedBlock(channels)
+	return block * padded
+}
+
+// gatedBlock is how many pixels go at a time, and their stride in scratch: some
+// 16 KiB, in multiples of the eight pixels that share loads.
+func (k *Kernels) gatedBlock(channels int) (pixels, stride int) {
+	stride = k.padded(channels)
+	return min(max(4096/stride&^7, 8), 64), stride
+}

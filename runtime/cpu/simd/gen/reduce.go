@@ -1,0 +1,162 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// reduce emits the kernels that sum down the columns of a matrix, a running
+// box sum, and the loop that measures the peak rate of multiply-adds.
+func reduce(v isa) {
+	v.columns("colSum", "acc += Σ a", "", func(acc, a, _, _ reg.VecVirtual) { VADDPS(a, acc, acc) })
+	v.columns("colSumSq", "acc += Σ (a-s)²", "s", func(acc, a, _, s reg.VecVirtual) {
+		VSUBPS(s, a, a)
+		VFMADD231PS(a, a, acc)
+	})
+	v.columns("colDot", "acc += Σ a·b", "b", func(acc, a, b, _ reg.VecVirtual) { VFMADD231PS(a, b, acc) })
+	v.columns("colMax", "acc = max(acc, max a)", "", func(acc, a, _, _ reg.VecVirtual) { VMAXPS(a, acc, acc) })
+	v.box()
+	v.peak()
+}
+
+// columns emits a kernel that folds rows × n values into n accumulators, four
+// rows at a time to overlap the additions' latencies. with is "b" for a second
+// matrix, "s" for a scalar.
+func (v isa) columns(name, doc, with string, fold func(acc, a, b, s reg.VecVirtual)) {
+	extra := map[string]string{"": "", "b": ", b []float32, ldb int", "s": ", s float32"}[with]
+	v.function(name, "(acc, a []float32, lda int"+extra+", rows, n int)")
+	Doc(name + v.name + " computes " + doc + " down each column.")
+	acc, a, lda, n, off := sliceArg("acc"), sliceArg("a"), strideArg("lda"), intArg("n"), GP64()
+	var b, ldb reg.GPVirtual
+	var s reg.VecVirtual
+	switch with {
+	case "b":
+		b, ldb = sliceArg("b"), strideArg("ldb")
+	case "s":
+		s = v.broadcastArg("s")
+	}
+	c := v.splitChannels(n)
+	combine := func(x, y reg.VecVirtual) {
+		if name == "colMax" {
+			VMAXPS(x, y, y)
+		} else {
+			VADDPS(x, y, y)
+		}
+	}
+	v.channels(c, off, func(sel *lanes) {
+		sums := v.regs(4)
+		v.load(at(acc, off), sums[0], sel)
+		for _, r := range sums[1:] {
+			if name == "colMax" {
+				VMOVUPS(all(float32(math.Inf(-1))), r)
+			} else {
+				v.clear(r)
+			}
+		}
+		p, rows := GP64(), intArg("rows")
+		LEAQ(at(a, off), p)
+		var q reg.GPVirtual
+		if with == "b" {
+			q = GP64()
+			LEAQ(at(b, off), q)
+		}
+		row := func(to reg.VecVirtual) {
+			x, y := v.reg(), v.reg()
+			v.load(operand.Mem{Base: p}, x, sel)
+			ADDQ(lda, p)
+			if with == "b" {
+				v.load(operand.Mem{Base: q}, y, sel)
+				ADDQ(ldb, q)
+			}
+			fold(to, x, y, s)
+		}
+		four, one, end := label("four"), label("one"), label("folded")
+		SUBQ(operand.I32(4), rows)
+		JL(operand.LabelRef(one))
+		Label(four)
+		for _, r := range sums {
+			row(r)
+		}
+		SUBQ(operand.I32(4), rows)
+		JGE(operand.LabelRef(four))
+		Label(one)
+		ADDQ(operand.I32(4), rows)
+		JZ(operand.LabelRef(end))
+		rest := label("rest")
+		Label(rest)
+		row(sums[0])
+		DECQ(rows)
+		JNZ(operand.LabelRef(rest))
+		Label(end)
+		combine(sums[1], sums[0])
+		combine(sums[3], sums[2])
+		combine(sums[2], sums[0])
+		v.store(sums[0], at(acc, off), sel)
+	})
+	v.finish()
+}
+
+// box keeps a running sum of k rows for each column.
+func (v isa) box() {
+	v.function("box", "(dst []float32, ldst int, a []float32, lda int, s float32, k, rows, n int)")
+	Doc("box" + v.name + " computes dst[r] = s·(a[r] + … + a[r+k-1]) down each column.")
+	dst, ldst, a, lda := sliceArg("dst"), strideArg("ldst"), sliceArg("a"), strideArg("lda")
+	s, off := v.broadcastArg("s"), GP64()
+	c := v.splitChannels(intArg("n"))
+	v.channels(c, off, func(sel *lanes) {
+		sum, x, y := v.zero(), v.reg(), v.reg()
+		oldest, newest, to := GP64(), GP64(), GP64()
+		LEAQ(at(a, off), oldest)
+		LEAQ(at(a, off), newest)
+		LEAQ(at(dst, off), to)
+		times(intArg("k"), func() {
+			v.load(operand.Mem{Base: newest}, x, sel)
+			VADDPS(x, sum, sum)
+			ADDQ(lda, newest)
+		})
+		rows, end := intArg("rows"), label("slid")
+		top := label("slide")
+		Label(top)
+		out := v.reg()
+		VMULPS(s, sum, out)
+		v.store(out, operand.Mem{Base: to}, sel)
+		DECQ(rows)
+		JZ(operand.LabelRef(end))
+		v.load(operand.Mem{Base: newest}, x, sel)
+		v.load(operand.Mem{Base: oldest}, y, sel)
+		VSUBPS(y, x, x)
+		VADDPS(x, sum, sum)
+		ADDQ(ldst, to)
+		ADDQ(lda, newest)
+		ADDQ(lda, oldest)
+		JMP(operand.LabelRef(top))
+		Label(end)
+	})
+	v.finish()
+}
+
+// peak runs 12 independent chains of multiply-adds.
+func (v isa) peak() {
+	v.function("peak", "(x float32, n int) float32")
+	Doc("peak" + v.name + " does 12·n multiply-adds of a vector and returns a sum of x that depends on them.")
+	x, n := v.broadcastArg("x"), intArg("n")
+	sums := v.regs(12)
+	for _, r := range sums {
+		v.clear(r)
+	}
+	times(n, func() {
+		for _, r := range sums {
+			VFMADD231PS(x, x, r)
+		}
+	})
+	for _, r := range sums[1:] {
+		VADDPS(r, sums[0], sums[0])
+	}
+	v.fold(sums[0], add)
+	VZEROUPPER()
+	Store(sums[0].AsX(), ReturnIndex(0))
+	RET()
+}
