@@ -6,8 +6,11 @@ TINY := build/tiny
 GOLDENS := testdata/goldens
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 20s
+# CUDA is a folder with CUDA 12.4: bin/nvcc and usr/include. `make toolkit` fetches one.
+CUDA ?= build/cuda
+CUDAENV = PATH="$(abspath $(CUDA))/bin:$$PATH" CGO_CFLAGS="-O2 -g -I$(abspath $(CUDA))/usr/include"
 
-.PHONY: help build test short race bench fmt lint verify demo fuzz clean
+.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table cuda-build cuda-lint cuda-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,3 +53,27 @@ fuzz: ## run every fuzz test for FUZZTIME
 
 clean: ## remove what was built
 	rm -rf bin build
+
+toolkit: $(CUDA)/bin/nvcc ## fetch CUDA 12.4's compiler and headers into build/cuda, without installing anything
+
+$(CUDA)/bin/nvcc:
+	tools/cuda/toolkit.sh $(CUDA)
+
+kernels: toolkit ## rebuild the committed PTX from kernels/*.cu
+	$(MAKE) -C kernels NVCC=$(abspath $(CUDA))/bin/nvcc
+
+kernels-check: toolkit ## fail if the committed PTX is not what the sources give
+	rm -rf build/ptx
+	$(MAKE) -C kernels NVCC=$(abspath $(CUDA))/bin/nvcc PTX=$(abspath build/ptx)
+	diff -r kernels/ptx build/ptx
+
+cuda-build: toolkit ## build bin/unirestorer-cuda, which starts on machines without a driver too
+	$(CUDAENV) $(GO) build -tags cuda -trimpath -o bin/unirestorer-cuda ./cmd/unirestorer
+
+cuda-lint: toolkit ## vet and staticcheck with the CUDA tags
+	$(CUDAENV) $(GO) vet -tags cuda ./...
+	$(CUDAENV) $(GO) vet -tags "cuda cudasim" ./runtime/cuda/...
+	$(CUDAENV) $(GO) run $(STATICCHECK) -tags cuda ./runtime/cuda/... ./runtime/platform/...
+
+cuda-test: toolkit ## run the CUDA device on the simulated driver, through gorgonia.org/cu
+	$(CUDAENV) $(GO) test -tags "cuda cudasim" ./runtime/cuda/...
