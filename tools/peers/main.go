@@ -1,0 +1,92 @@
+// Command peers measures this project's CPU backend beside ONNX Runtime and PyTorch: the same networks with the same
+// weights on the same threads, taking turns in one run. README.md says how to install the peers and what is measured.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := app(os.Stdin, os.Stdout, os.Stderr).RunContext(ctx, os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		if ctx.Err() != nil {
+			os.Exit(130)
+		}
+		os.Exit(1)
+	}
+}
+
+// workerCommand is the subcommand that the driver starts this program with.
+const workerCommand = "worker"
+
+func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+	return &cli.App{
+		Name:  "peers",
+		Usage: "measure the CPU backend beside ONNX Runtime and PyTorch",
+		Description: "Examples:\n" +
+			"   peers\n" +
+			"   peers --network nafnet-nano,restormer-nano --size 256 --rounds 3\n" +
+			"   peers --runtime unirestorer,onnxruntime --markdown --save build/peers.json",
+		HideHelpCommand: true,
+		Reader:          stdin, Writer: stdout, ErrWriter: stderr,
+		Flags: flags(),
+		Action: func(c *cli.Context) error {
+			o, err := parseOptions(c)
+			if err != nil {
+				return err
+			}
+			return measureAll(c.Context, o, stdout, stderr)
+		},
+		Commands: []*cli.Command{{
+			Name: workerCommand, Hidden: true, Usage: "run networks as standard input asks, by the line protocol of protocol.go",
+			Action: func(c *cli.Context) (err error) {
+				e := &cpuEngine{}
+				defer func() { err = errors.Join(err, e.Close()) }()
+				return serve(c.Context, stdin, stdout, e)
+			},
+		}},
+	}
+}
+
+// measureAll measures what the options ask for and prints the report. Outputs that disagree don't stop it; they are
+// the error at its end.
+func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	log := func(format string, args ...any) {
+		if !o.quiet {
+			fmt.Fprintf(stderr, format+"\n", args...)
+		}
+	}
+	if err := o.tools.check(o.runtimes); err != nil {
+		return err
+	}
+	c := o.contest(log)
+	rep := &report{Machine: thisMachine(), Threads: o.threads, Rounds: o.rounds}
+	var disagreements []error
+	for _, n := range o.networks {
+		for _, side := range n.sides(o.sizes) {
+			r, err := c.run(ctx, n, side)
+			if err != nil {
+				err = fmt.Errorf("%s at %d×%d: %w", n.name, side, side, err)
+				if !errors.As(err, new(disagreement)) {
+					return err
+				}
+				disagreements = append(disagreements, err)
+			}
+			rep.Results = append(rep.Results, r)
+			if err := o.saveTo(rep); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(o.format(rep, stdout), errors.Join(disagreements...))
+}
