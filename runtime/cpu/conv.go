@@ -68,7 +68,7 @@ func newConv(op *graph.Conv, n *graph.Node, e env) *conv {
 	if !isNarrow(op) {
 		c.main = newProduct(e, op, c.flat, op.Weight, op.COut(), scale, order)
 	}
-	splits := c.direct && c.flat && c.low == nil && c.dynamic == nil && c.in.plain
+	splits := c.direct && c.flat && c.low == nil && c.dynamic == nil
 	if op.Gram != nil {
 		// Only the image may decide where the portions of a sum begin.
 		e.threads = sumThreads

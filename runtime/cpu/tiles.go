@@ -29,6 +29,8 @@ const (
 	// tileRows is what a tile's pixels are a multiple of where possible: it holds
 	// whole blocks of every micro-kernel.
 	tileRows = 24
+	// fewPixels is up to how many pixels a product is about reading its weights.
+	fewPixels = 128
 	// chunksPerThread is how finely loops should be cut to balance.
 	chunksPerThread = 4
 )
@@ -39,7 +41,13 @@ func newTileGrid(op *graph.Conv, flat, split bool, threads int) tileGrid {
 	g.oh, g.ow = op.ConvExtent()
 	g.columns, g.tc = 1, g.cout
 	wanted := threads * chunksPerThread
-	if flat {
+	if flat && split && g.images*g.oh*g.ow <= fewPixels {
+		// Weights are what moves: every chunk takes all pixels, so that each
+		// weight is read once.
+		pixels := g.oh * g.ow
+		g.th, g.tw, g.down, g.across = 1, pixels, 1, 1
+		g.splitColumns(wanted)
+	} else if flat {
 		pixels := g.oh * g.ow
 		most := max(tileBytes/floatBytes/(g.cin+g.cout)/tileRows*tileRows, tileRows)
 		for most > tileRows && g.images*ceil(pixels, most) < wanted {
@@ -48,10 +56,7 @@ func newTileGrid(op *graph.Conv, flat, split bool, threads int) tileGrid {
 		g.th, g.tw = 1, min(most, pixels)
 		g.down, g.across = 1, ceil(pixels, g.tw)
 		if split && g.images*g.across < wanted {
-			blocks := ceil(g.cout, columnBlock)
-			parts := min(ceil(wanted, g.images*g.across), blocks)
-			g.tc = ceil(blocks, parts) * columnBlock
-			g.columns = ceil(g.cout, g.tc)
+			g.splitColumns(ceil(wanted, g.images*g.across))
 		}
 	} else {
 		g.tw = min(g.ow, 4*tileRows)
@@ -70,6 +75,13 @@ func newTileGrid(op *graph.Conv, flat, split bool, threads int) tileGrid {
 	}
 	g.tiles = g.down * g.across
 	return g
+}
+
+// splitColumns cuts the channels into about so many parts of whole blocks.
+func (g *tileGrid) splitColumns(parts int) {
+	blocks := ceil(g.cout, columnBlock)
+	g.tc = ceil(blocks, min(parts, blocks)) * columnBlock
+	g.columns = ceil(g.cout, g.tc)
 }
 
 func ceil(n, d int) int { return (n + d - 1) / d }
