@@ -1,0 +1,77 @@
+package kernels
+
+import "unirestorer/runtime/device"
+
+// AttentionFold turns Gram matrices and the projection behind the attention into one matrix an image.
+type AttentionFold struct {
+	// Partial is fp32 [images][Heads][Splits][GramSize(Head)]; or Gram is fp32 [images][Heads][Head][PadC(Head)].
+	Partial     device.Buffer
+	Splits      int
+	Gram        device.Buffer
+	Temperature device.Buffer // fp32 [Heads]
+	W           device.Buffer // fp16 [Outputs][PadC(Heads·Head)]
+	Out         device.Buffer // fp16 [images][Outputs][PadC(Heads·Head)]
+	// Scratch is fp32 [images][Heads][Head][Head], for heads wider than MaxFoldHead.
+	Scratch                      device.Buffer
+	Images, Heads, Head, Outputs int
+}
+
+// MaxFoldHead is the widest head whose attention fits into shared memory.
+const MaxFoldHead = 104
+
+// Fold computes the matrices: one launch, or two for heads wider than MaxFoldHead.
+func Fold(f AttentionFold) ([]Launch, error) {
+	p := &problems{kernel: "fold"}
+	p.positive("images, heads, head and outputs", f.Images, f.Heads, f.Head, f.Outputs)
+	c, d := PadC(f.Heads*f.Head), PadC(f.Head)
+	if f.Partial.IsZero() == f.Gram.IsZero() {
+		p.addf("want either partial sums or Gram matrices")
+	}
+	if !f.Partial.IsZero() {
+		p.positive("splits", f.Splits)
+		p.fits("partial Gram matrices", f.Partial, f.Images*f.Heads*f.Splits*GramSize(f.Head), 4)
+	} else {
+		p.fits("Gram matrices", f.Gram, f.Images*f.Heads*f.Head*d, 4)
+	}
+	p.fits("temperature", f.Temperature, f.Heads, 4)
+	p.fits("projection", f.W, f.Outputs*c, 2)
+	p.fits("result", f.Out, f.Images*f.Outputs*c, 2)
+	wide := f.Head > MaxFoldHead
+	if wide {
+		p.fits("scratch", f.Scratch, f.Images*f.Heads*f.Head*f.Head, 4)
+	}
+	var a device.Args
+	a.Buf(f.Partial).Buf(f.Gram).Buf(f.Temperature).Buf(f.W).Buf(f.Out).Buf(f.Scratch)
+	a.I32(int32(f.Splits)).I32(int32(d)).I32(int32(f.Head)).I32(int32(f.Heads)).I32(int32(f.Outputs)).I32(int32(c))
+	gram := 4 * int64(f.Images*f.Heads) * int64(f.Head*d)
+	if !f.Partial.IsZero() {
+		gram = 4 * int64(f.Images*f.Heads) * int64(f.Splits*GramSize(max(f.Head, 1)))
+	}
+	matrices := 2 * int64(f.Outputs) * int64(c) * int64(1+f.Images)
+	ops := 2 * int64(f.Images) * int64(f.Outputs) * int64(c) * int64(f.Head)
+	args := structure(&a)
+	if !wide {
+		l, err := p.done(Launch{
+			Module: "fold", Args: args, Bytes: gram + matrices, Operations: ops,
+			Shape: device.Shape{
+				Grid: device.D3(ceilDiv(f.Outputs, 32), f.Heads, f.Images), Block: device.D1(256), Shared: 4 * (f.Head*(f.Head+1) + 2*d),
+			},
+		})
+		return []Launch{l}, err
+	}
+	scratch := 4 * int64(f.Images*f.Heads) * int64(f.Head*f.Head)
+	p.kernel = "attention_rows"
+	rows, err := p.done(Launch{
+		Module: "fold", Args: args, Bytes: gram + scratch, Operations: 4 * int64(f.Images*f.Heads) * int64(f.Head*f.Head),
+		Shape: device.Shape{Grid: device.D2(ceilDiv(f.Head, 4), f.Images*f.Heads), Block: device.D1(128)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.kernel = "fold_wide"
+	l, err := p.done(Launch{
+		Module: "fold", Args: args, Bytes: scratch + matrices, Operations: ops,
+		Shape: device.Shape{Grid: device.D3(ceilDiv(f.Outputs*c, 256), 1, f.Images), Block: device.D1(256)},
+	})
+	return []Launch{rows, l}, err
+}

@@ -1,0 +1,31 @@
+package kernels
+
+import "unirestorer/runtime/device"
+
+// GuardStateBytes is the size of the state of CountNonFinite.
+const GuardStateBytes = 16
+
+// CountNonFinite writes to result, an unsigned 32-bit integer, how many of the n values of x are infinite or NaN; single
+// says that they are fp32, not fp16. state, GuardStateBytes of memory that were zero before the first use and belong to
+// one stream, is zero again afterwards.
+func CountNonFinite(x device.Buffer, n int, single bool, state, result device.Buffer) (Launch, error) {
+	p := &problems{kernel: "guard_f16"}
+	elem := 2
+	if single {
+		p.kernel, elem = "guard_f32", 4
+	}
+	p.positive("count", n)
+	if n > 1<<32-1 {
+		p.addf("%d values are too many to count", n)
+	}
+	p.fits("x", x, n, elem)
+	p.fits("state", state, 1, GuardStateBytes)
+	p.fits("result", result, 1, 4)
+	const atOnce = 264 // two blocks on each of an H200's processors
+	var a device.Args
+	a.Buf(x).I64(int64(n) * int64(elem)).Buf(state).Buf(result)
+	return p.done(Launch{
+		Module: "guard", Shape: device.Shape{Grid: device.D1(min(max(ceilDiv(n*elem, 16*256), 1), atOnce)), Block: device.D1(256)},
+		Args: a, Bytes: int64(n)*int64(elem) + 4, Operations: int64(n),
+	})
+}

@@ -1,0 +1,76 @@
+package kernels
+
+import (
+	"fmt"
+
+	"unirestorer/runtime/device"
+)
+
+// PointwiseProduct is a 1×1 convolution or linear layer. At most one of norm, input scale and input affine map goes in
+// front of it.
+type PointwiseProduct struct {
+	Product
+	Rows int // pixels of an image
+
+	Norm     NormKind
+	NormSum  device.Buffer // fp32, one a column
+	Channels int           // that the norm averages
+	Eps      float32
+
+	// InScale multiplies the input: fp16 [images][ScaleHeight][ScaleWidth][Pitch], see graph.Conv.InScale.
+	InScale                 device.Buffer
+	ScaleHeight, ScaleWidth int
+	Height, Width           int // of the input, with InScale
+	// InAffine is fp32 [images][2][Pitch].
+	InAffine device.Buffer
+}
+
+// Pointwise computes y = epilogue(prologue(x)·Wᵀ). Images need their own rows in the grid only where something differs by
+// image; with nothing of the kind, pass one image with all pixels.
+func Pointwise(q PointwiseProduct) (Launch, error) {
+	r := prepared{
+		rows: q.Rows, depth: q.Pitch + q.Pitch2, depth1: q.Pitch, norm: q.Norm, channels: q.Channels, eps: q.Eps, normSum: q.NormSum,
+		inScale: q.InScale, inAffine: q.InAffine, height: q.Height, width: q.Width, scaleH: q.ScaleHeight, scaleW: q.ScaleWidth,
+	}
+	prologues, name := 0, ""
+	if q.Norm != NoNorm {
+		prologues, name = prologues+1, "_norm"
+	}
+	if !q.InScale.IsZero() {
+		prologues, name = prologues+1, "_scale"
+	}
+	if !q.InAffine.IsZero() {
+		prologues, name = prologues+1, "_affine"
+	}
+	if q.LowRank.Rank != 0 {
+		name += "_lora"
+	}
+	p := &problems{kernel: fmt.Sprintf("pointwise%s_%d", name, q.Tiling.Rows)}
+	if prologues > 1 || prologues > 0 && q.Pitch2 > 0 {
+		p.addf("normalisation, input scale, input affine map and second input exclude each other")
+	}
+	if (!q.InScale.IsZero() || !q.InAffine.IsZero()) && (q.Tiling.Rows != 64 || q.LowRank.Rank != 0) {
+		p.addf("an input scale or affine map needs tiles of 64 rows and no low-rank branch")
+	}
+	q.resolve(p, &r)
+	p.fits("input", q.X, q.Images*q.Rows*q.Pitch, 2)
+	p.optional("second input", q.X2, q.Images*q.Rows*q.Pitch2, 2)
+	if q.Norm != NoNorm {
+		if q.Channels <= 0 || PadC(q.Channels) != q.Pitch || !(q.Eps > 0) {
+			p.addf("normalisation of %d channels in rows of %d, epsilon %g", q.Channels, q.Pitch, q.Eps)
+		}
+		if q.Partial.IsZero() {
+			p.fits("normalisation sums", q.NormSum, q.Epilogue.Columns, 4)
+		}
+	}
+	if !q.InScale.IsZero() {
+		if q.Height*q.Width != q.Rows || q.ScaleHeight <= 0 || q.ScaleWidth <= 0 || q.ScaleHeight > q.Height || q.ScaleWidth > q.Width {
+			p.addf("input scale %dx%d for %dx%d pixels, %d rows", q.ScaleHeight, q.ScaleWidth, q.Height, q.Width, q.Rows)
+		}
+		p.fits("input scale", q.InScale, q.Images*q.ScaleHeight*q.ScaleWidth*q.Pitch, 2)
+	}
+	p.optional("input affine map", q.InAffine, q.Images*2*q.Pitch, 4)
+	l, err := q.launch(p, "pointwise", &r, structure(q.arguments(&r)))
+	l.Bytes += 2 * int64(q.Images) * int64(q.Rows) * int64(r.depth)
+	return l, err
+}

@@ -1,0 +1,62 @@
+package kernels_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"unirestorer/kernels"
+)
+
+// nvcc finds the compiler: $NVCC, the PATH, or where toolkits usually lie.
+func nvcc() string {
+	candidates := []string{os.Getenv("NVCC"), "nvcc", "/usr/local/cuda-12.4/bin/nvcc", "/opt/cuda-12.4/bin/nvcc", "/usr/local/cuda/bin/nvcc"}
+	for _, c := range candidates {
+		if c == "" {
+			continue
+		}
+		if path, err := exec.LookPath(c); err == nil {
+			if version, err := exec.Command(path, "--version").Output(); err == nil && strings.Contains(string(version), "release 12.4") {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// TestCommittedPTXIsWhatTheSourcesCompileTo needs nvcc 12.4 and half a minute; -short skips it.
+func TestCommittedPTXIsWhatTheSourcesCompileTo(t *testing.T) {
+	compiler := nvcc()
+	if compiler == "" {
+		t.Skip("no nvcc 12.4 in $NVCC, on the PATH or in /usr/local and /opt: cannot tell whether the PTX is stale")
+	}
+	if testing.Short() {
+		t.Skip("compiling all kernels is not short")
+	}
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("no make")
+	}
+	dir := t.TempDir()
+	out, err := exec.Command("make", "-s", "NVCC="+compiler, "PTX="+dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	sources, err := filepath.Glob("*.cu")
+	require.NoError(t, err)
+	require.Len(t, kernels.Modules(), len(sources), "a PTX image for each source")
+	for _, s := range sources {
+		module := strings.TrimSuffix(s, ".cu")
+		committed, err := kernels.Image(module)
+		require.NoError(t, err)
+		fresh, err := os.ReadFile(filepath.Join(dir, module+".ptx"))
+		require.NoError(t, err)
+		require.True(t, string(fresh) == string(committed), "%s.ptx is stale: make -C kernels NVCC=%s", module, compiler)
+	}
+}
+
+func TestUnknownModulesAreErrors(t *testing.T) {
+	_, err := kernels.Image("nothing")
+	require.ErrorContains(t, err, `"nothing"`)
+}
