@@ -67,6 +67,9 @@ kernels-check: toolkit ## fail if the committed PTX is not what the sources give
 	$(MAKE) -C kernels NVCC=$(abspath $(CUDA))/bin/nvcc PTX=$(abspath build/ptx)
 	diff -r kernels/ptx build/ptx
 
+kernel-table: toolkit ## write docs/kernels.md; fails on spills and on missing tensor-core instructions
+	$(GO) run ./tools/cuda/kerneltable -ptxas $(CUDA)/bin/ptxas -out docs/kernels.md
+
 cuda-build: toolkit ## build bin/unirestorer-cuda, which starts on machines without a driver too
 	$(CUDAENV) $(GO) build -tags cuda -trimpath -o bin/unirestorer-cuda ./cmd/unirestorer
 
