@@ -14,13 +14,13 @@ def pad_to(x, multiple, mode):
     return F.pad(x, (0, right, 0, bottom), mode)
 
 
-def channel_norm(x, weight, bias, eps, centred=True):
-    """Normalise [N,C,H,W] over C at each pixel. Without centring the mean is removed from the variance only."""
-    mean = x.mean(1, keepdim=True)
-    var = (x - mean).pow(2).mean(1, keepdim=True)
-    y = ((x - mean) if centred else x) / torch.sqrt(var + eps)
-    y = y * weight.view(1, -1, 1, 1)
-    return y if bias is None else y + bias.view(1, -1, 1, 1)
+def channel_norm(x, weight, bias, eps):
+    """Normalise [N,C,H,W] over C at each pixel. Without bias the mean is removed from the variance only."""
+    if bias is not None:
+        # Free of copies where channels are contiguous in memory.
+        return F.layer_norm(x.permute(0, 2, 3, 1), weight.shape, weight, bias, eps).permute(0, 3, 1, 2)
+    var = (x - x.mean(1, keepdim=True)).pow(2).mean(1, keepdim=True)
+    return x * torch.rsqrt(var + eps) * weight.view(1, -1, 1, 1)
 
 
 class ChannelNorm(nn.Module):
@@ -33,11 +33,12 @@ class ChannelNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x):
-        return channel_norm(x, self.weight, self.bias, self.eps, centred=self.bias is not None)
+        return channel_norm(x, self.weight, self.bias, self.eps)
 
 
 def transposed_attention(q, k, v, temperature):
-    """Attention across channels: q, k, v are [N, heads, d, pixels]; the map is d×d (Restormer)."""
-    q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-    attn = (q @ k.transpose(-2, -1)) * temperature
+    """Attention across channels: q, k, v are [N, heads, d, pixels]; the map is d×d (Restormer). Dividing the product by
+    the lengths of q and k is normalising them, for d² instead of d × pixels divisions."""
+    lengths = q.norm(dim=-1, keepdim=True).clamp_min(1e-12), k.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    attn = q @ k.transpose(-2, -1) / (lengths[0] * lengths[1].transpose(-2, -1)) * temperature
     return attn.softmax(dim=-1) @ v

@@ -23,7 +23,8 @@ class LocalPool(nn.Module):
         if kh == 0 or (kh >= h and kw >= w):
             return x.mean((2, 3), keepdim=True)
         kh, kw = min(kh, h), min(kw, w)
-        means = F.avg_pool2d(x, (kh, kw), stride=1)
+        # A row of averages and then a column of them: fewer terms a sum, so less rounding, than all at once.
+        means = F.avg_pool2d(F.avg_pool2d(x, (1, kw), stride=1), (kh, 1), stride=1)
         return F.pad(means, ((kw - 1) // 2, kw // 2, (kh - 1) // 2, kh // 2), "replicate")
 
 

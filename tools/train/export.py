@@ -1,0 +1,128 @@
+"""Writes the trained model for the runtime: a model folder, what it must compute, and a golden case of each architecture."""
+
+import json
+import shutil
+import subprocess
+
+import torch
+
+from nets import build, tensors
+
+from . import estimator, expert, pool, router, views
+from .loop import progress
+from .records import Records
+from .restore import tensor
+from .workspace import read_json, write_json
+
+ENCODER = "daclip_model."
+
+
+def prefixes(experts):
+    """The name that each expert's tensors start with, as in the released checkpoint."""
+    seen, names = {}, []
+    for e in experts:
+        number = seen.get(e["level"], 0)
+        seen[e["level"]] = number + 1
+        names.append(f"l{e['level']}_experts.{number}.")
+    return names
+
+
+def rounded(state):
+    """Weights as the folder stores them: rounded to fp16."""
+    return {key: value.cpu().half().float() if value.is_floating_point() else value.cpu() for key, value in state.items()}
+
+
+def provenance(ws, layout):
+    runs = {expert.run_name(e["name"]): e["name"] for e in layout["experts"]}
+    runs |= {estimator.NAME: "estimator", router.NAME: "router"}
+    notes = [f"seed {ws['seed']}; photos from {', '.join(photo_packages(ws))}"]
+    for run, name in runs.items():
+        made = progress(ws, run)
+        notes.append(f"{name}: {made['step']} steps, {made['seconds'] / 3600:.2f} h")
+    return {"converted": "tools/train", "dtype": "f16", "license": ws["export"]["license"], "notes": notes}
+
+
+def photo_packages(ws):
+    return sorted({photo["package"] for photo in read_json(ws.photos("list.json"))})
+
+
+def configuration(ws, layout):
+    """The config.json of the model folder."""
+    names = prefixes(layout["experts"])
+    experts = []
+    for e, prefix in zip(layout["experts"], names):
+        entry = {"name": e["name"], "architecture": e["architecture"], "args": e["args"], "prefix": prefix, "level": e["level"]}
+        if e["architecture"] == "lora_restormer":
+            entry["base"] = 0
+        experts.append(entry)
+    return {
+        "format": "unirestorer", "version": 1, "name": ws["name"], "description": ws["export"]["description"],
+        "estimator": {"architecture": "daclip", "args": ws["estimator"]["args"], "prefix": ENCODER,
+                      "mean": list(views.MEAN), "std": list(views.STD)},
+        "router": {"width": ws["estimator"]["args"]["embed_dim"], "prefix": ""},
+        "tree": {"leaves": layout["leaves"], "levels": layout["levels"]},
+        "experts": experts,
+        "provenance": provenance(ws, layout),
+    }
+
+
+def write(ws, folder=None):
+    folder = str(folder or ws.path("export", "model"))
+    layout = pool.load(ws)
+    encoder, gates = estimator.trained(ws).cpu(), router.trained(ws).cpu()
+    networks = [expert.trained(ws, e).cpu() for e in layout["experts"]]
+    state = {ENCODER + key: value for key, value in encoder.state_dict().items()} | gates.state_dict()
+    for prefix, net in zip(prefixes(layout["experts"]), networks):
+        state |= {prefix + key: value for key, value in net.state_dict().items()}
+    tensors.save(ws.path("export", "model.safetensors"), state)
+    write_json(ws.path("export", "config.json"), configuration(ws, layout))
+    command = ws.command("tools/train/cmd/model")
+    subprocess.run([command, "pack", "--config", str(ws.path("export", "config.json")),
+                    "--tensors", str(ws.path("export", "model.safetensors")), "--out", folder,
+                    "--max-bytes", str(ws["export"]["max_bytes"])], check=True)
+
+    # From here on everything computes with what the folder holds.
+    for net in (encoder, gates, *networks):
+        net.load_state_dict(rounded(net.state_dict()))
+    picture, image = inputs(ws)
+    with torch.no_grad():
+        _, _, leaf, level = router.gates(gates, encoder(image), len(layout["leaves"]), len(layout["levels"]))
+        expected = {"picture": picture, "image": image, "leaf": leaf, "level": level}
+        expected |= {f"expert.{i}": net(picture) for i, net in enumerate(networks)}
+    tensors.save(ws.path("export", "expected.safetensors"), expected)
+    cases(ws, layout, networks, picture)
+    subprocess.run([command, "check", "--model", folder, "--expected", str(ws.path("export", "expected.safetensors"))], check=True)
+    return folder
+
+
+def inputs(ws):
+    """A degraded picture of 96×96 for the experts and a view of another for the encoder."""
+    size = ws["estimator"]["args"]["vision_cfg"]["image_size"]
+    with Records(ws, "validation", max(96, ws["router"]["size"]), ws.seed("export"), mixed=1, clean=0) as stream:
+        degraded = stream.read(1)["degraded"]
+    return tensor(degraded[:, :96, :96]).cpu(), views.normalised(views.view(degraded[0], size)[None]).cpu()
+
+
+def cases(ws, layout, networks, picture):
+    """A golden case for `unirestorer verify` of the first expert of every architecture."""
+    done = set()
+    for e, net in zip(layout["experts"], networks):
+        architecture = e["architecture"]
+        if architecture in done:
+            continue
+        done.add(architecture)
+        exact = build(architecture, e["args"]).double().eval()
+        exact.load_state_dict(net.state_dict())
+        with torch.no_grad():
+            output = net(picture)
+            noise = (exact(picture.double()) - output).abs().max().item()
+        folder = ws.path("export", "cases", architecture)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({
+            "case": f"{ws['name']}_{architecture}", "architecture": architecture, "args": e["args"],
+            "expert": e["name"], "fp32_vs_fp64_max_abs_diff": {"x0": noise}}, indent=1) + "\n")
+        weights = {k: v.half() if v.is_floating_point() and "relative_positions" not in k else v for k, v in net.state_dict().items()}
+        tensors.save(folder / "weights.safetensors", weights)
+        tensors.save(folder / "input.safetensors", {"x0": picture})
+        tensors.save(folder / "output.safetensors", {"y0": output})

@@ -1,0 +1,68 @@
+"""Fetches the photos: pictures from Debian packages, split into those for training and those for watching it."""
+
+import glob
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+from PIL import Image
+
+from .workspace import read_json, write_json
+
+
+def fetch(ws):
+    """Download the packages of the configuration and write their photos as PNG, no larger than max_side."""
+    config = ws["photos"]
+    if ws.photos("list.json").exists():
+        return read_json(ws.photos("list.json"))
+    listed = []
+    for package, patterns in config["packages"].items():
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            subprocess.run(["apt-get", "download", package], cwd=root, check=True, stdout=subprocess.DEVNULL)
+            archive = next(root.glob("*.deb"))
+            subprocess.run(["dpkg", "-x", str(archive), str(root / "files")], check=True)
+            keep_licence(ws, package, root / "files")
+            for pattern in patterns:
+                for source in sorted(glob.glob(str(root / "files" / pattern))):
+                    listed += add(ws, package, archive.name, pathlib.Path(source), root / "files")
+    if not listed:
+        raise SystemExit("no photos: the patterns in the configuration match nothing")
+    listed.sort(key=lambda p: (p["split"], p["file"]))
+    write_json(ws.photos("list.json"), listed)
+    return listed
+
+
+def keep_licence(ws, package, root):
+    target = ws.photos("licences") / package
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / "usr/share/doc" / package / "copyright", target)
+
+
+def add(ws, package, archive, source, root):
+    config = ws["photos"]
+    inside = str(source.relative_to(root))
+    if any(word in inside for word in config["exclude"]):
+        return []
+    split = "validation" if any(word in inside for word in config["validation"]) else "train"
+    # Wallpapers are named by their size; then the folder's name says more.
+    parts = [p for p in source.relative_to(root).parts if p not in ("usr", "share", "contents", "images")]
+    name = f"{package}-{'-'.join(parts[1:-1] + [source.stem])}.png"
+    image = halved(Image.open(source).convert("RGB"), config["max_side"])
+    target = ws.photos(split) / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    image.save(target)
+    return [{"file": name, "split": split, "size": list(image.size), "package": archive, "source": inside}]
+
+
+def halved(image, max_side):
+    """Averages 2×2 pixels until no side is longer; that also takes camera noise away."""
+    while max(image.size) > max_side:
+        image = image.reduce(2)
+    return image
+
+
+def licence_of(listed):
+    """The packages that photos came from, for provenance."""
+    return sorted({p["package"] for p in listed})

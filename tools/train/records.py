@@ -1,0 +1,55 @@
+"""Training records from the Go command pairs: clean and degraded patches of photos, numbered and reproducible."""
+
+import functools
+import json
+import os
+import subprocess
+
+import numpy as np
+
+
+@functools.lru_cache(maxsize=None)
+def _describe(binary, photos, size, levels):
+    out = subprocess.run([binary, "--photos", photos, "--size", str(size), "--levels", str(levels), "--describe"],
+                         check=True, capture_output=True)
+    return json.loads(out.stdout)
+
+
+class Records:
+    """A stream of records; read gives the next ones as a NumPy structured array."""
+
+    def __init__(self, ws, split, size, seed, start=0, kinds=None, severity=None, mixed=None, clean=None, specs=()):
+        data = ws["data"]
+        binary, photos = ws.command("tools/degrade/cmd/pairs"), str(ws.photos(split))
+        self.format = _describe(binary, photos, size, data["levels"])
+        if self.format["kinds"][:len(data["kinds"])] != data["kinds"]:
+            raise SystemExit(f"the configuration's kinds are not the first of {self.format['kinds']}")
+        self.dtype = np.dtype([(name, kind, tuple(shape)) for name, kind, shape in self.format["fields"]])
+        command = [binary, "--photos", photos, "--size", str(size), "--levels", str(data["levels"]),
+                   "--seed", str(seed), "--start", str(start),
+                   "--severity", severity or data["severity"],
+                   "--mixed", str(data["mixed"] if mixed is None else mixed),
+                   "--clean", str(data["clean"] if clean is None else clean)]
+        if kinds:
+            command += ["--kinds", ",".join(kinds)]
+        for spec in specs:
+            command += ["--spec", spec]
+        environment = {**os.environ, "GOMAXPROCS": str(ws["threads"])}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+
+    def read(self, count):
+        data = self.process.stdout.read(count * self.dtype.itemsize)
+        if len(data) != count * self.dtype.itemsize:
+            raise RuntimeError(f"the stream of records ended early (pairs exited with {self.process.wait()})")
+        return np.frombuffer(data, self.dtype)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

@@ -1,0 +1,105 @@
+"""The whole recipe for a few steps, on generated pictures and with tiny networks, in about a minute."""
+
+import copy
+import itertools
+import pathlib
+import subprocess
+import tempfile
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import expert, jobs, pool
+from .loop import averaged, prepare
+from .workspace import PACKAGE, Workspace, read_json, write_json
+
+
+def shrunken(config):
+    """The configuration with everything small; its structure is that of the real one."""
+    c = copy.deepcopy(config)
+    c |= {"name": "smoke", "log_steps": 2, "validate_steps": 3, "save_seconds": 0}
+    c["data"]["levels"] = 1
+    c["validation"] |= {"per_kind": 1, "size": 48}
+    c["estimator"] |= {"sizes": [64, 96], "views": 160, "validation_views": 24, "steps": 6, "batch": 16}
+    c["estimator"]["args"] = {"embed_dim": 16, "vision_cfg": {
+        "image_size": 48, "patch_size": 16, "width": 32, "layers": 2, "head_width": 16}}
+    c["tree"] |= {"k": "5:6", "leaves": 5, "groups": 2}
+    small = {"dim": 8, "num_blocks": [1, 1, 1, 1]}
+    c["architectures"]["restormer"] |= small
+    c["architectures"]["lora_restormer"] |= small
+    c["architectures"]["nafnet_local"] |= {"width": 8, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1], "middle_blk_num": 1}
+    c["architectures"]["dehazeformer"] |= {"embed_dims": [8, 16, 32, 16, 8], "depths": [1, 2, 2, 1, 1]}
+    c["architectures"]["retinexformer"] |= {"n_feat": 8, "num_blocks": [1, 1, 1]}
+    c["experts"] |= {"stages": [{"until": 0.5, "size": 32, "batch": 2}, {"until": 1, "size": 48, "batch": 1}], "warmup": 1}
+    for level in ("coarse", "middle", "fine", "scratch"):
+        c["experts"][level]["steps"] = 4
+    c["router"] |= {"records": 24, "validation_records": 8, "size": 96, "crop": 48, "steps": 6, "batch": 16}
+    return c
+
+
+def pictures(folder, count, seed):
+    """Pictures with edges, gradients and texture."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for i in range(count):
+        y, x = np.mgrid[0:160, 0:200] / 200
+        image = np.stack([0.5 + 0.4 * np.sin(x * random.uniform(3, 40) + y * random.uniform(3, 40)) for _ in range(3)], -1)
+        for _ in range(12):
+            left, top = random.integers(0, 170), random.integers(0, 130)
+            image[top:top + random.integers(8, 60), left:left + random.integers(8, 60)] = random.uniform(0, 1, 3)
+        Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8)).save(folder / f"{i}.png")
+
+
+def every_architecture(ws):
+    """Give the leaves' experts all architectures in turn: an encoder that saw a few steps makes clusters of any kind, so
+    that the rules of the configuration may use only some."""
+    layout = read_json(ws.path("pool.json"))
+    fine = [e for e in layout["experts"] if e["level"] == 2]
+    for e, architecture in zip(fine, itertools.cycle(ws["architectures"])):
+        adapted = architecture in ("restormer", "lora_restormer")
+        e |= {"architecture": architecture, "args": ws["architectures"][architecture], "parent": pool.COARSE if adapted else None}
+    write_json(ws.path("pool.json"), layout)
+
+
+class After:
+    """Asks a training loop to stop after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps + 1
+
+    def __bool__(self):
+        self.left -= 1
+        return self.left <= 0
+
+
+def check_resuming(ws, root):
+    """Training that was stopped in between must come to the very weights of training that was not."""
+    prepare(ws)
+    again = Workspace(ws.config_path, root / "again")
+    again.cache.mkdir()
+    for shared in ("photos", "bin"):
+        (again.cache / shared).symlink_to(ws.cache / shared)
+    if expert.train(again, pool.COARSE, After(2)) or not expert.train(again, pool.COARSE, After(100)):
+        raise SystemExit("training does not stop or end where it should")
+    one, other = (averaged(w, expert.run_name(pool.COARSE)) for w in (ws, again))
+    if any(not torch.equal(one[key], other[key]) for key in one):
+        raise SystemExit("training that was stopped and resumed came to other weights")
+
+
+def run():
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        write_json(root / "smoke.json", shrunken(read_json(PACKAGE / "nano.json")))
+        ws = Workspace(root / "smoke.json", root / "cache")
+        pictures(ws.photos("train"), 4, 1)
+        pictures(ws.photos("validation"), 2, 2)
+        write_json(ws.photos("list.json"), [{"file": "0.png", "package": "generated"}])
+        for step in ("estimator", "tree"):
+            subprocess.run(jobs.command(ws, step), cwd=PACKAGE.parent, check=True)
+        every_architecture(ws)
+        jobs.run(ws)
+        check_resuming(ws, root)
+        subprocess.run(jobs.command(ws, "evaluate"), cwd=PACKAGE.parent, check=True)
+        print("smoke test passed")
+    return 0
