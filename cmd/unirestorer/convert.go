@@ -82,6 +82,9 @@ func convertAction(c *cli.Context) (err error) {
 		return err
 	}
 	out := c.String("output")
+	if err := os.MkdirAll(filepath.Dir(filepath.Clean(out)), 0o777); err != nil {
+		return err
+	}
 	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), "converting")
 	sum, err := plan.Write(c.Context, out, weights.FolderOptions{Overwrite: c.Bool("overwrite"), DType: policy},
 		func(done, all int) { bar.set(float64(done) / float64(all)) })

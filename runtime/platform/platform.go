@@ -6,9 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
+	"unirestorer/runtime/cuda"
+	"unirestorer/runtime/device"
+	"unirestorer/runtime/gpu"
+	"unirestorer/runtime/ptxsim"
 )
 
 // Device is a device that a backend can or could run on.
@@ -22,33 +27,96 @@ type Device struct {
 	Reason    string `json:"reason,omitempty"`
 }
 
+// Names of backends.
+const (
+	cpuName  = "cpu"
+	simName  = "sim"
+	cudaName = "cuda"
+)
+
 // Options shape a backend.
 type Options struct {
-	// Threads bounds the CPU threads; 0 means all cores.
+	// Threads bounds the CPU threads of the cpu and sim backends; 0 means all
+	// cores.
 	Threads int
 }
 
 // ErrUnknownDevice reports a name that no backend answers to.
 var ErrUnknownDevice = errors.New("unknown device")
 
-// Open opens the backend of that name; an empty name means the CPU.
+// Open opens the backend of that name: "cpu" or nothing, "sim", "cuda" for the
+// first GPU, "cuda:N" or "cuda:UUID" for a certain one.
 func Open(name string, opt Options) (backend.Backend, error) {
-	switch name {
-	case "cpu", "":
+	kind, which, chosen := strings.Cut(name, ":")
+	switch {
+	case name == cpuName || name == "":
 		return cpu.New(cpu.Options{Threads: opt.Threads})
-	default:
-		return nil, fmt.Errorf("%w %q: the devices command lists those there are", ErrUnknownDevice, name)
+	case name == simName:
+		if opt.Threads < 0 {
+			return nil, fmt.Errorf("start sim backend: %d threads", opt.Threads)
+		}
+		dev, err := ptxsim.New(ptxsim.Options{Workers: opt.Threads})
+		if err != nil {
+			return nil, fmt.Errorf("start sim backend: %w", err)
+		}
+		// Launched one by one, a finding names the node it is in.
+		return open(dev, gpu.Options{Name: simName, NoGraphs: true})
+	case kind == cudaName && (!chosen || which != ""):
+		dev, err := cuda.Open(which, cuda.Options{})
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", name, err)
+		}
+		return open(dev, gpu.Options{Name: cudaName})
 	}
+	return nil, fmt.Errorf("%w %q: the devices command lists those there are", ErrUnknownDevice, name)
+}
+
+// open hands a device to a backend, which closes it.
+func open(dev device.Device, opts gpu.Options) (backend.Backend, error) {
+	b, err := gpu.New(dev, opts)
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return b, nil
 }
 
 // List tells of every device this program knows to use.
 func List() []Device {
-	d := Device{Name: "cpu", Available: true}
+	return append([]Device{
+		cpuDevice(),
+		{Name: simName, Available: true, Description: "simulated GPU: runs the kernels' PTX on the CPU and checks every access; very slow"},
+	}, gpus()...)
+}
+
+func cpuDevice() Device {
+	d := Device{Name: cpuName, Available: true}
 	if b, err := cpu.New(cpu.Options{}); err != nil {
 		d.Available, d.Reason = false, err.Error()
 	} else {
 		d.Description = fmt.Sprintf("%s, %d threads", b.Info().Device, runtime.GOMAXPROCS(0))
 		b.Close() // nothing was compiled
 	}
-	return []Device{d}
+	return d
+}
+
+// gpus lists the CUDA devices, or says why there is none.
+func gpus() []Device {
+	infos, err := cuda.List()
+	if err == nil && len(infos) == 0 {
+		err = cuda.ErrNoDevice
+	}
+	if err != nil {
+		return []Device{{Name: cudaName, Reason: err.Error()}}
+	}
+	var all []Device
+	for _, i := range infos {
+		d := Device{Name: fmt.Sprintf("%s:%d", cudaName, i.Index), Available: true}
+		d.Description = fmt.Sprintf("%s, compute capability %d.%d, %d MiB, %s", i.Name, i.Major, i.Minor, i.TotalMemory>>20, i.UUID)
+		if i.Arch() < gpu.MinArch {
+			d.Available = false
+			d.Reason = fmt.Sprintf("%s: the kernels need compute capability %d.%d or newer", d.Description, gpu.MinArch/10, gpu.MinArch%10)
+		}
+		all = append(all, d)
+	}
+	return all
 }

@@ -1,0 +1,169 @@
+// Package gpu runs graphs on a device in half precision: it lowers every node
+// to launches of the kernels in package kernels, plans one arena for all
+// intermediate results and replays the launches as one captured graph.
+//
+// What a program launches is decided once, when it is compiled, from shapes
+// alone; a node with a combination of options that no kernel takes becomes
+// several launches with results between them in scratch memory. Activations
+// are fp16; statistics over an image, affine maps and Gram matrices are fp32.
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"unirestorer/graph"
+	"unirestorer/kernels"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/device"
+)
+
+// MinArch is the lowest compute capability the kernels run on, 80 for 8.0.
+const MinArch = 80
+
+// Options choose how a Backend runs.
+type Options struct {
+	// Name is what the backend calls itself; empty means "sim" on a simulated
+	// device and "cuda" on others.
+	Name string
+	// NoGraphs launches kernels one by one instead of capturing them.
+	NoGraphs bool
+}
+
+// Backend implements backend.Backend on a device.
+type Backend struct {
+	dev     device.Device
+	info    device.Info
+	opts    Options
+	library *kernels.Library
+	weights *weightStore
+
+	mu       sync.Mutex
+	programs int
+	closed   bool
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// New starts a backend on a device, which it owns from then on: Close closes
+// it.
+func New(dev device.Device, opts Options) (*Backend, error) {
+	info := dev.Info()
+	if info.Arch() < MinArch {
+		return nil, fmt.Errorf("start gpu backend on %s: compute capability %d.%d, the kernels need %d.%d or newer", info.Name, info.Major, info.Minor, MinArch/10, MinArch%10)
+	}
+	weights, err := newWeightStore(dev)
+	if err != nil {
+		return nil, fmt.Errorf("start gpu backend on %s: %w", info.Name, err)
+	}
+	return &Backend{dev: dev, info: info, opts: opts, library: kernels.NewLibrary(dev), weights: weights}, nil
+}
+
+// Info implements backend.Backend.
+func (b *Backend) Info() backend.Info {
+	name := b.opts.Name
+	switch {
+	case name != "":
+	case b.info.Simulated:
+		name = "sim"
+	default:
+		name = "cuda"
+	}
+	return backend.Info{Name: name, Device: fmt.Sprintf("%s, compute capability %d.%d", b.info.Name, b.info.Major, b.info.Minor), Half: true}
+}
+
+// Plan implements backend.Backend.
+func (b *Backend) Plan(g *graph.Graph) (backend.Memory, error) {
+	l, err := lower(g, b.info)
+	if err != nil {
+		return backend.Memory{}, err
+	}
+	return l.memory(), nil
+}
+
+// Compile implements backend.Backend. An operation without kernels is an
+// error that names it.
+func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
+	l, err := lower(g, b.info)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.open(); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
+	}
+	p := &Program{backend: b, lowered: l}
+	if err := p.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", g.Name, errors.Join(err, p.Close()))
+	}
+	return p, nil
+}
+
+// acquire loads weights on all cores; on an error none is held.
+func (b *Backend) acquire(ctx context.Context, ws []*weight) error {
+	errs := make([]error, len(ws))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(ws), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(ws); i = int(next.Add(1)) - 1 {
+				if errs[i] = ctx.Err(); errs[i] == nil {
+					errs[i] = b.weights.acquire(ctx, ws[i])
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var first error
+	for _, err := range errs {
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	for i, w := range ws {
+		if errs[i] == nil {
+			first = errors.Join(first, b.weights.release(w))
+		}
+	}
+	return first
+}
+
+func (b *Backend) open() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return errors.New("the gpu backend is closed")
+	}
+	b.programs++
+	return nil
+}
+
+func (b *Backend) done() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.programs--
+}
+
+// Close implements backend.Backend and closes the device. Closing twice is
+// harmless.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	if b.programs > 0 {
+		return fmt.Errorf("close gpu backend: %d programs are open", b.programs)
+	}
+	b.closed = true
+	if err := errors.Join(b.weights.close(), b.library.Close(), b.dev.Close()); err != nil {
+		return fmt.Errorf("close gpu backend: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package gpu
+
+import (
+	"fmt"
+	"math"
+
+	"unirestorer/graph"
+	"unirestorer/kernels"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/device"
+)
+
+// lowered is a graph with its steps and memory plan.
+type lowered struct {
+	graph   *graph.Graph
+	formats []format // by tensor
+	steps   []*step  // by node
+	plan    *graph.Plan
+}
+
+// lower turns every node into a step and plans the arena; it reads no weights.
+// Every launch is made once at made-up addresses, so that whatever a kernel
+// would refuse is refused here.
+func lower(g *graph.Graph, info device.Info) (*lowered, error) {
+	c := chooser{max(info.SMs, 1)}
+	l := &lowered{graph: g, formats: choose(g, c)}
+	for _, n := range g.Nodes {
+		e := &emitter{chooser: c, node: n, formats: l.formats, step: &step{node: n}}
+		e.emit()
+		if e.err != nil {
+			return nil, fmt.Errorf("lower %s: %s (%s): %w", g.Name, n.Name, n.Op.Kind(), e.err)
+		}
+		l.steps = append(l.steps, e.step)
+	}
+	plan, err := graph.NewPlan(g, graph.PlanOptions{
+		Size:    func(t *graph.Tensor) int64 { return l.formats[t.ID].bytes(t.Shape) },
+		Scratch: func(n *graph.Node) int64 { return l.steps[n.ID].scratch },
+		Align:   alignment,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.plan = plan
+	if _, err := l.bind(device.Buffer{Ptr: 1 << 40, Size: plan.Peak}, func(w *weight) device.Buffer {
+		return device.Buffer{Ptr: 1 << 41, Size: w.bytes()}
+	}); err != nil {
+		return nil, fmt.Errorf("lower %w", err)
+	}
+	return l, nil
+}
+
+// emit collects the step of one node.
+func (e *emitter) emit() {
+	switch op := e.node.Op.(type) {
+	case *graph.Import:
+		e.importPort(op)
+	case *graph.Export:
+		e.exportPort(op)
+	case *graph.Conv:
+		e.conv(op)
+	case *graph.Depthwise:
+		e.depthwise(op)
+	case *graph.Fold:
+		e.fold(op)
+	case *graph.WindowAttention:
+		e.windowAttention(op)
+	case *graph.Attention:
+		e.attention(op)
+	case *graph.Pool:
+		e.pool(op)
+	case *graph.ChannelNorm:
+		e.channelNorm(op)
+	case *graph.RescaleNorm:
+		e.rescaleNorm(op)
+	case *graph.Pad:
+		e.pad(op)
+	case *graph.Crop:
+		e.crop(op)
+	case *graph.Concat:
+		e.concat(op)
+	case *graph.Tokens:
+		e.tokens(op)
+	case *graph.MulAdd:
+		e.mulAdd(op)
+	case *graph.SoftReconstruction:
+		e.softReconstruction(op)
+	case *graph.SelectiveKernel:
+		e.selectiveKernel(op)
+	default:
+		e.failf("the gpu backend has no %T", op)
+	}
+}
+
+// command is work with addresses.
+type command struct {
+	launch *kernels.Launch // or
+	border device.Buffer   // the device's side of a copy
+	port   int
+	input  bool
+}
+
+// bind gives every step its memory: its commands, by node.
+func (l *lowered) bind(arena device.Buffer, weights func(*weight) device.Buffer) ([][]command, error) {
+	all := make([][]command, len(l.steps))
+	for i, s := range l.steps {
+		var outside error
+		at := func(o operand) device.Buffer {
+			base, offset := arena, o.offset
+			switch {
+			case o == operand{}:
+				return device.Buffer{}
+			case o.weight != nil:
+				base = weights(o.weight)
+			case o.scratch:
+				offset += l.plan.Scratch[i]
+			default:
+				offset += l.plan.Offset[o.tensor.ID]
+			}
+			b, err := base.Slice(offset, o.size)
+			if err != nil && outside == nil {
+				outside = err
+			}
+			return b
+		}
+		for _, w := range s.work {
+			if w.launch == nil {
+				all[i] = append(all[i], command{border: at(w.border), port: w.port, input: w.input})
+				continue
+			}
+			launches, err := w.launch(at)
+			if outside != nil {
+				err = outside
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s (%s): %w", l.graph.Name, s.node.Name, s.node.Op.Kind(), err)
+			}
+			for _, launch := range launches {
+				all[i] = append(all[i], command{launch: &launch})
+			}
+		}
+	}
+	return all, nil
+}
+
+// weights lists what the steps need, once for each step.
+func (l *lowered) weights() []*weight {
+	var all []*weight
+	for _, s := range l.steps {
+		all = append(all, s.weights...)
+	}
+	return all
+}
+
+// memory counts equal weights once.
+func (l *lowered) memory() backend.Memory {
+	m := backend.Memory{Arena: l.plan.Peak}
+	seen := map[weightKey]bool{}
+	for _, w := range l.weights() {
+		if !seen[w.key] {
+			seen[w.key] = true
+			m.Weights += w.bytes()
+		}
+	}
+	return m
+}
+
+// hostBytes is the host memory that inputs and outputs pass through, and the
+// place of each port in it.
+func (l *lowered) hostBytes() (inputs, outputs []int64, total int64, err error) {
+	place := func(ports []graph.Port) []int64 {
+		at := make([]int64, len(ports))
+		for i, p := range ports {
+			at[i] = total
+			total += aligned(4 * int64(p.Shape.Elems()))
+		}
+		return at
+	}
+	inputs, outputs = place(l.graph.Inputs), place(l.graph.Outputs)
+	if total > math.MaxInt {
+		return nil, nil, 0, fmt.Errorf("inputs and outputs of %d bytes do not fit the address space", total)
+	}
+	return inputs, outputs, total, nil
+}

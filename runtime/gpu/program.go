@@ -1,0 +1,212 @@
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"unirestorer/graph"
+	"unirestorer/kernels"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/device"
+)
+
+// Program implements backend.Program.
+type Program struct {
+	backend *Backend
+	lowered *lowered
+	held    bool // weights are acquired
+
+	arena   device.Buffer
+	stream  device.Stream
+	host    device.HostBuffer // what inputs and outputs pass through
+	inputs  [][]float32       // parts of host
+	outputs [][]float32
+	steps   [][]call // by node
+
+	mu     sync.Mutex // held during a run
+	exec   device.Exec
+	busy   bool // the stream may still be at work on a cancelled run
+	timer  *timer
+	closed bool
+}
+
+// call is a command that is ready for the stream.
+type call struct {
+	command
+	function device.Function
+	host     []byte
+}
+
+var _ backend.Program = (*Program)(nil)
+
+// prepare loads weights and kernels and reserves memory. Close gives back
+// what was taken, also after an error.
+func (p *Program) prepare(ctx context.Context) error {
+	b, l := p.backend, p.lowered
+	if err := b.acquire(ctx, l.weights()); err != nil {
+		return err
+	}
+	p.held = true
+	var err error
+	if p.arena, err = b.dev.Alloc(max(l.plan.Peak, alignment)); err != nil {
+		return fmt.Errorf("arena of %d bytes: %w", l.plan.Peak, err)
+	}
+	if p.stream, err = b.dev.NewStream(); err != nil {
+		return err
+	}
+	if err := p.bindHost(); err != nil {
+		return err
+	}
+	commands, err := l.bind(p.arena, func(w *weight) device.Buffer { return w.buffer })
+	if err != nil {
+		return err
+	}
+	p.steps = make([][]call, len(commands))
+	for i, cs := range commands {
+		for _, c := range cs {
+			ready := call{command: c}
+			if c.launch != nil {
+				if ready.function, err = b.library.Function(c.launch.Module, c.launch.Kernel, c.launch.Shape.Shared); err != nil {
+					return fmt.Errorf("%s: %w", l.graph.Nodes[i].Name, err)
+				}
+			} else if c.input {
+				ready.host = asBytes(p.inputs[c.port])
+			} else {
+				ready.host = asBytes(p.outputs[c.port])
+			}
+			p.steps[i] = append(p.steps[i], ready)
+		}
+	}
+	return ctx.Err()
+}
+
+// bindHost reserves page-locked memory for the ports.
+func (p *Program) bindHost() error {
+	inputs, outputs, total, err := p.lowered.hostBytes()
+	if err != nil {
+		return err
+	}
+	if p.host, err = p.backend.dev.AllocHost(int(total)); err != nil {
+		return fmt.Errorf("page-locked memory of %d bytes: %w", total, err)
+	}
+	memory := p.host.Bytes()
+	views := func(ports []graph.Port, at []int64) [][]float32 {
+		all := make([][]float32, len(ports))
+		for i, port := range ports {
+			all[i] = asFloats(memory[at[i]:][:4*port.Shape.Elems()])
+		}
+		return all
+	}
+	p.inputs, p.outputs = views(p.lowered.graph.Inputs, inputs), views(p.lowered.graph.Outputs, outputs)
+	return nil
+}
+
+// asFloats views aligned memory as fp32.
+func asFloats(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}
+
+// asBytes views fp32 values as the device reads them; all machines with such
+// a device are little-endian.
+func asBytes(v []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
+}
+
+// Graph implements backend.Program.
+func (p *Program) Graph() *graph.Graph { return p.lowered.graph }
+
+// Memory implements backend.Program.
+func (p *Program) Memory() backend.Memory { return p.lowered.memory() }
+
+// Launches lists the kernels of a run by node, for profiles.
+func (p *Program) Launches(n *graph.Node) []*kernels.Launch {
+	var all []*kernels.Launch
+	for _, c := range p.steps[n.ID] {
+		if c.launch != nil {
+			all = append(all, c.launch)
+		}
+	}
+	return all
+}
+
+// Run implements backend.Program. Without opt.Node, and without opt.Progress
+// on a simulated device, the first run captures all work as a graph that later
+// runs replay; progress is then reported at the end.
+func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt backend.RunOptions) error {
+	g := p.lowered.graph
+	if err := graph.CheckHost("input", g.Inputs, inputs); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
+	if err := graph.CheckHost("output", g.Outputs, outputs); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return fmt.Errorf("run %s: %w", g.Name, errors.New("the program is closed"))
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
+	if err := p.settle(ctx); err != nil {
+		return fmt.Errorf("run %s: wait for the run before: %w", g.Name, err)
+	}
+	for i, in := range inputs {
+		copy(p.inputs[i], in)
+	}
+	apart := p.backend.opts.NoGraphs || opt.Node != nil || opt.Progress != nil && p.backend.info.Simulated
+	var err error
+	if apart {
+		err = p.runNodes(ctx, opt)
+	} else {
+		err = p.replay(ctx, opt.Progress)
+	}
+	if err != nil {
+		return err
+	}
+	for i, out := range outputs {
+		copy(out, p.outputs[i])
+	}
+	return nil
+}
+
+// Close implements backend.Program.
+func (p *Program) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	var errs []error
+	if p.busy { // a failure was reported by the run
+		_ = p.stream.Synchronize(context.Background())
+	}
+	if p.exec != nil {
+		errs = append(errs, p.exec.Close())
+	}
+	if p.timer != nil {
+		errs = append(errs, p.timer.close())
+	}
+	if p.stream != nil {
+		errs = append(errs, p.stream.Close())
+	}
+	if p.host != nil {
+		errs = append(errs, p.host.Free())
+	}
+	errs = append(errs, p.backend.dev.Free(p.arena))
+	if p.held {
+		for _, w := range p.lowered.weights() {
+			errs = append(errs, p.backend.weights.release(w))
+		}
+	}
+	p.exec, p.timer, p.stream, p.host, p.arena, p.steps = nil, nil, nil, nil, device.Buffer{}, nil
+	p.backend.done()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close %s: %w", p.lowered.graph.Name, err)
+	}
+	return nil
+}
