@@ -186,6 +186,7 @@ func TestFullSizeNetworksTakeFewLaunches(t *testing.T) {
 					}
 				}
 			}
+			t.Logf("%s at %v: %d launches, arena %d MiB", c.arch, s, launches, l.plan.Peak>>20)
 			require.LessOrEqual(t, launches, c.most, "%s at %v", c.arch, s)
 		}
 	}
