@@ -20,15 +20,7 @@ func (c *testCase) runDACLIP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := c.file("weights.safetensors")
-	if err != nil {
-		return err
-	}
-	in, err := c.file("input.safetensors")
-	if err != nil {
-		return err
-	}
-	want, err := c.file("output.safetensors")
+	w, in, want, err := c.tensors()
 	if err != nil {
 		return err
 	}
@@ -149,16 +141,9 @@ func (c *testCase) compareCHW(name string, hwc []float32, size int, want weights
 			chw[ch*size*size+i] = hwc[3*i+ch]
 		}
 	}
-	t, err := want.Tensor(tensor)
+	ref, err := stored(want, tensor, len(chw))
 	if err != nil {
 		return err
-	}
-	ref, err := t.Float32()
-	if err != nil {
-		return err
-	}
-	if len(ref) != len(chw) {
-		return fmt.Errorf("%s: shape %v, want 3x%dx%d", tensor, t.Shape, size, size)
 	}
 	worst, _ := difference(chw, ref, 1)
 	const bound = 1e-6

@@ -25,11 +25,7 @@ func (c *testCase) runModel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in, err := c.file("input.safetensors")
-	if err != nil {
-		return err
-	}
-	want, err := c.file("output.safetensors")
+	in, want, err := c.ports()
 	if err != nil {
 		return err
 	}

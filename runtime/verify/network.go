@@ -17,15 +17,7 @@ func (c *testCase) runNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := c.file("weights.safetensors")
-	if err != nil {
-		return err
-	}
-	in, err := c.file("input.safetensors")
-	if err != nil {
-		return err
-	}
-	want, err := c.file("output.safetensors")
+	w, in, want, err := c.tensors()
 	if err != nil {
 		return err
 	}
@@ -80,12 +72,7 @@ func (c *testCase) runGraph(ctx context.Context, in weights.Source, x string, bu
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := c.backend.Compile(ctx, g)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer p.Close() // nothing is lost if it fails
-	out, err := execute(ctx, p, values)
+	out, err := c.once(ctx, g, values)
 	return out, g, err
 }
 
@@ -114,7 +101,13 @@ func (c *testCase) traceGraph(ctx context.Context, in weights.Source, x string, 
 	if err != nil {
 		return err
 	}
-	seen := 0
+	return c.compareTraces(g, out, want, key)
+}
+
+// compareTraces compares all traced results of a run; everything stored must
+// be among them.
+func (c *testCase) compareTraces(g *graph.Graph, out [][]float32, want weights.Source, key func(string) string) error {
+	seen, stored := 0, len(want.Names())
 	for i, port := range g.Outputs {
 		name, ok := strings.CutPrefix(port.Name, graph.TracePrefix)
 		if !ok {
@@ -125,7 +118,7 @@ func (c *testCase) traceGraph(ctx context.Context, in weights.Source, x string, 
 			return err
 		}
 	}
-	c.exact("traced results known", seen == len(stored), fmt.Sprintf("%d of %d stored results have a counterpart", seen, len(stored)))
+	c.exact("traced results known", seen == stored, fmt.Sprintf("%d of %d stored results have a counterpart", seen, stored))
 	return nil
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
-	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/router"
 	"unirestorer/weights"
@@ -14,19 +12,11 @@ import (
 
 // runRouter runs the gating heads on a batch of features.
 func (c *testCase) runRouter(ctx context.Context) error {
-	stored, err := c.file("weights.safetensors")
+	stored, in, want, err := c.tensors()
 	if err != nil {
 		return err
 	}
 	w, err := c.Formula.source(stored)
-	if err != nil {
-		return err
-	}
-	in, err := c.file("input.safetensors")
-	if err != nil {
-		return err
-	}
-	want, err := c.file("output.safetensors")
 	if err != nil {
 		return err
 	}
@@ -66,16 +56,11 @@ func (c *testCase) routerValues(ctx context.Context, r *models.Router, tree *mod
 	if err != nil {
 		return err
 	}
-	p, err := c.backend.Compile(ctx, g)
-	if err != nil {
-		return err
-	}
-	defer p.Close() // nothing is lost if it fails
 	x, err := features.Float32()
 	if err != nil {
 		return err
 	}
-	out, err := execute(ctx, p, x)
+	out, err := c.once(ctx, g, x)
 	if err != nil {
 		return err
 	}
@@ -169,27 +154,13 @@ func (c *testCase) routerTrace(ctx context.Context, r *models.Router, w weights.
 	if err != nil {
 		return err
 	}
-	p, err := c.backend.Compile(ctx, g)
-	if err != nil {
-		return err
-	}
-	defer p.Close() // nothing is lost if it fails
 	x, err := features.Float32()
 	if err != nil {
 		return err
 	}
-	out, err := execute(ctx, p, x)
+	out, err := c.once(ctx, g, x)
 	if err != nil {
 		return err
 	}
-	for i, port := range g.Outputs {
-		name, ok := strings.CutPrefix(port.Name, graph.TracePrefix)
-		if !ok {
-			continue
-		}
-		if err := c.compareTrace(name, out[i], port, want); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.compareTraces(g, out, want, func(name string) string { return name })
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"unirestorer/graph"
 	"unirestorer/runtime/backend"
 	"unirestorer/weights"
 )
@@ -191,6 +192,24 @@ func (c *testCase) file(name string) (weights.File, error) {
 	return f, err
 }
 
+// tensors opens the files of a single network's case.
+func (c *testCase) tensors() (w, in, want weights.File, err error) {
+	if w, err = c.file("weights.safetensors"); err != nil {
+		return nil, nil, nil, err
+	}
+	in, want, err = c.ports()
+	return w, in, want, err
+}
+
+// ports opens the inputs and the outputs of a case.
+func (c *testCase) ports() (in, want weights.File, err error) {
+	if in, err = c.file("input.safetensors"); err != nil {
+		return nil, nil, err
+	}
+	want, err = c.file("output.safetensors")
+	return in, want, err
+}
+
 func (c *testCase) run(ctx context.Context) error {
 	switch c.Architecture {
 	case "daclip":
@@ -221,19 +240,24 @@ func withNoise(noise float64) float64 { return 2e-5 + 10*noise }
 // compare records a check of got against the tensor name of want, whose first
 // values in row-major order they are.
 func (c *testCase) compare(name string, got []float32, want weights.Source, tensor string, bound, peak float64) error {
-	t, err := want.Tensor(tensor)
+	ref, err := stored(want, tensor, len(got))
 	if err != nil {
-		return err
-	}
-	ref, err := t.Float32()
-	if err != nil {
-		return err
-	}
-	if len(ref) != len(got) {
-		return fmt.Errorf("%s: %d values, %q has shape %v", name, len(got), tensor, t.Shape)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	c.add(name, got, ref, bound, peak)
 	return nil
+}
+
+// stored reads a tensor that must hold n values.
+func stored(want weights.Source, tensor string, n int) ([]float32, error) {
+	t, err := want.Tensor(tensor)
+	if err != nil {
+		return nil, err
+	}
+	if t.NumElements() != n {
+		return nil, fmt.Errorf("%d values, %q has shape %v", n, tensor, t.Shape)
+	}
+	return t.Float32()
 }
 
 // add records a check. peak is the signal's peak for the PSNR; 0 takes the
@@ -296,6 +320,16 @@ func execute(ctx context.Context, p backend.Program, inputs ...[]float32) (out [
 		out = append(out, make([]float32, port.Shape.Elems()))
 	}
 	return out, p.Run(ctx, inputs, out, backend.RunOptions{})
+}
+
+// once compiles a graph and runs it.
+func (c *testCase) once(ctx context.Context, g *graph.Graph, inputs ...[]float32) ([][]float32, error) {
+	p, err := c.backend.Compile(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close() // nothing is lost if it fails
+	return execute(ctx, p, inputs...)
 }
 
 // indices are the names prefix0, prefix1, … that a source holds, in order.
