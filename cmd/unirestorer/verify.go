@@ -20,7 +20,7 @@ func verifyCommand() *cli.Command {
 		Description: "Each CASE is a folder with config.json, weights, input.safetensors and output.safetensors (and\n" +
 			"trace.safetensors). Prints the largest absolute error, the PSNR, the bound and the verdict of everything\n" +
 			"compared, and a summary in the last line. fp32 devices are held to the case's rounding noise, fp16 devices\n" +
-			"to 60 dB. The exit code is 1 if anything differs.\n\n" +
+			"to 60 dB or, where rounding is amplified, to 2·2¹³ times that noise. The exit code is 1 if anything differs.\n\n" +
 			"Examples:\n" +
 			"   unirestorer verify testdata/goldens/*\n" +
 			"   unirestorer verify testdata/goldens/nafnet --trace\n" +

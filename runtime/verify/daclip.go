@@ -74,15 +74,15 @@ func (c *testCase) compareFeatures(port graph.Port, got []float32, want weights.
 	if got, err = leading(got, at, t.Shape); err != nil {
 		return err
 	}
-	bound := c.bound(port.Name)
-	if err := c.compare(port.Name, got, want, port.Name, bound, 0); err != nil {
+	l := c.limit(port.Name)
+	if err := c.compare(port.Name, got, want, port.Name, l, 0); err != nil {
 		return err
 	}
 	normalised := port.Name + "_normalized"
 	if !slices.Contains(want.Names(), normalised) {
 		return nil
 	}
-	return c.compare(normalised, normalise(got, port.Shape.C), want, normalised, bound, 0)
+	return c.compare(normalised, normalise(got, port.Shape.C), want, normalised, l, 0)
 }
 
 // normalise scales rows of n values to unit length.

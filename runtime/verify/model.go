@@ -123,7 +123,7 @@ func (r *modelRun) runEstimator(ctx context.Context) error {
 			if n := ref.NumElements(); n <= len(got) { // gates: the training noise comes after the logits
 				got = got[:n]
 			}
-			if err := r.compare(stored, got, trace, stored, looseBound, 0); err != nil {
+			if err := r.compare(stored, got, trace, stored, loose, 0); err != nil {
 				return err
 			}
 		}
@@ -169,7 +169,7 @@ func (r *modelRun) runImages(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.compareNHWC(fmt.Sprintf("y_%d", i), y, withNoise(entry.Noise)); err != nil {
+		if err := r.compareNHWC(fmt.Sprintf("y_%d", i), y, noisy(entry.Noise)); err != nil {
 			return err
 		}
 	}
@@ -216,7 +216,7 @@ func (r *modelRun) checkFile(entry imageEntry, out *imaging.Image) error {
 		return err
 	}
 	if r.backend.Info().Half {
-		r.add(entry.OutPNG, a, b, 0, 1)
+		r.add(entry.OutPNG, a, b, noisy(entry.Noise), 1)
 		return nil
 	}
 	worst, psnr := difference(a, b, 1)
@@ -254,7 +254,16 @@ func (r *modelRun) runPool(ctx context.Context) error {
 		}
 		all = append(all, y...)
 	}
-	return r.compareNHWC("pool_y", all, looseBound)
+	return r.compareNHWC("pool_y", all, r.worst())
+}
+
+// worst is the loose limit with the largest rounding noise of any image.
+func (r *modelRun) worst() limit {
+	l := loose
+	for _, entry := range r.Images {
+		l.noise = max(l.noise, entry.Noise)
+	}
+	return l
 }
 
 // runBatch routes and restores a batch, each image by its own expert.
@@ -297,7 +306,7 @@ func (r *modelRun) runBatch(ctx context.Context) error {
 		}
 		all = append(all, y...)
 	}
-	return r.compareNHWC("y_batch", all, looseBound)
+	return r.compareNHWC("y_batch", all, r.worst())
 }
 
 // nhwc reads an NCHW tensor with channels last; dims stay N, C, H, W.
@@ -326,7 +335,7 @@ func nhwc(src weights.Source, name string) (values []float32, dims []int, err er
 }
 
 // compareNHWC compares N×H×W×3 values with an NCHW tensor of the outputs.
-func (r *modelRun) compareNHWC(name string, got []float32, bound float64) error {
+func (r *modelRun) compareNHWC(name string, got []float32, l limit) error {
 	ref, _, err := nhwc(r.want, name)
 	if err != nil {
 		return err
@@ -334,6 +343,6 @@ func (r *modelRun) compareNHWC(name string, got []float32, bound float64) error 
 	if len(ref) != len(got) {
 		return fmt.Errorf("%s: %d values, want %d", name, len(got), len(ref))
 	}
-	r.add(name, got, ref, bound, 1)
+	r.add(name, got, ref, l, 1)
 	return nil
 }

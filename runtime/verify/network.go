@@ -52,7 +52,7 @@ func (c *testCase) runImage(ctx context.Context, net models.Network, w, in, want
 	if opt.Unmerged {
 		name += " (un-merged adapters)"
 	}
-	return c.compare(name, out[0], want, y, c.bound(x), 1)
+	return c.compare(name, out[0], want, y, c.limit(x), 1)
 }
 
 // runGraph builds a graph for the NCHW tensor x of in and runs it.
@@ -145,7 +145,7 @@ func (c *testCase) compareTrace(key string, got []float32, port graph.Port, want
 	if err != nil {
 		return fmt.Errorf("trace %s: %w", key, err)
 	}
-	check := c.add("trace "+key, part, ref, looseBound*max(1, entry.MaxAbs), 0)
+	check := c.add("trace "+key, part, ref, limit{abs: loose.abs * max(1, entry.MaxAbs)}, 0)
 	if !check.OK && c.report.FirstDifference == "" {
 		c.report.FirstDifference = key
 	}

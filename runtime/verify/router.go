@@ -67,7 +67,7 @@ func (c *testCase) routerValues(ctx context.Context, r *models.Router, tree *mod
 	value := map[string][]float32{}
 	for i, port := range g.Outputs {
 		value[port.Name] = out[i]
-		if err := c.compare(port.Name, out[i], want, port.Name, looseBound, 0); err != nil {
+		if err := c.compare(port.Name, out[i], want, port.Name, loose, 0); err != nil {
 			return err
 		}
 	}
@@ -101,7 +101,7 @@ func (c *testCase) decisions(n int, tree *models.Tree, leafRaw, levelRaw []float
 	}
 	stored := want.Names()
 	for _, name := range []string{"lf_logits", "layer_logits", "lf_probs", "layer_probs", "lf_gate_value", "layer_gate_value", "dispatch_gate_value"} {
-		if err := c.compare(name, got[name], want, name, looseBound, 0); err != nil {
+		if err := c.compare(name, got[name], want, name, loose, 0); err != nil {
 			return err
 		}
 		delete(got, name)
@@ -114,7 +114,7 @@ func (c *testCase) decisions(n int, tree *models.Tree, leafRaw, levelRaw []float
 	}
 	for name, v := range got { // the dispatch gates, which not every case stores
 		if slices.Contains(stored, name) {
-			if err := c.compare(name, v, want, name, looseBound, 0); err != nil {
+			if err := c.compare(name, v, want, name, loose, 0); err != nil {
 				return err
 			}
 		}

@@ -27,8 +27,8 @@ type Options struct {
 	// MaxAbs replaces the case's own bound on the largest absolute error; 0
 	// keeps it.
 	MaxAbs float64
-	// PSNR replaces the bound in decibels that an fp16 device is held to; 0
-	// means 60.
+	// PSNR replaces the bounds that an fp16 device is held to, in decibels; 0
+	// means 60, or the case's conditioning.
 	PSNR float64
 }
 
@@ -41,7 +41,8 @@ type Check struct {
 	MaxAbs Number `json:"max_abs_error"`
 	PSNR   Number `json:"psnr_db"`
 	// Bound is what the check was held to: an absolute error, or decibels when
-	// InDecibel is set.
+	// InDecibel is set. An fp16 result that misses the decibels is held to the
+	// error that the case's own conditioning predicts, if that is known.
 	Bound     float64 `json:"bound"`
 	InDecibel bool    `json:"bound_in_db,omitempty"`
 	OK        bool    `json:"ok"`
@@ -225,26 +226,39 @@ func (c *testCase) run(ctx context.Context) error {
 	}
 }
 
-// looseBound is what values that pass through several networks or the router
-// are allowed.
-const looseBound = 1e-4
-
-// bound is the largest absolute error allowed for an output whose own fp32
-// rounding noise is known.
-func (c *testCase) bound(input string) float64 {
-	return withNoise(c.Noise[input])
+// limit is what a comparison is held to.
+type limit struct {
+	// abs is the largest absolute error on fp32 devices.
+	abs float64
+	// noise is the reference's own rounding noise, its largest difference
+	// between fp32 and fp64; 0 where it is not known.
+	noise float64
 }
 
-func withNoise(noise float64) float64 { return 2e-5 + 10*noise }
+// loose is what values that pass through several networks or the router are
+// allowed.
+var loose = limit{abs: 1e-4}
+
+// noisy is the limit of a result whose own rounding noise is known.
+func noisy(noise float64) limit { return limit{abs: 2e-5 + 10*noise, noise: noise} }
+
+// half is the largest absolute error that rounding predicts for fp16: the unit
+// roundoff of fp16 is 2¹³ times that of fp32, so a network that amplifies fp32
+// rounding to noise amplifies fp16 rounding to 2¹³ times as much; twice that,
+// because the noise itself is one sample. 0 where the noise is not known.
+func (l limit) half() float64 { return 2 * l.noise * (1 << 13) }
+
+// limit is that of the output for an input.
+func (c *testCase) limit(input string) limit { return noisy(c.Noise[input]) }
 
 // compare records a check of got against the tensor name of want, whose first
 // values in row-major order they are.
-func (c *testCase) compare(name string, got []float32, want weights.Source, tensor string, bound, peak float64) error {
+func (c *testCase) compare(name string, got []float32, want weights.Source, tensor string, l limit, peak float64) error {
 	ref, err := stored(want, tensor, len(got))
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	c.add(name, got, ref, bound, peak)
+	c.add(name, got, ref, l, peak)
 	return nil
 }
 
@@ -262,17 +276,13 @@ func stored(want weights.Source, tensor string, n int) ([]float32, error) {
 
 // add records a check. peak is the signal's peak for the PSNR; 0 takes the
 // reference's largest magnitude.
-func (c *testCase) add(name string, got, ref []float32, bound, peak float64) Check {
-	check := Check{Name: name, Bound: bound}
+func (c *testCase) add(name string, got, ref []float32, l limit, peak float64) Check {
+	check := Check{Name: name}
 	check.MaxAbs, check.PSNR = difference(got, ref, peak)
-	switch {
-	case c.backend.Info().Half:
-		check.Bound, check.InDecibel = 60, true
-		if c.opt.PSNR > 0 {
-			check.Bound = c.opt.PSNR
-		}
-		check.OK = float64(check.PSNR) >= check.Bound
-	default:
+	if c.backend.Info().Half {
+		c.judgeHalf(&check, l)
+	} else {
+		check.Bound = l.abs
 		if c.opt.MaxAbs > 0 {
 			check.Bound = c.opt.MaxAbs
 		}
@@ -280,6 +290,21 @@ func (c *testCase) add(name string, got, ref []float32, bound, peak float64) Che
 	}
 	c.report.Checks = append(c.report.Checks, check)
 	return check
+}
+
+// judgeHalf holds a check to what fp16 devices must reach.
+func (c *testCase) judgeHalf(check *Check, l limit) {
+	check.Bound, check.InDecibel = 60, true
+	if c.opt.PSNR > 0 {
+		check.Bound = c.opt.PSNR
+	}
+	check.OK = float64(check.PSNR) >= check.Bound
+	if check.OK || c.opt.PSNR > 0 || l.noise == 0 {
+		return
+	}
+	check.Bound, check.InDecibel = l.half(), false
+	check.OK = float64(check.MaxAbs) <= check.Bound
+	check.Note = "below 60 dB: held to 2·2¹³ times the case's fp32 rounding noise"
 }
 
 // exact records a check that has no tolerance.

@@ -153,3 +153,29 @@ func TestDifference(t *testing.T) {
 	require.True(t, math.IsInf(float64(maxAbs), 1))
 	require.True(t, math.IsInf(float64(psnr), -1))
 }
+
+// halfDevice says that activations are fp16.
+type halfDevice struct{ backend.Backend }
+
+func (halfDevice) Info() backend.Info { return backend.Info{Half: true} }
+
+func TestHalfPrecisionIsHeldToDecibelsOrToTheCaseConditioning(t *testing.T) {
+	const noise = 1e-6 // allows an error of 2·2¹³·10⁻⁶ = 0.016
+	for name, c := range map[string]struct {
+		err, noise, psnr float64
+		ok, decibels     bool
+	}{
+		"within 60 dB":                        {err: 0.9e-3, ok: true, decibels: true},
+		"missed, noise unknown":               {err: 2e-3, decibels: true},
+		"missed, as the conditioning allows":  {err: 0.016, noise: noise, ok: true},
+		"missed, beyond the conditioning":     {err: 0.017, noise: noise},
+		"missed what the user asked for":      {err: 2e-3, noise: noise, psnr: 70, decibels: true},
+		"within what the user asked for":      {err: 9e-3, psnr: 40, ok: true, decibels: true},
+		"within 60 dB beyond the noise bound": {err: 0.9e-3, noise: 1e-9, ok: true, decibels: true},
+	} {
+		run := testCase{backend: halfDevice{}, opt: Options{PSNR: c.psnr}}
+		check := run.add(name, []float32{float32(0.5 + c.err)}, []float32{0.5}, noisy(c.noise), 1)
+		require.Equal(t, c.ok, check.OK, "%s: %+v", name, check)
+		require.Equal(t, c.decibels, check.InDecibel, name)
+	}
+}
