@@ -28,7 +28,7 @@ func TestRouteExplainsEachPhoto(t *testing.T) {
 	require.NoError(t, os.WriteFile(bad, nil, 0o666))
 	code, stdout, stderr := command("route", bad, photo(5), "-m", tinyModel(t), "--json")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, stderr, "unirestorer: route "+bad)
+	require.Contains(t, stderr, "unirestorer: route: "+bad)
 	var all []routed
 	decodeJSON(t, stdout, &all)
 	require.NotEmpty(t, all[0].Error)

@@ -84,7 +84,7 @@ func TestStandardInputAndOutput(t *testing.T) {
 	code, stdout, stderr = commandIn(context.Background(), bytes.NewReader(raw[:100]), "restore", "-", "-o", "-", "-m", tinyModel(t))
 	require.Equal(t, exitFailed, code)
 	require.Empty(t, stdout, "no half image")
-	require.Contains(t, stderr, "restore -: ")
+	require.Contains(t, stderr, "restore: standard input: ")
 }
 
 func TestFolderIsRestoredOnceAndOneBadFileDoesNotStopTheRest(t *testing.T) {
@@ -98,7 +98,7 @@ func TestFolderIsRestoredOnceAndOneBadFileDoesNotStopTheRest(t *testing.T) {
 	require.Equal(t, exitFailed, code)
 	require.Equal(t, []string{"a.png", "deep/b.png"}, names(t, out))
 	golden(t, 5, pixels(t, filepath.Join(out, "deep", "b.png")))
-	require.Contains(t, stderr, "1 of 3 images failed:\nunirestorer: restore "+filepath.Join(in, "bad.jpg"))
+	require.Contains(t, stderr, "1 of 3 images failed:\nunirestorer: restore: "+filepath.Join(in, "bad.jpg"))
 	var all []restored
 	decodeJSON(t, stdout, &all)
 	require.Equal(t, []bool{false, true, false}, []bool{all[0].Error != "", all[1].Error != "", all[2].Error != ""})

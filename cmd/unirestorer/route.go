@@ -74,12 +74,14 @@ func routeFile(c *cli.Context, e *router.Estimator, path string, o router.Overri
 	var img *imaging.Image
 	var err error
 	if path == "-" {
-		img, err = imaging.Decode(c.App.Reader, imaging.Limits{})
+		if img, err = imaging.Decode(c.App.Reader, imaging.Limits{}); err != nil {
+			err = fmt.Errorf("standard input: %w", err)
+		}
 	} else {
 		img, err = imaging.DecodeFile(path, imaging.Limits{})
 	}
 	if err != nil {
-		return router.Decision{}, fmt.Errorf("route %s: %w", path, err)
+		return router.Decision{}, fmt.Errorf("route: %w", err)
 	}
 	return e.Route(c.Context, img, o)
 }

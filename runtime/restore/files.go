@@ -211,30 +211,31 @@ func checkReplaced(j Job, taken map[string]string) error {
 // File restores one image file. stdin and stdout serve jobs that name Stream.
 // The result appears under its name only when it is complete.
 func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Reader, stdout io.Writer) (Report, error) {
-	rep, err := r.file(ctx, j, opt, stdin, stdout)
+	start := time.Now()
+	img, err := decode(j.In, opt.Limits, stdin)
+	if err != nil {
+		return Report{}, fmt.Errorf("restore: %w", err) // names the file
+	}
+	decoded := time.Since(start)
+	rep, err := r.decoded(ctx, j, img, opt, stdout)
+	rep.Times.Decode = decoded
 	if err != nil {
 		return rep, fmt.Errorf("restore %s: %w", j.In, err)
 	}
 	return rep, nil
 }
 
-func (r *Restorer) file(ctx context.Context, j Job, opt FileOptions, stdin io.Reader, stdout io.Writer) (Report, error) {
-	start := time.Now()
-	img, err := decode(j.In, opt.Limits, stdin)
-	if err != nil {
-		return Report{}, err
-	}
-	decoded := time.Since(start)
+// decoded restores the image of a job and writes the result.
+func (r *Restorer) decoded(ctx context.Context, j Job, img *imaging.Image, opt FileOptions, stdout io.Writer) (Report, error) {
 	if opt.Compare {
 		opt.Reserve += 2 * imageBytes(img) / 3
 	}
 	out, rep, err := r.Restore(ctx, img, opt.Options)
-	rep.Times.Decode = decoded
 	if err != nil {
 		return rep, err
 	}
 	rep.Losses = losses(out, opt.formatOf(j.Out, out))
-	start = time.Now()
+	start := time.Now()
 	err = encode(ctx, j.Out, img, out, opt, stdout)
 	rep.Times.Encode = time.Since(start)
 	return rep, err
@@ -263,10 +264,14 @@ func (o FileOptions) formatOf(path string, img *imaging.Image) imaging.Format {
 }
 
 func decode(path string, limits imaging.Limits, stdin io.Reader) (*imaging.Image, error) {
-	if path == Stream {
-		return imaging.Decode(stdin, limits)
+	if path != Stream {
+		return imaging.DecodeFile(path, limits)
 	}
-	return imaging.DecodeFile(path, limits)
+	img, err := imaging.Decode(stdin, limits)
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	return img, nil
 }
 
 func encode(ctx context.Context, path string, before, after *imaging.Image, opt FileOptions, stdout io.Writer) error {

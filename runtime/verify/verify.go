@@ -236,8 +236,8 @@ type limit struct {
 }
 
 // loose is what values that pass through several networks or the router are
-// allowed.
-var loose = limit{abs: 1e-4}
+// allowed. Cases that state the noise of features and gates have 2 to 6·10⁻⁶.
+var loose = limit{abs: 1e-4, noise: 1e-6}
 
 // noisy is the limit of a result whose own rounding noise is known.
 func noisy(noise float64) limit { return limit{abs: 2e-5 + 10*noise, noise: noise} }
