@@ -196,7 +196,7 @@ func TestFailedAndCancelledJobsLeaveNoFile(t *testing.T) {
 	} {
 		_, err := r.File(c.ctx, Job{In: c.in, Out: out}, c.opt, strings.NewReader(""), nil)
 		require.ErrorContains(t, err, c.want)
-		require.ErrorContains(t, err, "restore "+c.in+": ")
+		require.ErrorContains(t, err, "restore: "+c.in+": ")
 		require.Equal(t, []string{"good.png", "short.png"}, names(t, dir))
 	}
 }
