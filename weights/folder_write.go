@@ -88,7 +88,7 @@ func CreateFolder(path string, opts FolderOptions) (*FolderWriter, error) {
 	}
 	path, err := filepath.Abs(path)
 	if err == nil {
-		err = checkReplaceable(path, opts.Overwrite)
+		err = CheckFolderPath(path, opts.Overwrite)
 	}
 	temp := ""
 	if err == nil {
@@ -105,8 +105,9 @@ func CreateFolder(path string, opts FolderOptions) (*FolderWriter, error) {
 	}, nil
 }
 
-// checkReplaceable says whether path is free, or may be overwritten without losing anything but a model.
-func checkReplaceable(path string, overwrite bool) error {
+// CheckFolderPath says whether CreateFolder could make a model folder at path: it is free, an empty folder or, with
+// overwrite, a model folder and nothing else.
+func CheckFolderPath(path string, overwrite bool) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -305,7 +306,7 @@ func (w *FolderWriter) writeShard(ctx context.Context, name string, tensors []*T
 
 // moveIntoPlace renames the finished folder. An old one is moved aside first and put back if that fails.
 func (w *FolderWriter) moveIntoPlace() error {
-	if err := checkReplaceable(w.path, w.opts.Overwrite); err != nil {
+	if err := CheckFolderPath(w.path, w.opts.Overwrite); err != nil {
 		return err
 	}
 	old := nameBeside(w.path)

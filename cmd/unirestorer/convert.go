@@ -65,6 +65,10 @@ func convertAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Before gigabytes are read for nothing.
+	if err := weights.CheckFolderPath(c.String("output"), c.Bool("overwrite")); err != nil {
+		return fmt.Errorf("convert %s: %w", c.Args().First(), err)
+	}
 	var sources [2]weights.Source
 	for i, path := range c.Args().Slice() {
 		f, err := openTensors(path, c.String("root"))
