@@ -10,7 +10,7 @@ FUZZTIME ?= 20s
 CUDA ?= build/cuda
 CUDAENV = PATH="$(abspath $(CUDA))/bin:$$PATH" CGO_CFLAGS="-O2 -g -I$(abspath $(CUDA))/usr/include"
 
-.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table cuda-build cuda-lint cuda-test
+.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-lint cuda-test gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ kernels-check: toolkit ## fail if the committed PTX is not what the sources give
 kernel-table: toolkit ## write docs/kernels.md; fails on spills and on missing tensor-core instructions
 	$(GO) run ./tools/cuda/kerneltable -ptxas $(CUDA)/bin/ptxas -out docs/kernels.md
 
+floors: toolkit ## write docs/floors.md: what every kernel moves, computes and takes at least
+	$(GO) run ./tools/gpukit floors --ptxas $(CUDA)/bin/ptxas --output docs/floors.md
+
 cuda-build: toolkit ## build bin/unirestorer-cuda, which starts on machines without a driver too
 	$(CUDAENV) $(GO) build -tags cuda -trimpath -o bin/unirestorer-cuda ./cmd/unirestorer
 
@@ -80,3 +83,6 @@ cuda-lint: toolkit ## vet and staticcheck with the CUDA tags
 
 cuda-test: toolkit ## run the CUDA device and the GPU backend on the simulated driver, through gorgonia.org/cu
 	$(CUDAENV) $(GO) test -short -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/...
+
+gpu-kit: toolkit ## build build/gpukit, which tests and measures on a machine with a GPU but without Go
+	$(CUDAENV) $(GO) run ./tools/gpukit build --output build/gpukit

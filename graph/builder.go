@@ -121,6 +121,14 @@ func (b *Builder) check(op Op) error {
 			return fmt.Errorf("%s reads tensor %q of another graph", op.Kind(), t.Name)
 		}
 	}
+	for _, p := range op.Params() {
+		if p == nil { // which the operation's own check reports
+			continue
+		}
+		if err := p.Adapter.check(p); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -250,6 +258,9 @@ func (b *Builder) Sum(name string, x, y *Tensor) *Tensor {
 func (b *Builder) SoftReconstruction(name string, x, kb *Tensor) *Tensor {
 	return b.Add(name, &SoftReconstruction{x, kb})[0]
 }
+
+// Route adds a decision.
+func (b *Builder) Route(name string, r Route) *Tensor { return b.Add(name, &r)[0] }
 
 // SelectiveKernel adds a blend of two branches.
 func (b *Builder) SelectiveKernel(name string, s SelectiveKernel) *Tensor {

@@ -3,6 +3,7 @@ package graph
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Activation is applied to each value after the bias.
@@ -143,9 +144,12 @@ type Conv struct {
 	InAffine *Tensor
 
 	LowRank *LowRank
-	Act     Activation
-	Gate    Gate
-	Scale   *Param // [channels after the gate]
+	// LowRanks are branches in place of LowRank that differ by image: one for
+	// each, nil for none.
+	LowRanks []*LowRank
+	Act      Activation
+	Gate     Gate
+	Scale    *Param // [channels after the gate]
 	// OutAffine is N×1×2×C: row 0 scales, row 1 shifts the channels.
 	OutAffine *Tensor
 	// Shuffle r > 1 is PixelShuffle(r): channel c·r²+i·r+j becomes channel c at
@@ -208,10 +212,41 @@ func (c *Conv) Inputs() []*Tensor {
 // Params implements Op.
 func (c *Conv) Params() []*Param {
 	p := append(c.Norm.params(), some(c.Weight, c.Bias, c.Scale)...)
-	if c.LowRank != nil {
-		p = append(p, c.LowRank.Down, c.LowRank.Up)
+	for _, l := range c.Branches() {
+		p = append(p, l.Down, l.Up)
 	}
 	return p
+}
+
+// Branches lists the distinct low-rank branches in the order of their images.
+func (c *Conv) Branches() []*LowRank {
+	var all []*LowRank
+	for _, l := range append(some(c.LowRank), some(c.LowRanks...)...) {
+		if !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// Branch is the low-rank branch of image i, nil for none.
+func (c *Conv) Branch(i int) *LowRank {
+	if c.LowRanks != nil {
+		return c.LowRanks[i]
+	}
+	return c.LowRank
+}
+
+// ByImage is the convolution as an operation of its own for each image, with
+// that image's branch for all.
+func (c *Conv) ByImage() *EachImage {
+	each := &EachImage{}
+	for i := range c.X.Shape.N {
+		one := *c
+		one.LowRank, one.LowRanks = c.Branch(i), nil
+		each.Ops = append(each.Ops, &one)
+	}
+	return each
 }
 
 // ConvExtent is the height and width of the convolution's result before a
@@ -303,7 +338,7 @@ func (c *Conv) checkWeight() error {
 		if s := c.Dynamic.Shape; s.N != c.X.Shape.N || s.H != 1 || s.C != cin {
 			return fmt.Errorf("dynamic weight %v does not fit input %v", s, c.X.Shape)
 		}
-		if g != 1 || c.StrideOr1() != 1 || c.Pad != 0 || c.LowRank != nil {
+		if g != 1 || c.StrideOr1() != 1 || c.Pad != 0 || len(c.Branches()) > 0 {
 			return errors.New("a dynamic weight makes a plain 1x1 convolution: no groups, stride, padding or low-rank branch")
 		}
 		return nil
@@ -320,13 +355,16 @@ func (c *Conv) checkWeight() error {
 			return fmt.Errorf("weight is %s", describe(c.Weight))
 		}
 	}
-	if l := c.LowRank; l != nil {
+	if c.LowRanks != nil && (c.LowRank != nil || len(c.LowRanks) != c.X.Shape.N) {
+		return fmt.Errorf("%d low-rank branches for %d images, beside one for all: %t", len(c.LowRanks), c.X.Shape.N, c.LowRank != nil)
+	}
+	for _, l := range c.Branches() {
 		if g != 1 || l.Down == nil || l.Up == nil || len(l.Down.Dims) < 2 {
 			return errors.New("a low-rank branch needs an ungrouped convolution and both factors")
 		}
 		kh, kw := c.Kernel()
 		r := l.Down.Dims[0]
-		if !l.Down.is(r, cin, kh, kw) || !l.Up.is(d[0], r) {
+		if r <= 0 || !l.Down.is(r, cin, kh, kw) || !l.Up.is(d[0], r) {
 			return fmt.Errorf("low-rank factors are %s and %s, want [R %d %d %d] and [%d R]", describe(l.Down), describe(l.Up), cin, kh, kw, d[0])
 		}
 	}
@@ -339,9 +377,11 @@ func (c *Conv) cost(out []Shape) Cost {
 	positions := int64(c.X.Shape.N) * int64(h) * int64(w)
 	macs := positions * int64(c.COut()) * int64(c.CIn()/c.groups()) * int64(kh*kw)
 	cost := Cost{MACs: macs, Executed: macs}
-	if l := c.LowRank; l != nil {
-		r := int64(l.Down.Dims[0])
-		cost.Executed += positions * r * int64(c.CIn()*kh*kw+c.COut())
+	n := c.X.Shape.N
+	for i := range n {
+		if l := c.Branch(i); l != nil {
+			cost.Executed += positions / int64(n) * int64(l.Down.Dims[0]) * int64(c.CIn()*kh*kw+c.COut())
+		}
 	}
 	return cost.Add(c.Gram.cost(positions))
 }

@@ -12,6 +12,8 @@ type Tensor struct {
 	Shape Shape
 	// Producer is the node that writes the tensor.
 	Producer *Node
+
+	image int // of a view, see EachImage
 }
 
 // Op is what a node computes: one of the pointer types of this package, such

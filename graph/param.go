@@ -16,6 +16,9 @@ type Param struct {
 	// equal values and equal dimensions, so a backend keeps them once. It is of
 	// a comparable type.
 	Key any
+	// Adapter, unless nil, says what the values are made from, so that they can
+	// be replaced while a base stays; reading gives the final values as always.
+	Adapter *Adapter
 
 	read func(dst []float32) error
 }

@@ -318,8 +318,8 @@ func TestLaunchersRefuseWhatDoesNotFit(t *testing.T) {
 			require.Empty(t, l)
 			return kernels.Launch{}, err
 		},
-		"level 3": func() (kernels.Launch, error) {
-			return kernels.Route(1, kernels.RouteOptions{Leaves: 2, Levels: 3, LeafPitch: 8, LevelPitch: 8, Level: 3}, x.Buffer)
+		"in rows of 8, 8 and 11": func() (kernels.Launch, error) {
+			return kernels.Route(1, kernels.RouteOptions{Leaves: 2, Levels: 3, LeafPitch: 8, LevelPitch: 8, OutPitch: 11}, x.Buffer)
 		},
 	} {
 		t.Run(message, func(t *testing.T) {

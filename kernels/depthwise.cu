@@ -8,9 +8,13 @@
 // by side in memory. With pooling, the block's sums of its result go to pool[image][strip][Q], to be added in order by
 // pool_finish or by the matrix-vector product that consumes the mean.
 //
-// depthwise3, depthwise3_simple_gate, depthwise3_gelu_gate: 3×3.
+// depthwise3_squeeze multiplies with a simple gate and computes a channel attention's factors from the mean in the blocks
+// that are last to finish their channels, see squeeze.cuh. Such a block reads 16·strips·quads bytes of partial sums a
+// column tile and 8·quads·Q of the matrix: 66 KB for 512 channels of 32² pixels.
+//
+// depthwise3, depthwise3_simple_gate, depthwise3_gelu_gate, depthwise3_squeeze: 3×3.
 //   Grid: x = tiles of quads × tiles of columns, y = strips of rows, z = images.
-//   Block: 128 threads, `quads` across channels and 128/quads across columns. Shared: 2 KiB.
+//   Block: 128 threads, `quads` across channels and 128/quads across columns. Shared: 2 KiB, with squeeze 4.5 KiB.
 // depthwise_any: any odd k, a thread an octet of one pixel, everything from L1.
 //   Grid: x = octets of the result/256. Block: 256 threads.
 //
@@ -18,6 +22,7 @@
 #include "activation.cuh"
 #include "depthwise.cuh"
 #include "half.cuh"
+#include "squeeze.cuh"
 
 struct Depthwise {
     const __half *x;
@@ -31,18 +36,23 @@ struct Depthwise {
     int strip;          // rows a block marches
     int kernel, act, gate;
     long long octets;   // of the result, depthwise_any
+    Squeeze squeeze;    // depthwise3_squeeze
 };
 
-template <int GATE>
+template <int GATE, bool SQUEEZE>
 __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
-    __shared__ float4 sums[128];
+    __shared__ float4 sums[SQUEEZE ? SQUEEZE_SHARED : 128];
     int quad_tiles = (p.out / 4 + p.quads - 1) / p.quads;
-    int quad = static_cast<int>(blockIdx.x % quad_tiles) * p.quads + threadIdx.x % p.quads;
+    int group = blockIdx.x % quad_tiles, column_tile = blockIdx.x / quad_tiles, column_tiles = gridDim.x / quad_tiles;
+    int quad = group * p.quads + threadIdx.x % p.quads;
     int columns = 128 / p.quads, lane_column = threadIdx.x / p.quads;
-    int column = static_cast<int>(blockIdx.x / quad_tiles) * columns + lane_column;
+    int column = column_tile * columns + lane_column;
     int y0 = blockIdx.y * p.strip, y1 = min(y0 + p.strip, p.height), image = blockIdx.z;
     bool alive = quad * 4 < p.out && lane_column < columns && column < p.width;
     float4 sum = make_float4(0, 0, 0, 0);
+    int group_quads = min(p.quads, p.out / 4 - group * p.quads);
+    const __half *rows = p.squeeze.w + static_cast<size_t>(group) * p.quads * 4 * p.out;
+    if (SQUEEZE) prefetch(rows, group_quads * 4 * p.out, blockIdx.y * column_tiles + column_tile, gridDim.y * column_tiles);
     if (alive) {
         Column a, b;
         a.filter(p.w, p.bias, p.in, quad * 4);
@@ -77,7 +87,7 @@ __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
             sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
         }
     }
-    if (p.pool) {
+    if (SQUEEZE || p.pool) {
         sums[threadIdx.x] = sum;
         __syncthreads();
         if (threadIdx.x < p.quads && quad * 4 < p.out) {
@@ -85,19 +95,24 @@ __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
                 float4 s = sums[i * p.quads + threadIdx.x];
                 sum = make_float4(sum.x + s.x, sum.y + s.y, sum.z + s.z, sum.w + s.w);
             }
-            int column_tiles = gridDim.x / quad_tiles;
-            size_t row = (static_cast<size_t>(image) * gridDim.y + blockIdx.y) * column_tiles + blockIdx.x / quad_tiles;
+            size_t row = (static_cast<size_t>(image) * gridDim.y + blockIdx.y) * column_tiles + column_tile;
             *reinterpret_cast<float4 *>(p.pool + row * p.out + quad * 4) = sum;
         }
     }
+    if (!SQUEEZE) return;
+    int shares = gridDim.y * column_tiles, slot = image * quad_tiles + group;
+    if (!last_to_arrive(p.squeeze.arrived + slot, shares)) return;
+    squeeze(p.pool + static_cast<size_t>(image) * shares * p.out + group * p.quads * 4, rows,
+            p.squeeze.factors + static_cast<size_t>(slot) * p.out, p.squeeze.mean, shares, group_quads, p.out, sums);
 }
 
-#define DEPTHWISE3(NAME, GATE) \
-    extern "C" __global__ void __launch_bounds__(128) NAME(const __grid_constant__ Depthwise p) { depthwise3_body<GATE>(p); }
+#define DEPTHWISE3(NAME, GATE, SQUEEZE) \
+    extern "C" __global__ void __launch_bounds__(128) NAME(const __grid_constant__ Depthwise p) { depthwise3_body<GATE, SQUEEZE>(p); }
 
-DEPTHWISE3(depthwise3, GATE_NONE)
-DEPTHWISE3(depthwise3_simple_gate, GATE_SIMPLE)
-DEPTHWISE3(depthwise3_gelu_gate, GATE_GELU)
+DEPTHWISE3(depthwise3, GATE_NONE, false)
+DEPTHWISE3(depthwise3_simple_gate, GATE_SIMPLE, false)
+DEPTHWISE3(depthwise3_gelu_gate, GATE_GELU, false)
+DEPTHWISE3(depthwise3_squeeze, GATE_SIMPLE, true)
 
 __device__ __forceinline__ Octet filtered(const Depthwise &p, int image, int y, int x, int channel) {
     Octet o = {};

@@ -13,6 +13,9 @@
 // and mean and variance are summed from the very fragments that feed the product, shifted by the row's first value,
 // which bounds the cancellation in E[x²]-E[x]² by the number of channels however large the mean is.
 //
+// Factors of a channel attention arrive as shares (squeeze.cuh). Every block adds them up while its first copies are under
+// way: 4·groups bytes a channel, 16 KB at 512 channels.
+//
 // A low-rank branch adds up to 32 columns x·downᵀ to the product; their sums, rounded to fp16, have the layout of the
 // left operand of the second product with up, which is added before the tile leaves.
 #pragma once
@@ -22,7 +25,7 @@
 #include "padding.cuh"
 #include "reduce.cuh"
 
-enum { PRO_NONE = 0, PRO_NORM = 1, PRO_SCALE = 2, PRO_AFFINE = 3 };
+enum { PRO_NONE = 0, PRO_NORM = 1, PRO_SCALE = 2, PRO_AFFINE = 3, PRO_SQUEEZE = 4 };
 
 struct Product {
     const __half *x;           // rows of depth1 values
@@ -30,6 +33,8 @@ struct Product {
     const __half *w;           // [filters][depth]
     const __half *in_scale;    // [image][scale_height][scale_width][depth], PRO_SCALE
     const float *in_affine;    // [image][2][depth], PRO_AFFINE
+    const float *squeezed;     // [image][groups][depth] shares of one factor a channel, PRO_SQUEEZE
+    const float *squeeze_bias; // [depth], added to them, or null
     const float *norm_sum;     // [columns] Σ_k W'[n][k], PRO_NORM
     const __half *down;        // [adapter][rank][depth]
     const __half *up;          // [adapter][columns][rank], times the adapter's scale
@@ -48,6 +53,7 @@ struct Product {
     float eps;
     int height, width;               // of x, PRO_SCALE
     int scale_height, scale_width;   // of in_scale
+    int groups;                      // of squeezed
     Epilogue e;
 };
 
@@ -140,6 +146,31 @@ __device__ __forceinline__ void store_tile(float *sums, const Epilogue &e, long 
     }
 }
 
+// add_factors adds the shares of the factors of channels [from, to), from a multiple of 4, and rounds them; those after the
+// last channel are zero.
+__device__ __forceinline__ void add_factors(const Product &p, int image, int from, int to, __half2 *factors) {
+    const float *shares = p.squeezed + static_cast<size_t>(image) * p.groups * p.depth;
+    for (int k = from + 4 * threadIdx.x; k < to; k += 4 * THREADS) {
+        float4 f = make_float4(0, 0, 0, 0);
+        if (k < p.depth) {
+            if (p.squeeze_bias) f = *reinterpret_cast<const float4 *>(p.squeeze_bias + k);
+#pragma unroll 8
+            for (int g = 0; g < p.groups; g++) {
+                float4 v = *reinterpret_cast<const float4 *>(shares + static_cast<size_t>(g) * p.depth + k);
+                f = make_float4(f.x + v.x, f.y + v.y, f.z + v.z, f.w + v.w);
+            }
+        }
+        factors[k / 2] = __floats2half2_rn(f.x, f.y);
+        factors[k / 2 + 1] = __floats2half2_rn(f.z, f.w);
+    }
+}
+
+// multiply2 multiplies two fp16 values by two others.
+__device__ __forceinline__ uint32_t multiply2(uint32_t a, __half2 f) {
+    __half2 v = __hmul2(*reinterpret_cast<__half2 *>(&a), f);
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+
 // product computes one tile. Source says where the rows of the left operand come from: prepare(i, row) is told the
 // rows this thread copies and its first chunk, copy(i, k, ..) copies eight values of one of them from position k of the
 // depth, advance is called between tiles of the depth.
@@ -147,6 +178,7 @@ template <int MT, int PRO, bool LORA, class Source>
 __device__ __forceinline__ void product(const Product &p, Source source) {
     using T = Tile<MT, PRO, LORA>;
     __shared__ __align__(128) unsigned char memory[T::BYTES];
+    extern __shared__ __half2 factors[];  // for the whole depth in tiles, PRO_SQUEEZE
     __half *ring = reinterpret_cast<__half *>(memory);
 
     const int tid = threadIdx.x, warp = tid / 32, lane = tid % 32, g = lane / 4, q = lane % 4;
@@ -212,6 +244,7 @@ __device__ __forceinline__ void product(const Product &p, Source source) {
         if (first + s < last) load(first + s, s * STAGE_BYTES);
         commit_copies();
     }
+    if (PRO == PRO_SQUEEZE) add_factors(p, image, first * TILE_K, last * TILE_K, factors);
     uint32_t stage = 0, fill = (STAGES - 1) * STAGE_BYTES;
 #pragma unroll 1
     for (int kt = first; kt < last; kt++) {
@@ -231,10 +264,11 @@ __device__ __forceinline__ void product(const Product &p, Source source) {
                     uint32_t f[4];
                     ldmatrix4(f, a_at[s] + stage + T::S * 2 + mt * ROWS_16);
 #pragma unroll
-                    for (int j = 0; j < 4; j++) {
-                        __half2 v = __hmul2(*reinterpret_cast<__half2 *>(&a[mt][j]), *reinterpret_cast<__half2 *>(&f[j]));
-                        a[mt][j] = *reinterpret_cast<uint32_t *>(&v);
-                    }
+                    for (int j = 0; j < 4; j++) a[mt][j] = multiply2(a[mt][j], *reinterpret_cast<__half2 *>(&f[j]));
+                }
+                if (PRO == PRO_SQUEEZE) {
+#pragma unroll
+                    for (int j = 0; j < 4; j++) a[mt][j] = multiply2(a[mt][j], factors[k / 2 + q + 4 * (j / 2)]);
                 }
                 if (PRO == PRO_AFFINE) {
                     const float *f = p.in_affine + static_cast<size_t>(image) * 2 * p.depth + k + 2 * q;
@@ -291,7 +325,7 @@ __device__ __forceinline__ void product(const Product &p, Source source) {
         stage = stage == (STAGES - 1) * STAGE_BYTES ? 0 : stage + STAGE_BYTES;
         fill = fill == (STAGES - 1) * STAGE_BYTES ? 0 : fill + STAGE_BYTES;
     }
-    wait_copies<0>();
+    // Groups of copies that are not waited for are empty.
 
     if (PRO == PRO_NORM && !p.e.partial) {
 #pragma unroll

@@ -248,20 +248,23 @@ func (o *one) like(t *graph.Tensor) kernels.Tensor {
 // A probability or weight in fp16 is off by half an ulp of at most 1, and values reach about 5.
 func TestAttentionEqualsTheReference(t *testing.T) {
 	keep := func(op graph.Op) bool { return is[*graph.Attention](op) || is[*graph.WindowAttention](op) }
-	eachCase(t, keep, 5*halfUlp, func(o *one, op graph.Op) [][]float32 {
-		var y kernels.Tensor
-		switch op := op.(type) {
-		case *graph.Attention:
-			s := op.QKV.Shape
-			y = o.unwritten(s.N, s.H, s.W, s.C/3)
-			o.run(kernels.Attention(o.tensor(op.QKV), y, op.Heads))
-		case *graph.WindowAttention:
-			s := op.QKV.Shape
-			y = o.unwritten(s.N, s.H, s.W, s.C/3)
-			o.run(kernels.WindowAttention(o.tensor(op.QKV), y, o.attentionBias(o.values(op.Bias), op.Window), op.Heads, op.Window, op.Shift))
-		}
-		return [][]float32{o.read(y)}
-	})
+	eachCase(t, keep, 5*halfUlp, runAttention)
+}
+
+func runAttention(o *one, op graph.Op) [][]float32 {
+	o.Helper()
+	var y kernels.Tensor
+	switch op := op.(type) {
+	case *graph.Attention:
+		s := op.QKV.Shape
+		y = o.unwritten(s.N, s.H, s.W, s.C/3)
+		o.run(kernels.Attention(o.tensor(op.QKV), y, op.Heads))
+	case *graph.WindowAttention:
+		s := op.QKV.Shape
+		y = o.unwritten(s.N, s.H, s.W, s.C/3)
+		o.run(kernels.WindowAttention(o.tensor(op.QKV), y, o.attentionBias(o.values(op.Bias), op.Window), op.Heads, op.Window, op.Shift))
+	}
+	return [][]float32{o.read(y)}
 }
 
 // attentionBias uploads [heads][T][T] as the kernels read it.
@@ -340,24 +343,27 @@ func attended(qkv []float32, n, tokens, heads, d int) []float32 {
 }
 
 func TestPoolsEqualTheReference(t *testing.T) {
-	eachCase(t, is[*graph.Pool], float32Noise, func(o *one, op graph.Op) [][]float32 {
-		p := op.(*graph.Pool)
-		s := p.X.Shape
-		kh, kw := p.Window()
-		pitch := kernels.PadC(s.C)
-		y := o.unwritten(s.N, s.H-kh+1, s.W-kw+1, s.C)
-		if y.H == 1 && y.W == 1 {
-			shares := kernels.PoolShares(s.H * s.W)
-			partial := o.alloc(4 * s.N * shares * pitch)
-			o.run(kernels.PoolPartial(o.tensor(p.X), o.tensor(p.X2), partial))
-			o.run(kernels.PoolFinish(partial, shares, 1/float32(s.H*s.W), y))
-		} else {
-			sums := o.alloc(4 * s.N * y.H * s.W * pitch)
-			o.run(kernels.WindowSums(o.tensor(p.X), o.tensor(p.X2), kh, sums))
-			o.run(kernels.WindowMeans(sums, kh, kw, y))
-		}
-		return [][]float32{o.read(y)}
-	})
+	eachCase(t, is[*graph.Pool], float32Noise, runPool)
+}
+
+func runPool(o *one, op graph.Op) [][]float32 {
+	o.Helper()
+	p := op.(*graph.Pool)
+	s := p.X.Shape
+	kh, kw := p.Window()
+	pitch := kernels.PadC(s.C)
+	y := o.unwritten(s.N, s.H-kh+1, s.W-kw+1, s.C)
+	if y.H == 1 && y.W == 1 {
+		shares := kernels.PoolShares(s.H * s.W)
+		partial := o.alloc(4 * s.N * shares * pitch)
+		o.run(kernels.PoolPartial(o.tensor(p.X), o.tensor(p.X2), partial))
+		o.run(kernels.PoolFinish(partial, shares, 1/float32(s.H*s.W), y))
+	} else {
+		sums := o.alloc(4 * s.N * y.H * s.W * pitch)
+		o.run(kernels.WindowSums(o.tensor(p.X), o.tensor(p.X2), kh, sums))
+		o.run(kernels.WindowMeans(sums, kh, kw, y))
+	}
+	return [][]float32{o.read(y)}
 }
 
 func TestChannelNormEqualsTheReference(t *testing.T) {

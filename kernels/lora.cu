@@ -4,13 +4,13 @@
 //   LOW_RANK: base, out [rows][k·k][P] fp16, packed as the products want them: row r is filter row_of[r] of the original,
 //     position p of a tap its channel channel_of[p] (-1: none, copied as it is; no table: r, and p below `channels`).
 //     A [inner][channels·k] and B [filters·k][inner] fp16 are loralib's matrices as stored; the product, read row by row
-//     as [filters][channels][k][k], is the adapter. factor [channels] fp32 is what the host folded into the weight's
-//     columns. For a normalisation in front of the product, norm_sum [rows] becomes the sum of out's row and, of k = 1,
-//     bias [rows] = base_bias + strength·scale·B·shift, shift [inner] = A times the norm's bias.
+//     as [filters][channels][k][k], is the adapter. factor [channels] fp32, of a normalisation in front, multiplies the
+//     columns of the sum. norm_sum [rows] becomes the sum of out's row. bias [rows] = base_bias plus, where given, what the
+//     normalisation's bias norm_bias [channels] contributes: the row of base + adapter times it. All biases fp32.
 //   DENSE_F16, DENSE_F32: base, out and A (the adapter, in the base's layout) are plain vectors of `rows` values.
 //
-// out is always made from base, never from itself: strength 0 restores the base bit for bit, and no sequence of merges
-// drifts. The sum is rounded once.
+// out is always made from base, never from itself: strength 0 gives the base's own weights, without factor bit for bit, and
+// no sequence of merges drifts. The result is rounded once.
 //
 // merge_adapter. Grid: x = blocks of all entries: eight rows, or 2048 values of a vector. Block: 256 threads.
 // Shared: 4·8·k·inner bytes of the largest entry (dynamic). Moves 4 bytes a weight and does 2·inner operations a weight:
@@ -30,7 +30,7 @@ struct __align__(16) Entry {
     float *norm_sum;
     const float *base_bias;
     float *bias;
-    const float *shift;
+    const float *norm_bias;
     int first_block, kind;
     int rows;
     int kernel, inner;    // k, and the rows of A
@@ -54,7 +54,7 @@ __device__ __forceinline__ void merge_rows(const Entry &e, float strength, int r
     __syncthreads();
     const __half *base = static_cast<const __half *>(e.base) + static_cast<size_t>(row0) * depth;
     __half *out = static_cast<__half *>(e.out) + static_cast<size_t>(row0) * depth;
-    float sum[ROWS] = {};
+    float sum[ROWS] = {}, shift[ROWS] = {};
     for (int p = threadIdx.x; p < depth; p += 256) {
         int tap = p / e.pitch, c = p - tap * e.pitch;
         if (e.channel_of)
@@ -71,16 +71,20 @@ __device__ __forceinline__ void merge_rows(const Entry &e, float strength, int r
 #pragma unroll
                 for (int r = 0; r < ROWS; r++) delta[r] += b[r * part + n] * v;
             }
-            float s = e.factor ? scale * e.factor[c] : scale;
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) delta[r] *= s;
+            for (int r = 0; r < ROWS; r++) delta[r] *= scale;
         }
+        const float factor = e.factor && c >= 0 ? e.factor[c] : 1.0f, norm_bias = e.norm_bias && c >= 0 ? e.norm_bias[c] : 0.0f;
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             if (row0 + r >= e.rows) break;
             size_t at = static_cast<size_t>(r) * depth + p;
             __half v = base[at];
-            if (strength != 0 && filter[r] >= 0 && c >= 0) v = __float2half_rn(__half2float(v) + delta[r]);
+            if (filter[r] >= 0 && c >= 0) {
+                float w = strength != 0 ? __half2float(v) + delta[r] : __half2float(v);
+                shift[r] += w * norm_bias;
+                v = __float2half_rn(w * factor);
+            }
             out[at] = v;
             sum[r] += __half2float(v);
         }
@@ -92,10 +96,12 @@ __device__ __forceinline__ void merge_rows(const Entry &e, float strength, int r
             if (threadIdx.x == 0 && row0 + r < e.rows) e.norm_sum[row0 + r] = s;
         }
     }
-    if (e.bias && threadIdx.x < ROWS && row0 + static_cast<int>(threadIdx.x) < e.rows) {
-        float s = 0;
-        for (int n = 0; n < e.inner; n++) s += factors[threadIdx.x * part + n] * e.shift[n];
-        e.bias[row0 + threadIdx.x] = e.base_bias[row0 + threadIdx.x] + (strength != 0 ? scale * s : -0.0f);
+    if (e.bias) {
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            float s = e.norm_bias ? block_sum(shift[r], scratch) : 0.0f;
+            if (threadIdx.x == 0 && row0 + r < e.rows) e.bias[row0 + r] = e.base_bias[row0 + r] + s;
+        }
     }
 }
 

@@ -42,13 +42,15 @@ type Adapter struct {
 	// row by row is the change of the weight [Filters][Channels][Kernel][Kernel].
 	A, B  device.Buffer
 	Inner int
-	// Factor, fp32 [Channels], is what packing folded into the weight's columns; absent for none.
+	// Factor, fp32 [Channels], multiplies the columns of the sum, as the factors of a normalisation in front do; absent for
+	// none.
 	Factor device.Buffer
 	// NormSum, fp32 [Rows], takes the sums of Out's rows; absent for none.
 	NormSum device.Buffer
-	// Bias, fp32 [Rows], takes BaseBias plus what B·Shift adds, Shift, fp32 [Inner], being A times the bias of the
-	// normalisation in front; all three are absent for none. Kernel must be 1.
-	BaseBias, Bias, Shift device.Buffer
+	// Bias, fp32 [Rows], takes BaseBias plus, unless NormBias is absent, the sum before Factor times NormBias, fp32
+	// [Channels], the bias of the normalisation in front. Bias and BaseBias are both absent for none; with NormBias, Kernel
+	// must be 1.
+	BaseBias, Bias, NormBias device.Buffer
 }
 
 const (
@@ -56,6 +58,14 @@ const (
 	adapterRows   = 8
 	adapterValues = 2048
 )
+
+// AdapterTableBytes is the size of the content of a table of so many tensors.
+func AdapterTableBytes(tensors int) int64 { return adapterBytes * int64(tensors) }
+
+// MergeFits tells whether MergeAdapter takes a kernel×kernel convolution's factors with so many values between them.
+func MergeFits(kernel, inner int) bool {
+	return inner > 0 && inner <= defaultShared/(4*adapterRows*kernel)
+}
 
 // AdapterTable is what MergeAdapter needs to know of a set of tensors.
 type AdapterTable struct {
@@ -141,10 +151,10 @@ func (t *AdapterTable) add(p *problems, a *Adapter) int {
 	if !a.Bias.IsZero() {
 		p.fits("bias", a.Bias, a.Rows, 4)
 		p.fits("base bias", a.BaseBias, a.Rows, 4)
-		p.fits("shift", a.Shift, a.Inner, 4)
-		if k != 1 {
-			p.addf("a normalisation in front of a %dx%d convolution", k, k)
-		}
+	}
+	p.optional("normalisation's bias", a.NormBias, a.Channels, 4)
+	if !a.NormBias.IsZero() && (k != 1 || a.Bias.IsZero()) {
+		p.addf("the bias of a normalisation in front of a %dx%d convolution without a bias of its own", k, k)
 	}
 	p.apart(a, values*2)
 	t.shared = max(t.shared, factors)
@@ -166,7 +176,7 @@ func (t *AdapterTable) append(a *Adapter) {
 	if a.Kind != AdapterLowRank {
 		first, rows = a.Delta, a.Values
 	}
-	for _, b := range []device.Buffer{a.Base, a.Out, first, a.B, a.RowOf, a.ChannelOf, a.Factor, a.NormSum, a.BaseBias, a.Bias, a.Shift} {
+	for _, b := range []device.Buffer{a.Base, a.Out, first, a.B, a.RowOf, a.ChannelOf, a.Factor, a.NormSum, a.BaseBias, a.Bias, a.NormBias} {
 		t.Content = binary.LittleEndian.AppendUint64(t.Content, uint64(b.Ptr))
 	}
 	for _, v := range []int{t.blocks, int(a.Kind), rows, a.Kernel, a.Inner, a.Channels, a.Pitch} {
@@ -176,8 +186,8 @@ func (t *AdapterTable) append(a *Adapter) {
 	t.Content = append(t.Content, make([]byte, adapterBytes-len(t.Content)%adapterBytes)...)
 }
 
-// MergeAdapter makes every tensor of the table, whose content is at the address of table, from its base: out = base +
-// strength·scale·change, rounded once. Strength 1 merges, 0 restores the base bit for bit.
+// MergeAdapter makes every tensor of the table, whose content is at the address of table, from its base: out = (base +
+// strength·scale·change)·factor, rounded once. Strength 1 merges, 0 leaves the change out, bit for bit without a factor.
 func MergeAdapter(t *AdapterTable, table device.Buffer, strength float32) (Launch, error) {
 	p := &problems{kernel: "merge_adapter"}
 	p.fits("table", table, len(t.Content), 1)

@@ -17,7 +17,7 @@ import (
 type adapted struct {
 	filters, channels, k, inner int
 	weight, a, b                []float32
-	normWeight, normBias        []float32
+	bias, normWeight, normBias  []float32 // with a norm, else nil
 	scale                       float32
 }
 
@@ -27,7 +27,7 @@ func newAdapted(rng *rand.Rand, filters, channels, k, rank int, norm bool) *adap
 	d.a = normals(rng, d.inner*channels*k, 0, 0.1)
 	d.b = normals(rng, filters*k*d.inner, 0, 0.1)
 	if norm {
-		d.normWeight, d.normBias = normals(rng, channels, 1, 0.3), normals(rng, channels, 0, 0.3)
+		d.bias, d.normWeight, d.normBias = normals(rng, filters, 0, 0.3), normals(rng, channels, 1, 0.3), normals(rng, channels, 0, 0.3)
 	}
 	return d
 }
@@ -50,7 +50,7 @@ func (d *adapted) merged(strength float64) []float64 {
 func (d *adapted) source(weight []float32, in []kernels.Layout, order kernels.Order) kernels.ProductSource {
 	s := kernels.ProductSource{Weight: weight, Filters: d.filters, KH: d.k, KW: d.k, In: in, Order: order}
 	if d.normWeight != nil {
-		s.Norm, s.NormWeight, s.NormBias = kernels.LayerNorm, d.normWeight, d.normBias
+		s.Bias, s.Norm, s.NormWeight, s.NormBias = d.bias, kernels.LayerNorm, d.normWeight, d.normBias
 	}
 	return s
 }
@@ -82,7 +82,8 @@ func (r *rig) readHalves(b device.Buffer, n int) []float32 {
 	return f
 }
 
-// resident is an adapted convolution on the device, packed, and where its merged form goes.
+// resident is an adapted convolution on the device, packed without the normalisation in front, and where its merged form
+// goes.
 type resident struct {
 	*adapted
 	in    []kernels.Layout
@@ -93,7 +94,9 @@ type resident struct {
 
 func (r *rig) reside(d *adapted, in []kernels.Layout, order kernels.Order) *resident {
 	r.Helper()
-	base, err := d.source(d.weight, in, order).Pack()
+	bare := d.source(d.weight, in, order)
+	bare.Bias, bare.Norm, bare.NormWeight, bare.NormBias = nil, kernels.NoNorm, nil, nil
+	base, err := bare.Pack()
 	require.NoError(r, err)
 	var channelOf, rowOf []int32
 	first := 0
@@ -116,14 +119,8 @@ func (r *rig) reside(d *adapted, in []kernels.Layout, order kernels.Order) *resi
 		RowOf: r.ints(rowOf), ChannelOf: r.ints(channelOf), A: r.halves(bits(d.a)), B: r.halves(bits(d.b)), Inner: d.inner,
 	}
 	if d.normWeight != nil {
-		shift := make([]float32, d.inner)
-		for n := range shift {
-			for c, v := range d.normBias {
-				shift[n] += d.a[n*d.channels+c] * v
-			}
-		}
-		e.Factor, e.NormSum = r.floats(d.normWeight), r.alloc(4*base.Columns)
-		e.BaseBias, e.Bias, e.Shift = r.floats(base.Bias), r.alloc(4*base.Columns), r.floats(shift)
+		e.Factor, e.NormSum, e.NormBias = r.floats(d.normWeight), r.alloc(4*base.Columns), r.floats(d.normBias)
+		e.BaseBias, e.Bias = r.floats(order.Vector(d.bias)), r.alloc(4*base.Columns)
 	}
 	return &resident{d, in, order, base, e}
 }
@@ -134,9 +131,11 @@ func (r *rig) check(d *resident, strength float64) {
 	want, err := d.source(narrow(d.merged(strength)), d.in, d.order).Pack()
 	require.NoError(r, err)
 	got := r.readHalves(d.entry.Out, len(d.base.W))
-	// The base is rounded to fp16, and so are both sums.
+	// The base, without the norm's factor, is rounded to fp16, and so are both sums.
+	folded, err := d.source(d.weight, d.in, d.order).Pack()
+	require.NoError(r, err)
 	for i, w := range values(want.W) {
-		base := values(d.base.W[i : i+1])[0]
+		base := values(folded.W[i : i+1])[0]
 		bound := halfUlp * (2*abs(w) + abs(base)) * 1.05
 		require.InDelta(r, w, got[i], bound+1e-6, "value %d", i)
 	}
@@ -232,7 +231,7 @@ func TestSwitchingAdaptersDoesNotDrift(t *testing.T) {
 	require.Equal(t, merged, state())
 	r.run(kernels.MergeAdapter(table, memory, 0))
 	restored := state()
-	require.Equal(t, r.download(product.entry.Base, 2*len(product.base.W)), restored[1])
+	r.check(product, 0)
 	require.Equal(t, r.download(conv.entry.Base, 2*len(conv.base.W)), restored[3])
 	require.Equal(t, r.download(dense32.Base, 4*n), restored[0])
 	require.Equal(t, r.download(dense16.Base, 2*n), restored[2])
@@ -252,6 +251,7 @@ func TestAdapterTableRefusesWhatDoesNotFit(t *testing.T) {
 		{"must be positive", func(a *kernels.Adapter) { a.Inner = 0 }},
 		{"too large", func(a *kernels.Adapter) { a.Inner = 1 << 20 }},
 		{"kind", func(a *kernels.Adapter) { a.Kind = 9 }},
+		{"the bias of a normalisation", func(a *kernels.Adapter) { a.NormBias = a.Base }},
 	} {
 		t.Run(s.message, func(t *testing.T) {
 			a := good

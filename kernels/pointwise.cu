@@ -6,11 +6,12 @@
 //
 // K and N count padded values: multiples of 8, the padding zero. All pointers are 16-byte aligned. A second input
 // continues the rows of the first. Kernels differ by prologue (none; _norm: normalisation over channels; _scale: a
-// tensor of factors; _affine: factor and summand for each channel of an image), by rows a block (128 or 64) and by
-// whether they carry a low-rank branch.
+// tensor of factors; _squeeze: a factor for each channel of an image, still in shares; _affine: factor and summand for
+// each channel of an image), by rows a block (128 or 64) and by whether they carry a low-rank branch.
 //
 // Grid: x = tiles of 128 or 64 rows × tiles of 64 columns, columns fastest so that blocks that share rows of x run
-// together and find them in L2; z = images × splits of K. Block: 128 threads. Shared: 36 KiB at most (static).
+// together and find them in L2; z = images × splits of K. Block: 128 threads. Shared: 36 KiB at most (static), with
+// _squeeze 24 KiB and 2 bytes a channel (dynamic).
 //
 // Moves 2(MK + NK + MN) bytes and does 2MNK operations. At K=48, N=144 that is 36 op/byte: memory sets the pace, and
 // the normalisation, which reads nothing extra, is free. At K=384 and few rows the weights dominate.
@@ -58,4 +59,5 @@ POINTWISE(pointwise_norm_64, 1, PRO_NORM, false)
 POINTWISE(pointwise_norm_lora_128, 2, PRO_NORM, true)
 POINTWISE(pointwise_norm_lora_64, 1, PRO_NORM, true)
 POINTWISE(pointwise_scale_64, 1, PRO_SCALE, false)
+POINTWISE(pointwise_squeeze_64, 1, PRO_SQUEEZE, false)
 POINTWISE(pointwise_affine_64, 1, PRO_AFFINE, false)

@@ -176,6 +176,7 @@ type prepared struct {
 	eps                 float32
 	normSum             device.Buffer
 	inScale, inAffine   device.Buffer
+	squeezed            InSqueeze
 	height, width       int
 	scaleH, scaleW      int
 	quads               bool
@@ -238,11 +239,11 @@ func (q *Product) resolve(p *problems, r *prepared) {
 func (q *Product) arguments(r *prepared) *device.Args {
 	var a device.Args
 	l := q.LowRank
-	a.Buf(q.X).Buf(q.X2).Buf(q.W).Buf(r.inScale).Buf(r.inAffine).Buf(r.normSum)
+	a.Buf(q.X).Buf(q.X2).Buf(q.W).Buf(r.inScale).Buf(r.inAffine).Buf(r.squeezed.Shares).Buf(r.squeezed.Bias).Buf(r.normSum)
 	a.Buf(l.Down).Buf(l.Up).Buf(l.DownSum).Buf(l.DownShift).Buf(l.Adapter).I64(int64(q.WStride))
 	a.I32(int32(r.rows)).I32(int32(r.depth)).I32(int32(r.depth1)).I32(int32(r.channels)).I32(int32(q.Filters)).I32(int32(l.Rank))
 	a.I32(int32(q.Tiling.Splits)).I32(int32(q.Images)).I32(flag(r.norm == BiasFree)).F32(r.eps)
-	a.I32(int32(r.height)).I32(int32(r.width)).I32(int32(r.scaleH)).I32(int32(r.scaleW))
+	a.I32(int32(r.height)).I32(int32(r.width)).I32(int32(r.scaleH)).I32(int32(r.scaleW)).I32(int32(r.squeezed.Groups))
 	q.Epilogue.append(&a, q.Partial, r.quads)
 	return &a
 }

@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"unirestorer/graph/models"
+	"unirestorer/graph"
 	"unirestorer/kernels"
-	"unirestorer/runtime/router"
 )
 
 func TestNonFiniteValuesAreCounted(t *testing.T) {
@@ -50,33 +50,48 @@ func TestNonFiniteValuesAreCounted(t *testing.T) {
 }
 
 // tree is as large as the released one.
-func tree() *models.Tree {
-	t := &models.Tree{Levels: make([]string, 3), Leaves: make([]models.Leaf, 22)}
-	for i := range t.Leaves {
-		t.Leaves[i].Experts = []int{0, 1 + i/3, 8 + i}
+func tree() [][]int {
+	t := make([][]int, 22)
+	for i := range t {
+		t[i] = []int{0, 1 + i/3, 8 + i}
 	}
 	return t
 }
 
 func TestRouteDecidesAsTheHostDoes(t *testing.T) {
-	tr := tree()
-	leaves, levels := len(tr.Leaves), len(tr.Levels)
+	host := &graph.Route{Experts: tree()}
+	leaves, levels := host.Tree()
 	var experts []int32
-	for _, l := range tr.Leaves {
-		for _, e := range l.Experts {
+	for _, l := range host.Experts {
+		for _, e := range l {
 			experts = append(experts, int32(e))
 		}
 	}
-	two := 2
+	all := func(level float32) []float32 {
+		v := make([]float32, leaves+1)
+		for i := range v {
+			v[i] = 1
+		}
+		v[leaves] = level
+		return v
+	}
+	only := func(level float32, allowed ...int) []float32 {
+		v := make([]float32, leaves+1)
+		for _, l := range allowed {
+			v[l] = 1
+		}
+		v[leaves] = level
+		return v
+	}
 	const images = 3
 	for _, s := range []struct {
 		name      string
 		deviation float64
-		level     *int
-		allowed   []int
+		override  []float32
 	}{
-		{"automatic", 3, nil, nil}, {"sure", 30, nil, nil}, {"equal", 0, nil, nil}, {"fixed level", 2, &two, nil},
-		{"instructed", 2, nil, []int{4, 9, 21}}, {"one leaf at a level", 2, &two, []int{17}},
+		{"automatic", 3, nil}, {"all allowed", 3, all(-1)}, {"sure", 30, nil}, {"equal", 0, nil}, {"fixed level", 2, all(2)},
+		{"level outside the tree", 2, all(3)}, {"level that is no number", 2, all(float32(math.NaN()))},
+		{"instructed", 2, only(-1, 4, 9, 21)}, {"one leaf at a level", 2, only(2, 17)}, {"no leaf", 2, only(1)},
 	} {
 		for _, single := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, single %t", s.name, single), func(t *testing.T) {
@@ -87,36 +102,29 @@ func TestRouteDecidesAsTheHostDoes(t *testing.T) {
 				b := normals(rng, images*levelGates.Channels, -0.5, s.deviation)
 				opt := kernels.RouteOptions{
 					Leaves: leaves, Levels: levels, LeafPitch: leafGates.Pitch(), LevelPitch: levelGates.Pitch(), Single: single,
-					Level: -1, Experts: r.ints(experts), LeafLogits: r.rows(a, leafGates), LevelLogits: r.rows(b, levelGates),
+					Experts: r.ints(experts), LeafLogits: r.rows(a, leafGates), LevelLogits: r.rows(b, levelGates),
+					OutPitch: kernels.RouteValues(leaves, levels) + 3,
 				}
 				if single {
 					opt.LeafLogits, opt.LevelLogits = r.floatRows(a, leafGates), r.floatRows(b, levelGates)
 				}
-				if s.level != nil {
-					opt.Level = *s.level
+				override := all(-1)
+				if s.override != nil {
+					override = s.override
+					opt.OverridePitch = leaves + 2
+					opt.Override = r.floats(slices.Repeat(append(slices.Clone(override), 0), images))
 				}
-				if s.allowed != nil {
-					mask := make([]byte, leaves)
-					for _, l := range s.allowed {
-						mask[l] = 1
-					}
-					opt.Allowed = r.upload(mask)
-				}
-				size := kernels.RouteBytes(leaves, levels)
-				out := r.alloc(images * size)
+				out := r.alloc(4 * images * opt.OutPitch)
 				r.run(kernels.Route(images, opt, out))
-				records := r.download(out, images*size)
 				for i := range images {
-					want, err := router.Decide(tr, a[i*2*leaves:][:leaves], b[i*2*levels:][:levels], router.Override{Level: s.level, Leaves: s.allowed})
+					want := make([]float32, graph.RouteSize(leaves, levels))
+					host.Decide(want, a[i*2*leaves:][:leaves], b[i*2*levels:][:levels], override)
+					part, err := out.Slice(int64(4*i*opt.OutPitch), int64(4*len(want)))
 					require.NoError(t, err)
-					got, err := kernels.ReadRoute(records[i*size:][:size], leaves, levels)
-					require.NoError(t, err)
-					require.Equal(t, []int{want.Leaf, want.Level, want.Expert}, []int{got.Leaf, got.Level, got.Expert})
-					require.Equal(t, want.LeafProbs, got.LeafProbs)
-					require.Equal(t, want.LevelProbs, got.LevelProbs)
-					require.InDelta(t, want.LeafEntropy, got.LeafEntropy, 1e-6)
-					require.InDelta(t, want.LevelEntropy, got.LevelEntropy, 1e-6)
-					require.InDelta(t, want.Gate, got.Gate, 1e-6)
+					got := r.singles(part, len(want))
+					require.Equal(t, want[:graph.RouteLeafEntropy], got[:graph.RouteLeafEntropy])
+					require.Equal(t, want[graph.RouteProbs:], got[graph.RouteProbs:])
+					require.InDeltaSlice(t, want, got, 1e-6)
 				}
 			})
 		}
@@ -130,25 +138,14 @@ func TestRouteRefusesGatesThatAreNotFinite(t *testing.T) {
 			v := normals(newRand(2), 8, 0, 1)
 			v[at] = bad
 			opt := kernels.RouteOptions{
-				Leaves: 5, Levels: 3, LeafPitch: 5, LevelPitch: 3, Single: true, Level: -1,
+				Leaves: 5, Levels: 3, LeafPitch: 5, LevelPitch: 3, Single: true, OutPitch: kernels.RouteValues(5, 3),
 				Experts: r.ints(make([]int32, 15)), LeafLogits: r.floats(v[:5]), LevelLogits: r.floats(v[5:]),
 			}
-			out := r.alloc(kernels.RouteBytes(5, 3))
+			out := r.alloc(4 * opt.OutPitch)
 			r.run(kernels.Route(1, opt, out))
-			_, err := kernels.ReadRoute(r.download(out, kernels.RouteBytes(5, 3)), 5, 3)
-			require.ErrorContains(t, err, "not finite")
+			want := make([]float32, opt.OutPitch)
+			want[graph.RouteLeaf], want[graph.RouteLevel], want[graph.RouteExpert] = -1, -1, -1
+			require.Equal(t, want, r.singles(out, len(want)))
 		}
 	}
-}
-
-func TestRouteRefusesAMaskWithoutLeaves(t *testing.T) {
-	r := newRig(t)
-	opt := kernels.RouteOptions{
-		Leaves: 5, Levels: 3, LeafPitch: 5, LevelPitch: 3, Single: true, Level: -1, Allowed: r.upload(make([]byte, 5)),
-		Experts: r.ints(make([]int32, 15)), LeafLogits: r.floats(normals(newRand(2), 5, 0, 1)), LevelLogits: r.floats(normals(newRand(3), 3, 0, 1)),
-	}
-	out := r.alloc(kernels.RouteBytes(5, 3))
-	r.run(kernels.Route(1, opt, out))
-	_, err := kernels.ReadRoute(r.download(out, kernels.RouteBytes(5, 3)), 5, 3)
-	require.ErrorContains(t, err, "no leaf is allowed")
 }

@@ -267,3 +267,21 @@ func PackDepthwise(weight []float32, taps int, l Layout) ([]float32, error) {
 	}
 	return w, nil
 }
+
+// PackSqueeze transposes the matrix of a channel attention, [c][c] with a row for each factor, rounds it to fp16 and pads
+// it as [Squeeze] reads it: [pitch][pitch] with a row for each channel of the mean.
+func PackSqueeze(weight []float32, c int) ([]uint16, error) {
+	if c <= 0 || len(weight) != c*c {
+		return nil, fmt.Errorf("pack squeeze matrix: %d values for %d channels", len(weight), c)
+	}
+	pitch := PadC(c)
+	transposed := make([]float32, pitch*pitch)
+	for factor := range c {
+		for channel := range c {
+			transposed[channel*pitch+factor] = weight[factor*c+channel]
+		}
+	}
+	w := make([]uint16, len(transposed))
+	half.F32ToF16(w, transposed)
+	return w, nil
+}

@@ -11,15 +11,13 @@ import (
 // "restore photo.jpg -o out.png" means what it says; the flag package stops at
 // the first argument. Everything after "--" stays an argument.
 func interleave(args []string) []string {
-	if len(args) < 2 {
+	command, words := named(args)
+	if command == nil {
 		return args
 	}
-	valued, ok := valueFlags(args[1])
-	if !ok {
-		return args
-	}
-	options, rest := slices.Clone(args[:2]), []string{}
-	for i := 2; i < len(args); i++ {
+	valued := valueFlags(command)
+	options, rest := slices.Clone(args[:words]), []string{}
+	for i := words; i < len(args); i++ {
 		switch a := args[i]; {
 		case a == "--":
 			rest = append(rest, args[i+1:]...)
@@ -48,19 +46,28 @@ func takesValue(option string, valued []string) bool {
 	return !strings.Contains(name, "=") && slices.Contains(valued, name)
 }
 
-// valueFlags are the names of a command's options that take a value; ok tells
-// whether there is such a command.
-func valueFlags(command string) (names []string, ok bool) {
-	for _, c := range commands() {
-		if !c.HasName(command) {
-			continue
+// named finds the command that the first words of args name, the program's own
+// name included, and how many words that takes; nil if there is none.
+func named(args []string) (command *cli.Command, words int) {
+	among := commands()
+	for words = 1; words < len(args); words++ {
+		i := slices.IndexFunc(among, func(c *cli.Command) bool { return c.HasName(args[words]) })
+		if i < 0 {
+			break
 		}
-		for _, f := range c.Flags {
-			if _, isBool := f.(*cli.BoolFlag); !isBool {
-				names = append(names, f.Names()...)
-			}
-		}
-		return names, true
+		command = among[i]
+		among = command.Subcommands
 	}
-	return nil, false
+	return command, words
+}
+
+// valueFlags are the names of a command's options that take a value.
+func valueFlags(c *cli.Command) []string {
+	var names []string
+	for _, f := range c.Flags {
+		if _, isBool := f.(*cli.BoolFlag); !isBool {
+			names = append(names, f.Names()...)
+		}
+	}
+	return names
 }

@@ -35,6 +35,10 @@ func main() {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(),
+		loraCommand(), compareLoRACommand(),
+		degradeCommand(),
+		profileCommand(),
+		evaluateCommand(),
 	}
 }
 
@@ -72,6 +76,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError
+		for _, sub := range c.Subcommands {
+			sub.OnUsageError = app.OnUsageError
+		}
 	}
 	return exitCode(ctx, app.RunContext(ctx, interleave(args)), stderr)
 }

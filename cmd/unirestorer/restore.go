@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/restore"
 )
@@ -78,7 +79,7 @@ func restoreAction(c *cli.Context) (err error) {
 		return err
 	}
 	r, err := restore.New(c.Context, s.model, s.backend, restore.Config{
-		Memory: bound, Unmerged: c.Bool("unmerged"), Lazy: opt.Override.Expert != nil,
+		Memory: bound, Adapters: experts.AsBranches(c.Bool("unmerged")), Lazy: opt.Override.Expert != nil,
 	})
 	if err != nil {
 		return err

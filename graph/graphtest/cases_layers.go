@@ -77,7 +77,7 @@ func normCases() []Case {
 }
 
 func layoutCases() []Case {
-	var all []Case
+	all := routeCases()
 	for _, from := range []graph.Layout{graph.NHWC, graph.NCHW} {
 		for _, to := range []graph.Layout{graph.NHWC, graph.NCHW} {
 			for _, s := range []graph.Shape{{N: 2, H: 5, W: 7, C: 3}, {N: 1, H: 16, W: 16, C: 16}, {N: 1, H: 33, W: 18, C: 21}, {N: 1, H: 1, W: 1, C: 1}} {
@@ -144,6 +144,42 @@ func blendCases() []Case {
 				k.out(k.SelectiveKernel("y", op))
 			}})
 		}
+	}
+	return all
+}
+
+// routeCases decide, with all leaves and with those alone whose random override
+// is positive.
+func routeCases() []Case {
+	var all []Case
+	for _, s := range []struct {
+		images, leaves, levels int
+		masked                 bool
+	}{{1, 22, 3, false}, {3, 22, 3, true}, {2, 5, 2, true}, {1, 1, 1, false}} {
+		all = append(all, Case{Name: fmt.Sprintf("route/%d images, %d leaves, %d levels, masked %t", s.images, s.leaves, s.levels, s.masked), build: func(k *kit) {
+			r := graph.Route{Experts: make([][]int, s.leaves)}
+			for i := range r.Experts {
+				for j := range s.levels {
+					r.Experts[i] = append(r.Experts[i], i/(s.levels-j)+100*j)
+				}
+			}
+			// The second half of gates is noise.
+			r.Leaves, r.Levels = k.in("leaves", s.images, 1, 1, 2*s.leaves), k.in("levels", s.images, 1, 1, 2*s.levels)
+			n := s.leaves + 1
+			r.Override = k.in("override", s.images, 1, 1, n)
+			if s.masked {
+				unit := make([]float32, n*n)
+				for i := range n {
+					unit[i*n+i] = 1
+				}
+				w, err := graph.Const("unit", []int{n, n}, unit)
+				if err != nil {
+					k.Fail(err)
+				}
+				r.Override = k.Conv("mask", graph.Conv{X: r.Override, Weight: w, Act: graph.ReLU})
+			}
+			k.out(k.Route("decision", r))
+		}})
 	}
 	return all
 }

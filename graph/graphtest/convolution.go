@@ -105,22 +105,34 @@ func (in *interpreter) convSum(c *graph.Conv, x *value) (*value, error) {
 	}
 	k := &kernel{cout: c.COut(), kh: kh, kw: kw, stride: c.StrideOr1(), pad: c.Pad, groups: c.GroupsOr1(), mode: c.PadMode, w: w}
 	t := k.apply(x)
-	l := c.LowRank
+	for i := range x.N {
+		if err := addBranch(t, i, c.Branch(i), *k, x); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// addBranch adds the low-rank branch of image i of x, if there is one; k is the
+// convolution beside it.
+func addBranch(t *value, i int, l *graph.LowRank, k kernel, x *value) error {
 	if l == nil {
-		return t, nil
+		return nil
 	}
 	factors, err := allParams(l.Down, l.Up)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	down := *k
-	down.cout, down.w = l.Down.Dims[0], factors[0]
-	up := &kernel{cout: c.COut(), kh: 1, kw: 1, stride: 1, groups: 1, w: factors[1]}
-	branch := up.apply(down.apply(x))
-	for i, v := range branch.data {
-		t.data[i] += float64(l.Scale) * v
+	up := &kernel{cout: k.cout, kh: 1, kw: 1, stride: 1, groups: 1, w: factors[1]}
+	k.cout, k.w = l.Down.Dims[0], factors[0]
+	part := len(x.data) / x.N
+	one := &value{x.Shape, x.data[i*part : (i+1)*part]}
+	one.N = 1
+	branch := up.apply(k.apply(one))
+	for j, v := range branch.data {
+		t.data[i*len(branch.data)+j] += float64(l.Scale) * v
 	}
-	return t, nil
+	return nil
 }
 
 func (in *interpreter) depthwise(d *graph.Depthwise) ([]*value, error) {

@@ -2,6 +2,7 @@ package graphtest
 
 import (
 	"math"
+	"slices"
 
 	"unirestorer/graph"
 )
@@ -107,4 +108,45 @@ func (in *interpreter) selectiveKernel(s *graph.SelectiveKernel) *value {
 		return p*a.at(n, y, x, c) + (1-p)*b.at(n, y, x, c)
 	})
 	return add(y, in.of(s.Residual))
+}
+
+// route is written out apart from graph.Route.Decide, in double precision.
+func (in *interpreter) route(r *graph.Route) *value {
+	leaves, levels := r.Tree()
+	override := in.of(r.Override)
+	y := newValue(graph.Shape{N: override.N, H: 1, W: 1, C: graph.RouteSize(leaves, levels)})
+	for n := range y.N {
+		mask := override.pixel(n, 0, 0)
+		p, leaf, leafEntropy := choose(in.of(r.Leaves).pixel(n, 0, 0)[:leaves], mask)
+		q, level, levelEntropy := choose(in.of(r.Levels).pixel(n, 0, 0)[:levels], nil)
+		if mask[leaves] >= 0 && mask[leaves] < float64(levels) {
+			level = int(mask[leaves])
+		}
+		d := y.pixel(n, 0, 0)
+		d[graph.RouteLeaf], d[graph.RouteLevel], d[graph.RouteExpert], d[graph.RouteMade] = float64(leaf), float64(level), float64(r.Experts[leaf][level]), 1
+		d[graph.RouteLeafEntropy], d[graph.RouteLevelEntropy], d[graph.RouteGate] = leafEntropy, levelEntropy, p[leaf]+q[level]
+		copy(d[copy(d[graph.RouteProbs:], p)+graph.RouteProbs:], q)
+	}
+	return y
+}
+
+// choose gives the softmax of logits whose mask is not 0, its top and its
+// entropy.
+func choose(logits, mask []float64) (p []float64, best int, entropy float64) {
+	p = slices.Clone(logits)
+	for i := range p {
+		if mask != nil && mask[i] == 0 {
+			p[i] = math.Inf(-1)
+		}
+	}
+	softmax(p)
+	for i, v := range p {
+		if v > p[best] {
+			best = i
+		}
+		if v > 0 {
+			entropy -= v * math.Log(v)
+		}
+	}
+	return p, best, entropy
 }

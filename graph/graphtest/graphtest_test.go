@@ -42,7 +42,7 @@ func TestCasesReachEveryOperation(t *testing.T) {
 	}
 	for _, kind := range []string{
 		"import", "export", "pointwise", "conv3x3", "conv2x2", "conv-grouped", "depthwise", "attention-fold", "window-attention",
-		"attention", "pool", "norm", "rescale-norm", "pad", "crop", "concat", "tokens", "mul-add", "soft-reconstruction", "selective-kernel",
+		"attention", "pool", "norm", "rescale-norm", "pad", "crop", "concat", "tokens", "mul-add", "soft-reconstruction", "selective-kernel", "route",
 	} {
 		require.True(t, seen[kind], "no case has a %s", kind)
 	}

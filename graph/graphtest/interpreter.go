@@ -103,8 +103,32 @@ func (in *interpreter) node(n *graph.Node) ([]*value, error) {
 		return one(in.softReconstruction(op)), nil
 	case *graph.SelectiveKernel:
 		return one(in.selectiveKernel(op)), nil
+	case *graph.Route:
+		return one(in.route(op)), nil
+	case *graph.EachImage:
+		return in.eachImage(n, op)
 	}
 	return nil, fmt.Errorf("the interpreter has no %T", n.Op)
+}
+
+// eachImage computes the whole batch with each image's operation and keeps that
+// image.
+func (in *interpreter) eachImage(n *graph.Node, each *graph.EachImage) ([]*value, error) {
+	var results []*value
+	for _, t := range n.Outputs {
+		results = append(results, newValue(t.Shape))
+	}
+	for i, op := range each.Ops {
+		batch, err := in.node(&graph.Node{Name: n.Name, Op: op, Outputs: n.Outputs})
+		if err != nil {
+			return nil, fmt.Errorf("image %d: %w", i, err)
+		}
+		for j, v := range batch {
+			part := len(v.data) / len(each.Ops)
+			copy(results[j].data[i*part:(i+1)*part], v.data[i*part:])
+		}
+	}
+	return results, nil
 }
 
 func one(v *value) []*value { return []*value{v} }

@@ -204,6 +204,16 @@ func (c *Config) BuildEstimator(src weights.Source, n int, opt Options) (*graph.
 	return BuildEstimator(d, r, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt)
 }
 
+// BuildRouting makes the graph of encoder, router and decision with the weights
+// of src, which holds the whole model.
+func (c *Config) BuildRouting(src weights.Source, n int, opt Options) (*graph.Graph, error) {
+	d, r, err := c.Heads()
+	if err != nil {
+		return nil, err
+	}
+	return BuildRouting(d, r, &c.Tree, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt)
+}
+
 // BuildExpert makes the graph of expert i with the weights of src, which holds
 // the whole model.
 func (c *Config) BuildExpert(src weights.Source, i, n, h, w int, opt Options) (*graph.Graph, error) {
@@ -219,6 +229,15 @@ func under(src weights.Source, prefix string) weights.Source {
 		return nil
 	}
 	return weights.Prefix(src, prefix)
+}
+
+// Experts is the table of experts, by leaf and level.
+func (t *Tree) Experts() [][]int {
+	all := make([][]int, len(t.Leaves))
+	for i, leaf := range t.Leaves {
+		all[i] = leaf.Experts
+	}
+	return all
 }
 
 // Reachable lists the experts that some leaf and level choose, in order.

@@ -17,6 +17,10 @@ type LoRARestormer struct {
 	// Dropout and MergeWeights only matter in training.
 	Dropout      float64 `json:"lora_dropout"`
 	MergeWeights bool    `json:"merge_weights"`
+	// Dense leaves the factors out where the weight itself has no more values
+	// than they would: such a convolution holds its effective weight in place
+	// of the base's. Upstream has no such networks; lora extract makes them.
+	Dense bool `json:"dense_where_smaller,omitempty"`
 }
 
 func defaultLoRARestormer() *LoRARestormer {
@@ -38,78 +42,117 @@ func (r *LoRARestormer) check() error {
 
 // Build implements Network. Unmerged keeps the adapters of dense convolutions
 // as low-rank branches; those of depthwise convolutions and of the projections
-// that are folded into the attention are always merged.
+// that are folded into the attention are always merged. Switchable makes all
+// parameters but the base convolutions' adapted ones: norms and temperatures
+// are trained along with adapters.
 func (r *LoRARestormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
-	return r.build(newLoader(LoRARestormerName, src, opt), loraConvs{r}, n, h, w, opt)
+	l := newLoader(LoRARestormerName, src, opt)
+	l.switchable = opt.Switchable && !opt.Unmerged
+	return r.build(l, loraConvs{r}, n, h, w, opt)
+}
+
+// factors gives the shapes of the factors of a convolution whose weight is of
+// dims, [Cout, Cin/groups, k, k], and whether it has them. level is the index of
+// its rank.
+func (r *LoRARestormer) factors(level int, dims []int) (a, b []int, ok bool) {
+	k, groups := dims[2], 1
+	if dims[1] == 1 && k > 1 { // depthwise
+		groups = dims[0]
+	}
+	inner := r.Ranks[level] * k
+	a, b = []int{inner, dims[1] * groups * k}, []int{dims[0] / groups * k, inner}
+	weight := dims[0] * dims[1] * k * k
+	return a, b, !r.Dense || weight > inner*(a[1]+b[0])
 }
 
 type loraConvs struct{ *LoRARestormer }
 
-// adapter loads a convolution's base weight and factors. dims are those of the
-// weight, [Cout, Cin/groups, k, k]. Without weights the adapter is nil.
-func (c loraConvs) adapter(l *loader, path string, level int, dims []int) (base *graph.Param, rank int, ad *weights.LoRA) {
+// adapted are a convolution's tensors: the weight and the factors A and B as
+// stored, nil for a convolution without them. rank is that of the low-rank
+// form, lora its values, nil without weights.
+type adapted struct {
+	base, a, b *graph.Param
+	rank       int
+	scale      float32
+	lora       *weights.LoRA
+}
+
+// adapter loads a convolution. dims are those of the weight,
+// [Cout, Cin/groups, k, k].
+func (c loraConvs) adapter(l *loader, path string, level int, dims []int) adapted {
 	if l.Err() != nil { // dims may come from a tensor that is none
-		return graph.NewParam(path, dims, nil, nil), 0, nil
+		return adapted{base: graph.NewParam(path, dims, nil, nil)}
 	}
-	r, k := c.Ranks[level], dims[2]
-	groups := 1
-	if dims[1] == 1 && k > 1 { // depthwise
-		groups = dims[0]
+	a, b, ok := c.factors(level, dims)
+	if !ok {
+		return adapted{base: l.param(path+".conv.weight", dims...)}
 	}
-	base = l.param(path+".conv.weight", dims...)
-	l.param(path+".lora_A", r*k, dims[1]*groups*k)
-	l.param(path+".lora_B", dims[0]/groups*k, r*k)
-	rank = k * r * k // of the low-rank form
+	ad := adapted{
+		base:  l.read(path+".conv.weight", dims, false),
+		a:     l.read(path+".lora_A", a, false),
+		b:     l.read(path+".lora_B", b, false),
+		rank:  dims[2] * a[0],
+		scale: float32(c.Alphas[level] / float64(c.Ranks[level])),
+	}
 	if l.src == nil {
-		return base, rank, nil
+		return ad
 	}
-	ad, err := weights.LoadLoRA(l.src, path, c.Alphas[level])
-	if err != nil {
+	var err error
+	if ad.lora, err = weights.LoadLoRA(l.src, path, c.Alphas[level]); err != nil {
 		l.Fail(err)
-		return base, rank, nil
 	}
-	return base, rank, ad
+	return ad
 }
 
 // bias is the base convolution's own: adapters have none.
 func (c loraConvs) bias(path string) string { return path + ".conv.bias" }
 
 func (c loraConvs) merged(l *loader, path string, level int, dims ...int) *graph.Param {
-	base, _, ad := c.adapter(l, path, level, dims)
-	if ad == nil {
-		return base
+	ad := c.adapter(l, path, level, dims)
+	if ad.a == nil {
+		return ad.base
 	}
-	t, err := ad.MergedTensor(path + ".weight")
-	if err != nil {
-		l.Fail(err)
-		return base
+	merged := graph.NewParam(path+".weight", dims, nil, nil)
+	if ad.lora != nil {
+		t, err := ad.lora.MergedTensor(merged.Name)
+		if err != nil {
+			l.Fail(err)
+			return merged
+		}
+		merged = graph.NewParam(t.Name, dims, storedKey{t.StorageKey(), fmt.Sprint(dims)}, t.ReadFloat32)
 	}
-	return graph.NewParam(t.Name, dims, storedKey{t.StorageKey(), fmt.Sprint(dims)}, t.ReadFloat32)
+	if l.switchable {
+		merged.Adapter = &graph.Adapter{Base: ad.base, A: ad.a, B: ad.b, Scale: ad.scale}
+	}
+	return merged
 }
 
 func (c loraConvs) weight(l *loader, path string, level int, dims ...int) (*graph.Param, *graph.LowRank) {
 	if !l.unmerged {
 		return c.merged(l, path, level, dims...), nil
 	}
-	base, rank, ad := c.adapter(l, path, level, dims)
+	ad := c.adapter(l, path, level, dims)
+	if ad.a == nil {
+		return ad.base, nil
+	}
 	factor := func(name string, dims []int, pick func(*weights.LowRank) []float32) *graph.Param {
-		if ad == nil {
+		if ad.lora == nil {
 			return graph.NewParam(name, dims, nil, nil)
 		}
 		key := derivedKey{how: "low rank " + name}
-		key.from[0], key.from[1] = ad.A.StorageKey(), ad.B.StorageKey()
-		key.from[2] = ad.Scale
+		key.from[0], key.from[1] = ad.lora.A.StorageKey(), ad.lora.B.StorageKey()
+		key.from[2] = ad.lora.Scale
 		return graph.NewParam(name, dims, key, func(dst []float32) error {
-			lr, err := ad.LowRank()
+			lr, err := ad.lora.LowRank()
 			if err == nil {
 				copy(dst, pick(lr))
 			}
 			return err
 		})
 	}
-	return base, &graph.LowRank{
-		Down:  factor(path+".lora_A", []int{rank, dims[1], dims[2], dims[2]}, func(lr *weights.LowRank) []float32 { return lr.Down }),
-		Up:    factor(path+".lora_B", []int{dims[0], rank}, func(lr *weights.LowRank) []float32 { return lr.Up }),
+	return ad.base, &graph.LowRank{
+		Down:  factor(path+".lora_A", []int{ad.rank, dims[1], dims[2], dims[2]}, func(lr *weights.LowRank) []float32 { return lr.Down }),
+		Up:    factor(path+".lora_B", []int{dims[0], ad.rank}, func(lr *weights.LowRank) []float32 { return lr.Up }),
 		Scale: 1, // in Up
 	}
 }

@@ -41,6 +41,10 @@ type Options struct {
 	// Unmerged keeps LoRA adapters as a low-rank branch beside the base weight
 	// instead of adding them to it.
 	Unmerged bool
+	// Switchable tells of merged adapters what they are made from
+	// (graph.Adapter), for programs whose adapters are to be replaced. Only LoRA
+	// networks heed it, and only merged.
+	Switchable bool
 	// Layout is how the ports hold images.
 	Layout graph.Layout
 }
@@ -189,6 +193,8 @@ type loader struct {
 	src      weights.Source
 	rec      *recorder
 	unmerged bool
+	// switchable marks parameters as the adapter's own.
+	switchable bool
 }
 
 func newLoader(name string, src weights.Source, opt Options) *loader {
@@ -223,6 +229,14 @@ func (l *loader) unusedBuffer(name string, dims ...int) {
 }
 
 func (l *loader) stored(name string, dims []int, buffer bool) *graph.Param {
+	p := l.read(name, dims, buffer)
+	if l.switchable {
+		p.Adapter = &graph.Adapter{}
+	}
+	return p
+}
+
+func (l *loader) read(name string, dims []int, buffer bool) *graph.Param {
 	l.record(Spec{Name: name, Dims: dims, Buffer: buffer})
 	if l.src == nil {
 		return graph.NewParam(name, dims, nil, nil)

@@ -183,6 +183,48 @@ func TestMergedLoRAEqualsUnmerged(t *testing.T) {
 	}
 }
 
+// The convolutions of small networks whose weight has no more values than the
+// factors of its rank are stored whole; the others keep base and factors.
+func TestLoRAIsDenseOnlyWhereThatIsSmaller(t *testing.T) {
+	const args = `{"dim":4,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,2,2,4],"r":[2,1,1,1],"lora_alpha":[2,1,1,1],"dense_where_smaller":true}`
+	net := network(t, LoRARestormerName, args)
+	specs, err := Stored(net)
+	require.NoError(t, err)
+	dims := map[string][]int{}
+	for _, s := range specs {
+		dims[s.Name] = s.Dims
+	}
+	for name, d := range dims {
+		module, ok := strings.CutSuffix(name, ".conv.weight")
+		if !ok {
+			continue
+		}
+		k, values, rank := d[2], d[0]*d[1]*d[2]*d[3], 1
+		if strings.HasPrefix(module, "patch_embed") || strings.Contains(module, "level1") || module == "down1_2.body.0" ||
+			strings.HasPrefix(module, "refinement") || module == "output" {
+			rank = 2
+		}
+		cin, cout := d[1], d[0]
+		if strings.HasSuffix(module, "dwconv") { // depthwise
+			cin, cout = d[0], 1
+		}
+		if a := dims[module+".lora_A"]; a != nil {
+			require.Equal(t, []int{rank * k, cin * k}, a, name)
+			require.Equal(t, []int{cout * k, rank * k}, dims[module+".lora_B"], name)
+			require.Less(t, rank*k*k*(cin+cout), values, name)
+		} else {
+			require.Nil(t, dims[module+".lora_B"], name)
+			require.GreaterOrEqual(t, rank*k*k*(cin+cout), values, name)
+		}
+	}
+	require.NotNil(t, dims["latent.0.attn.qkv.lora_A"])
+	require.Nil(t, dims["latent.0.attn.qkv_dwconv.lora_A"])
+	require.Nil(t, dims["patch_embed.proj.lora_A"])
+
+	src, x := weightsOf(t, net, 3), images(4, 1, 13, 18)
+	similar(t, run(t, net, src, 1, 13, 18, x, Options{}), run(t, net, src, 1, 13, 18, x, Options{Unmerged: true}))
+}
+
 func TestLayoutOfThePortsDoesNotChangeTheResult(t *testing.T) {
 	for _, c := range small {
 		net := network(t, c.arch, c.args)

@@ -54,18 +54,27 @@ func (r *Router) Stored() ([]Spec, error) {
 }
 
 func (r *Router) heads(l *loader, features *graph.Tensor) {
-	mu, logvar := r.head(l, "mu", features), r.head(l, "sigma", features)
-	l.Output("mu", mu, graph.NHWC)
-	l.Output("logvar", logvar, graph.NHWC)
+	g := r.gates(l, features)
+	l.Output("mu", g.mu, graph.NHWC)
+	l.Output("logvar", g.logvar, graph.NHWC)
+	l.Output("lf_gate_raw", g.leaves, graph.NHWC)
+	l.Output("layer_gate_raw", g.levels, graph.NHWC)
+}
+
+// gates are the results of both heads.
+type gates struct{ mu, logvar, leaves, levels *graph.Tensor }
+
+func (r *Router) gates(l *loader, features *graph.Tensor) gates {
 	gate := func(path string, x *graph.Tensor, gates int) *graph.Tensor {
 		return l.Conv(path, graph.Conv{X: x, Weight: l.param(path+".weight", gateNoise*gates, r.Width)})
 	}
-	l.Output("lf_gate_raw", gate("lf_gate.0", mu, r.Leaves), graph.NHWC)
-	l.Output("layer_gate_raw", gate("layer_gate.0", logvar, r.Levels), graph.NHWC)
+	g := gates{mu: r.head(l, "mu", features), logvar: r.head(l, "sigma", features)}
+	g.leaves, g.levels = gate("lf_gate.0", g.mu, r.Leaves), gate("layer_gate.0", g.logvar, r.Levels)
 	l.unused("gamma", 1)
 	l.unused("beta", 1)
 	l.unusedBuffer("mean", 1)
 	l.unusedBuffer("std", 1)
+	return g
 }
 
 // head is five linear layers without bias, LeakyReLU after the first four, and
@@ -142,5 +151,28 @@ func BuildEstimator(d *DACLIP, r *Router, encoder, heads weights.Source, n int, 
 	l.Output("degra_features", f, graph.NHWC)
 	l.src = heads
 	r.heads(l, f)
+	return l.Build()
+}
+
+// Ports of the graph that BuildRouting makes.
+const (
+	OverridePort = "override"
+	DecisionPort = "decision"
+)
+
+// BuildRouting is BuildEstimator with the decision at its end, so that nothing
+// else crosses to the host: ports "image" and OverridePort, n×1×1×(leaves+1), to
+// DecisionPort; see graph.Route. t is the tree that names experts.
+func BuildRouting(d *DACLIP, r *Router, t *Tree, encoder, heads weights.Source, n int, opt Options) (*graph.Graph, error) {
+	if d.EmbedDim != r.Width {
+		return nil, fmt.Errorf("the encoder gives %d features, the router takes %d", d.EmbedDim, r.Width)
+	}
+	l := newLoader("estimator", encoder, opt)
+	image := l.image(n, d.Vision.ImageSize, d.Vision.ImageSize, 3, opt)
+	override := l.Input(OverridePort, graph.Shape{N: n, H: 1, W: 1, C: r.Leaves + 1}, graph.NHWC)
+	f, _ := d.control(l, image, false)
+	l.src = heads
+	g := r.gates(l, f)
+	l.Output(DecisionPort, l.Route("route", graph.Route{Leaves: g.leaves, Levels: g.levels, Override: override, Experts: t.Experts()}), graph.NHWC)
 	return l.Build()
 }

@@ -16,6 +16,12 @@ type Backend interface {
 	Info() Info
 	// Plan tells what running g would take, without reading any weight.
 	Plan(g *graph.Graph) (Memory, error)
+	// Holdings lists what a program of g would hold, without reading any weight:
+	// Plan's bytes, part by part.
+	Holdings(g *graph.Graph) ([]Holding, error)
+	// Resident is the number of bytes that open programs hold at present, counted
+	// where they are allocated.
+	Resident() int64
 	// Compile reads the graph's weights and prepares it to run. Parameters with
 	// equal keys are kept once, shared with other programs of this backend.
 	Compile(ctx context.Context, g *graph.Graph) (Program, error)
@@ -32,7 +38,8 @@ type Program interface {
 	Memory() Memory
 	// Run computes the outputs from the inputs, both in the order, shape and
 	// layout of the graph's ports. A cancelled run returns promptly with ctx's
-	// error, wrapped; the outputs are then undefined.
+	// error, wrapped; the outputs are then undefined. Outputs that are not all
+	// finite are as computed, and the error is ErrNotFinite, wrapped.
 	Run(ctx context.Context, inputs, outputs [][]float32, opt RunOptions) error
 	// Close frees the program. Closing twice is harmless.
 	Close() error

@@ -42,6 +42,7 @@ type Backend struct {
 	workers *workers
 	weights *weightStore
 	env     env
+	loaders sync.Pool // of *loader
 
 	mu       sync.Mutex
 	programs int
@@ -83,6 +84,18 @@ func (b *Backend) Plan(g *graph.Graph) (backend.Memory, error) {
 	return l.memory(), nil
 }
 
+// Holdings implements backend.Backend.
+func (b *Backend) Holdings(g *graph.Graph) ([]backend.Holding, error) {
+	l, err := b.lower(g)
+	if err != nil {
+		return nil, err
+	}
+	return l.holdings(), nil
+}
+
+// Resident implements backend.Backend.
+func (b *Backend) Resident() int64 { return b.weights.resident.Load() }
+
 // Compile implements backend.Backend.
 func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
 	l, err := b.lower(g)
@@ -97,7 +110,17 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 		b.done()
 		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
 	}
-	p := &Program{backend: b, lowered: l, held: ws}
+	p := &Program{backend: b, lowered: l, held: ws, slots: l.slots()}
+	if err := p.fill(ctx, p.slots); err != nil {
+		b.release(ws)
+		b.done()
+		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
+	}
+	p.private = l.plan.Peak
+	for _, w := range p.slots {
+		p.private += w.bytes()
+	}
+	b.weights.resident.Add(p.private)
 	p.bind()
 	return p, nil
 }
@@ -133,6 +156,13 @@ func (b *Backend) acquire(ctx context.Context, ws []*weight) error {
 		}
 	}
 	return first
+}
+
+// release gives back weights that acquire loaded.
+func (b *Backend) release(ws []*weight) {
+	for _, w := range ws {
+		b.weights.release(w)
+	}
 }
 
 func (b *Backend) open() error {

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"context"
+	"slices"
 
 	"unirestorer/graph"
 	"unirestorer/runtime/cpu/simd"
@@ -26,7 +27,7 @@ type conv struct {
 	main    product
 	bias    *weight
 	narrow  *narrow        // instead of main for few filters; nil without
-	low     *lowRank       // nil without
+	low     []*lowRank     // of each image; nil without
 	dynamic *dynamicWeight // nil without
 	gram    *gram          // nil without
 	// slotTiles is how many tiles add to one slot of the Gram matrix.
@@ -38,6 +39,7 @@ type conv struct {
 
 	scratch  scratch
 	segments [][]simd.Segment // of each worker
+	loaded   []int            // the tile whose input each worker has in its scratch
 	loop     convLoop
 }
 
@@ -59,16 +61,14 @@ func newConv(op *graph.Conv, n *graph.Node, e env) *conv {
 	}
 	order := c.out.rowOrder()
 	c.bias = convBias(op, scale, order)
-	if op.LowRank != nil {
-		c.low = newLowRank(e, op, c.flat, scale, order)
-	}
+	c.low = newLowRanks(e, op, c.flat, scale, order)
 	if op.Dynamic != nil {
 		c.dynamic = newDynamicWeight(op)
 	}
 	if !isNarrow(op) {
 		c.main = newProduct(e, op, c.flat, op.Weight, op.COut(), scale, order)
 	}
-	splits := c.direct && c.flat && c.low == nil && c.dynamic == nil
+	splits := c.direct && c.low == nil && c.dynamic == nil && op.GroupsOr1() == 1
 	if op.Gram != nil {
 		// Only the image may decide where the portions of a sum begin.
 		e.threads = sumThreads
@@ -109,8 +109,10 @@ func (c *conv) needs() needs {
 
 func (c *conv) weights() []*weight {
 	all := append(some(c.main.weight, c.bias, c.out.scale), c.in.weights()...)
-	if c.low != nil {
-		all = append(all, c.low.down.weight, c.low.up)
+	for i, l := range c.low {
+		if l != nil && !slices.Contains(c.low[:i], l) {
+			all = append(all, l.down.weight, l.up)
+		}
 	}
 	if c.narrow != nil {
 		all = append(all, c.narrow.weight)
@@ -136,11 +138,14 @@ func (c *conv) eachFloats() int {
 	if !c.direct {
 		n += lines(c.grid.pixels() * c.op.COut())
 	}
-	if c.low != nil {
-		n += lines(c.grid.pixels() * c.low.rank)
+	if rank := largestRank(c.low); rank > 0 {
+		n += lines(c.grid.pixels() * rank)
 	}
 	if c.narrow != nil {
 		n += lines(c.narrow.productFloats()) + lines(c.narrow.rowFloats())
+	}
+	if c.main.heavy {
+		n += lines(c.simd.DecodedLen())
 	}
 	return n
 }
@@ -165,6 +170,7 @@ func (c *conv) bindStrips(m memory, workers int) {
 	for i := range c.segments {
 		c.segments[i] = make([]simd.Segment, max(len(c.main.k), 1))
 	}
+	c.loaded = make([]int, workers)
 }
 
 func (c *conv) run(ctx context.Context, ex *executor) error {
@@ -172,6 +178,9 @@ func (c *conv) run(ctx context.Context, ex *executor) error {
 		if err := ex.workers.loop(ctx, c.dynamic, c.dynamic.chunks()); err != nil {
 			return err
 		}
+	}
+	for i := range c.loaded {
+		c.loaded[i] = -1
 	}
 	c.loop.ctx = ctx
 	err := ex.workers.loop(ctx, &c.loop, c.chunks())
@@ -203,7 +212,9 @@ func (l *convLoop) do(worker, i int) {
 // tile computes one chunk; with a Gram matrix, slot takes the sums.
 func (c *conv) tile(worker int, t tile, slot int) {
 	s := carve(c.scratch.of(worker))
-	st := strip{n: t.n, c0: t.c0, c1: t.c1, slot: slot, count: t.w}
+	st := strip{n: t.n, c0: t.c0, c1: t.c1, slot: slot, rows: 1, count: t.w}
+	st.loaded = c.loaded[worker] == t.place
+	c.loaded[worker] = t.place
 	if c.flat {
 		st.p = t.x
 		c.strip(worker, s, st)
@@ -214,27 +225,35 @@ func (c *conv) tile(worker int, t tile, slot int) {
 	if c.op.GroupsOr1() > 1 {
 		row = s.take(c.grid.inputRow())
 	}
-	c.loadWindow(st.in, row, t)
+	if !st.loaded {
+		c.loadWindow(st.in, row, t)
+	}
 	if c.narrow != nil {
 		st.products = s.take(c.narrow.productFloats())
 		c.narrow.products(c.simd, c.segments[worker], st.products, st.in, t.h+c.grid.kh-1)
 	}
-	for st.row = range t.h {
+	if c.main.heavy {
+		st.rows = t.h
+	}
+	for ; st.row < t.h; st.row += st.rows {
 		st.p = (t.y+st.row)*c.grid.ow + t.x
 		c.strip(worker, s, st)
 	}
 }
 
 // strip is a run of consecutive pixels of the result: a row of a tile, or any
-// run of a flat convolution.
+// run of a flat convolution; or as many pixels of several rows.
 type strip struct {
 	n, p, count int // image, first pixel, pixels
+	rows        int // 0 means 1
 	c0, c1      int // channels
 	slot        int // that takes the sums of a Gram matrix
 	row         int // in the tile
 	// in is the tile's input; for a flat convolution the strip's own, or nil to
 	// read the image.
 	in []float32
+	// loaded tells that a flat convolution's input is where load would put it.
+	loaded bool
 	// products are those of the tile's input for a narrow convolution.
 	products []float32
 	// into takes the result instead of the node's memory; nil if it does not.
@@ -243,28 +262,47 @@ type strip struct {
 
 // strip computes a strip.
 func (c *conv) strip(worker int, s carve, st strip) {
+	st.rows = max(st.rows, 1)
 	if c.flat && !c.in.plain && !c.given {
 		st.in = s.take(c.grid.inputFloats())
-		c.in.load(st.in, st.n, st.p, st.count)
+		if !st.loaded {
+			c.in.load(st.in, st.n, st.p, st.count)
+		}
 	}
 	cout := c.op.COut()
 	var y, init simd.Mat
+	pitch := st.count * cout // from one row to the next
 	if c.direct {
+		pitch = c.grid.ow * cout
+		size := (st.rows-1)*pitch + st.count*cout
 		to := st.into
 		if to == nil {
 			at := (st.n*c.grid.oh*c.grid.ow + st.p) * cout
 			to = c.out.y[at:]
 			if c.out.residual != nil {
-				init = simd.Rows(c.out.residual[at:at+st.count*cout], cout)
+				init = simd.Rows(c.out.residual[at:at+size], cout)
 			}
 		}
-		y = simd.Rows(to[:st.count*cout], cout)
+		y = simd.Rows(to[:size], cout)
 	} else {
-		y = simd.Rows(s.take(c.grid.pixels() * cout)[:st.count*cout], cout)
+		y = simd.Rows(s.take(c.grid.pixels() * cout)[:st.rows*pitch], cout)
 	}
-	c.multiply(worker, s, st, y, init)
+	c.multiply(worker, s, st, y, init, pitch)
+	rows := st.rows
+	st.rows = 1
+	for range rows {
+		c.finish(y, st)
+		st.row++
+		st.p += c.grid.ow
+		y = columns(y, min(pitch, len(y.Data)))
+	}
+}
+
+// finish turns the products of a strip, which is one row, into its result.
+func (c *conv) finish(y simd.Mat, st strip) {
 	switch {
 	case c.gram != nil:
+		cout := c.op.COut()
 		activate(c.simd, y, c.op.Act, st.count, cout)
 		c.gram.add(st.slot, y, st.count)
 		c.out.storeFrom(y, 2*c.op.Gram.C, st)
@@ -275,8 +313,9 @@ func (c *conv) strip(worker int, s carve, st strip) {
 	}
 }
 
-// multiply sets y to bias + init + the product with the weights.
-func (c *conv) multiply(worker int, s carve, st strip, y, init simd.Mat) {
+// multiply sets y, whose rows of pixels lie pitch apart, to bias + init + the
+// product with the weights.
+func (c *conv) multiply(worker int, s carve, st strip, y, init simd.Mat, pitch int) {
 	segments := c.segments[worker]
 	if c.dynamic != nil {
 		c.operands(segments, st, 0)
@@ -288,30 +327,35 @@ func (c *conv) multiply(worker int, s carve, st strip, y, init simd.Mat) {
 		c.narrow.sum(c.simd, y, init, bias, st.products, s.take(c.narrow.rowFloats()), st.row, st.count)
 		return
 	}
+	m := simd.Product{
+		M: st.count, A: segments, Strips: st.rows, StripA: c.op.StrideOr1() * c.grid.inputRow(), StripC: pitch,
+		Streamed: c.main.heavy,
+	}
+	if c.main.heavy {
+		m.Decoded = s.take(c.simd.DecodedLen())
+	}
 	for g := range c.main.groups {
 		c.operands(segments, st, g)
-		for b := range c.main.blocks {
+		packed := c.main.weight.packed[g*c.main.blocks:][:c.main.blocks]
+		for b := range packed {
 			first, n := c.main.block(b)
 			if first += g * c.main.n; first < st.c0 || first >= st.c1 {
 				continue
 			}
-			m := simd.Product{M: st.count, A: segments, B: c.main.weight.packed[g*c.main.blocks+b], Init: columns(init, first), C: columns(y, first)}
+			m.B, m.Init, m.C = packed[b], columns(init, first), columns(y, first)
 			if bias != nil {
 				m.Bias = bias[first : first+n]
+			}
+			m.Next = nil
+			if first+n < st.c1 && b+1 < len(packed) {
+				m.Next = packed[b+1]
 			}
 			c.simd.MatMul(&m)
 		}
 	}
-	if c.low == nil {
-		return
+	if c.low != nil && c.low[st.n] != nil {
+		c.low[st.n].add(segments, s.take(c.grid.pixels()*c.low[st.n].rank), &m, y)
 	}
-	mid := simd.Rows(s.take(c.grid.pixels()*c.low.rank), c.low.rank)
-	for b, packed := range c.low.down.weight.packed {
-		first, _ := c.low.down.block(b)
-		c.simd.MatMul(&simd.Product{M: st.count, A: segments, B: packed, C: columns(mid, first)})
-	}
-	segments[0] = simd.Segment{A: mid, K: c.low.rank}
-	c.simd.MatMul(&simd.Product{M: st.count, A: segments[:1], B: c.low.up.packed[0], Init: y, C: y})
 }
 
 // multiplyDynamic is multiply with the weights of the strip's image.

@@ -31,16 +31,16 @@ const (
 func isNarrow(op *graph.Conv) bool {
 	kh, kw := op.Kernel()
 	return kh > 1 && kw > 1 && kh*kw*op.COut() <= narrowColumns && op.COut() <= lineFloats/2 && op.CIn() >= narrowChannels &&
-		op.StrideOr1() == 1 && op.GroupsOr1() == 1 && op.LowRank == nil
+		op.StrideOr1() == 1 && op.GroupsOr1() == 1 && len(op.Branches()) == 0
 }
 
 func newNarrow(e env, op *graph.Conv, grid *tileGrid, scale *graph.Param, order rowOrder) *narrow {
 	kh, kw := op.Kernel()
 	n := &narrow{kh: kh, kw: kw, cin: op.CIn(), cout: op.COut(), inW: grid.inputWidth(), inH: grid.inputHeight()}
 	how := fmt.Sprintf("narrow conv, window %dx%d, scaled %t, order %d", kh, kw, scale != nil, order.shuffle)
-	n.weight = newWeight(how, e.simd.PackedLen(n.cin, n.columns()), func(from [][]float32, rows func(int) []float32) prepared {
+	n.weight = newWeight(how, e.simd.PackedLen(n.cin, n.columns()), func(from [][]float32, l *loader) prepared {
 		// Column (place in the window)·cout + filter.
-		columns := rows(n.columns() * n.cin)
+		columns := l.rows(n.columns() * n.cin)
 		for o := range n.cout {
 			f := order.filter(o, n.cout)
 			for c := range n.cin {
@@ -53,7 +53,7 @@ func newNarrow(e env, op *graph.Conv, grid *tileGrid, scale *graph.Param, order 
 				}
 			}
 		}
-		return prepared{packed: []*simd.Packed{e.simd.Pack(simd.Rows(columns, n.cin), n.cin, n.columns())}}
+		return prepared{packed: []*simd.Packed{l.pack(e.simd, simd.Rows(columns, n.cin), n.cin, n.columns())}}
 	}, op.Weight, scale)
 	return n
 }

@@ -20,7 +20,24 @@ type product struct {
 	k      []int // rows of each segment of the sum over the window
 	inner  int   // rows in all
 	blocks int   // of a group
+	heavy  bool  // what isHeavy tells
 	weight *weight
+}
+
+// heavyFloats is how many weights a second-level cache does not keep from one
+// tile to the next.
+const heavyFloats = 256 << 10
+
+// isHeavy tells that reading a convolution's weights is what takes time unless
+// many pixels are multiplied by each part of them as it comes. The weights
+// alone decide, not the image, so that all programs can share them.
+//
+// Heavy weights are kept in half precision where that is exact: each part is
+// decoded into the first-level cache and then multiplied by all pixels of a
+// tile, hundreds where the image has them, while the next part is fetched. That
+// halves what the program holds and what it reads.
+func isHeavy(op *graph.Conv) bool {
+	return op.Weight != nil && op.GroupsOr1() == 1 && !isNarrow(op) && op.Weight.Elems() >= heavyFloats
 }
 
 // rowOrder gives the filter that comes at a place: its own, or with shuffle r
@@ -59,30 +76,79 @@ func newProduct(e env, op *graph.Conv, flat bool, w *graph.Param, filters int, s
 	if w == nil {
 		return m // dynamic
 	}
-	how := fmt.Sprintf("conv in %d groups, window %dx%d, scaled %t, order %d", m.groups, kh, kw, scale != nil, order.shuffle)
-	m.weight = newWeight(how, m.floats(), func(from [][]float32, rows func(int) []float32) prepared {
+	m.heavy = isHeavy(op) && w == op.Weight
+	how := fmt.Sprintf("conv in %d groups, window %dx%d, scaled %t, order %d, heavy %t", m.groups, kh, kw, scale != nil, order.shuffle, m.heavy)
+	m.weight = newWeight(how, m.floats(), func(from [][]float32, l *loader) prepared {
 		ordered := from[0] // [filters][inner] as the segments take them
-		if kh*kw > 1 || scale != nil || order.shuffle != 0 {
-			ordered = rows(filters * m.inner)
+		if kh*kw > 1 || order.shuffle != 0 {
+			ordered = l.rows(filters * m.inner)
 			for i := range filters {
-				f := order.filter(i, filters)
-				row := ordered[i*m.inner : (i+1)*m.inner]
-				windowMajor(row, from[0][f*m.inner:], cin, kh*kw)
-				if scale != nil {
-					e.simd.Scale(simd.Row(row), simd.Row(row), from[1][f], 1, m.inner)
-				}
+				windowMajor(ordered[i*m.inner:(i+1)*m.inner], from[0][order.filter(i, filters)*m.inner:], cin, kh*kw)
 			}
 		}
-		packed := make([]*simd.Packed, 0, m.groups*m.blocks)
-		for g := range m.groups {
-			for b := range m.blocks {
-				first, n := m.block(b)
-				packed = append(packed, e.simd.Pack(simd.Rows(ordered[(g*m.n+first)*m.inner:], m.inner), m.inner, n))
+		var factors []float32
+		if scale != nil {
+			factors = make([]float32, filters)
+			for i := range factors {
+				factors[i] = from[1][order.filter(i, filters)]
 			}
 		}
-		return prepared{packed: packed}
+		// What is replaced with an adapter may become any value.
+		if m.heavy && !m.weight.adapted() {
+			if p, ok := m.packHalves(ordered, factors); ok {
+				return p
+			}
+		}
+		for i, f := range factors {
+			row := simd.Row(ordered[i*m.inner : (i+1)*m.inner])
+			e.simd.Scale(row, row, f, 1, m.inner)
+		}
+		return m.pack(ordered, l)
 	}, w, scale)
 	return m
+}
+
+// pack packs the filters, rows of the inner dimension.
+func (m *product) pack(rows []float32, l *loader) prepared {
+	var p prepared
+	if m.heavy && !m.weight.adapted() {
+		p.slab = newSlab(m.floats() * floatBytes)
+	}
+	space := carve(slabOf[float32](p.slab))
+	for g := range m.groups {
+		for b := range m.blocks {
+			first, n := m.block(b)
+			filters := simd.Rows(rows[(g*m.n+first)*m.inner:], m.inner)
+			if p.slab != nil {
+				p.packed = append(p.packed, m.simd.PackIn(space.take(m.blockFloats(b)), filters, m.inner, n))
+			} else {
+				p.packed = append(p.packed, l.pack(m.simd, filters, m.inner, n))
+			}
+		}
+	}
+	return p
+}
+
+// packHalves is pack in half precision, with a factor for each filter unless
+// factors is nil. It fails where a value is no half.
+func (m *product) packHalves(rows, factors []float32) (prepared, bool) {
+	p := prepared{slab: newSlab(m.floats() * halfBytes)}
+	space := slabOf[uint16](p.slab)
+	for b := range m.blocks {
+		first, n := m.block(b)
+		var scale []float32
+		if factors != nil {
+			scale = factors[first : first+n]
+		}
+		packed := m.simd.PackHalf(space, simd.Rows(rows[first*m.inner:], m.inner), scale, m.inner, n)
+		if packed == nil {
+			p.slab.free()
+			return prepared{}, false
+		}
+		p.packed = append(p.packed, packed)
+		space = space[lines(m.blockFloats(b)):]
+	}
+	return p, true
 }
 
 // windowMajor turns [channel][position] into [position][channel].
@@ -127,8 +193,8 @@ func convBias(op *graph.Conv, scale *graph.Param, order rowOrder) *weight {
 	}
 	n := op.COut()
 	how := fmt.Sprintf("bias scaled %t, order %d", scale != nil, order.shuffle)
-	return newWeight(how, n, func(from [][]float32, _ func(int) []float32) prepared {
-		values := simd.Aligned(n)
+	return newWeight(how, n, func(from [][]float32, l *loader) prepared {
+		values := l.aligned(n)
 		for i := range values {
 			f := order.filter(i, n)
 			values[i] = from[0][f]
@@ -148,16 +214,43 @@ type lowRank struct {
 	up   *weight // with the branch's scale
 }
 
-func newLowRank(e env, op *graph.Conv, flat bool, scale *graph.Param, order rowOrder) *lowRank {
-	l := op.LowRank
-	rank, n := l.Down.Dims[0], op.COut()
-	r := &lowRank{rank: rank, down: newProduct(e, op, flat, l.Down, rank, nil, rowOrder{})}
-	how := fmt.Sprintf("low rank up, factor %g, scaled %t, order %d", l.Scale, scale != nil, order.shuffle)
-	r.up = newWeight(how, e.simd.PackedLen(rank, n), func(from [][]float32, rows func(int) []float32) prepared {
-		ordered := rows(n * rank)
+// newLowRanks makes the branch of every image, equal ones once; nil without
+// any.
+func newLowRanks(e env, op *graph.Conv, flat bool, scale *graph.Param, order rowOrder) []*lowRank {
+	made := map[*graph.LowRank]*lowRank{}
+	for _, b := range op.Branches() {
+		made[b] = newLowRank(e, op, b, flat, scale, order)
+	}
+	if len(made) == 0 {
+		return nil
+	}
+	all := make([]*lowRank, op.X.Shape.N)
+	for i := range all {
+		all[i] = made[op.Branch(i)]
+	}
+	return all
+}
+
+// largestRank is the most columns that a branch has, 0 without any.
+func largestRank(all []*lowRank) int {
+	rank := 0
+	for _, l := range all {
+		if l != nil {
+			rank = max(rank, l.rank)
+		}
+	}
+	return rank
+}
+
+func newLowRank(e env, op *graph.Conv, branch *graph.LowRank, flat bool, scale *graph.Param, order rowOrder) *lowRank {
+	rank, n := branch.Down.Dims[0], op.COut()
+	r := &lowRank{rank: rank, down: newProduct(e, op, flat, branch.Down, rank, nil, rowOrder{})}
+	how := fmt.Sprintf("low rank up, factor %g, scaled %t, order %d", branch.Scale, scale != nil, order.shuffle)
+	r.up = newWeight(how, e.simd.PackedLen(rank, n), func(from [][]float32, l *loader) prepared {
+		ordered := l.rows(n * rank)
 		for i := range n {
 			f := order.filter(i, n)
-			s := l.Scale
+			s := branch.Scale
 			if scale != nil {
 				s *= from[1][f]
 			}
@@ -165,9 +258,26 @@ func newLowRank(e env, op *graph.Conv, flat bool, scale *graph.Param, order rowO
 				ordered[i*rank+j] = s * from[0][f*rank+j]
 			}
 		}
-		return prepared{packed: []*simd.Packed{e.simd.Pack(simd.Rows(ordered, rank), rank, n)}}
-	}, l.Up, scale)
+		return prepared{packed: []*simd.Packed{l.pack(e.simd, simd.Rows(ordered, rank), rank, n)}}
+	}, branch.Up, scale)
 	return r
+}
+
+// add adds the branch to y, the result of m, whose segments are given. mid is
+// scratch for rank values a pixel.
+func (r *lowRank) add(segments []simd.Segment, mid []float32, m *simd.Product, y simd.Mat) {
+	rows, k := simd.Rows(mid, r.rank), r.down.simd
+	down := simd.Product{M: m.M, A: segments, Strips: m.Strips, StripA: m.StripA, StripC: m.M * r.rank}
+	for b, packed := range r.down.weight.packed {
+		first, _ := r.down.block(b)
+		down.B, down.C = packed, columns(rows, first)
+		k.MatMul(&down)
+	}
+	segments[0] = simd.Segment{A: rows, K: r.rank}
+	k.MatMul(&simd.Product{
+		M: m.M, A: segments[:1], B: r.up.packed[0], Init: y, C: y,
+		Strips: m.Strips, StripA: m.M * r.rank, StripC: m.StripC,
+	})
 }
 
 // dynamicWeight brings the weights of each image into the order of the products

@@ -20,20 +20,20 @@ func newTaps(op *graph.Depthwise, e env) taps {
 	area := t.side * t.side
 	if t.side != 3 && t.side != 5 {
 		t.bias = plain(op.Bias)
-		t.weight = newWeight("depthwise", t.c*area, func(from [][]float32, _ func(int) []float32) prepared {
-			values := simd.Aligned(t.c * area)
+		t.weight = newWeight("depthwise", t.c*area, func(from [][]float32, l *loader) prepared {
+			values := l.aligned(t.c * area)
 			windowMajor(values, from[0], t.c, area)
 			return prepared{values: values}
 		}, op.Weight)
 		return t
 	}
 	how, floats := "depthwise vectors", lines(t.c)*(area+1)
-	t.weight = newWeight(how, floats, func(from [][]float32, _ func(int) []float32) prepared {
+	t.weight = newWeight(how, floats, func(from [][]float32, l *loader) prepared {
 		var bias []float32
 		if op.Bias != nil {
 			bias = from[1]
 		}
-		return prepared{depthwise: e.simd.PackDepthwise(from[0], bias, t.side, t.c)}
+		return prepared{depthwise: l.packDepthwise(e.simd, from[0], bias, t.side, t.c)}
 	}, op.Weight, op.Bias)
 	return t
 }

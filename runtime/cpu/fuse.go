@@ -9,7 +9,8 @@ import "unirestorer/graph"
 //	1×1 convolution → depthwise convolution [→ 1×1 convolution]
 //	depthwise convolution → 1×1 convolution
 //
-// The step stands at the last node; the others do nothing.
+// The step stands at the last node; the others do nothing. Convolutions with
+// heavy weights stay apart: a strip has too few pixels for them.
 
 // fusing says when it pays to compute nodes together.
 type fusing struct {
@@ -131,7 +132,7 @@ func (f *fuser) ending(n *graph.Node) *graph.Node {
 		return nil
 	}
 	c, ok := next.Op.(*graph.Conv)
-	if !ok || !pointwise(c) || c.X != n.Outputs[0] || c.X2 != nil || c.Dynamic != nil || c.Gram != nil || c.Norm != nil || c.InScale != nil || c.InAffine != nil {
+	if !ok || !pointwise(c) || isHeavy(c) || c.X != n.Outputs[0] || c.X2 != nil || c.Dynamic != nil || c.Gram != nil || c.Norm != nil || c.InScale != nil || c.InAffine != nil {
 		return nil
 	}
 	if _, depthwise := n.Op.(*graph.Depthwise); depthwise && n.Outputs[0].Shape.W < f.e.fusing.width {
@@ -142,7 +143,7 @@ func (f *fuser) ending(n *graph.Node) *graph.Node {
 
 // leads tells that a convolution's result can be handed on strip by strip.
 func leads(c *graph.Conv) bool {
-	return pointwise(c) && c.Dynamic == nil && c.Gram == nil && c.Residual == nil && (c.Shuffle == 0 || c.Shuffle == 1)
+	return pointwise(c) && !isHeavy(c) && c.Dynamic == nil && c.Gram == nil && c.Residual == nil && (c.Shuffle == 0 || c.Shuffle == 1)
 }
 
 // inputsStay tells that what a run's nodes read is in memory until the run

@@ -108,8 +108,12 @@ func newStep(n *graph.Node, e env) step {
 		return newMulAdd(op, n, e)
 	case *graph.SoftReconstruction:
 		return newSoftReconstruction(op, n, e)
+	case *graph.Route:
+		return newRoute(op, n)
 	case *graph.SelectiveKernel:
 		return newSelectiveKernel(op, n, e)
+	case *graph.EachImage:
+		return newEachImage(op, n, e)
 	}
 	return nil
 }
@@ -122,23 +126,59 @@ func (l *lowered) bytes(t *graph.Tensor) int64 {
 	return int64(t.Shape.Elems()) * floatBytes
 }
 
-// weights lists what the steps need, once for each step.
+// weights lists what the program shares with others, once for each step; what
+// the steps need beside them is in slots.
 func (l *lowered) weights() []*weight {
 	var all []*weight
 	for _, n := range l.needs {
-		all = append(all, n.weights...)
+		for _, w := range n.weights {
+			if w.adapted() {
+				all = append(all, some(w.bases...)...)
+			} else {
+				all = append(all, w)
+			}
+		}
 	}
 	return all
 }
 
-// memory counts equal weights once.
-func (l *lowered) memory() backend.Memory {
-	m := backend.Memory{Arena: l.plan.Peak}
+// slots lists the adapted weights, which are the program's own, in the order
+// of the steps: which of them are equal may change with the adapter.
+func (l *lowered) slots() []*weight {
+	var all []*weight
+	for _, n := range l.needs {
+		for _, w := range n.weights {
+			if w.adapted() {
+				all = append(all, w)
+			}
+		}
+	}
+	return all
+}
+
+// holdings counts equal weights once; the arena is the first.
+func (l *lowered) holdings() []backend.Holding {
+	all := []backend.Holding{{Bytes: l.plan.Peak}}
+	for _, w := range l.slots() {
+		all = append(all, backend.Holding{Bytes: w.bytes()})
+	}
 	seen := map[weightKey]bool{}
 	for _, w := range l.weights() {
 		if !seen[w.key] {
 			seen[w.key] = true
-			m.Weights += w.bytes()
+			all = append(all, backend.Holding{Key: w.key, Bytes: w.bytes()})
+		}
+	}
+	return all
+}
+
+func (l *lowered) memory() backend.Memory {
+	var m backend.Memory
+	for i, h := range l.holdings() {
+		if i == 0 {
+			m.Arena = h.Bytes
+		} else {
+			m.Weights += h.Bytes
 		}
 	}
 	return m

@@ -8,6 +8,7 @@ import (
 
 const (
 	floatBytes = 4
+	halfBytes  = 2
 	// lineFloats is a cache line, and the alignment of every block.
 	lineFloats = 16
 	lineBytes  = lineFloats * floatBytes
@@ -41,7 +42,8 @@ func (m memory) tensor(t *graph.Tensor) []float32 {
 	if t == nil || m.skipped[t.ID] {
 		return nil
 	}
-	return m.at(m.plan.Offset[t.ID], t.Shape.Elems())
+	n := t.Shape.Elems()
+	return m.at(m.plan.Offset[t.ID]+int64(t.Image()*n)*floatBytes, n)
 }
 
 // scratch is what a node gets beside its tensors while it runs.

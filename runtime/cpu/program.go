@@ -16,12 +16,15 @@ type Program struct {
 	backend *Backend
 	lowered *lowered
 	held    []*weight
+	slots   []*weight // adapted ones, not shared
+	private int64     // bytes of arena and slots
 	arena   []float32
 	run     graph.Runner
 
 	mu     sync.Mutex // held during a run
 	host   host
 	closed bool
+	broken error // why adapters are replaced in part
 }
 
 // host is the memory of the caller during a run.
@@ -70,10 +73,16 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	if p.closed {
 		return fmt.Errorf("run %s: %w", g.Name, errors.New("the program is closed"))
 	}
+	if p.broken != nil {
+		return fmt.Errorf("run %s: %w", g.Name, p.broken)
+	}
 	p.host = host{inputs, outputs}
 	err := graph.Execute(ctx, g, p.run, graph.Observer{Progress: opt.Progress, Node: opt.Node})
 	p.host = host{}
-	return err
+	if err != nil {
+		return err
+	}
+	return backend.CheckFinite(g, outputs)
 }
 
 // Close implements backend.Program.
@@ -84,10 +93,12 @@ func (p *Program) Close() error {
 		return nil
 	}
 	p.closed = true
-	for _, w := range p.held {
-		p.backend.weights.release(w)
+	p.backend.release(p.held)
+	for _, w := range p.slots {
+		w.prepared = prepared{}
 	}
-	p.held, p.arena, p.run = nil, nil, nil
+	p.backend.weights.resident.Add(-p.private)
+	p.held, p.slots, p.arena, p.run = nil, nil, nil, nil
 	p.lowered.steps = nil
 	p.backend.done()
 	return nil

@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"unirestorer/graph"
 	"unirestorer/runtime/cpu/simd"
@@ -18,11 +19,13 @@ type weightKey struct {
 	from [maxWeightParams]any
 }
 
-// prepared is a constant in the form a kernel reads: one of the fields.
+// prepared is a constant in the form a kernel reads: one of the first three
+// fields.
 type prepared struct {
 	values    []float32
 	packed    []*simd.Packed
 	depthwise *simd.DepthwiseWeights
+	slab      *slab // what packed lies in, nil for Go's heap
 }
 
 // weight is a constant of a step. Equal ones share what is prepared.
@@ -30,22 +33,26 @@ type weight struct {
 	key    weightKey
 	floats int // size when prepared
 	from   []*graph.Param
-	// prepare makes the constant from the parameters' values, which it must not
-	// keep; rows gives memory that is as short-lived.
-	prepare func(from [][]float32, rows func(n int) []float32) prepared
+	// prepare makes the constant from the parameters' values, which it may change
+	// but must not keep, in memory that the loader gives.
+	prepare func(from [][]float32, l *loader) prepared
+	// bases are those of low-rank adapters among the parameters, as they are; nil
+	// for other parameters.
+	bases []*weight
 
 	prepared // set by the store
 }
 
 // newWeight describes a weight. how must identify prepare among all weights
 // made from the same parameters; nil parameters are left out.
-func newWeight(how any, floats int, prepare func(from [][]float32, rows func(n int) []float32) prepared, from ...*graph.Param) *weight {
+func newWeight(how any, floats int, prepare func(from [][]float32, l *loader) prepared, from ...*graph.Param) *weight {
 	w := &weight{key: weightKey{how: how}, floats: floats, prepare: prepare}
 	for i, p := range from {
 		if p == nil {
 			continue
 		}
 		w.from = append(w.from, p)
+		w.bases = append(w.bases, base(p))
 		if p.Key != nil {
 			w.key.from[i] = p.Key
 		} else {
@@ -60,8 +67,8 @@ func plain(p *graph.Param) *weight {
 	if p == nil {
 		return nil
 	}
-	return newWeight("plain", p.Elems(), func(from [][]float32, _ func(int) []float32) prepared {
-		values := simd.Aligned(p.Elems())
+	return newWeight("plain", p.Elems(), func(from [][]float32, l *loader) prepared {
+		values := l.aligned(p.Elems())
 		copy(values, from[0])
 		return prepared{values: values}
 	}, p)
@@ -75,23 +82,72 @@ func (w *weight) data() []float32 {
 	return w.values
 }
 
-func (w *weight) bytes() int64 { return int64(w.floats) * floatBytes }
+// bytes is what the weight takes; before it is loaded, the most it may take.
+func (w *weight) bytes() int64 {
+	if w.slab != nil {
+		return int64(len(w.slab.data))
+	}
+	return int64(w.floats) * floatBytes
+}
 
 // loader loads weights one after the other and uses its memory again.
 type loader struct {
 	values [maxWeightParams][]float32
 	extra  []float32
+	merger merger
+	// old is what the weight's place holds, to be written over; next is its first
+	// matrix that has not been.
+	old  prepared
+	next int
 }
 
-func (l *loader) load(w *weight) (prepared, error) {
+// load makes a weight in new memory.
+func (l *loader) load(w *weight) (prepared, error) { return l.loadOver(prepared{}, w) }
+
+// loadOver makes a weight in the memory of an equally made one, or in new
+// memory for a zero one.
+func (l *loader) loadOver(old prepared, w *weight) (prepared, error) {
+	l.old, l.next = old, 0
+	defer func() { l.old = prepared{} }()
 	from := make([][]float32, len(w.from))
 	for i, p := range w.from {
 		from[i] = grow(&l.values[i], p.Elems())
-		if err := p.Read(from[i]); err != nil {
+		if err := l.read(from[i], p, w.bases[i]); err != nil {
 			return prepared{}, err
 		}
 	}
-	return w.prepare(from, func(n int) []float32 { return grow(&l.extra, n) }), nil
+	return w.prepare(from, l), nil
+}
+
+// rows gives memory until the weight is made.
+func (l *loader) rows(n int) []float32 { return grow(&l.extra, n) }
+
+// aligned gives the memory of a weight that is n plain values.
+func (l *loader) aligned(n int) []float32 {
+	if l.old.values != nil {
+		return l.old.values[:n]
+	}
+	return simd.Aligned(n)
+}
+
+// pack is simd.Kernels.Pack for the next matrix of a weight.
+func (l *loader) pack(k *simd.Kernels, m simd.Mat, inner, columns int) *simd.Packed {
+	if l.old.packed == nil {
+		return k.Pack(m, inner, columns)
+	}
+	p := l.old.packed[l.next]
+	l.next++
+	k.Repack(p, m, inner, columns)
+	return p
+}
+
+// packDepthwise is simd.Kernels.PackDepthwise for a weight.
+func (l *loader) packDepthwise(k *simd.Kernels, w, bias []float32, side, channels int) *simd.DepthwiseWeights {
+	if l.old.depthwise == nil {
+		return k.PackDepthwise(w, bias, side, channels)
+	}
+	k.RepackDepthwise(l.old.depthwise, w, bias, side, channels)
+	return l.old.depthwise
 }
 
 // grow returns n floats of a buffer that is made larger if need be.
@@ -104,12 +160,17 @@ func grow(buffer *[]float32, n int) []float32 {
 
 // weightStore keeps the weights of all programs of a backend, equal ones once.
 type weightStore struct {
+	// resident counts the bytes of entries and of what programs have beside
+	// them, in one number so that reading it needs no lock.
+	resident atomic.Int64
+
 	mu      sync.Mutex
 	entries map[weightKey]*storedWeight
 }
 
 type storedWeight struct {
-	users    int // guarded by the store
+	users    int   // guarded by the store,
+	bytes    int64 // as this is
 	floats   int
 	once     sync.Once
 	prepared prepared
@@ -123,8 +184,9 @@ func (s *weightStore) acquire(w *weight, l *loader) error {
 	s.mu.Lock()
 	e := s.entries[w.key]
 	if e == nil {
-		e = &storedWeight{floats: w.floats}
+		e = &storedWeight{floats: w.floats, bytes: w.bytes()}
 		s.entries[w.key] = e
+		s.resident.Add(w.bytes())
 	}
 	e.users++
 	s.mu.Unlock()
@@ -139,6 +201,10 @@ func (s *weightStore) acquire(w *weight, l *loader) error {
 		return err
 	}
 	w.prepared = e.prepared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resident.Add(w.bytes() - e.bytes)
+	e.bytes = w.bytes()
 	return nil
 }
 
@@ -150,6 +216,8 @@ func (s *weightStore) release(w *weight) {
 	e := s.entries[w.key]
 	if e.users--; e.users == 0 {
 		delete(s.entries, w.key)
+		s.resident.Add(-e.bytes)
+		e.prepared.slab.free()
 	}
 }
 
@@ -159,7 +227,7 @@ func (s *weightStore) bytes() int64 {
 	defer s.mu.Unlock()
 	var n int64
 	for _, e := range s.entries {
-		n += int64(e.floats) * floatBytes
+		n += e.bytes
 	}
 	return n
 }

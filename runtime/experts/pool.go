@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
@@ -17,13 +15,19 @@ import (
 // Pool compiles experts when they are asked for and keeps them while the
 // budget allows. It may be used by several goroutines.
 type Pool struct {
-	model   *Model
-	backend backend.Backend
-	opt     Options
+	model    *Model
+	backend  backend.Backend
+	opt      Options
+	families func() map[int]bool // experts that share a base with another
 
 	mu      sync.Mutex
 	entries map[key]*entry
 	clock   int64 // counts uses, for least recently used
+	stats   Stats
+
+	closing    context.Context // ends with Close
+	endClosing context.CancelFunc
+	background sync.WaitGroup // prefetches
 }
 
 // Options shape a pool.
@@ -31,12 +35,12 @@ type Options struct {
 	// Budget bounds the bytes of all compiled experts on the device; 0 means no
 	// bound. Programs in use are never evicted.
 	Budget int64
-	// Unmerged runs LoRA experts with their adapters as low-rank branches.
-	Unmerged bool
+	// Adapters says how LoRA experts run.
+	Adapters Adapters
+	// Predictor, unless nil, has the pool load the expert that it expects next
+	// while the present one runs, or when that is given back.
+	Predictor Predictor
 }
-
-// ErrBudget reports an expert that does not fit the budget.
-var ErrBudget = errors.New("over the memory budget")
 
 type key struct{ expert, n, h, w int }
 
@@ -44,34 +48,38 @@ type entry struct {
 	program backend.Program
 	err     error
 	ready   chan struct{} // closed when program or err is set
-	memory  backend.Memory
-	users   int
-	used    int64
+	graph   *graph.Graph  // of a program whose adapters can be replaced
+	// holdings are reserved before they are taken.
+	holdings []backend.Holding
+	users    int
+	used     int64
+	// cancel ends the prefetch that loads the entry, nil for others; prefetched
+	// says that nobody has asked for it yet.
+	cancel     context.CancelFunc
+	prefetched bool
 }
 
 // NewPool makes an empty pool over a model.
 func NewPool(m *Model, b backend.Backend, opt Options) *Pool {
-	return &Pool{model: m, backend: b, opt: opt, entries: map[key]*entry{}}
-}
-
-// SetBudget changes the budget and evicts idle experts that it has no room for.
-func (p *Pool) SetBudget(bytes int64) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.opt.Budget = bytes
-	return p.evict()
+	p := &Pool{model: m, backend: b, opt: opt, entries: map[key]*entry{}}
+	p.families = sync.OnceValue(func() map[int]bool { return families(m) })
+	p.closing, p.endClosing = context.WithCancel(context.Background())
+	return p
 }
 
 // Lease is a compiled expert in use.
 type Lease struct {
 	Program backend.Program
-	// Loaded says that the expert had to be compiled, and Took how long that
-	// took.
-	Loaded bool
-	Took   time.Duration
+	// Loaded says that the expert had to be compiled, Switched that its adapter
+	// had to replace another, and Took how long that took.
+	Loaded   bool
+	Switched bool
+	Took     time.Duration
 
 	pool *Pool
+	key  key
 	e    *entry
+	next int // expert expected next, -1 for none
 	once sync.Once
 }
 
@@ -79,24 +87,35 @@ type Lease struct {
 func (l *Lease) Release() {
 	l.once.Do(func() {
 		l.pool.mu.Lock()
-		defer l.pool.mu.Unlock()
 		l.e.users--
+		l.pool.mu.Unlock()
+		l.pool.expect(l)
 	})
 }
 
 // Build makes the graph of an expert.
 func (p *Pool) Build(expert, n, h, w int) (*graph.Graph, error) {
-	return p.model.Config.BuildExpert(p.model.Source, expert, n, h, w, models.Options{Unmerged: p.opt.Unmerged})
+	return p.model.Config.BuildExpert(p.model.Source, expert, n, h, w, p.options(expert))
 }
 
 // Plan tells what an expert needs for n images of h×w pixels, without loading
-// it.
+// it. What it shares with resident experts is counted.
 func (p *Pool) Plan(expert, n, h, w int) (backend.Memory, error) {
-	g, err := p.model.Config.BuildExpert(nil, expert, n, h, w, models.Options{Unmerged: p.opt.Unmerged})
+	g, err := p.model.Config.BuildExpert(nil, expert, n, h, w, p.options(expert))
 	if err != nil {
 		return backend.Memory{}, err
 	}
 	return p.backend.Plan(g)
+}
+
+func (p *Pool) options(expert int) models.Options {
+	switch p.opt.Adapters {
+	case Unmerged:
+		return models.Options{Unmerged: true}
+	case Switched:
+		return models.Options{Switchable: p.families()[expert]}
+	}
+	return models.Options{}
 }
 
 // Acquire gives an expert compiled for n images of h×w pixels, compiling it if
@@ -106,12 +125,18 @@ func (p *Pool) Acquire(ctx context.Context, expert, n, h, w int) (*Lease, error)
 	for {
 		l, err := p.acquire(ctx, key{expert, n, h, w})
 		// The error may be the end of the context of the caller that was
-		// compiling; this one's has not ended.
+		// compiling, or of a prefetch; this one's has not ended.
 		if err != nil && !l.Loaded && isContextError(err) && ctx.Err() == nil {
 			continue
 		}
 		if err != nil {
 			return nil, err
+		}
+		if p.opt.Predictor != nil {
+			if next, ok := p.opt.Predictor.Observe(expert); ok {
+				l.next = next
+				p.expect(l)
+			}
 		}
 		return l, nil
 	}
@@ -122,22 +147,11 @@ func isContextError(err error) bool {
 }
 
 func (p *Pool) acquire(ctx context.Context, k key) (*Lease, error) {
-	p.mu.Lock()
-	e := p.entries[k]
-	fresh := e == nil
-	if fresh {
-		e = &entry{ready: make(chan struct{})}
-		p.entries[k] = e
-	}
-	e.users++
-	p.clock++
-	e.used = p.clock
-	p.mu.Unlock()
-
-	l := &Lease{pool: p, e: e, Loaded: fresh}
+	e, fresh := p.enter(k)
+	l := &Lease{pool: p, key: k, e: e, Loaded: fresh, next: -1}
 	if fresh {
 		start := time.Now()
-		p.load(ctx, k, e)
+		l.Switched = p.load(ctx, k, e)
 		l.Took = time.Since(start)
 	} else {
 		select {
@@ -157,21 +171,49 @@ func (p *Pool) acquire(ctx context.Context, k key) (*Lease, error) {
 			return l, err
 		}
 	}
-	l.Program = e.program
+	p.mu.Lock()
+	p.stats.acquired(fresh, e.prefetched)
+	e.prefetched = false
+	p.mu.Unlock()
+	l.Program, l.Loaded = e.program, fresh && !l.Switched
 	return l, nil
 }
 
-// load compiles an entry. A failed entry leaves the pool, so that the next
-// caller tries again.
-func (p *Pool) load(ctx context.Context, k key, e *entry) {
+// enter gives the entry of k with one user more; a fresh one is the caller's to
+// load.
+func (p *Pool) enter(k key) (e *entry, fresh bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e = p.entries[k]
+	if fresh = e == nil; fresh {
+		e = &entry{ready: make(chan struct{})}
+		p.entries[k] = e
+	}
+	e.users++
+	p.clock++
+	e.used = p.clock
+	return e, fresh
+}
+
+// load compiles an entry, or switches the adapter of an idle program, and tells
+// which. A failed entry leaves the pool, so that the next caller tries again.
+func (p *Pool) load(ctx context.Context, k key, e *entry) (switched bool) {
 	defer close(e.ready)
-	e.program, e.err = p.compile(ctx, k, e)
+	start := time.Now()
+	e.program, switched, e.err = p.compile(ctx, k, e)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.cancel != nil { // a prefetch uses it no longer
+		e.cancel = nil
+		e.users--
+	}
 	if e.err != nil {
 		e.err = fmt.Errorf("expert %s for %d of %dx%d pixels: %w", p.name(k.expert), k.n, k.w, k.h, e.err)
-		p.mu.Lock()
 		delete(p.entries, k)
-		p.mu.Unlock()
+		return switched
 	}
+	p.stats.loaded(switched, e.prefetched, time.Since(start))
+	return switched
 }
 
 // name is an expert's number and, if there is such an expert, architecture.
@@ -182,107 +224,38 @@ func (p *Pool) name(expert int) string {
 	return fmt.Sprint(expert)
 }
 
-func (p *Pool) compile(ctx context.Context, k key, e *entry) (backend.Program, error) {
+func (p *Pool) compile(ctx context.Context, k key, e *entry) (program backend.Program, switched bool, err error) {
 	g, err := p.Build(k.expert, k.n, k.h, k.w)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	need, err := p.backend.Plan(g)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.makeRoom(e, need); err != nil {
-		return nil, err
-	}
-	return p.backend.Compile(ctx, g)
-}
-
-// makeRoom reserves memory for an entry and evicts what it must.
-func (p *Pool) makeRoom(e *entry, need backend.Memory) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e.memory = need
-	err := p.fit(need)
-	if err != nil {
-		e.memory = backend.Memory{}
-	}
-	return err
-}
-
-// recheck is makeRoom for an entry that is compiled: the budget may have
-// shrunk since.
-func (p *Pool) recheck(k key, e *entry) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.fit(e.memory); err != nil {
-		return fmt.Errorf("expert %s: %w", p.name(k.expert), err)
-	}
-	return nil
-}
-
-// fit evicts what the budget has no room for beside an entry in use.
-func (p *Pool) fit(need backend.Memory) error {
-	if err := p.evict(); err != nil {
-		return err
-	}
-	if total := p.resident(); p.opt.Budget > 0 && total > p.opt.Budget {
-		return fmt.Errorf("%w: it needs %s, with what is in use %s; %s are allowed", ErrBudget,
-			humanize.IBytes(uint64(need.Total())), humanize.IBytes(uint64(total)), humanize.IBytes(uint64(p.opt.Budget)))
-	}
-	return nil
-}
-
-// evict closes the least recently used idle experts until the others fit the
-// budget or all are in use.
-func (p *Pool) evict() error {
-	var errs []error
-	for p.opt.Budget > 0 && p.resident() > p.opt.Budget {
-		victim, ok := p.oldestIdle()
-		if !ok {
-			break
-		}
-		errs = append(errs, p.entries[victim].program.Close())
-		delete(p.entries, victim)
-	}
-	return errors.Join(errs...)
-}
-
-// resident adds up arenas, and each expert's weights once: programs of one
-// expert share them. Weights that experts share among each other count for
-// each, so the sum is an upper bound.
-func (p *Pool) resident() int64 {
-	var total int64
-	weights := map[int]int64{}
-	for k, e := range p.entries {
-		total += e.memory.Arena
-		weights[k.expert] = max(weights[k.expert], e.memory.Weights)
-	}
-	for _, w := range weights {
-		total += w
-	}
-	return total
-}
-
-func (p *Pool) oldestIdle() (key, bool) {
-	var oldest key
-	found := false
-	for k, e := range p.entries {
-		if e.users == 0 && (!found || e.used < p.entries[oldest].used) {
-			oldest, found = k, true
+	if g.Adapted() {
+		if s := p.takeOver(k, e, g); s != nil {
+			return s, true, p.switchTo(ctx, s, e, g)
 		}
 	}
-	return oldest, found
+	need, err := p.backend.Holdings(g)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := p.makeRoom(ctx, e, need); err != nil {
+		return nil, false, err
+	}
+	program, err = p.backend.Compile(ctx, g)
+	if _, ok := program.(backend.Switcher); ok && g.Adapted() {
+		p.mu.Lock()
+		e.graph = g
+		p.mu.Unlock()
+	}
+	return program, false, err
 }
 
-// Resident is the number of bytes that compiled experts hold, at most.
-func (p *Pool) Resident() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.resident()
-}
-
-// Close frees all experts. None may be in use.
+// Close ends prefetches and frees all experts. None may be in use.
 func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.endClosing() // no prefetch begins after it
+	p.mu.Unlock()
+	p.background.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error

@@ -40,6 +40,15 @@ func (f *fake) Plan(g *graph.Graph) (backend.Memory, error) {
 	return backend.Memory{Arena: int64(g.Inputs[0].Shape.Pixels()), Weights: weightBytes}, nil
 }
 
+// Holdings shares weights between graphs of one expert, which fakeModel gives
+// widths of their own.
+func (f *fake) Holdings(g *graph.Graph) ([]backend.Holding, error) {
+	m, err := f.Plan(g)
+	return []backend.Holding{{Bytes: m.Arena}, {Key: g.Params()[0].Dims[0], Bytes: m.Weights}}, err
+}
+
+func (f *fake) Resident() int64 { return f.held() }
+
 func (f *fake) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
 	if f.compile != nil {
 		if err := f.compile(ctx, g); err != nil {
@@ -58,13 +67,18 @@ func (f *fake) Compile(ctx context.Context, g *graph.Graph) (backend.Program, er
 	return p, nil
 }
 
-// held is what open programs hold, weights not shared.
+// held is what open programs hold.
 func (f *fake) held() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var n int64
+	widths := map[int]bool{}
 	for p := range f.open {
-		n += p.memory.Total()
+		n += p.memory.Arena
+		if w := p.graph.Params()[0].Dims[0]; !widths[w] {
+			widths[w] = true
+			n += p.memory.Weights
+		}
 	}
 	return n
 }
@@ -99,7 +113,7 @@ func (p *fakeProgram) Close() error {
 func fakeModel(n int) *Model {
 	c := &models.Config{Tree: models.Tree{Levels: []string{"only"}}}
 	for i := range n {
-		c.Experts = append(c.Experts, models.ExpertConfig{Name: fmt.Sprint("expert ", i), Architecture: models.NAFNetName, Args: []byte(`{"width":2}`)})
+		c.Experts = append(c.Experts, models.ExpertConfig{Name: fmt.Sprint("expert ", i), Architecture: models.NAFNetName, Args: fmt.Appendf(nil, `{"width":%d}`, 2+i)})
 	}
 	return &Model{Config: c, Path: "fake"}
 }

@@ -85,6 +85,32 @@ func (b *Backend) Plan(g *graph.Graph) (backend.Memory, error) {
 	return l.memory(), nil
 }
 
+// Holdings implements backend.Backend.
+func (b *Backend) Holdings(g *graph.Graph) ([]backend.Holding, error) {
+	l, err := lower(g, b.info)
+	if err != nil {
+		return nil, err
+	}
+	return l.holdings(), nil
+}
+
+// Resident implements backend.Backend. What the driver keeps for itself, such
+// as code and captured graphs, is not counted.
+func (b *Backend) Resident() int64 { return b.weights.resident.Load() }
+
+// alloc reserves memory that one program has for itself.
+func (b *Backend) alloc(bytes int64) (device.Buffer, error) {
+	m, err := b.dev.Alloc(bytes)
+	b.weights.resident.Add(m.Size)
+	return m, err
+}
+
+// free gives back what alloc reserved.
+func (b *Backend) free(m device.Buffer) error {
+	b.weights.resident.Add(-m.Size)
+	return b.dev.Free(m)
+}
+
 // Compile implements backend.Backend. An operation without kernels is an
 // error that names it.
 func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {

@@ -12,7 +12,7 @@ type convolution struct {
 
 	x, x2      value
 	norm       *graph.Norm // still to be applied, as the fields below
-	scale      value
+	scale      value       // a tensor, or shares of factors
 	affine     value
 	kh, kw     int
 	pointwise  bool // a 1×1 product of pixels
@@ -20,13 +20,17 @@ type convolution struct {
 }
 
 func (e *emitter) conv(op *graph.Conv) {
-	if isVectors(op) {
+	switch {
+	case isVectors(op):
 		e.vectors(op)
+		return
+	case op.LowRanks != nil && largestRank(op) > kernels.MaxRank:
+		e.eachImage(op.ByImage())
 		return
 	}
 	c := &convolution{emitter: e, op: op, norm: op.Norm}
 	c.kh, c.kw = op.Kernel()
-	c.pointwise = c.kh == 1 && c.kw == 1 && op.StrideOr1() == 1 && op.Pad == 0
+	c.pointwise = isPointwise(op)
 	c.outH, c.outW = op.ConvExtent()
 	c.inputs()
 	switch {
@@ -34,7 +38,7 @@ func (e *emitter) conv(op *graph.Conv) {
 		c.gramOfDynamic()
 	case op.Gram != nil:
 		c.gram()
-	case c.natural():
+	case natural(op):
 		c.anyEpilogue()
 	default:
 		c.fused()
@@ -53,8 +57,11 @@ func (c *convolution) inputs() {
 	if op.X2 != nil && c.x2.format.single {
 		c.x2 = c.plain(op.X2)
 	}
-	c.scale, c.affine = c.plain(op.InScale), c.single(op.InAffine)
-	if !front || c.takesFront() {
+	c.scale, c.affine = c.tensor(op.InScale), c.single(op.InAffine)
+	if c.scale.format.squeeze == nil {
+		c.scale = c.plain(op.InScale)
+	}
+	if !front || takesFront(op) {
 		return
 	}
 	if c.norm != nil {
@@ -74,30 +81,34 @@ func (c *convolution) inputs() {
 	}
 }
 
+// isPointwise tells that a convolution is a product of pixels.
+func isPointwise(op *graph.Conv) bool {
+	kh, kw := op.Kernel()
+	return kh == 1 && kw == 1 && op.StrideOr1() == 1 && op.Pad == 0
+}
+
 // takesFront tells that the product's kernel applies what stands in front of
 // it: one thing, before a product of pixels. A normalisation needs a weight
 // whose columns take its factors.
-func (c *convolution) takesFront() bool {
-	op := c.op
-	if !c.pointwise || c.natural() {
+func takesFront(op *graph.Conv) bool {
+	if !isPointwise(op) || natural(op) {
 		return false
 	}
 	if op.Norm != nil {
 		return op.InScale == nil && op.InAffine == nil && op.Dynamic == nil && op.GroupsOr1() == 1
 	}
-	return (op.InScale == nil) != (op.InAffine == nil) && op.LowRank == nil
+	return (op.InScale == nil) != (op.InAffine == nil) && len(op.Branches()) == 0
 }
 
 // natural tells that the epilogue needs sums in the order of the filters.
-func (c *convolution) natural() bool {
-	op := c.op
+func natural(op *graph.Conv) bool {
 	shuffles := op.Shuffle > 1
 	return op.Dynamic != nil && (op.Gate != graph.NoGate || shuffles) || op.OutAffine != nil && shuffles
 }
 
 // perImage tells that something beside the pixels differs by image.
 func (c *convolution) perImage() bool {
-	return !c.pointwise || c.op.Dynamic != nil || c.scale.operand != operand{} || c.affine.operand != operand{} || c.op.OutAffine != nil
+	return !c.pointwise || c.op.Dynamic != nil || c.op.LowRanks != nil || c.scale.operand != operand{} || c.affine.operand != operand{} || c.op.OutAffine != nil
 }
 
 // product is the launch of the sums: where they go is up to the epilogue, or
@@ -126,9 +137,12 @@ func (c *convolution) emitProduct(p product) {
 	if c.norm != nil {
 		p.params.normWeight, p.params.normBias = c.norm.Weight, c.norm.Bias
 	}
-	var branch *weight
+	var branch, chosen *weight
 	rank := 0
-	if l := op.LowRank; l != nil {
+	if op.LowRanks != nil {
+		s := newStack(op, how)
+		branch, chosen, rank = c.use(s.weight(p.params)), c.use(s.choice(op)), s.padded()
+	} else if l := op.LowRank; l != nil {
 		p.params.down, p.params.up = l.Down, l.Up
 		adapted := how
 		adapted.rank, adapted.factor = l.Down.Dims[0], l.Scale
@@ -157,6 +171,10 @@ func (c *convolution) emitProduct(p product) {
 		partial = c.scratch(kernels.PartialBytes(tiling, images, rows, len(columns)))
 	}
 	x, x2, scale, affine, norm := c.x, c.x2, c.scale, c.affine, c.norm
+	var squeezeBias operand
+	if squeeze := scale.format.squeeze; squeeze != nil {
+		squeezeBias = c.vector(squeeze.Bias, scale.format.layout)
+	}
 	c.launch(func(at resolver) (kernels.Launch, error) {
 		q := kernels.Product{
 			X: at(x.operand), X2: at(x2.operand), Pitch: x.format.layout.Pitch(), Images: images, W: at(w.at(sectionW)), Tiling: tiling,
@@ -176,6 +194,9 @@ func (c *convolution) emitProduct(p product) {
 				Down: at(branch.at(sectionDown)), Up: at(branch.at(sectionUp)), Rank: rank,
 				DownSum: at(branch.at(sectionDownSum)), DownShift: at(branch.at(sectionDownShift)),
 			}
+			if chosen != nil {
+				q.LowRank.Adapter, q.LowRank.Adapters = at(chosen.at(0)), len(op.Branches())
+			}
 		}
 		if !c.pointwise {
 			return kernels.Conv(kernels.ConvProduct{
@@ -187,7 +208,10 @@ func (c *convolution) emitProduct(p product) {
 		if norm != nil && tiling.Splits == 1 {
 			pw.Norm, pw.NormSum, pw.Channels, pw.Eps = normKind(norm), at(w.at(sectionNormSum)), x.shape.C, norm.Eps
 		}
-		if (scale.operand != operand{}) {
+		switch {
+		case scale.format.squeeze != nil:
+			pw.InSqueeze = kernels.InSqueeze{Shares: at(scale.operand), Groups: scale.format.shares, Bias: at(squeezeBias)}
+		case scale.operand != operand{}:
 			pw.InScale, pw.ScaleHeight, pw.ScaleWidth = at(scale.operand), scale.shape.H, scale.shape.W
 			pw.Height, pw.Width = x.shape.H, x.shape.W
 		}

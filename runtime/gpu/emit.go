@@ -44,6 +44,7 @@ type work struct {
 	border operand
 	port   int
 	input  bool
+	guard  bool // of the count of an output's values that are not finite
 }
 
 // step is what one node does.
@@ -108,7 +109,8 @@ func (e *emitter) tensor(t *graph.Tensor) value {
 		return value{}
 	}
 	f := e.formats[t.ID]
-	return value{operand{tensor: t, size: f.bytes(t.Shape)}, t.Shape, f}
+	size := f.bytes(t.Shape)
+	return value{operand{tensor: t, offset: int64(t.Image()) * size, size: size}, t.Shape, f}
 }
 
 // out is a result of the node.

@@ -15,6 +15,9 @@ type format struct {
 	// gram marks partial sums of a Gram matrix, see kernels/gram.cu; otherwise
 	// partial sums are those of a mean.
 	gram bool
+	// squeeze, unless nil, makes them shares of what this layer makes of the
+	// mean, before its bias; see squeeze.go.
+	squeeze *graph.Conv
 }
 
 // plain is the format of most tensors: fp16, the channels in one part.
@@ -52,7 +55,11 @@ func choose(g *graph.Graph, c chooser) []format {
 	}
 	formats := make([]format, len(g.Tensors))
 	for _, t := range g.Tensors {
-		formats[t.ID] = c.format(t, readers[t.ID])
+		f, squeezed := c.squeezed(t, readers, formats)
+		if !squeezed {
+			f = c.format(t, readers[t.ID])
+		}
+		formats[t.ID] = f
 	}
 	return formats
 }
@@ -63,7 +70,8 @@ type chooser struct{ sms int }
 func (c chooser) format(t *graph.Tensor, readers []*graph.Node) format {
 	f := plain(t.Shape.C)
 	second := t.Producer.Outputs[0] != t
-	switch op := t.Producer.Op.(type) {
+	readers = forAll(readers)
+	switch op := form(t.Producer.Op).(type) {
 	case *graph.Import:
 		for _, n := range readers {
 			if readsSingle(n.Op, t) {
@@ -94,7 +102,7 @@ func (c chooser) format(t *graph.Tensor, readers []*graph.Node) format {
 		case second && every(readers, func(n *graph.Node) bool { return isSqueeze(n.Op, t) }):
 			f.shares = c.poolShares(op, t.Producer.Outputs[0].Shape)
 		}
-	case *graph.RescaleNorm:
+	case *graph.RescaleNorm, *graph.Route:
 		f.single = true
 	}
 	return f

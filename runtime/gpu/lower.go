@@ -16,6 +16,7 @@ type lowered struct {
 	formats []format // by tensor
 	steps   []*step  // by node
 	plan    *graph.Plan
+	slots   *slots // of private weights
 }
 
 // lower turns every node into a step and plans the arena; it reads no weights.
@@ -35,12 +36,18 @@ func lower(g *graph.Graph, info device.Info) (*lowered, error) {
 	plan, err := graph.NewPlan(g, graph.PlanOptions{
 		Size:    func(t *graph.Tensor) int64 { return l.formats[t.ID].bytes(t.Shape) },
 		Scratch: func(n *graph.Node) int64 { return l.steps[n.ID].scratch },
+		InPlace: l.inPlace,
 		Align:   alignment,
 	})
 	if err != nil {
 		return nil, err
 	}
 	l.plan = plan
+	var all []*weight
+	for _, s := range l.steps {
+		all = append(all, s.weights...)
+	}
+	l.slots = newSlots(all)
 	if _, err := l.bind(device.Buffer{Ptr: 1 << 40, Size: plan.Peak}, func(w *weight) device.Buffer {
 		return device.Buffer{Ptr: 1 << 41, Size: w.bytes()}
 	}); err != nil {
@@ -86,6 +93,10 @@ func (e *emitter) emit() {
 		e.softReconstruction(op)
 	case *graph.SelectiveKernel:
 		e.selectiveKernel(op)
+	case *graph.Route:
+		e.route(op)
+	case *graph.EachImage:
+		e.eachImage(op)
 	default:
 		e.failf("the gpu backend has no %T", op)
 	}
@@ -97,6 +108,7 @@ type command struct {
 	border device.Buffer   // the device's side of a copy
 	port   int
 	input  bool
+	guard  bool // the copy is of an output's count, not of its values
 }
 
 // bind gives every step its memory: its commands, by node.
@@ -124,7 +136,7 @@ func (l *lowered) bind(arena device.Buffer, weights func(*weight) device.Buffer)
 		}
 		for _, w := range s.work {
 			if w.launch == nil {
-				all[i] = append(all[i], command{border: at(w.border), port: w.port, input: w.input})
+				all[i] = append(all[i], command{border: at(w.border), port: w.port, input: w.input, guard: w.guard})
 				continue
 			}
 			launches, err := w.launch(at)
@@ -142,23 +154,46 @@ func (l *lowered) bind(arena device.Buffer, weights func(*weight) device.Buffer)
 	return all, nil
 }
 
-// weights lists what the steps need, once for each step.
+// weights lists what the program shares with others, once for each step; what
+// the steps need beside them is in slots.
 func (l *lowered) weights() []*weight {
 	var all []*weight
 	for _, s := range l.steps {
-		all = append(all, s.weights...)
+		for _, w := range s.weights {
+			switch {
+			case !w.private():
+				all = append(all, w)
+			case w.merge != nil:
+				all = append(all, w.merge.base, w.merge.rows, w.merge.channels)
+			}
+		}
 	}
 	return all
 }
 
-// memory counts equal weights once.
-func (l *lowered) memory() backend.Memory {
-	m := backend.Memory{Arena: l.plan.Peak}
+// holdings counts equal weights once; the arena is the first.
+func (l *lowered) holdings() []backend.Holding {
+	all := []backend.Holding{{Bytes: l.arenaBytes()}, {Bytes: l.slots.total}}
 	seen := map[weightKey]bool{}
 	for _, w := range l.weights() {
 		if !seen[w.key] {
 			seen[w.key] = true
-			m.Weights += w.bytes()
+			all = append(all, backend.Holding{Key: w.key, Bytes: w.bytes()})
+		}
+	}
+	return all
+}
+
+// arenaBytes is the size of the arena, which is never empty.
+func (l *lowered) arenaBytes() int64 { return max(l.plan.Peak, alignment) }
+
+func (l *lowered) memory() backend.Memory {
+	var m backend.Memory
+	for i, h := range l.holdings() {
+		if i == 0 {
+			m.Arena = h.Bytes
+		} else {
+			m.Weights += h.Bytes
 		}
 	}
 	return m

@@ -29,6 +29,7 @@ func (e *emitter) exportPort(op *graph.Export) {
 		return kernels.Export(at.tensor(x), at(raw), hostOrder(op.Layout), x.format.single)
 	})
 	e.step.work = append(e.step.work, work{border: raw, port: op.Port})
+	e.guard(raw, op.X.Shape.Elems(), op.Port)
 }
 
 func (e *emitter) pad(op *graph.Pad) {

@@ -126,7 +126,9 @@ func (h productHow) product(p productParams) *weight {
 	if h.rank == 0 {
 		p.down, p.up = nil, nil
 	}
-	return newWeight(h, size, h.pack, p.weight, p.bias, p.scale, p.normWeight, p.normBias, p.down, p.up)
+	w := newWeight(h, size, h.pack, p.weight, p.bias, p.scale, p.normWeight, p.normBias, p.down, p.up)
+	w.merge = h.merged(p)
+	return w
 }
 
 func (h productHow) pack(v [][]float32) ([][]byte, error) {
@@ -198,7 +200,9 @@ func matrix(p *graph.Param, rows, columns int, single bool) *weight {
 	if single {
 		size *= 2
 	}
-	return newWeight(h, []int64{size}, h.pack, p)
+	w := newWeight(h, []int64{size}, h.pack, p)
+	w.merge = h.merged(p)
+	return w
 }
 
 func (h matrixHow) pack(v [][]float32) ([][]byte, error) {

@@ -20,17 +20,22 @@ type Program struct {
 	held    bool // weights are acquired
 
 	arena   device.Buffer
+	slots   device.Buffer // of weights that are not shared
 	stream  device.Stream
 	host    device.HostBuffer // what inputs and outputs pass through
 	inputs  [][]float32       // parts of host
 	outputs [][]float32
+	counts  []byte   // of each output's values that are not finite
 	steps   [][]call // by node
 
-	mu     sync.Mutex // held during a run
-	exec   device.Exec
-	busy   bool // the stream may still be at work on a cancelled run
-	timer  *timer
-	closed bool
+	mu   sync.Mutex // held during a run
+	exec device.Exec
+	busy bool // the stream may still be at work on a cancelled run
+	// interrupted says that a run has not ended since guards were cleared.
+	interrupted bool
+	timer       *timer
+	closed      bool
+	broken      error // why adapters are replaced in part
 }
 
 // call is a command that is ready for the stream.
@@ -51,16 +56,28 @@ func (p *Program) prepare(ctx context.Context) error {
 	}
 	p.held = true
 	var err error
-	if p.arena, err = b.dev.Alloc(max(l.plan.Peak, alignment)); err != nil {
+	if p.arena, err = b.alloc(l.arenaBytes()); err != nil {
 		return fmt.Errorf("arena of %d bytes: %w", l.plan.Peak, err)
 	}
 	if p.stream, err = b.dev.NewStream(); err != nil {
 		return err
 	}
+	if l.slots.total > 0 {
+		if p.slots, err = b.alloc(l.slots.total); err != nil {
+			return fmt.Errorf("own weights of %d bytes: %w", l.slots.total, err)
+		}
+		st, err := l.slots.stage(ctx)
+		if err != nil {
+			return err
+		}
+		if err := p.fill(ctx, st); err != nil {
+			return err
+		}
+	}
 	if err := p.bindHost(); err != nil {
 		return err
 	}
-	commands, err := l.bind(p.arena, func(w *weight) device.Buffer { return w.buffer })
+	commands, err := l.bind(p.arena, p.memoryOf)
 	if err != nil {
 		return err
 	}
@@ -72,6 +89,8 @@ func (p *Program) prepare(ctx context.Context) error {
 				if ready.function, err = b.library.Function(c.launch.Module, c.launch.Kernel, c.launch.Shape.Shared); err != nil {
 					return fmt.Errorf("%s: %w", l.graph.Nodes[i].Name, err)
 				}
+			} else if c.guard {
+				ready.host = p.counts[4*c.port:][:4]
 			} else if c.input {
 				ready.host = asBytes(p.inputs[c.port])
 			} else {
@@ -83,16 +102,28 @@ func (p *Program) prepare(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// memoryOf is where a weight lies.
+func (p *Program) memoryOf(w *weight) device.Buffer {
+	at, ok := p.lowered.slots.place[w]
+	if !ok {
+		return w.buffer
+	}
+	return device.Buffer{Ptr: p.slots.Ptr + device.Ptr(at), Size: w.bytes()}
+}
+
 // bindHost reserves page-locked memory for the ports.
 func (p *Program) bindHost() error {
 	inputs, outputs, total, err := p.lowered.hostBytes()
 	if err != nil {
 		return err
 	}
+	counts := total
+	total += 4 * int64(len(p.lowered.graph.Outputs))
 	if p.host, err = p.backend.dev.AllocHost(int(total)); err != nil {
 		return fmt.Errorf("page-locked memory of %d bytes: %w", total, err)
 	}
 	memory := p.host.Bytes()
+	p.counts = memory[counts:]
 	views := func(ports []graph.Port, at []int64) [][]float32 {
 		all := make([][]float32, len(ports))
 		for i, port := range ports {
@@ -148,15 +179,22 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	if p.closed {
 		return fmt.Errorf("run %s: %w", g.Name, errors.New("the program is closed"))
 	}
+	if p.broken != nil {
+		return fmt.Errorf("run %s: %w", g.Name, p.broken)
+	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	if err := p.settle(ctx); err != nil {
 		return fmt.Errorf("run %s: wait for the run before: %w", g.Name, err)
 	}
+	if err := p.resetGuards(ctx); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
 	for i, in := range inputs {
 		copy(p.inputs[i], in)
 	}
+	p.interrupted = true
 	apart := p.backend.opts.NoGraphs || opt.Node != nil || opt.Progress != nil && p.backend.info.Simulated
 	var err error
 	if apart {
@@ -167,10 +205,11 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	if err != nil {
 		return err
 	}
+	p.interrupted = false
 	for i, out := range outputs {
 		copy(out, p.outputs[i])
 	}
-	return nil
+	return p.finite()
 }
 
 // Close implements backend.Program.
@@ -197,13 +236,13 @@ func (p *Program) Close() error {
 	if p.host != nil {
 		errs = append(errs, p.host.Free())
 	}
-	errs = append(errs, p.backend.dev.Free(p.arena))
+	errs = append(errs, p.backend.free(p.arena), p.backend.free(p.slots))
 	if p.held {
 		for _, w := range p.lowered.weights() {
 			errs = append(errs, p.backend.weights.release(w))
 		}
 	}
-	p.exec, p.timer, p.stream, p.host, p.arena, p.steps = nil, nil, nil, nil, device.Buffer{}, nil
+	p.exec, p.timer, p.stream, p.host, p.arena, p.slots, p.steps = nil, nil, nil, nil, device.Buffer{}, device.Buffer{}, nil
 	p.backend.done()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close %s: %w", p.lowered.graph.Name, err)

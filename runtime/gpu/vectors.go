@@ -14,7 +14,7 @@ const maxBatch = 64
 func isVectors(op *graph.Conv) bool {
 	kh, kw := op.Kernel()
 	plain := kh == 1 && kw == 1 && op.StrideOr1() == 1 && op.Pad == 0 && op.GroupsOr1() == 1 && op.Weight != nil && op.X2 == nil
-	fused := op.InScale != nil || op.InAffine != nil || op.LowRank != nil || op.OutAffine != nil || op.Shuffle > 1 || op.Shuffle < -1 || op.Gram != nil
+	fused := op.InScale != nil || op.InAffine != nil || len(op.Branches()) > 0 || op.OutAffine != nil || op.Shuffle > 1 || op.Shuffle < -1 || op.Gram != nil
 	s := op.X.Shape
 	few := s.Pixels() <= kernels.MaxVectors || s.Pixels() == s.N && s.N <= maxBatch
 	return plain && !fused && few && rowsAtOnce(kernels.PadC(s.C)) > 0
@@ -41,12 +41,15 @@ func isSqueeze(op graph.Op, t *graph.Tensor) bool {
 	return readsVectors(op, t) && t.Shape.Pixels() == t.Shape.N
 }
 
-// staysSingle tells that nothing but matrix-vector products and the host read
-// t, so that heads that decide something compute in fp32 throughout.
+// staysSingle tells that nothing but matrix-vector products, decisions and the
+// host read t, so that heads that decide something compute in fp32 throughout.
 func staysSingle(t *graph.Tensor, readers []*graph.Node) bool {
 	return every(readers, func(n *graph.Node) bool {
-		_, export := n.Op.(*graph.Export)
-		return export || readsVectors(n.Op, t)
+		switch n.Op.(type) {
+		case *graph.Export, *graph.Route:
+			return true
+		}
+		return readsVectors(n.Op, t)
 	})
 }
 
@@ -54,6 +57,9 @@ func (e *emitter) vectors(op *graph.Conv) {
 	s := op.X.Shape
 	pitch, filters := kernels.PadC(s.C), op.COut()
 	x, y := e.tensor(op.X), e.out(0)
+	if x.format.squeeze == op {
+		return // the convolution in front has done it
+	}
 	if x.format.shares == 0 && !x.format.single {
 		x = e.plain(op.X)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"unirestorer/graph"
 	"unirestorer/runtime/device"
@@ -36,6 +37,10 @@ type weight struct {
 	// prepare makes the sections from the values of the parameters; absent
 	// parameters have none.
 	prepare func(values [][]float32) ([][]byte, error)
+	// merge, unless nil, is how an adapted weight is made on the device.
+	merge *deviceMerge
+	// own marks a weight that a program does not share, whatever its key.
+	own bool
 
 	buffer device.Buffer // set by the store
 }
@@ -120,6 +125,9 @@ func (w *weight) image() ([]byte, error) {
 // weightStore keeps the weights of all programs of a backend, equal ones once.
 type weightStore struct {
 	dev device.Device
+	// resident counts the bytes of entries and of what programs have beside
+	// them, in one number so that reading it needs no lock.
+	resident atomic.Int64
 
 	mu      sync.Mutex
 	entries map[weightKey]*storedWeight
@@ -179,6 +187,7 @@ func (s *weightStore) load(ctx context.Context, w *weight) (device.Buffer, error
 	if err = errors.Join(err, s.stream.Synchronize(context.WithoutCancel(ctx))); err != nil {
 		return device.Buffer{}, errors.Join(fmt.Errorf("upload %s: %w", w.name(), err), s.dev.Free(b))
 	}
+	s.resident.Add(b.Size)
 	return b, nil
 }
 
@@ -196,6 +205,7 @@ func (s *weightStore) drop(key weightKey) error {
 		return nil
 	}
 	delete(s.entries, key)
+	s.resident.Add(-e.buffer.Size)
 	return s.dev.Free(e.buffer)
 }
 

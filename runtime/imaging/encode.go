@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"image"
 	"io"
+
+	"unirestorer/runtime/atomicfile"
 )
 
 // Compression chooses between speed and size for PNG and TIFF; nothing is lost either way.
@@ -81,7 +83,7 @@ func Encode(w io.Writer, img *Image, opts EncodeOptions) error {
 	return nil
 }
 
-// EncodeFile writes an image to a file by way of [WriteFileAtomic]. An empty opts.Format is taken from the extension of
+// EncodeFile writes an image to a file by way of [atomicfile.Write]. An empty opts.Format is taken from the extension of
 // path.
 func EncodeFile(ctx context.Context, path string, img *Image, opts EncodeOptions) error {
 	if opts.Format == "" {
@@ -91,7 +93,7 @@ func EncodeFile(ctx context.Context, path string, img *Image, opts EncodeOptions
 		}
 		opts.Format = f
 	}
-	return WriteFileAtomic(ctx, path, func(w io.Writer) error { return Encode(w, img, opts) })
+	return atomicfile.Write(ctx, path, func(w io.Writer) error { return Encode(w, img, opts) })
 }
 
 // Losses names, in words for a user, what writing img as f will not keep. It is empty if everything is kept.

@@ -137,7 +137,11 @@ func execAtom(w *warp, in *inst) {
 			w.checkGlobal(in, a, ok, size, accStrong, &w.blk.ctr.Atomic)
 			w.offsets(a.base)
 			w.atomLanes(in, a.data, ok)
-			w.orders(in, w.addr[lowest(ok)], true)
+			does := releases
+			if in.d >= 0 { // what nobody looks at is not observed
+				does |= observes
+			}
+			w.orders(in, ok, does)
 		}
 		mask &^= done
 	}

@@ -101,6 +101,7 @@ func (w *warp) leave(s *barrierState) {
 	for i := range w.vc {
 		w.vc[i] = max(w.vc[i], s.vc[i])
 	}
+	w.learn()
 	in := w.waitInst
 	w.state, w.waitInst = warpReady, nil
 	if in.x.n != barRed {

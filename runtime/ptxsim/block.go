@@ -18,7 +18,7 @@ type block struct {
 	shared      []byte // static variables with red zones, then dynamic memory
 	shadow      shadow
 	barriers    [16]barrierState
-	barrierDone uint64 // completed barriers, for fences
+	barrierDone uint64 // completed barriers
 	exited      bool   // some thread has exited
 
 	counts []uint64 // executions by instruction

@@ -47,9 +47,11 @@ var plants = []plant{
 	{"race_partial_barrier", ptxsim.SharedRace, 1, 96, out(32)},
 	{"blocks_overlap", ptxsim.GlobalRace, 3, 64, out(192)},
 	{"blocks_read_neighbour", ptxsim.GlobalRace, 3, 64, func(r *rig, a *device.Args) { a.Buf(r.floatsOf(192)).Buf(r.alloc(4 * 192)) }},
-	{"blocks_without_fence", ptxsim.GlobalRace, 5, 32, func(r *rig, a *device.Args) {
-		a.Buf(r.alloc(4 * 5)).Buf(r.upload(make([]byte, 4))).Buf(r.alloc(4 * 5))
-	}},
+	{"blocks_without_fence", ptxsim.GlobalRace, 5, 32, lastOf(5)},
+	{"blocks_without_second_fence", ptxsim.GlobalRace, 5, 32, lastOf(5)},
+	{"blocks_fence_of_another_lane", ptxsim.GlobalRace, 5, 32, lastOf(5)},
+	{"blocks_fence_too_early", ptxsim.GlobalRace, 5, 64, lastOf(5)},
+	{"blocks_polled", ptxsim.GlobalRace, 5, 64, lastOf(5)},
 	{"async_without_wait", ptxsim.AsyncHazard, 1, 64, inOut},
 	{"async_waits_for_fewer", ptxsim.AsyncHazard, 1, 64, inOut},
 	{"async_without_barrier", ptxsim.SharedRace, 1, 64, inOut},
@@ -68,6 +70,13 @@ var plants = []plant{
 // out passes a buffer of n values that nobody wrote.
 func out(n int) func(r *rig, a *device.Args) {
 	return func(r *rig, a *device.Args) { a.Buf(r.alloc(4 * n)) }
+}
+
+// lastOf passes what n blocks need whose last one finishes the job: their parts, a counter, the result.
+func lastOf(n int) func(r *rig, a *device.Args) {
+	return func(r *rig, a *device.Args) {
+		a.Buf(r.alloc(4 * n)).Buf(r.upload(make([]byte, 4))).Buf(r.alloc(4 * n))
+	}
 }
 
 func inOut(r *rig, a *device.Args) { a.Buf(r.floatsOf(128)).Buf(r.alloc(4 * 64)) }
@@ -96,6 +105,26 @@ func TestPlantedDefectsAreFoundAndTheirTwinsAreNot(t *testing.T) {
 				require.Less(t, int(f.Thread.X), p.block)
 			}
 		})
+	}
+}
+
+// TestBlocksPassOnWhatTheyAcquired has a fence missing in the block between writer and reader.
+func TestBlocksPassOnWhatTheyAcquired(t *testing.T) {
+	for _, bug := range []int32{0, 1} {
+		r := newRig(t, ptxsim.Options{}, "checks", sample(t, "checks.ptx"))
+		x, flags, y := r.alloc(4), r.upload(make([]byte, 8)), r.alloc(4)
+		var a device.Args
+		err := r.launch("blocks_chain", device.D1(3), device.D1(1), 0, a.Buf(x).Buf(flags).Buf(y).I32(bug))
+		if bug == 0 {
+			require.NoError(t, err)
+			require.Equal(t, words([]float32{1}), r.bytes(y))
+			continue
+		}
+		var found *ptxsim.FindingsError
+		require.ErrorAs(t, err, &found)
+		require.Len(t, found.Findings, 1)
+		require.Equal(t, ptxsim.GlobalRace, found.Findings[0].Kind)
+		require.Equal(t, device.Dim3{X: 2}, found.Findings[0].Block)
 	}
 }
 

@@ -13,8 +13,7 @@ import (
 // touched; when the launch is over, a range that one block wrote and another one touched is a race, unless
 //
 //   - both accesses were atomic or otherwise strong (volatile, relaxed, acquire, release), or
-//   - they are ordered as in the "last block finishes the job" pattern: the first block made its access, executed a
-//     fence, then an atomic; the second block executed an atomic on the same address after that, then its access.
+//   - fences and atomics order them, as where the last block finishes the job; see blockorder.go.
 //
 // Because ranges are compared after the fact, what is found does not depend on how blocks were interleaved.
 
@@ -33,14 +32,14 @@ type touched struct {
 	pc     int32
 	thread uint16
 	kind   accessKind
-	epoch  uint32 // of the block, counting atomics that could order; 0 without
+	when   when
+	lanes  uint32 // that may have made the access, in kernels that order their blocks
 }
 
 // raceLog collects what one block touched.
 type raceLog struct {
-	log   []touched
-	last  []int32 // by memory instruction: index of its last record + 1
-	epoch uint32
+	log  []touched
+	last []int32 // by memory instruction: index of its last record + 1
 }
 
 const raceCompact = 1 << 14
@@ -48,32 +47,31 @@ const raceCompact = 1 << 14
 func (r *raceLog) begin() {
 	r.log = r.log[:0]
 	clear(r.last)
-	r.epoch = 0
 }
 
-// add records an access to [lo,hi) by memory instruction mem.
-func (r *raceLog) add(mem int32, lo, hi uint64, pc int32, thread uint16, kind accessKind) {
+// add records an access by memory instruction mem.
+func (r *raceLog) add(mem int32, a touched) {
 	if i := r.last[mem] - 1; i >= 0 {
 		t := &r.log[i]
-		if t.epoch == r.epoch && lo <= t.hi && hi >= t.lo {
-			t.lo, t.hi = min(t.lo, lo), max(t.hi, hi)
+		if t.when == a.when && a.lo <= t.hi && a.hi >= t.lo {
+			t.lo, t.hi, t.lanes = min(t.lo, a.lo), max(t.hi, a.hi), t.lanes|a.lanes
 			return
 		}
 	}
 	if len(r.log) >= raceCompact && len(r.log) == cap(r.log) {
 		r.compact()
 	}
-	r.log = append(r.log, touched{lo, hi, pc, thread, kind, r.epoch})
+	r.log = append(r.log, a)
 	r.last[mem] = int32(len(r.log))
 }
 
-// compareTouched orders by kind, epoch and start.
+// compareTouched orders by kind, moment and start.
 func compareTouched(a, b touched) int {
 	switch {
 	case a.kind != b.kind:
 		return int(a.kind) - int(b.kind)
-	case a.epoch != b.epoch:
-		return cmp.Compare(a.epoch, b.epoch)
+	case a.when != b.when:
+		return cmp.Or(cmp.Compare(a.when.warp, b.when.warp), cmp.Compare(a.when.clock, b.when.clock), cmp.Compare(a.when.step, b.when.step))
 	case a.lo < b.lo:
 		return -1
 	case a.lo > b.lo:
@@ -92,8 +90,8 @@ func (r *raceLog) compact() {
 	out := r.log[:1]
 	for _, t := range r.log[1:] {
 		l := &out[len(out)-1]
-		if t.kind == l.kind && t.epoch == l.epoch && t.lo <= l.hi {
-			l.hi = max(l.hi, t.hi)
+		if t.kind == l.kind && t.when == l.when && t.lo <= l.hi {
+			l.hi, l.lanes = max(l.hi, t.hi), l.lanes|t.lanes
 		} else {
 			out = append(out, t)
 		}
@@ -215,51 +213,4 @@ func (l *launch) blockIndex(i uint64) device.Dim3 {
 func (l *launch) threadIndex(t uint16) device.Dim3 {
 	n := l.shape.Block
 	return device.Dim3{X: uint32(t) % n.X, Y: uint32(t) / n.X % n.Y, Z: uint32(t) / n.X / n.Y}
-}
-
-// blockOrder knows which accesses of different blocks are ordered by fences and atomics. Kernels that have both run
-// their blocks one after another, so it needs no lock.
-type blockOrder struct {
-	released map[uint64]map[uint64]uint32 // by atomic's address: block to the epoch it released
-	knows    map[epochKey]map[uint64]uint32
-	current  map[uint64]map[uint64]uint32 // by block: what it knows now
-}
-
-type epochKey struct {
-	block uint64
-	epoch uint32
-}
-
-func newBlockOrder() *blockOrder {
-	return &blockOrder{map[uint64]map[uint64]uint32{}, map[epochKey]map[uint64]uint32{}, map[uint64]map[uint64]uint32{}}
-}
-
-// atomic records an atomic access by a block, which first releases what it did up to the given epoch if it has
-// fenced it, then acquires what others released at the address.
-func (o *blockOrder) atomic(block, addr uint64, epoch uint32, releases bool) {
-	mine := map[uint64]uint32{}
-	for k, v := range o.current[block] {
-		mine[k] = v
-	}
-	rel := o.released[addr]
-	if rel == nil {
-		rel = map[uint64]uint32{}
-		o.released[addr] = rel
-	}
-	for k, v := range rel {
-		mine[k] = max(mine[k], v)
-	}
-	if releases {
-		for k, v := range mine {
-			rel[k] = max(rel[k], v)
-		}
-		rel[block] = epoch + 1
-	}
-	o.current[block] = mine
-	o.knows[epochKey{block, epoch + 1}] = mine
-}
-
-// ordered reports whether a happened before b.
-func (o *blockOrder) ordered(a, b *blockRange) bool {
-	return o.knows[epochKey{b.block, b.epoch}][a.block] > a.epoch
 }

@@ -158,9 +158,9 @@ func (w *warp) checkGlobal(in *inst, a *allocation, mask uint32, size uint64, ki
 	segs := w.segments(buf[:0], mask, size)
 	b := w.blk
 	if b.launch.check {
+		now := w.when()
 		for _, s := range segs {
-			thread := uint16(w.id*lanes + s.lane)
-			b.races.add(in.mem, s.lo, s.hi, w.pc, thread, kind)
+			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, uint16(w.id*lanes + s.lane), kind, now, mask})
 			lo, hi := s.lo-a.base, s.hi-a.base
 			if kind == accWrite {
 				if a.init != nil {
@@ -174,9 +174,6 @@ func (w *warp) checkGlobal(in *inst, a *allocation, mask uint32, size uint64, ki
 					markOnes(a.init[lo:hi])
 				}
 			}
-		}
-		if kind == accWrite {
-			w.dirty, w.dirtyAt = true, b.barrierDone
 		}
 	}
 	ctr.Requests++
@@ -219,6 +216,9 @@ func (w *warp) ldGlobal(in *inst, mask uint32) {
 			w.checkGlobal(in, a, ok, size, kind, &w.blk.ctr.GlobalLoad)
 			w.offsets(a.base)
 			w.gather(x, a.data, ok)
+			if x.strong {
+				w.orders(in, ok, observes)
+			}
 		}
 		mask &^= done
 	}
@@ -242,6 +242,9 @@ func (w *warp) stGlobal(in *inst, mask uint32) {
 			w.checkGlobalStore(in, a, ok, size, kind)
 			w.offsets(a.base)
 			w.scatter(x, a.data, ok)
+			if x.strong {
+				w.orders(in, ok, releases|replaces)
+			}
 		}
 		mask &^= done
 	}

@@ -162,39 +162,9 @@ func execElect(w *warp, in *inst) {
 
 func execNothing(*warp, *inst) {}
 
-// execFence orders this warp's earlier writes to global memory, and those of other warps that a barrier ordered
-// before it, for other blocks.
+// execFence executes a fence; those of block scope order nothing between blocks.
 func execFence(w *warp, in *inst) {
-	if in.x.n == 0 { // block scope
-		return
+	if in.x.n != 0 {
+		w.fence(w.mask)
 	}
-	w.fence()
-}
-
-func (w *warp) fence() {
-	w.dirty = false
-	for _, v := range w.blk.warps {
-		if v.dirtyAt < w.blk.barrierDone {
-			v.dirty = false
-		}
-	}
-}
-
-// orders records a strong access of a block for the ordering between blocks.
-func (w *warp) orders(in *inst, addr uint64, release bool) {
-	o := w.blk.launch.races.sync
-	if o == nil {
-		return
-	}
-	if in.x.mode == "release" || in.x.mode == "acq_rel" {
-		w.fence()
-	}
-	if release {
-		for _, v := range w.blk.warps {
-			release = release && !v.dirty
-		}
-	}
-	r := &w.blk.races
-	o.atomic(w.blk.index, addr, r.epoch, release)
-	r.epoch++
 }

@@ -49,11 +49,10 @@ type warp struct {
 	waitInst *inst  // barrier the warp waits at
 	waitMask uint32 // lanes that wait there
 
-	clock   uint64        // sync operations so far, from 1; see shadow.go
-	vc      [lanes]uint64 // for each warp, the clock up to which its accesses are ordered before this warp
-	dirty   bool          // wrote global memory since the last fence
-	dirtyAt uint64        // block barrier count of the last such write
-	async   asyncCopies
+	clock uint64        // sync operations so far, from 1; see shadow.go
+	vc    [lanes]uint64 // for each warp, the clock up to which its accesses are ordered before this warp
+	order orderState    // with other blocks
+	async asyncCopies
 
 	counts []uint64 // executions by instruction
 	laneCt []uint64 // lanes that executed it
@@ -107,7 +106,7 @@ func (w *warp) reset(mask uint32) {
 	w.pc, w.active, w.live, w.stop = w.prog.start, mask, mask, math.MaxInt32
 	w.splits, w.state, w.steps, w.ticks = w.splits[:0], warpReady, 0, 0
 	w.clock, w.vc = 1, [lanes]uint64{}
-	w.dirty, w.waitInst = false, nil
+	w.order, w.waitInst = orderState{}, nil
 	w.async.reset()
 }
 

@@ -42,7 +42,7 @@ func (r *Restorer) loadEstimator(ctx context.Context, held int64) error {
 		return nil
 	}
 	if r.memory > 0 {
-		g, err := r.model.Config.BuildEstimator(nil, 1, models.Options{})
+		g, err := r.model.Config.BuildRouting(nil, 1, models.Options{})
 		if err != nil {
 			return err
 		}

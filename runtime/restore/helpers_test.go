@@ -135,6 +135,15 @@ func (f *fake) Close() error       { return nil }
 func (f *fake) Plan(g *graph.Graph) (backend.Memory, error) {
 	return backend.Memory{Arena: arenaPerPixel * int64(g.Inputs[0].Shape.Pixels()), Weights: fakeWeights}, nil
 }
+func (f *fake) Holdings(g *graph.Graph) ([]backend.Holding, error) {
+	m, err := f.Plan(g)
+	return []backend.Holding{{Bytes: m.Total()}}, err
+}
+func (f *fake) Resident() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held
+}
 func (f *fake) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
 	m, err := f.Plan(g)
 	if err != nil {
@@ -173,7 +182,10 @@ func (p *fakeProgram) Run(ctx context.Context, in, out [][]float32, opt backend.
 		opt.Progress(0.5)
 		opt.Progress(1)
 	}
-	return p.fake.compute(run, in[0], out[0], p.graph.Inputs[0].Shape)
+	if err := p.fake.compute(run, in[0], out[0], p.graph.Inputs[0].Shape); err != nil {
+		return err
+	}
+	return backend.CheckFinite(p.graph, out)
 }
 
 // box is the mean over a (2·r+1)² window, cut at the border.

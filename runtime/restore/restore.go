@@ -38,8 +38,8 @@ type Config struct {
 	// Memory bounds the bytes of images, weights and intermediate results
 	// together while one image is restored at a time; 0 means no bound.
 	Memory int64
-	// Unmerged runs LoRA experts with their adapters as low-rank branches.
-	Unmerged bool
+	// Adapters says how LoRA experts run; empty means merged.
+	Adapters experts.Adapters
 	// Lazy leaves the estimator to be compiled when an image first needs it.
 	Lazy bool
 }
@@ -50,7 +50,7 @@ type Config struct {
 func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*Restorer, error) {
 	r := &Restorer{
 		model: m, backend: b, memory: c.Memory,
-		pool: experts.NewPool(m, b, experts.Options{Budget: c.Memory, Unmerged: c.Unmerged}),
+		pool: experts.NewPool(m, b, experts.Options{Budget: c.Memory, Adapters: c.Adapters}),
 	}
 	if c.Lazy {
 		return r, nil
@@ -296,10 +296,7 @@ func (j *job) run(ctx context.Context, p backend.Program, img, out *imaging.Imag
 		if progress != nil {
 			opt.Progress = func(done float64) { progress((float64(n) + done) / float64(j.tiles())) }
 		}
-		if err := p.Run(ctx, [][]float32{in}, [][]float32{res}, opt); err != nil {
-			return err
-		}
-		return finite(res)
+		return p.Run(ctx, [][]float32{in}, [][]float32{res}, opt)
 	}
 	if j.tiles() == 1 {
 		if err := runTile(0, 0, 0); err != nil {
@@ -317,18 +314,6 @@ func (j *job) run(ctx context.Context, p backend.Program, img, out *imaging.Imag
 		}
 		if err := b.flush(out, ny); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// ErrNotFinite reports a network whose output overflowed or is not a number.
-var ErrNotFinite = errors.New("the network's output is not finite")
-
-func finite(v []float32) error {
-	for _, x := range v {
-		if x-x != 0 { // NaN for NaN and both infinities
-			return ErrNotFinite
 		}
 	}
 	return nil

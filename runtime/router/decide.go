@@ -4,11 +4,11 @@ package router
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"unirestorer/graph"
 	"unirestorer/graph/models"
 )
 
@@ -95,31 +95,10 @@ func Decide(tree *models.Tree, leafLogits, levelLogits []float32, o Override) (D
 	if err := o.checkTree(tree); err != nil {
 		return d, err
 	}
-	for _, v := range slices.Concat(leafLogits, levelLogits) {
-		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-			return d, fmt.Errorf("the gates are not finite")
-		}
-	}
-	d.LeafProbs = softmax(leafLogits, o.Leaves)
-	d.LevelProbs = softmax(levelLogits, nil)
-	d.LeafEntropy, d.LevelEntropy = entropy(d.LeafProbs), entropy(d.LevelProbs)
-	if o.Expert != nil {
-		d.Expert = *o.Expert
-		return d, nil
-	}
-	d.Leaf, d.Level, d.Mode = argmax(d.LeafProbs), argmax(d.LevelProbs), Automatic
-	if o.Level != nil {
-		d.Level, d.Mode = *o.Level, FixedLevel
-	}
-	if len(o.Leaves) > 0 {
-		d.Mode = Instructed
-		if o.Level != nil {
-			d.Mode = InstructedLevel
-		}
-	}
-	d.Gate = float64(d.LeafProbs[d.Leaf]) + float64(d.LevelProbs[d.Level])
-	d.Expert = tree.Leaves[d.Leaf].Experts[d.Level]
-	return d, nil
+	r := graph.Route{Experts: tree.Experts()}
+	record := make([]float32, graph.RouteSize(len(tree.Leaves), len(tree.Levels)))
+	r.Decide(record, leafLogits, levelLogits, o.vector(tree))
+	return read(record, tree, o)
 }
 
 // Instruct finds the leaves that instructions name: leaf numbers, leaf names
@@ -168,52 +147,4 @@ func vocabulary(tree *models.Tree) string {
 		}
 	}
 	return strings.Join(words, ", ")
-}
-
-// softmax over the allowed indices, all when allowed is empty; the others get
-// 0.
-func softmax(logits []float32, allowed []int) []float32 {
-	if len(allowed) == 0 {
-		allowed = make([]int, len(logits))
-		for i := range allowed {
-			allowed[i] = i
-		}
-	}
-	top := math.Inf(-1) // subtracted, so that no exponential overflows
-	for _, i := range allowed {
-		top = max(top, float64(logits[i]))
-	}
-	p := make([]float64, len(logits))
-	var sum float64
-	for _, i := range allowed {
-		p[i] = math.Exp(float64(logits[i]) - top)
-	}
-	for _, v := range p {
-		sum += v
-	}
-	out := make([]float32, len(logits))
-	for i, v := range p {
-		out[i] = float32(v / sum)
-	}
-	return out
-}
-
-func entropy(p []float32) float64 {
-	var h float64
-	for _, v := range p {
-		if v > 0 {
-			h -= float64(v) * math.Log(float64(v))
-		}
-	}
-	return h
-}
-
-func argmax(p []float32) int {
-	best := 0
-	for i, v := range p {
-		if v > p[best] {
-			best = i
-		}
-	}
-	return best
 }

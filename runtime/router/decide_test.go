@@ -58,7 +58,7 @@ func TestDecisions(t *testing.T) {
 				}
 			}
 			if c.leaf >= 0 {
-				require.InDelta(t, float64(d.LeafProbs[c.leaf])+float64(d.LevelProbs[c.level]), d.Gate, 1e-12)
+				require.InDelta(t, float64(d.LeafProbs[c.leaf])+float64(d.LevelProbs[c.level]), d.Gate, 1e-6)
 			}
 		})
 	}

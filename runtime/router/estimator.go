@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"unirestorer/graph"
@@ -18,27 +17,21 @@ type Estimator struct {
 	config  *models.Config
 	program backend.Program
 	size    int
-	ports   struct{ leaf, level int }
 }
 
 // NewEstimator compiles the degradation encoder and the router of a model for
-// one image at a time.
+// one image at a time. The decision is made on the device: it is all that
+// crosses to the host.
 func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src weights.Source) (*Estimator, error) {
 	encoder, _, err := c.Heads()
 	if err != nil {
 		return nil, err
 	}
-	g, err := c.BuildEstimator(src, 1, models.Options{})
+	g, err := c.BuildRouting(src, 1, models.Options{})
 	if err != nil {
 		return nil, err
 	}
 	e := &Estimator{config: c, size: encoder.Vision.ImageSize}
-	var leafErr, levelErr error
-	e.ports.leaf, leafErr = g.Output("lf_gate_raw")
-	e.ports.level, levelErr = g.Output("layer_gate_raw")
-	if err := errors.Join(leafErr, levelErr); err != nil {
-		return nil, err
-	}
 	if e.program, err = b.Compile(ctx, g); err != nil {
 		return nil, fmt.Errorf("estimator: %w", err)
 	}
@@ -64,16 +57,12 @@ func (e *Estimator) Decide(ctx context.Context, input []float32, o Override) (De
 	if err := o.Check(e.config); err != nil {
 		return Decision{}, err
 	}
-	g := e.program.Graph()
-	out := make([][]float32, len(g.Outputs))
-	for i, p := range g.Outputs {
-		out[i] = make([]float32, p.Shape.Elems())
-	}
-	if err := e.program.Run(ctx, [][]float32{input}, out, backend.RunOptions{}); err != nil {
+	tree := &e.config.Tree
+	record := make([]float32, graph.RouteSize(len(tree.Leaves), len(tree.Levels)))
+	if err := e.program.Run(ctx, [][]float32{input, o.vector(tree)}, [][]float32{record}, backend.RunOptions{}); err != nil {
 		return Decision{}, fmt.Errorf("estimate the degradation: %w", err)
 	}
-	tree := &e.config.Tree
-	return Decide(tree, out[e.ports.leaf][:len(tree.Leaves)], out[e.ports.level][:len(tree.Levels)], o)
+	return read(record, tree, o)
 }
 
 // Route prepares an image, as stored, and chooses its expert.

@@ -11,9 +11,11 @@ import (
 // reference is a backend over the reference interpreter.
 type reference struct{}
 
-func (reference) Info() backend.Info                        { return backend.Info{Name: "reference"} }
-func (reference) Plan(*graph.Graph) (backend.Memory, error) { return backend.Memory{}, nil }
-func (reference) Close() error                              { return nil }
+func (reference) Info() backend.Info                               { return backend.Info{Name: "reference"} }
+func (reference) Plan(*graph.Graph) (backend.Memory, error)        { return backend.Memory{}, nil }
+func (reference) Holdings(*graph.Graph) ([]backend.Holding, error) { return nil, nil }
+func (reference) Resident() int64                                  { return 0 }
+func (reference) Close() error                                     { return nil }
 func (reference) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
 	return referenceProgram{g}, nil
 }

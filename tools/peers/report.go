@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+
+	tables "unirestorer/runtime/report"
 )
 
 // report is all that was measured in one run of the benchmark.
@@ -26,14 +28,14 @@ func (r *report) writeJSON(w io.Writer) error {
 }
 
 func (r *report) writeText(w io.Writer) error {
-	return r.write(w, (*table).writeText)
+	return r.write(w, (*tables.Table).WriteText)
 }
 
 func (r *report) writeMarkdown(w io.Writer) error {
-	return r.write(w, (*table).writeMarkdown)
+	return r.write(w, (*tables.Table).WriteMarkdown)
 }
 
-func (r *report) write(w io.Writer, print func(*table, io.Writer) error) error {
+func (r *report) write(w io.Writer, print func(*tables.Table, io.Writer) error) error {
 	if _, err := fmt.Fprintf(w, "%s\n", r.description()); err != nil {
 		return err
 	}
@@ -66,12 +68,12 @@ func (r *report) description() string {
 }
 
 // tables are the tables for what was measured.
-func (r *report) tables() []*table {
+func (r *report) tables() []*tables.Table {
 	if len(r.Results) == 0 {
 		return nil
 	}
 	first := r.Results[0].Measures
-	all := []*table{r.speed()}
+	all := []*tables.Table{r.speed()}
 	if len(first) > 1 {
 		all = append(all, r.agreement())
 	}
@@ -86,21 +88,21 @@ func (r *report) tables() []*table {
 }
 
 // speed is the table of the rounds.
-func (r *report) speed() *table {
+func (r *report) speed() *tables.Table {
 	measures := r.Results[0].Measures
-	t := &table{caption: "Time of a run, median", header: []string{"network", "size", "GMAC"}}
+	t := &tables.Table{Caption: "Time of a run, median", Columns: head("size", "GMAC")}
 	for _, m := range measures {
-		t.header = append(t.header, title(m.Runtime))
+		t.Columns = append(t.Columns, number(title(m.Runtime)))
 	}
-	t.header = append(t.header, "GFLOP/s")
+	t.Columns = append(t.Columns, number("GFLOP/s"))
 	for _, m := range measures[1:] {
-		t.header = append(t.header, ratioTitle(m))
+		t.Columns = append(t.Columns, number(ratioTitle(m)))
 	}
-	t.notes = []string{
+	t.Notes = []string{
 		fmt.Sprintf("GFLOP/s are those of %s, two for each multiply-add of the network as defined.", title(measures[0].Runtime)),
 	}
 	if len(measures) > 1 {
-		t.notes = append(t.notes, "Ratios are medians over rounds of the ratio within a round.")
+		t.Notes = append(t.Notes, "Ratios are medians over rounds of the ratio within a round.")
 	}
 	for _, res := range r.Results {
 		row := []string{res.Network, size(res.Side), fmt.Sprintf("%.2f", float64(res.MACs)/1e9)}
@@ -112,40 +114,40 @@ func (r *report) speed() *table {
 		for _, m := range res.Measures[1:] {
 			row = append(row, fmt.Sprintf("%.2f", pairedRatio(own.Rounds, m.Rounds)))
 		}
-		t.add(row...)
+		t.Add(row...)
 	}
 	return t
 }
 
 // agreement is the table of the differences between outputs.
-func (r *report) agreement() *table {
+func (r *report) agreement() *tables.Table {
 	measures := r.Results[0].Measures
-	t := &table{
-		caption: "Agreement with " + title(measures[0].Runtime) + ": largest absolute difference, and PSNR for values up to 1",
-		header:  []string{"network", "size"},
+	t := &tables.Table{
+		Caption: "Agreement with " + title(measures[0].Runtime) + ": largest absolute difference, and PSNR for values up to 1",
+		Columns: head("size"),
 	}
 	for _, m := range measures[1:] {
-		t.header = append(t.header, title(m.Runtime), "PSNR")
+		t.Columns = append(t.Columns, number(title(m.Runtime)), number("PSNR"))
 	}
 	for _, res := range r.Results {
 		row := []string{res.Network, size(res.Side)}
 		for _, a := range res.Agreement {
 			row = append(row, fmt.Sprintf("%.1e", a.MaxAbs), a.PSNR.String())
 		}
-		t.add(row...)
+		t.Add(row...)
 	}
 	return t
 }
 
 // compared is a table of one value for each runtime, and its ratio to the first runtime's.
-func (r *report) compared(caption string, value func(measure) float64, format func(float64) string) *table {
+func (r *report) compared(caption string, value func(measure) float64, format func(float64) string) *tables.Table {
 	measures := r.Results[0].Measures
-	t := &table{caption: caption, header: []string{"network", "size"}}
+	t := &tables.Table{Caption: caption, Columns: head("size")}
 	for _, m := range measures {
-		t.header = append(t.header, title(m.Runtime))
+		t.Columns = append(t.Columns, number(title(m.Runtime)))
 	}
 	for _, m := range measures[1:] {
-		t.header = append(t.header, ratioTitle(m))
+		t.Columns = append(t.Columns, number(ratioTitle(m)))
 	}
 	for _, res := range r.Results {
 		row := []string{res.Network, size(res.Side)}
@@ -155,10 +157,21 @@ func (r *report) compared(caption string, value func(measure) float64, format fu
 		for _, m := range res.Measures[1:] {
 			row = append(row, fmt.Sprintf("%.2f", value(res.Measures[0])/value(m)))
 		}
-		t.add(row...)
+		t.Add(row...)
 	}
 	return t
 }
+
+// head is the column of networks, and columns of numbers.
+func head(numbers ...string) []tables.Column {
+	columns := []tables.Column{{Name: "network"}}
+	for _, name := range numbers {
+		columns = append(columns, number(name))
+	}
+	return columns
+}
+
+func number(name string) tables.Column { return tables.Column{Name: name, Align: tables.Right} }
 
 func ratioTitle(peer measure) string { return "/ " + title(peer.Runtime) }
 

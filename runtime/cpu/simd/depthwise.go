@@ -18,13 +18,23 @@ func (k *Kernels) PackDepthwise(w, bias []float32, kernel, channels int) *Depthw
 	if kernel != 3 && kernel != 5 || channels <= 0 {
 		panic(fmt.Sprintf("simd: depthwise kernel of side %d over %d channels", kernel, channels))
 	}
+	p := &DepthwiseWeights{Kernel: kernel, Channels: channels, isa: k.isa}
+	p.data = Aligned(k.padded(channels) * (kernel*kernel + 1))
+	k.RepackDepthwise(p, w, bias, kernel, channels)
+	return p
+}
+
+// RepackDepthwise is PackDepthwise into p, which holds weights of that shape,
+// with a bias if there is one.
+func (k *Kernels) RepackDepthwise(p *DepthwiseWeights, w, bias []float32, kernel, channels int) {
 	taps := kernel * kernel
 	checkLen("weights", w, taps*channels)
 	if bias != nil {
 		checkLen("bias", bias, channels)
 	}
-	p := &DepthwiseWeights{Kernel: kernel, Channels: channels, isa: k.isa}
-	p.data = Aligned(k.padded(channels) * (taps + 1))
+	if p.Kernel != kernel || p.Channels != channels || p.isa != k.isa {
+		panic(fmt.Sprintf("simd: depthwise weights of side %d over %d channels into those of side %d over %d", kernel, channels, p.Kernel, p.Channels))
+	}
 	for c := range channels {
 		block := p.data[c/k.width*(taps+1)*k.width+c%k.width:]
 		for t := range taps {
@@ -34,7 +44,6 @@ func (k *Kernels) PackDepthwise(w, bias []float32, kernel, channels int) *Depthw
 			block[taps*k.width] = bias[c]
 		}
 	}
-	return p
 }
 
 // Depthwise computes one output row of a depthwise convolution of stride 1:

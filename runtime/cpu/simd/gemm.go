@@ -23,6 +23,19 @@ type Product struct {
 	Bias []float32 // nil for none
 	Init Mat       // no Data for none; C itself accumulates, a residual adds
 	C    Mat       // must not overlap A; Init may be exactly C
+
+	// Strips is how many products of M rows there are with the same B, as for
+	// several rows of an image: each begins StripA floats after the one before in
+	// every segment of A, and StripC floats in C and Init. 0 means 1.
+	Strips, StripA, StripC int
+
+	// Streamed tells that B is not in a cache yet: each part of it is fetched
+	// while the one before is multiplied. Next, unless nil, is what will be
+	// multiplied after B; its first part is fetched at the end.
+	Streamed bool
+	Next     *Packed
+	// Decoded is memory of DecodedLen floats for a B in half precision.
+	Decoded []float32
 }
 
 // blockK bounds the rows of a packed panel used at a time: 192 rows of 48
@@ -44,40 +57,95 @@ func (k *Kernels) MatMul(p *Product) {
 	}
 }
 
+// productPanel computes width columns, which begin a panel of B.
 func (k *Kernels) productPanel(p *Product, first, width int) {
-	kernel := k.panels[width/k.width-1]
-	b := p.B.data[first*p.B.K:]
-	c, ldc := p.C.Data[first:], p.C.Stride
-	var init, bias []float32
-	ldi := p.Init.Stride
-	if p.Init.Data != nil {
-		init = p.Init.Data[first:]
+	m := panelProduct{kernel: k.panels[width/k.width-1], width: width, n: min(width, p.B.N-first), first: first, bias: p.Bias}
+	if m.bias != nil {
+		m.bias = m.bias[first:]
 	}
-	if p.Bias != nil {
-		bias = p.Bias[first:]
-	}
-	n := min(width, p.B.N-first)
+	m.init, m.ldi = p.Init.Data, p.Init.Stride
+	at := first * p.B.K
 	for _, s := range p.A {
 		blocks := (s.K + blockK - 1) / blockK
 		for i := range blocks {
 			from, to := s.K*i/blocks, s.K*(i+1)/blocks
-			kernel(c, ldc, init, ldi, bias, s.A.Data[from:], s.A.Stride, 1, b, width, p.M, to-from, n)
-			b = b[(to-from)*width:]
-			init, ldi, bias = c, ldc, nil
+			m.k = to - from
+			end := at + m.k*width
+			if p.B.halves != nil {
+				m.b = k.decode(p.Decoded, p.B, at, first, width, m.k)
+			} else {
+				m.b = p.B.data[at:end]
+			}
+			m.fetch(k, p, end)
+			m.multiply(p, s.A.Data[from:], s.A.Stride)
+			m.init, m.ldi, m.bias = p.C.Data, p.C.Stride, nil
+			at = end
 		}
 	}
 }
 
+// panelProduct is the product of some rows of a panel, which lie in b.
+type panelProduct struct {
+	kernel      panelFunc
+	k, width, n int // rows of b, its columns, and those in use
+	first       int // column of C
+	b           []float32
+	bias, init  []float32
+	ldi         int
+
+	ahead uintptr // what a pass over the rows of A fetches first,
+	step  int     // by how many bytes it moves for each row of b
+	pass  uintptr // and in all
+}
+
+// fetch chooses what passes over the rows of A fetch: the part of B after end,
+// as large as this one.
+func (m *panelProduct) fetch(k *Kernels, p *Product, end int) {
+	m.ahead, m.step, m.pass = address(m.b), 0, 0
+	if !p.Streamed {
+		return
+	}
+	next := p.B.address(end)
+	if next == 0 && p.Next != nil {
+		next = p.Next.address(0)
+	}
+	if next == 0 {
+		return
+	}
+	times := (p.M + k.rows - 1) / k.rows * m.k
+	bytes := m.k * m.width * p.B.valueBytes()
+	m.ahead, m.step = next, ceilDiv(bytes, times*max(p.Strips, 1))
+	m.pass = uintptr(times * m.step)
+}
+
+// multiply adds a's product with b to C.
+func (m *panelProduct) multiply(p *Product, a []float32, lda int) {
+	for s := range max(p.Strips, 1) {
+		at := s*p.StripC + m.first
+		init := m.init
+		if init != nil {
+			init = init[at:]
+		}
+		m.kernel(p.C.Data[at:], p.C.Stride, init, m.ldi, m.bias, a[s*p.StripA:], lda, 1, m.b, m.width, p.M, m.k, m.n, m.ahead, m.step)
+		m.ahead += m.pass
+	}
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
 func (k *Kernels) checkProduct(p *Product) {
 	if p.B.isa != k.isa {
 		panic(fmt.Sprintf("simd: weights packed for %v, used by %v", p.B.isa, k.isa))
+	}
+	if p.B.halves != nil {
+		checkLen("memory for decoded weights", p.Decoded, k.DecodedLen())
 	}
 	inner := 0
 	for _, s := range p.A {
 		if s.K <= 0 {
 			panic(fmt.Sprintf("simd: segment of %d values", s.K))
 		}
-		s.A.check("left operand", p.M, s.K)
+		p.lastStrip(s.A, p.StripA).check("left operand", p.M, s.K)
 		inner += s.K
 	}
 	if inner != p.B.K {
@@ -87,9 +155,19 @@ func (k *Kernels) checkProduct(p *Product) {
 		checkLen("bias", p.Bias, p.B.N)
 	}
 	if p.Init.Data != nil {
-		p.Init.check("initial value", p.M, p.B.N)
+		p.lastStrip(p.Init, p.StripC).check("initial value", p.M, p.B.N)
 	}
-	p.C.checkDst(p.M, p.B.N)
+	p.lastStrip(p.C, p.StripC).checkDst(p.M, p.B.N)
+}
+
+// lastStrip is the part of a matrix that belongs to the last strip, the whole
+// where there is one.
+func (p *Product) lastStrip(m Mat, strip int) Mat {
+	at := (max(p.Strips, 1) - 1) * strip
+	if at < 0 || at > len(m.Data) {
+		panic(fmt.Sprintf("simd: operand holds %d floats, strips begin %d apart", len(m.Data), strip))
+	}
+	return m.From(0, at)
 }
 
 // MatMulRows computes C[m][n] = Init[m][n] + Σ_k A[m][k]·B[k][n] with B as it
@@ -132,7 +210,7 @@ func (k *Kernels) multiply(c, init Mat, a []float32, rs, ks int, b Mat, M, K, N 
 			right = b.Data[first:]
 		}
 		k.panels[width/k.width-1](c.Data[first:], c.Stride, start, init.Stride, nil,
-			a, rs, ks, right, b.Stride, M, K, min(width, N-first))
+			a, rs, ks, right, b.Stride, M, K, min(width, N-first), address(right), 0)
 		first += width
 	}
 }

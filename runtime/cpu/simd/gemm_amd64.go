@@ -7,29 +7,29 @@ package simd
 // gemmPanel1AVX2 computes up to 8 columns, 4 rows at a time.
 //
 //go:noescape
-func gemmPanel1AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
+func gemmPanel1AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
 
 // gemmPanel2AVX2 computes up to 16 columns, 4 rows at a time.
 //
 //go:noescape
-func gemmPanel2AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
+func gemmPanel2AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
 
 // gemmPanel3AVX2 computes up to 24 columns, 4 rows at a time.
 //
 //go:noescape
-func gemmPanel3AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
+func gemmPanel3AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
 
 // gemmPanel1AVX512 computes up to 16 columns, 8 rows at a time.
 //
 //go:noescape
-func gemmPanel1AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
+func gemmPanel1AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
 
 // gemmPanel2AVX512 computes up to 32 columns, 8 rows at a time.
 //
 //go:noescape
-func gemmPanel2AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
+func gemmPanel2AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
 
 // gemmPanel3AVX512 computes up to 48 columns, 8 rows at a time.
 //
 //go:noescape
-func gemmPanel3AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
+func gemmPanel3AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)

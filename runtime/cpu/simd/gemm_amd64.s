@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func gemmPanel1AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $32-184
+// func gemmPanel1AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $40-200
 	MOVQ n+176(FP), AX
 	SUBQ $+0, AX
 	MOVQ AX, CX
@@ -17,29 +17,33 @@ TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $32-184
 	MOVQ a_base+88(FP), BX
 	MOVQ c_base+0(FP), SI
 	MOVQ init_base+32(FP), DI
+	MOVQ ahead+184(FP), R8
 	MOVQ AX, (SP)
 	MOVQ BX, 8(SP)
 	MOVQ SI, 16(SP)
 	MOVQ DI, 24(SP)
+	MOVQ R8, 32(SP)
 
 block1:
+	CMPQ       (SP), $+2
+	JLE        tail2
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias3
+	JZ         nobias4
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS (AX), Y0, Y0
-	JMP        biased4
+	JMP        biased5
 
-nobias3:
+nobias4:
 	VXORPS Y0, Y0, Y0
 
-biased4:
+biased5:
 	VMOVAPS    Y0, Y1
 	VMOVAPS    Y0, Y2
 	VMOVAPS    Y0, Y3
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started5
+	JZ         started6
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (DX), Y4
@@ -67,7 +71,7 @@ biased4:
 	VMASKMOVPS (AX), Y4, Y4
 	VADDPS     Y4, Y3, Y3
 
-started5:
+started6:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -87,18 +91,22 @@ started5:
 	CMOVQGT AX, R9
 	ADDQ    R9, R8
 	CMPQ    CX, $+8
-	JNE     masked6
+	JNE     masked7
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), R9
 	MOVQ    ks+120(FP), R11
 	SHLQ    $0x02, R11
 	MOVQ    bs+152(FP), R12
 	SHLQ    $0x02, R12
+	MOVQ    step+192(FP), R13
 	XORQ    R10, R10
+	MOVQ    32(SP), R14
 	TESTQ   R9, R9
-	JZ      kdone9
+	JZ      kdone10
 
-k8:
+k9:
+	PREFETCHT1   (R14)
+	ADDQ         R13, R14
 	VMOVUPS      (AX), Y4
 	VBROADCASTSS (BX)(R10*1), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -111,9 +119,10 @@ k8:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k8
+	JNZ          k9
 
-kdone9:
+kdone10:
+	MOVQ    R14, 32(SP)
 	MOVQ    ldc+24(FP), BX
 	SHLQ    $0x02, BX
 	MOVQ    16(SP), AX
@@ -133,20 +142,24 @@ kdone9:
 	CMOVQGT BX, SI
 	ADDQ    SI, AX
 	VMOVUPS Y3, (AX)
-	JMP     written7
+	JMP     written8
 
-masked6:
+masked7:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), R9
 	MOVQ  ks+120(FP), R11
 	SHLQ  $0x02, R11
 	MOVQ  bs+152(FP), R12
 	SHLQ  $0x02, R12
+	MOVQ  step+192(FP), R13
 	XORQ  R10, R10
+	MOVQ  32(SP), R14
 	TESTQ R9, R9
-	JZ    kdone11
+	JZ    kdone12
 
-k10:
+k11:
+	PREFETCHT1   (R14)
+	ADDQ         R13, R14
 	VMOVUPS      (DX), Y4
 	VMASKMOVPS   (AX), Y4, Y4
 	VBROADCASTSS (BX)(R10*1), Y5
@@ -160,9 +173,10 @@ k10:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k10
+	JNZ          k11
 
-kdone11:
+kdone12:
+	MOVQ       R14, 32(SP)
 	MOVQ       ldc+24(FP), BX
 	SHLQ       $0x02, BX
 	MOVQ       16(SP), AX
@@ -187,9 +201,9 @@ kdone11:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y3, Y0, (AX)
 
-written7:
+written8:
 	SUBQ   $+4, (SP)
-	JLE    end2
+	JLE    end3
 	MOVQ   rs+112(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 8(SP)
@@ -203,7 +217,127 @@ written7:
 	ADDQ   AX, 24(SP)
 	JMP    block1
 
-end2:
+tail2:
+	MOVQ       bias_base+64(FP), AX
+	TESTQ      AX, AX
+	JZ         nobias13
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS (AX), Y0, Y0
+	JMP        biased14
+
+nobias13:
+	VXORPS Y0, Y0, Y0
+
+biased14:
+	VMOVAPS    Y0, Y1
+	MOVQ       24(SP), AX
+	TESTQ      AX, AX
+	JZ         started15
+	MOVQ       ldi+56(FP), BX
+	SHLQ       $0x02, BX
+	VMOVUPS    (DX), Y2
+	VMASKMOVPS (AX), Y2, Y2
+	VADDPS     Y2, Y0, Y0
+	XORL       SI, SI
+	CMPQ       (SP), $+1
+	CMOVQGT    BX, SI
+	ADDQ       SI, AX
+	VMOVUPS    (DX), Y2
+	VMASKMOVPS (AX), Y2, Y2
+	VADDPS     Y2, Y1, Y1
+
+started15:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), BX
+	MOVQ    BX, SI
+	XORL    DI, DI
+	CMPQ    (SP), $+1
+	CMOVQGT AX, DI
+	ADDQ    DI, SI
+	CMPQ    CX, $+8
+	JNE     masked16
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), CX
+	MOVQ    ks+120(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    bs+152(FP), R8
+	SHLQ    $0x02, R8
+	MOVQ    step+192(FP), R9
+	XORQ    DX, DX
+	MOVQ    32(SP), R10
+	TESTQ   CX, CX
+	JZ      kdone19
+
+k18:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (BX)(DX*1), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (SI)(DX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         DI, DX
+	ADDQ         R8, AX
+	DECQ         CX
+	JNZ          k18
+
+kdone19:
+	MOVQ    R10, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Y0, (AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Y1, (AX)
+	JMP     written17
+
+masked16:
+	MOVQ  b_base+128(FP), AX
+	MOVQ  k+168(FP), CX
+	MOVQ  ks+120(FP), R8
+	SHLQ  $0x02, R8
+	MOVQ  bs+152(FP), R9
+	SHLQ  $0x02, R9
+	MOVQ  step+192(FP), R10
+	XORQ  DI, DI
+	MOVQ  32(SP), R11
+	TESTQ CX, CX
+	JZ    kdone21
+
+k20:
+	PREFETCHT1   (R11)
+	ADDQ         R10, R11
+	VMOVUPS      (DX), Y2
+	VMASKMOVPS   (AX), Y2, Y2
+	VBROADCASTSS (BX)(DI*1), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (SI)(DI*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         R8, DI
+	ADDQ         R9, AX
+	DECQ         CX
+	JNZ          k20
+
+kdone21:
+	MOVQ       R11, 32(SP)
+	MOVQ       ldc+24(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       16(SP), AX
+	VMOVUPS    (DX), Y2
+	VMASKMOVPS Y0, Y2, (AX)
+	XORL       BX, BX
+	CMPQ       (SP), $+1
+	CMOVQGT    CX, BX
+	ADDQ       BX, AX
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS Y1, Y0, (AX)
+
+written17:
+end3:
 	VZEROUPPER
 	RET
 
@@ -225,9 +359,9 @@ DATA firstLanes<>+56(SB)/4, $0x00000000
 DATA firstLanes<>+60(SB)/4, $0x00000000
 GLOBL firstLanes<>(SB), RODATA|NOPTR, $64
 
-// func gemmPanel2AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $32-184
+// func gemmPanel2AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $40-200
 	MOVQ n+176(FP), AX
 	SUBQ $+8, AX
 	MOVQ AX, CX
@@ -238,25 +372,29 @@ TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $32-184
 	MOVQ a_base+88(FP), BX
 	MOVQ c_base+0(FP), SI
 	MOVQ init_base+32(FP), DI
+	MOVQ ahead+184(FP), R8
 	MOVQ AX, (SP)
 	MOVQ BX, 8(SP)
 	MOVQ SI, 16(SP)
 	MOVQ DI, 24(SP)
+	MOVQ R8, 32(SP)
 
-block12:
+block22:
+	CMPQ       (SP), $+2
+	JLE        tail23
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias14
+	JZ         nobias25
 	VMOVUPS    (AX), Y0
 	VMOVUPS    (DX), Y1
 	VMASKMOVPS 32(AX), Y1, Y1
-	JMP        biased15
+	JMP        biased26
 
-nobias14:
+nobias25:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-biased15:
+biased26:
 	VMOVAPS    Y0, Y2
 	VMOVAPS    Y1, Y3
 	VMOVAPS    Y0, Y4
@@ -265,7 +403,7 @@ biased15:
 	VMOVAPS    Y1, Y7
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started16
+	JZ         started27
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (AX), Y8
@@ -301,7 +439,7 @@ biased15:
 	VMASKMOVPS 32(AX), Y8, Y8
 	VADDPS     Y8, Y7, Y7
 
-started16:
+started27:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -321,18 +459,22 @@ started16:
 	CMOVQGT AX, R9
 	ADDQ    R9, R8
 	CMPQ    CX, $+8
-	JNE     masked17
+	JNE     masked28
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), R9
 	MOVQ    ks+120(FP), R11
 	SHLQ    $0x02, R11
 	MOVQ    bs+152(FP), R12
 	SHLQ    $0x02, R12
+	MOVQ    step+192(FP), R13
 	XORQ    R10, R10
+	MOVQ    32(SP), R14
 	TESTQ   R9, R9
-	JZ      kdone20
+	JZ      kdone31
 
-k19:
+k30:
+	PREFETCHT1   (R14)
+	ADDQ         R13, R14
 	VMOVUPS      (AX), Y8
 	VMOVUPS      32(AX), Y9
 	VBROADCASTSS (BX)(R10*1), Y10
@@ -350,9 +492,10 @@ k19:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k19
+	JNZ          k30
 
-kdone20:
+kdone31:
+	MOVQ    R14, 32(SP)
 	MOVQ    ldc+24(FP), BX
 	SHLQ    $0x02, BX
 	MOVQ    16(SP), AX
@@ -376,20 +519,24 @@ kdone20:
 	ADDQ    SI, AX
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
-	JMP     written18
+	JMP     written29
 
-masked17:
+masked28:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), R9
 	MOVQ  ks+120(FP), R11
 	SHLQ  $0x02, R11
 	MOVQ  bs+152(FP), R12
 	SHLQ  $0x02, R12
+	MOVQ  step+192(FP), R13
 	XORQ  R10, R10
+	MOVQ  32(SP), R14
 	TESTQ R9, R9
-	JZ    kdone22
+	JZ    kdone33
 
-k21:
+k32:
+	PREFETCHT1   (R14)
+	ADDQ         R13, R14
 	VMOVUPS      (AX), Y8
 	VMOVUPS      (DX), Y9
 	VMASKMOVPS   32(AX), Y9, Y9
@@ -408,9 +555,10 @@ k21:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k21
+	JNZ          k32
 
-kdone22:
+kdone33:
+	MOVQ       R14, 32(SP)
 	MOVQ       ldc+24(FP), BX
 	SHLQ       $0x02, BX
 	MOVQ       16(SP), AX
@@ -439,9 +587,9 @@ kdone22:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y7, Y0, 32(AX)
 
-written18:
+written29:
 	SUBQ   $+4, (SP)
-	JLE    end13
+	JLE    end24
 	MOVQ   rs+112(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 8(SP)
@@ -449,19 +597,156 @@ written18:
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 16(SP)
 	CMPQ   24(SP), $+0
-	JE     block12
+	JE     block22
 	MOVQ   ldi+56(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 24(SP)
-	JMP    block12
+	JMP    block22
 
-end13:
+tail23:
+	MOVQ       bias_base+64(FP), AX
+	TESTQ      AX, AX
+	JZ         nobias34
+	VMOVUPS    (AX), Y0
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS 32(AX), Y1, Y1
+	JMP        biased35
+
+nobias34:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+biased35:
+	VMOVAPS    Y0, Y2
+	VMOVAPS    Y1, Y3
+	MOVQ       24(SP), AX
+	TESTQ      AX, AX
+	JZ         started36
+	MOVQ       ldi+56(FP), BX
+	SHLQ       $0x02, BX
+	VMOVUPS    (AX), Y4
+	VADDPS     Y4, Y0, Y0
+	VMOVUPS    (DX), Y4
+	VMASKMOVPS 32(AX), Y4, Y4
+	VADDPS     Y4, Y1, Y1
+	XORL       SI, SI
+	CMPQ       (SP), $+1
+	CMOVQGT    BX, SI
+	ADDQ       SI, AX
+	VMOVUPS    (AX), Y4
+	VADDPS     Y4, Y2, Y2
+	VMOVUPS    (DX), Y4
+	VMASKMOVPS 32(AX), Y4, Y4
+	VADDPS     Y4, Y3, Y3
+
+started36:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), BX
+	MOVQ    BX, SI
+	XORL    DI, DI
+	CMPQ    (SP), $+1
+	CMOVQGT AX, DI
+	ADDQ    DI, SI
+	CMPQ    CX, $+8
+	JNE     masked37
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), CX
+	MOVQ    ks+120(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    bs+152(FP), R8
+	SHLQ    $0x02, R8
+	MOVQ    step+192(FP), R9
+	XORQ    DX, DX
+	MOVQ    32(SP), R10
+	TESTQ   CX, CX
+	JZ      kdone40
+
+k39:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (BX)(DX*1), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (SI)(DX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         DI, DX
+	ADDQ         R8, AX
+	DECQ         CX
+	JNZ          k39
+
+kdone40:
+	MOVQ    R10, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	JMP     written38
+
+masked37:
+	MOVQ  b_base+128(FP), AX
+	MOVQ  k+168(FP), CX
+	MOVQ  ks+120(FP), R8
+	SHLQ  $0x02, R8
+	MOVQ  bs+152(FP), R9
+	SHLQ  $0x02, R9
+	MOVQ  step+192(FP), R10
+	XORQ  DI, DI
+	MOVQ  32(SP), R11
+	TESTQ CX, CX
+	JZ    kdone42
+
+k41:
+	PREFETCHT1   (R11)
+	ADDQ         R10, R11
+	VMOVUPS      (AX), Y4
+	VMOVUPS      (DX), Y5
+	VMASKMOVPS   32(AX), Y5, Y5
+	VBROADCASTSS (BX)(DI*1), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (SI)(DI*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         R8, DI
+	ADDQ         R9, AX
+	DECQ         CX
+	JNZ          k41
+
+kdone42:
+	MOVQ       R11, 32(SP)
+	MOVQ       ldc+24(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       16(SP), AX
+	VMOVUPS    Y0, (AX)
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS Y1, Y0, 32(AX)
+	XORL       BX, BX
+	CMPQ       (SP), $+1
+	CMOVQGT    CX, BX
+	ADDQ       BX, AX
+	VMOVUPS    Y2, (AX)
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS Y3, Y0, 32(AX)
+
+written38:
+end24:
 	VZEROUPPER
 	RET
 
-// func gemmPanel3AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·gemmPanel3AVX2(SB), NOSPLIT, $32-184
+// func gemmPanel3AVX2(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemmPanel3AVX2(SB), NOSPLIT, $40-200
 	MOVQ n+176(FP), AX
 	SUBQ $+16, AX
 	MOVQ AX, CX
@@ -472,27 +757,31 @@ TEXT ·gemmPanel3AVX2(SB), NOSPLIT, $32-184
 	MOVQ a_base+88(FP), BX
 	MOVQ c_base+0(FP), SI
 	MOVQ init_base+32(FP), DI
+	MOVQ ahead+184(FP), R8
 	MOVQ AX, (SP)
 	MOVQ BX, 8(SP)
 	MOVQ SI, 16(SP)
 	MOVQ DI, 24(SP)
+	MOVQ R8, 32(SP)
 
-block23:
+block43:
+	CMPQ       (SP), $+2
+	JLE        tail44
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias25
+	JZ         nobias46
 	VMOVUPS    (AX), Y0
 	VMOVUPS    32(AX), Y1
 	VMOVUPS    (DX), Y2
 	VMASKMOVPS 64(AX), Y2, Y2
-	JMP        biased26
+	JMP        biased47
 
-nobias25:
+nobias46:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-biased26:
+biased47:
 	VMOVAPS    Y0, Y3
 	VMOVAPS    Y1, Y4
 	VMOVAPS    Y2, Y5
@@ -504,7 +793,7 @@ biased26:
 	VMOVAPS    Y2, Y11
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started27
+	JZ         started48
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (AX), Y12
@@ -548,7 +837,7 @@ biased26:
 	VMASKMOVPS 64(AX), Y12, Y12
 	VADDPS     Y12, Y11, Y11
 
-started27:
+started48:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -568,18 +857,22 @@ started27:
 	CMOVQGT AX, R9
 	ADDQ    R9, R8
 	CMPQ    CX, $+8
-	JNE     masked28
+	JNE     masked49
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), R9
 	MOVQ    ks+120(FP), R11
 	SHLQ    $0x02, R11
 	MOVQ    bs+152(FP), R12
 	SHLQ    $0x02, R12
+	MOVQ    step+192(FP), R13
 	XORQ    R10, R10
+	MOVQ    32(SP), R14
 	TESTQ   R9, R9
-	JZ      kdone31
+	JZ      kdone52
 
-k30:
+k51:
+	PREFETCHT1   (R14)
+	ADDQ         R13, R14
 	VMOVUPS      (AX), Y12
 	VMOVUPS      32(AX), Y13
 	VMOVUPS      64(AX), Y14
@@ -602,9 +895,10 @@ k30:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k30
+	JNZ          k51
 
-kdone31:
+kdone52:
+	MOVQ    R14, 32(SP)
 	MOVQ    ldc+24(FP), BX
 	SHLQ    $0x02, BX
 	MOVQ    16(SP), AX
@@ -632,20 +926,24 @@ kdone31:
 	VMOVUPS Y9, (AX)
 	VMOVUPS Y10, 32(AX)
 	VMOVUPS Y11, 64(AX)
-	JMP     written29
+	JMP     written50
 
-masked28:
+masked49:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), R9
 	MOVQ  ks+120(FP), R11
 	SHLQ  $0x02, R11
 	MOVQ  bs+152(FP), R12
 	SHLQ  $0x02, R12
+	MOVQ  step+192(FP), R13
 	XORQ  R10, R10
+	MOVQ  32(SP), R14
 	TESTQ R9, R9
-	JZ    kdone33
+	JZ    kdone54
 
-k32:
+k53:
+	PREFETCHT1   (R14)
+	ADDQ         R13, R14
 	VMOVUPS      (AX), Y12
 	VMOVUPS      32(AX), Y13
 	VMOVUPS      (DX), Y14
@@ -669,9 +967,10 @@ k32:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k32
+	JNZ          k53
 
-kdone33:
+kdone54:
+	MOVQ       R14, 32(SP)
 	MOVQ       ldc+24(FP), BX
 	SHLQ       $0x02, BX
 	MOVQ       16(SP), AX
@@ -704,9 +1003,9 @@ kdone33:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y11, Y0, 64(AX)
 
-written29:
+written50:
 	SUBQ   $+4, (SP)
-	JLE    end24
+	JLE    end45
 	MOVQ   rs+112(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 8(SP)
@@ -714,19 +1013,173 @@ written29:
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 16(SP)
 	CMPQ   24(SP), $+0
-	JE     block23
+	JE     block43
 	MOVQ   ldi+56(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 24(SP)
-	JMP    block23
+	JMP    block43
 
-end24:
+tail44:
+	MOVQ       bias_base+64(FP), AX
+	TESTQ      AX, AX
+	JZ         nobias55
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	VMOVUPS    (DX), Y2
+	VMASKMOVPS 64(AX), Y2, Y2
+	JMP        biased56
+
+nobias55:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+biased56:
+	VMOVAPS    Y0, Y3
+	VMOVAPS    Y1, Y4
+	VMOVAPS    Y2, Y5
+	MOVQ       24(SP), AX
+	TESTQ      AX, AX
+	JZ         started57
+	MOVQ       ldi+56(FP), BX
+	SHLQ       $0x02, BX
+	VMOVUPS    (AX), Y6
+	VADDPS     Y6, Y0, Y0
+	VMOVUPS    32(AX), Y6
+	VADDPS     Y6, Y1, Y1
+	VMOVUPS    (DX), Y6
+	VMASKMOVPS 64(AX), Y6, Y6
+	VADDPS     Y6, Y2, Y2
+	XORL       SI, SI
+	CMPQ       (SP), $+1
+	CMOVQGT    BX, SI
+	ADDQ       SI, AX
+	VMOVUPS    (AX), Y6
+	VADDPS     Y6, Y3, Y3
+	VMOVUPS    32(AX), Y6
+	VADDPS     Y6, Y4, Y4
+	VMOVUPS    (DX), Y6
+	VMASKMOVPS 64(AX), Y6, Y6
+	VADDPS     Y6, Y5, Y5
+
+started57:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), BX
+	MOVQ    BX, SI
+	XORL    DI, DI
+	CMPQ    (SP), $+1
+	CMOVQGT AX, DI
+	ADDQ    DI, SI
+	CMPQ    CX, $+8
+	JNE     masked58
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), CX
+	MOVQ    ks+120(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    bs+152(FP), R8
+	SHLQ    $0x02, R8
+	MOVQ    step+192(FP), R9
+	XORQ    DX, DX
+	MOVQ    32(SP), R10
+	TESTQ   CX, CX
+	JZ      kdone61
+
+k60:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VMOVUPS      64(AX), Y8
+	VBROADCASTSS (BX)(DX*1), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (SI)(DX*1), Y9
+	VFMADD231PS  Y9, Y6, Y3
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	ADDQ         DI, DX
+	ADDQ         R8, AX
+	DECQ         CX
+	JNZ          k60
+
+kdone61:
+	MOVQ    R10, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Y3, (AX)
+	VMOVUPS Y4, 32(AX)
+	VMOVUPS Y5, 64(AX)
+	JMP     written59
+
+masked58:
+	MOVQ  b_base+128(FP), AX
+	MOVQ  k+168(FP), CX
+	MOVQ  ks+120(FP), R8
+	SHLQ  $0x02, R8
+	MOVQ  bs+152(FP), R9
+	SHLQ  $0x02, R9
+	MOVQ  step+192(FP), R10
+	XORQ  DI, DI
+	MOVQ  32(SP), R11
+	TESTQ CX, CX
+	JZ    kdone63
+
+k62:
+	PREFETCHT1   (R11)
+	ADDQ         R10, R11
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VMOVUPS      (DX), Y8
+	VMASKMOVPS   64(AX), Y8, Y8
+	VBROADCASTSS (BX)(DI*1), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (SI)(DI*1), Y9
+	VFMADD231PS  Y9, Y6, Y3
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	ADDQ         R8, DI
+	ADDQ         R9, AX
+	DECQ         CX
+	JNZ          k62
+
+kdone63:
+	MOVQ       R11, 32(SP)
+	MOVQ       ldc+24(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       16(SP), AX
+	VMOVUPS    Y0, (AX)
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS Y2, Y0, 64(AX)
+	XORL       BX, BX
+	CMPQ       (SP), $+1
+	CMOVQGT    CX, BX
+	ADDQ       BX, AX
+	VMOVUPS    Y3, (AX)
+	VMOVUPS    Y4, 32(AX)
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS Y5, Y0, 64(AX)
+
+written59:
+end45:
 	VZEROUPPER
 	RET
 
-// func gemmPanel1AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
-// Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $32-184
+// func gemmPanel1AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $40-200
 	MOVQ  n+176(FP), AX
 	SUBQ  $+0, AX
 	MOVQ  AX, CX
@@ -737,22 +1190,26 @@ TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $32-184
 	MOVQ  a_base+88(FP), CX
 	MOVQ  c_base+0(FP), DX
 	MOVQ  init_base+32(FP), BX
+	MOVQ  ahead+184(FP), SI
 	MOVQ  AX, (SP)
 	MOVQ  CX, 8(SP)
 	MOVQ  DX, 16(SP)
 	MOVQ  BX, 24(SP)
+	MOVQ  SI, 32(SP)
 
-block34:
+block64:
+	CMPQ      (SP), $+4
+	JLE       tail65
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias36
+	JZ        nobias67
 	VMOVUPS.Z (AX), K1, Z0
-	JMP       biased37
+	JMP       biased68
 
-nobias36:
+nobias67:
 	VPXORD Z0, Z0, Z0
 
-biased37:
+biased68:
 	VMOVAPS   Z0, Z1
 	VMOVAPS   Z0, Z2
 	VMOVAPS   Z0, Z3
@@ -762,7 +1219,7 @@ biased37:
 	VMOVAPS   Z0, Z7
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started38
+	JZ        started69
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z8
@@ -810,7 +1267,7 @@ biased37:
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z7, Z7
 
-started38:
+started69:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -855,34 +1312,39 @@ started38:
 	SHLQ    $0x02, R13
 	MOVQ    bs+152(FP), R14
 	SHLQ    $0x02, R14
+	MOVQ    step+192(FP), R15
 	XORQ    R12, R12
+	MOVQ    32(SP), BP
 	TESTQ   R11, R11
-	JZ      kdone40
+	JZ      kdone71
 
-k39:
+k70:
+	PREFETCHT1   (BP)
+	ADDQ         R15, BP
 	VMOVUPS.Z    (AX), K1, Z8
-	VBROADCASTSS (CX)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z0
-	VBROADCASTSS (DX)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z1
-	VBROADCASTSS (BX)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z2
-	VBROADCASTSS (SI)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z3
-	VBROADCASTSS (DI)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z4
-	VBROADCASTSS (R8)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z5
-	VBROADCASTSS (R9)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z6
-	VBROADCASTSS (R10)(R12*1), Z9
-	VFMADD231PS  Z9, Z8, Z7
+	VBROADCASTSS (CX)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VBROADCASTSS (DX)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z1
+	VBROADCASTSS (BX)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VBROADCASTSS (SI)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z3
+	VBROADCASTSS (DI)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VBROADCASTSS (R8)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z5
+	VBROADCASTSS (R9)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VBROADCASTSS (R10)(R12*1), Z10
+	VFMADD231PS  Z10, Z8, Z7
 	ADDQ         R13, R12
 	ADDQ         R14, AX
 	DECQ         R11
-	JNZ          k39
+	JNZ          k70
 
-kdone40:
+kdone71:
+	MOVQ    BP, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
 	MOVQ    16(SP), AX
@@ -923,7 +1385,7 @@ kdone40:
 	ADDQ    DX, AX
 	VMOVUPS Z7, K1, (AX)
 	SUBQ    $+8, (SP)
-	JLE     end35
+	JLE     end66
 	MOVQ    rs+112(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 8(SP)
@@ -931,19 +1393,129 @@ kdone40:
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 16(SP)
 	CMPQ    24(SP), $+0
-	JE      block34
+	JE      block64
 	MOVQ    ldi+56(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 24(SP)
-	JMP     block34
+	JMP     block64
 
-end35:
+tail65:
+	MOVQ      bias_base+64(FP), AX
+	TESTQ     AX, AX
+	JZ        nobias72
+	VMOVUPS.Z (AX), K1, Z9
+	JMP       biased73
+
+nobias72:
+	VPXORD Z9, Z9, Z9
+
+biased73:
+	VMOVAPS   Z9, Z0
+	VMOVAPS   Z9, Z1
+	VMOVAPS   Z9, Z2
+	MOVQ      24(SP), AX
+	TESTQ     AX, AX
+	JZ        started74
+	MOVQ      ldi+56(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z9, Z9
+	XORL      DX, DX
+	CMPQ      (SP), $+1
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z0, Z0
+	XORL      DX, DX
+	CMPQ      (SP), $+2
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z1, Z1
+	XORL      DX, DX
+	CMPQ      (SP), $+3
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z2, Z2
+
+started74:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), CX
+	MOVQ    CX, DX
+	XORL    BX, BX
+	CMPQ    (SP), $+1
+	CMOVQGT AX, BX
+	ADDQ    BX, DX
+	MOVQ    DX, BX
+	XORL    SI, SI
+	CMPQ    (SP), $+2
+	CMOVQGT AX, SI
+	ADDQ    SI, BX
+	MOVQ    BX, SI
+	XORL    DI, DI
+	CMPQ    (SP), $+3
+	CMOVQGT AX, DI
+	ADDQ    DI, SI
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), DI
+	MOVQ    ks+120(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    bs+152(FP), R10
+	SHLQ    $0x02, R10
+	MOVQ    step+192(FP), R11
+	XORQ    R8, R8
+	MOVQ    32(SP), R12
+	TESTQ   DI, DI
+	JZ      kdone76
+
+k75:
+	PREFETCHT1   (R12)
+	ADDQ         R11, R12
+	VMOVUPS.Z    (AX), K1, Z3
+	VBROADCASTSS (CX)(R8*1), Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VBROADCASTSS (DX)(R8*1), Z4
+	VFMADD231PS  Z4, Z3, Z0
+	VBROADCASTSS (BX)(R8*1), Z4
+	VFMADD231PS  Z4, Z3, Z1
+	VBROADCASTSS (SI)(R8*1), Z4
+	VFMADD231PS  Z4, Z3, Z2
+	ADDQ         R9, R8
+	ADDQ         R10, AX
+	DECQ         DI
+	JNZ          k75
+
+kdone76:
+	MOVQ    R12, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Z9, K1, (AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z0, K1, (AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+2
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z1, K1, (AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+3
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z2, K1, (AX)
+
+end66:
 	VZEROUPPER
 	RET
 
-// func gemmPanel2AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
-// Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $32-184
+// func gemmPanel2AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $40-200
 	MOVQ  n+176(FP), AX
 	SUBQ  $+16, AX
 	MOVQ  AX, CX
@@ -954,24 +1526,28 @@ TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $32-184
 	MOVQ  a_base+88(FP), CX
 	MOVQ  c_base+0(FP), DX
 	MOVQ  init_base+32(FP), BX
+	MOVQ  ahead+184(FP), SI
 	MOVQ  AX, (SP)
 	MOVQ  CX, 8(SP)
 	MOVQ  DX, 16(SP)
 	MOVQ  BX, 24(SP)
+	MOVQ  SI, 32(SP)
 
-block41:
+block77:
+	CMPQ      (SP), $+4
+	JLE       tail78
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias43
+	JZ        nobias80
 	VMOVUPS   (AX), Z0
 	VMOVUPS.Z 64(AX), K1, Z1
-	JMP       biased44
+	JMP       biased81
 
-nobias43:
+nobias80:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-biased44:
+biased81:
 	VMOVAPS   Z0, Z2
 	VMOVAPS   Z1, Z3
 	VMOVAPS   Z0, Z4
@@ -988,7 +1564,7 @@ biased44:
 	VMOVAPS   Z1, Z15
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started45
+	JZ        started82
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS   (AX), Z16
@@ -1052,7 +1628,7 @@ biased44:
 	VMOVUPS.Z 64(AX), K1, Z16
 	VADDPS    Z16, Z15, Z15
 
-started45:
+started82:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -1097,43 +1673,48 @@ started45:
 	SHLQ    $0x02, R13
 	MOVQ    bs+152(FP), R14
 	SHLQ    $0x02, R14
+	MOVQ    step+192(FP), R15
 	XORQ    R12, R12
+	MOVQ    32(SP), BP
 	TESTQ   R11, R11
-	JZ      kdone47
+	JZ      kdone84
 
-k46:
+k83:
+	PREFETCHT1   (BP)
+	ADDQ         R15, BP
 	VMOVUPS      (AX), Z16
-	VMOVUPS.Z    64(AX), K1, Z17
-	VBROADCASTSS (CX)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z0
-	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (DX)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z2
-	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (BX)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z4
-	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (SI)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (DI)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R8)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z10
-	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R9)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z12
-	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R10)(R12*1), Z18
-	VFMADD231PS  Z18, Z16, Z14
-	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS.Z    64(AX), K1, Z19
+	VBROADCASTSS (CX)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (DX)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (BX)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS (SI)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS (DI)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (R8)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS (R9)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS (R10)(R12*1), Z20
+	VFMADD231PS  Z20, Z16, Z14
+	VFMADD231PS  Z20, Z19, Z15
 	ADDQ         R13, R12
 	ADDQ         R14, AX
 	DECQ         R11
-	JNZ          k46
+	JNZ          k83
 
-kdone47:
+kdone84:
+	MOVQ    BP, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
 	MOVQ    16(SP), AX
@@ -1182,7 +1763,7 @@ kdone47:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, K1, 64(AX)
 	SUBQ    $+8, (SP)
-	JLE     end42
+	JLE     end79
 	MOVQ    rs+112(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 8(SP)
@@ -1190,19 +1771,151 @@ kdone47:
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 16(SP)
 	CMPQ    24(SP), $+0
-	JE      block41
+	JE      block77
 	MOVQ    ldi+56(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 24(SP)
-	JMP     block41
+	JMP     block77
 
-end42:
+tail78:
+	MOVQ      bias_base+64(FP), AX
+	TESTQ     AX, AX
+	JZ        nobias85
+	VMOVUPS   (AX), Z17
+	VMOVUPS.Z 64(AX), K1, Z18
+	JMP       biased86
+
+nobias85:
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+
+biased86:
+	VMOVAPS   Z17, Z0
+	VMOVAPS   Z18, Z1
+	VMOVAPS   Z17, Z2
+	VMOVAPS   Z18, Z3
+	VMOVAPS   Z17, Z4
+	VMOVAPS   Z18, Z5
+	MOVQ      24(SP), AX
+	TESTQ     AX, AX
+	JZ        started87
+	MOVQ      ldi+56(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS   (AX), Z6
+	VADDPS    Z6, Z17, Z17
+	VMOVUPS.Z 64(AX), K1, Z6
+	VADDPS    Z6, Z18, Z18
+	XORL      DX, DX
+	CMPQ      (SP), $+1
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z6
+	VADDPS    Z6, Z0, Z0
+	VMOVUPS.Z 64(AX), K1, Z6
+	VADDPS    Z6, Z1, Z1
+	XORL      DX, DX
+	CMPQ      (SP), $+2
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z6
+	VADDPS    Z6, Z2, Z2
+	VMOVUPS.Z 64(AX), K1, Z6
+	VADDPS    Z6, Z3, Z3
+	XORL      DX, DX
+	CMPQ      (SP), $+3
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS.Z 64(AX), K1, Z6
+	VADDPS    Z6, Z5, Z5
+
+started87:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), CX
+	MOVQ    CX, DX
+	XORL    BX, BX
+	CMPQ    (SP), $+1
+	CMOVQGT AX, BX
+	ADDQ    BX, DX
+	MOVQ    DX, BX
+	XORL    SI, SI
+	CMPQ    (SP), $+2
+	CMOVQGT AX, SI
+	ADDQ    SI, BX
+	MOVQ    BX, SI
+	XORL    DI, DI
+	CMPQ    (SP), $+3
+	CMOVQGT AX, DI
+	ADDQ    DI, SI
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), DI
+	MOVQ    ks+120(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    bs+152(FP), R10
+	SHLQ    $0x02, R10
+	MOVQ    step+192(FP), R11
+	XORQ    R8, R8
+	MOVQ    32(SP), R12
+	TESTQ   DI, DI
+	JZ      kdone89
+
+k88:
+	PREFETCHT1   (R12)
+	ADDQ         R11, R12
+	VMOVUPS      (AX), Z6
+	VMOVUPS.Z    64(AX), K1, Z7
+	VBROADCASTSS (CX)(R8*1), Z8
+	VFMADD231PS  Z8, Z6, Z17
+	VFMADD231PS  Z8, Z7, Z18
+	VBROADCASTSS (DX)(R8*1), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (BX)(R8*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS (SI)(R8*1), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	ADDQ         R9, R8
+	ADDQ         R10, AX
+	DECQ         DI
+	JNZ          k88
+
+kdone89:
+	MOVQ    R12, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Z17, (AX)
+	VMOVUPS Z18, K1, 64(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+2
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+3
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+
+end79:
 	VZEROUPPER
 	RET
 
-// func gemmPanel3AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int)
-// Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·gemmPanel3AVX512(SB), NOSPLIT, $32-184
+// func gemmPanel3AVX512(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs int, ks int, b []float32, bs int, m int, k int, n int, ahead uintptr, step int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemmPanel3AVX512(SB), NOSPLIT, $40-200
 	MOVQ  n+176(FP), AX
 	SUBQ  $+32, AX
 	MOVQ  AX, CX
@@ -1213,26 +1926,30 @@ TEXT ·gemmPanel3AVX512(SB), NOSPLIT, $32-184
 	MOVQ  a_base+88(FP), CX
 	MOVQ  c_base+0(FP), DX
 	MOVQ  init_base+32(FP), BX
+	MOVQ  ahead+184(FP), SI
 	MOVQ  AX, (SP)
 	MOVQ  CX, 8(SP)
 	MOVQ  DX, 16(SP)
 	MOVQ  BX, 24(SP)
+	MOVQ  SI, 32(SP)
 
-block48:
+block90:
+	CMPQ      (SP), $+4
+	JLE       tail91
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias50
+	JZ        nobias93
 	VMOVUPS   (AX), Z0
 	VMOVUPS   64(AX), Z1
 	VMOVUPS.Z 128(AX), K1, Z2
-	JMP       biased51
+	JMP       biased94
 
-nobias50:
+nobias93:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-biased51:
+biased94:
 	VMOVAPS   Z0, Z3
 	VMOVAPS   Z1, Z4
 	VMOVAPS   Z2, Z5
@@ -1256,7 +1973,7 @@ biased51:
 	VMOVAPS   Z2, Z23
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started52
+	JZ        started95
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS   (AX), Z24
@@ -1336,7 +2053,7 @@ biased51:
 	VMOVUPS.Z 128(AX), K1, Z24
 	VADDPS    Z24, Z23, Z23
 
-started52:
+started95:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -1381,52 +2098,57 @@ started52:
 	SHLQ    $0x02, R13
 	MOVQ    bs+152(FP), R14
 	SHLQ    $0x02, R14
+	MOVQ    step+192(FP), R15
 	XORQ    R12, R12
+	MOVQ    32(SP), BP
 	TESTQ   R11, R11
-	JZ      kdone54
+	JZ      kdone97
 
-k53:
+k96:
+	PREFETCHT1   (BP)
+	ADDQ         R15, BP
 	VMOVUPS      (AX), Z24
-	VMOVUPS      64(AX), Z25
-	VMOVUPS.Z    128(AX), K1, Z26
-	VBROADCASTSS (CX)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z0
-	VFMADD231PS  Z27, Z25, Z1
-	VFMADD231PS  Z27, Z26, Z2
-	VBROADCASTSS (DX)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z3
-	VFMADD231PS  Z27, Z25, Z4
-	VFMADD231PS  Z27, Z26, Z5
-	VBROADCASTSS (BX)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z6
-	VFMADD231PS  Z27, Z25, Z7
-	VFMADD231PS  Z27, Z26, Z8
-	VBROADCASTSS (SI)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z9
-	VFMADD231PS  Z27, Z25, Z10
-	VFMADD231PS  Z27, Z26, Z11
-	VBROADCASTSS (DI)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z12
-	VFMADD231PS  Z27, Z25, Z13
-	VFMADD231PS  Z27, Z26, Z14
-	VBROADCASTSS (R8)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z15
-	VFMADD231PS  Z27, Z25, Z16
-	VFMADD231PS  Z27, Z26, Z17
-	VBROADCASTSS (R9)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z18
-	VFMADD231PS  Z27, Z25, Z19
-	VFMADD231PS  Z27, Z26, Z20
-	VBROADCASTSS (R10)(R12*1), Z27
-	VFMADD231PS  Z27, Z24, Z21
-	VFMADD231PS  Z27, Z25, Z22
-	VFMADD231PS  Z27, Z26, Z23
+	VMOVUPS      64(AX), Z28
+	VMOVUPS.Z    128(AX), K1, Z29
+	VBROADCASTSS (CX)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z0
+	VFMADD231PS  Z30, Z28, Z1
+	VFMADD231PS  Z30, Z29, Z2
+	VBROADCASTSS (DX)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z3
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (BX)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z6
+	VFMADD231PS  Z30, Z28, Z7
+	VFMADD231PS  Z30, Z29, Z8
+	VBROADCASTSS (SI)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS (DI)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z12
+	VFMADD231PS  Z30, Z28, Z13
+	VFMADD231PS  Z30, Z29, Z14
+	VBROADCASTSS (R8)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z15
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (R9)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z18
+	VFMADD231PS  Z30, Z28, Z19
+	VFMADD231PS  Z30, Z29, Z20
+	VBROADCASTSS (R10)(R12*1), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
 	ADDQ         R13, R12
 	ADDQ         R14, AX
 	DECQ         R11
-	JNZ          k53
+	JNZ          k96
 
-kdone54:
+kdone97:
+	MOVQ    BP, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
 	MOVQ    16(SP), AX
@@ -1483,7 +2205,7 @@ kdone54:
 	VMOVUPS Z22, 64(AX)
 	VMOVUPS Z23, K1, 128(AX)
 	SUBQ    $+8, (SP)
-	JLE     end49
+	JLE     end92
 	MOVQ    rs+112(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 8(SP)
@@ -1491,12 +2213,166 @@ kdone54:
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 16(SP)
 	CMPQ    24(SP), $+0
-	JE      block48
+	JE      block90
 	MOVQ    ldi+56(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 24(SP)
-	JMP     block48
+	JMP     block90
 
-end49:
+tail91:
+	MOVQ      bias_base+64(FP), AX
+	TESTQ     AX, AX
+	JZ        nobias98
+	VMOVUPS   (AX), Z25
+	VMOVUPS   64(AX), Z26
+	VMOVUPS.Z 128(AX), K1, Z27
+	JMP       biased99
+
+nobias98:
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+
+biased99:
+	VMOVAPS   Z25, Z0
+	VMOVAPS   Z26, Z1
+	VMOVAPS   Z27, Z2
+	VMOVAPS   Z25, Z3
+	VMOVAPS   Z26, Z4
+	VMOVAPS   Z27, Z5
+	VMOVAPS   Z25, Z6
+	VMOVAPS   Z26, Z7
+	VMOVAPS   Z27, Z8
+	MOVQ      24(SP), AX
+	TESTQ     AX, AX
+	JZ        started100
+	MOVQ      ldi+56(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS   (AX), Z9
+	VADDPS    Z9, Z25, Z25
+	VMOVUPS   64(AX), Z9
+	VADDPS    Z9, Z26, Z26
+	VMOVUPS.Z 128(AX), K1, Z9
+	VADDPS    Z9, Z27, Z27
+	XORL      DX, DX
+	CMPQ      (SP), $+1
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z9
+	VADDPS    Z9, Z0, Z0
+	VMOVUPS   64(AX), Z9
+	VADDPS    Z9, Z1, Z1
+	VMOVUPS.Z 128(AX), K1, Z9
+	VADDPS    Z9, Z2, Z2
+	XORL      DX, DX
+	CMPQ      (SP), $+2
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z9
+	VADDPS    Z9, Z3, Z3
+	VMOVUPS   64(AX), Z9
+	VADDPS    Z9, Z4, Z4
+	VMOVUPS.Z 128(AX), K1, Z9
+	VADDPS    Z9, Z5, Z5
+	XORL      DX, DX
+	CMPQ      (SP), $+3
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z9
+	VADDPS    Z9, Z6, Z6
+	VMOVUPS   64(AX), Z9
+	VADDPS    Z9, Z7, Z7
+	VMOVUPS.Z 128(AX), K1, Z9
+	VADDPS    Z9, Z8, Z8
+
+started100:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), CX
+	MOVQ    CX, DX
+	XORL    BX, BX
+	CMPQ    (SP), $+1
+	CMOVQGT AX, BX
+	ADDQ    BX, DX
+	MOVQ    DX, BX
+	XORL    SI, SI
+	CMPQ    (SP), $+2
+	CMOVQGT AX, SI
+	ADDQ    SI, BX
+	MOVQ    BX, SI
+	XORL    DI, DI
+	CMPQ    (SP), $+3
+	CMOVQGT AX, DI
+	ADDQ    DI, SI
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), DI
+	MOVQ    ks+120(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    bs+152(FP), R10
+	SHLQ    $0x02, R10
+	MOVQ    step+192(FP), R11
+	XORQ    R8, R8
+	MOVQ    32(SP), R12
+	TESTQ   DI, DI
+	JZ      kdone102
+
+k101:
+	PREFETCHT1   (R12)
+	ADDQ         R11, R12
+	VMOVUPS      (AX), Z9
+	VMOVUPS      64(AX), Z10
+	VMOVUPS.Z    128(AX), K1, Z11
+	VBROADCASTSS (CX)(R8*1), Z12
+	VFMADD231PS  Z12, Z9, Z25
+	VFMADD231PS  Z12, Z10, Z26
+	VFMADD231PS  Z12, Z11, Z27
+	VBROADCASTSS (DX)(R8*1), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (BX)(R8*1), Z12
+	VFMADD231PS  Z12, Z9, Z3
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS (SI)(R8*1), Z12
+	VFMADD231PS  Z12, Z9, Z6
+	VFMADD231PS  Z12, Z10, Z7
+	VFMADD231PS  Z12, Z11, Z8
+	ADDQ         R9, R8
+	ADDQ         R10, AX
+	DECQ         DI
+	JNZ          k101
+
+kdone102:
+	MOVQ    R12, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Z25, (AX)
+	VMOVUPS Z26, 64(AX)
+	VMOVUPS Z27, K1, 128(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, K1, 128(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+2
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z3, (AX)
+	VMOVUPS Z4, 64(AX)
+	VMOVUPS Z5, K1, 128(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+3
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, 64(AX)
+	VMOVUPS Z8, K1, 128(AX)
+
+end92:
 	VZEROUPPER
 	RET

@@ -192,6 +192,41 @@ func BenchmarkMatMul(b *testing.B) {
 	})
 }
 
+// BenchmarkStreamedMatMul multiplies by weights that no cache holds, 256 MiB of
+// them in turn.
+func BenchmarkStreamedMatMul(b *testing.B) {
+	type shape struct{ m, k, n int }
+	eachBenchISA(b, func(b *testing.B, k *Kernels) {
+		for _, s := range []shape{{50, 768, 3072}, {50, 3072, 768}, {128, 512, 1024}, {256, 512, 1024}} {
+			weights := filled(s.n * s.k)
+			for i := range weights {
+				weights[i] = float32(int(weights[i] * 64))
+			}
+			for _, form := range []string{"float", "half"} {
+				b.Run(name(s.m, s.k, s.n)+" "+form, func(b *testing.B) {
+					packed := make([]*Packed, (256<<20)/(4*s.n*s.k))
+					for i := range packed {
+						if packed[i] = k.Pack(Rows(weights, s.k), s.k, s.n); form == "half" {
+							packed[i] = k.PackHalf(make([]uint16, k.PackedLen(s.k, s.n)), Rows(weights, s.k), nil, s.k, s.n)
+						}
+					}
+					p := &Product{
+						M: s.m, A: []Segment{{Rows(filled(s.m*s.k), s.k), s.k}}, C: Rows(Aligned(s.m*s.n), s.n),
+						Streamed: true, Decoded: Aligned(k.DecodedLen()),
+					}
+					i := 0
+					for b.Loop() {
+						i = (i + 1) % len(packed)
+						p.B, p.Next = packed[i], packed[(i+1)%len(packed)]
+						k.MatMul(p)
+					}
+					reportRate(b, 2*s.m*s.k*s.n, "GFLOP/s")
+				})
+			}
+		}
+	})
+}
+
 func BenchmarkGram(b *testing.B) {
 	eachBenchISA(b, func(b *testing.B, k *Kernels) {
 		for _, d := range []int{16, 40, 48} {

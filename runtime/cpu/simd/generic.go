@@ -10,7 +10,9 @@ func generic() Kernels {
 	return Kernels{
 		isa:    Generic,
 		width:  genericWidth,
+		rows:   2,
 		panels: []panelFunc{gemmPanelGeneric},
+		widen:  widenGeneric,
 
 		add: addGeneric, mul: mulGeneric, geluGate: geluGateGeneric,
 		mulAdd: mulAddGeneric, addSub: addSubGeneric, mulAddAdd: mulAddAddGeneric,
@@ -280,7 +282,7 @@ func peakGeneric(x float32, n int) float32 {
 }
 
 // gemmPanelGeneric computes a panel of up to four columns, two rows at a time.
-func gemmPanelGeneric(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int) {
+func gemmPanelGeneric(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int, _ uintptr, _ int) {
 	var start [genericWidth]float32
 	copy(start[:], bias[:min(n, len(bias))])
 	for i := 0; i < m; i += 2 {

@@ -8,7 +8,7 @@ type ISA uint8
 const (
 	// Generic is plain Go.
 	Generic ISA = iota
-	// AVX2 is AVX2 with FMA and BMI2: 8 floats a vector.
+	// AVX2 is AVX2 with FMA, BMI2 and F16C: 8 floats a vector.
 	AVX2
 	// AVX512 is AVX-512 F, BW, DQ and VL: 16 floats a vector.
 	AVX512

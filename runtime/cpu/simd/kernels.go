@@ -5,8 +5,10 @@ package simd
 type Kernels struct {
 	isa   ISA
 	width int // floats in a vector
+	rows  int // that a panel kernel computes at once
 
 	panels []panelFunc // by vectors of width, from 1
+	widen  func(dst []float32, src []uint16, n int)
 
 	add, mul, geluGate  func(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, rows, n int)
 	mulAdd, addSub      func(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows, n int)
@@ -23,8 +25,10 @@ type Kernels struct {
 }
 
 // panelFunc computes c[i][j] = bias[j] + init[i][j] + Σ_p a[i·rs+p·ks]·b[p·bs+j]
-// for i < m, p < k, j < n. bias and init may be nil.
-type panelFunc = func(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int)
+// for i < m, p < k, j < n. bias and init may be nil. For every block of rows
+// and every p it fetches the cache line at ahead, which may be any address, and
+// adds step to ahead.
+type panelFunc = func(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int, ahead uintptr, step int)
 
 // ISA is the set of instructions the kernels are written in.
 func (k *Kernels) ISA() ISA { return k.isa }

@@ -1,6 +1,9 @@
 package simd
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // Packed is the right operand of a matrix product, B[K][N], in the order its
 // kernels read it: panels of up to three vectors of columns, each panel row
@@ -9,8 +12,37 @@ import "fmt"
 type Packed struct {
 	K, N int
 
-	isa  ISA
-	data []float32
+	isa    ISA
+	data   []float32
+	halves []uint16  // instead of data
+	scale  []float32 // of each column of halves, or nil
+}
+
+// address is where the i-th packed value lies, 0 past the last.
+func (p *Packed) address(i int) uintptr {
+	switch {
+	case p.halves != nil:
+		return address(p.halves[i:])
+	default:
+		return address(p.data[i:])
+	}
+}
+
+// address is where a slice lies, 0 for an empty one. It serves to fetch memory
+// into a cache, which needs no access.
+func address[T any](x []T) uintptr {
+	if len(x) == 0 {
+		return 0
+	}
+	return uintptr(unsafe.Pointer(&x[0]))
+}
+
+// valueBytes is the size of a packed value.
+func (p *Packed) valueBytes() int {
+	if p.halves != nil {
+		return 2
+	}
+	return 4
 }
 
 // PackedLen is the number of floats that B[K][N] takes when packed.
@@ -21,8 +53,11 @@ func (k *Kernels) padded(n int) int { return (n + k.width - 1) / k.width * k.wid
 
 // Pack packs B given by columns, w[N][K]: the order of a linear layer's
 // weights.
-func (k *Kernels) Pack(w Mat, K, N int) *Packed {
-	p := new(Packed)
+func (k *Kernels) Pack(w Mat, K, N int) *Packed { return k.PackIn(nil, w, K, N) }
+
+// PackIn is Pack into memory, if that holds PackedLen values.
+func (k *Kernels) PackIn(memory []float32, w Mat, K, N int) *Packed {
+	p := &Packed{data: memory}
 	k.Repack(p, w, K, N)
 	return p
 }
@@ -71,6 +106,7 @@ func (k *Kernels) resize(p *Packed, K, N int) {
 		p.data = Aligned(need)
 	}
 	p.K, p.N, p.isa, p.data = K, N, k.isa, p.data[:need]
+	p.halves, p.scale = nil, nil
 }
 
 // panelWidth is the width in columns of the next panel where left columns
@@ -87,7 +123,7 @@ func (k *Kernels) panelWidth(left int) int {
 	return vectors * k.width
 }
 
-func scatter(dst []float32, stride int, src []float32) {
+func scatter[T float32 | uint16](dst []T, stride int, src []T) {
 	at := 0
 	for _, v := range src {
 		dst[at] = v
@@ -95,7 +131,7 @@ func scatter(dst []float32, stride int, src []float32) {
 	}
 }
 
-func scatterZeros(dst []float32, stride, n int) {
+func scatterZeros[T float32 | uint16](dst []T, stride, n int) {
 	for i := range n {
 		dst[i*stride] = 0
 	}

@@ -3,6 +3,7 @@ package simd
 import "golang.org/x/sys/cpu"
 
 //go:generate go run -C gen . -family gemm -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg simd
+//go:generate go run -C gen . -family half -out ../half_amd64.s -stubs ../half_amd64.go -pkg simd
 //go:generate go run -C gen . -family pointwise -out ../pointwise_amd64.s -stubs ../pointwise_amd64.go -pkg simd
 //go:generate go run -C gen . -family norm -out ../norm_amd64.s -stubs ../norm_amd64.go -pkg simd
 //go:generate go run -C gen . -family depthwise -out ../depthwise_amd64.s -stubs ../depthwise_amd64.go -pkg simd
@@ -12,7 +13,7 @@ func supported(isa ISA) bool {
 	x := &cpu.X86
 	switch isa {
 	case AVX2:
-		return x.HasAVX2 && x.HasFMA && x.HasBMI2
+		return x.HasAVX2 && x.HasFMA && x.HasBMI2 && x.HasF16C
 	case AVX512:
 		return supported(AVX2) && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL
 	}
@@ -24,7 +25,9 @@ func vectorised(isa ISA) Kernels {
 		return Kernels{
 			isa:    AVX512,
 			width:  16,
+			rows:   8,
 			panels: []panelFunc{gemmPanel1AVX512, gemmPanel2AVX512, gemmPanel3AVX512},
+			widen:  widenAVX512,
 
 			add: addAVX512, mul: mulAVX512, geluGate: geluGateAVX512,
 			mulAdd: mulAddAVX512, addSub: addSubAVX512, mulAddAdd: mulAddAddAVX512,
@@ -38,7 +41,9 @@ func vectorised(isa ISA) Kernels {
 	return Kernels{
 		isa:    AVX2,
 		width:  8,
+		rows:   4,
 		panels: []panelFunc{gemmPanel1AVX2, gemmPanel2AVX2, gemmPanel3AVX2},
+		widen:  widenAVX2,
 
 		add: addAVX2, mul: mulAVX2, geluGate: geluGateAVX2,
 		mulAdd: mulAddAVX2, addSub: addSubAVX2, mulAddAdd: mulAddAddAVX2,

@@ -115,9 +115,82 @@ KERNEL blocks_without_fence(float* part, unsigned* count, float* y, int bug) {
         part[blockIdx.x] = blockIdx.x;
         if (!bug) __threadfence();
         last = atomicAdd(count, 1) == gridDim.x - 1;
+        __threadfence();
     }
     __syncthreads();
-    if (last && threadIdx.x < gridDim.x) y[threadIdx.x] = ((volatile float*)part)[threadIdx.x];
+    if (last && threadIdx.x < gridDim.x) y[threadIdx.x] = part[threadIdx.x];
+}
+
+KERNEL blocks_without_second_fence(float* part, unsigned* count, float* y, int bug) {
+    __shared__ bool last;
+    if (threadIdx.x == 0) {
+        part[blockIdx.x] = blockIdx.x;
+        __threadfence();
+        last = atomicAdd(count, 1) == gridDim.x - 1;
+        if (!bug) __threadfence();
+    }
+    __syncthreads();
+    if (last && threadIdx.x < gridDim.x) y[threadIdx.x] = part[threadIdx.x];
+}
+
+// Lane 0's fence is not one for what lane 1 wrote, unless they meet before.
+KERNEL blocks_fence_of_another_lane(float* part, unsigned* count, float* y, int bug) {
+    __shared__ bool last;
+    if (threadIdx.x == 1) part[blockIdx.x] = blockIdx.x;
+    if (!bug) __syncwarp();
+    if (threadIdx.x == 0) {
+        __threadfence();
+        last = atomicAdd(count, 1) == gridDim.x - 1;
+        __threadfence();
+    }
+    __syncthreads();
+    if (last && threadIdx.x < gridDim.x) y[threadIdx.x] = part[threadIdx.x];
+}
+
+// A fence before the barrier that others' writes come in by does not release them.
+KERNEL blocks_fence_too_early(float* part, unsigned* count, float* y, int bug) {
+    __shared__ bool last;
+    if (threadIdx.x == 32) part[blockIdx.x] = blockIdx.x;
+    if (bug && threadIdx.x == 0) __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        if (!bug) __threadfence();
+        last = atomicAdd(count, 1) == gridDim.x - 1;
+        __threadfence();
+    }
+    __syncthreads();
+    if (last && threadIdx.x < gridDim.x) y[threadIdx.x] = part[threadIdx.x];
+}
+
+// Thread 32 sees by itself that all blocks are done.
+KERNEL blocks_polled(float* part, unsigned* count, float* y, int bug) {
+    if (threadIdx.x == 0) {
+        part[blockIdx.x] = blockIdx.x;
+        __threadfence();
+        atomicAdd(count, 1);
+    }
+    if (threadIdx.x == 32) {
+        unsigned n = 0;
+        for (int i = 0; i < 2000 && n < gridDim.x; i++) n = *(volatile unsigned*)count;
+        if (!bug) __threadfence();
+        for (int i = 0; n == gridDim.x && i < n; i++) y[i] = part[i];
+    }
+}
+
+// Block 2 sees what block 0 wrote by way of block 1; the blocks must start in order.
+KERNEL blocks_chain(float* x, unsigned* flags, float* y, int bug) {
+    volatile unsigned* f = flags;
+    if (blockIdx.x == 0) {
+        *x = 1;
+        __threadfence();
+        f[0] = 1;
+    } else if (blockIdx.x == 1 && f[0] == 1) {
+        if (!bug) __threadfence();
+        f[1] = 1;
+    } else if (blockIdx.x == 2 && f[1] == 1) {
+        __threadfence();
+        *y = *x;
+    }
 }
 
 __device__ __forceinline__ void copy4(float* dst, const float* src) {

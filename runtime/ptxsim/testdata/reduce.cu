@@ -30,11 +30,12 @@ extern "C" __global__ void last_block_sum(const float* __restrict__ x, float* pa
         part[blockIdx.x] = buf[0];
         __threadfence();
         last = atomicAdd(count, 1) == gridDim.x - 1;
+        __threadfence();
     }
     __syncthreads();
-    if (last && threadIdx.x == 0) {
+    if (last && threadIdx.x == 32) {
         float t = 0;
-        for (int i = 0; i < gridDim.x; i++) t += ((volatile float*)part)[i];
+        for (int i = 0; i < gridDim.x; i++) t += part[i];
         *total = t;
     }
 }

@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"strings"
 
 	"unirestorer/kernels"
+	"unirestorer/runtime/ptxsim"
+	"unirestorer/tools/cuda/assembler"
 )
 
 var architectures = []string{"sm_80", "sm_89", "sm_90"}
@@ -30,8 +33,8 @@ var notTensorCore = []string{"gram_reduce", "gram_normalise"}
 
 // usage is what one kernel takes on one architecture.
 type usage struct {
-	registers, shared, spills int
-	matrix                    int // tensor-core instructions
+	ptxsim.Resources
+	matrix int // tensor-core instructions
 }
 
 func main() {
@@ -57,18 +60,10 @@ func run(ptxas, out string) error {
 	table := map[string]map[string]usage{} // by module/kernel, architecture
 	var faults []error
 	for _, module := range kernels.Modules() {
-		image, err := kernels.Image(module)
-		if err != nil {
-			return err
-		}
-		source := filepath.Join(dir, module+".ptx")
-		if err := os.WriteFile(source, image, 0o600); err != nil {
-			return err
-		}
 		for _, arch := range architectures {
-			all, err := assemble(found, source, arch)
+			all, err := assemble(found, module, arch, filepath.Join(dir, module+"."+arch))
 			if err != nil {
-				return fmt.Errorf("assemble %s for %s: %w", module, arch, err)
+				return err
 			}
 			for kernel, u := range all {
 				key := module + "/" + kernel
@@ -76,8 +71,8 @@ func run(ptxas, out string) error {
 					table[key] = map[string]usage{}
 				}
 				table[key][arch] = u
-				if u.spills > 0 {
-					faults = append(faults, fmt.Errorf("%s spills %d bytes on %s", kernel, u.spills, arch))
+				if u.SpillBytes > 0 {
+					faults = append(faults, fmt.Errorf("%s spills %d bytes on %s", kernel, u.SpillBytes, arch))
 				}
 				if begins(kernel, tensorCore) && !begins(kernel, notTensorCore) && u.matrix == 0 {
 					faults = append(faults, fmt.Errorf("%s has no tensor-core instruction on %s", kernel, arch))
@@ -98,42 +93,23 @@ func begins(s string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
-var (
-	compiling = regexp.MustCompile(`Compiling entry function '(\w+)'`)
-	spilled   = regexp.MustCompile(`(\d+) bytes spill stores, (\d+) bytes spill loads`)
-	used      = regexp.MustCompile(`Used (\d+) registers(?:.*?(\d+) bytes smem)?`)
-	function  = regexp.MustCompile(`^\s*\.section\s+\.text\.(\w+)`)
-)
+var function = regexp.MustCompile(`^\s*\.section\s+\.text\.(\w+)`)
 
-// assemble reads ptxas -v and counts tensor-core instructions in the machine code.
-func assemble(ptxas, source, arch string) (map[string]usage, error) {
-	cubin := source + "." + arch
-	log, err := exec.Command(ptxas, "-v", "-arch="+arch, "-o", cubin, source).CombinedOutput()
+// assemble reads what the assembler reports and counts tensor-core instructions in the machine code.
+func assemble(ptxas, module, arch, cubin string) (map[string]usage, error) {
+	resources, err := assembler.Module(context.Background(), ptxas, module, arch, cubin)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, log)
+		return nil, err
 	}
 	all := map[string]usage{}
-	kernel := ""
-	for line := range strings.Lines(string(log)) {
-		if m := compiling.FindStringSubmatch(line); m != nil {
-			kernel = m[1]
-		}
-		u := all[kernel]
-		if m := spilled.FindStringSubmatch(line); m != nil {
-			u.spills = number(m[1]) + number(m[2])
-		}
-		if m := used.FindStringSubmatch(line); m != nil {
-			u.registers, u.shared = number(m[1]), number(m[2])
-		}
-		if kernel != "" {
-			all[kernel] = u
-		}
+	for kernel, r := range resources {
+		all[kernel] = usage{Resources: r}
 	}
 	code, err := exec.Command(filepath.Join(filepath.Dir(ptxas), "nvdisasm"), cubin).Output()
 	if err != nil {
-		return nil, fmt.Errorf("disassemble: %w", err)
+		return nil, fmt.Errorf("disassemble %s for %s: %w", module, arch, err)
 	}
-	kernel = ""
+	kernel := ""
 	for line := range bytes.Lines(code) {
 		if m := function.FindSubmatch(line); m != nil {
 			kernel = string(m[1])
@@ -145,14 +121,6 @@ func assemble(ptxas, source, arch string) (map[string]usage, error) {
 		}
 	}
 	return all, nil
-}
-
-func number(s string) int {
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0 // an absent group
-	}
-	return n
 }
 
 func render(table map[string]map[string]usage) []byte {
@@ -170,11 +138,11 @@ func render(table map[string]map[string]usage) []byte {
 		var registers []string
 		spills := 0
 		for _, arch := range architectures {
-			registers = append(registers, strconv.Itoa(table[k][arch].registers))
-			spills = max(spills, table[k][arch].spills)
+			registers = append(registers, strconv.Itoa(table[k][arch].Registers))
+			spills = max(spills, table[k][arch].SpillBytes)
 		}
 		u := table[k]["sm_80"]
-		fmt.Fprintf(&b, "| %s.cu | %s | %s | %d | %d | %d |\n", module, kernel, strings.Join(registers, " / "), u.shared, spills, u.matrix)
+		fmt.Fprintf(&b, "| %s.cu | %s | %s | %d | %d | %d |\n", module, kernel, strings.Join(registers, " / "), u.Shared, spills, u.matrix)
 	}
 	return b.Bytes()
 }

@@ -13,7 +13,9 @@ import (
 //	c[i][j] = bias[j] + init[i][j] + Σ_p a[i·rs + p·ks] · b[p·bs + j]
 //
 // for i < m and j < n, where n fills all but the last vector. bias and init
-// may be nil. Rows go in blocks that keep their sums in registers for all p.
+// may be nil. Rows go in blocks that keep their sums in registers for all p; a
+// last block of at most half as many rows has code of its own. With every p
+// the cache line at ahead is fetched, and ahead moves on by step bytes.
 func gemm(v isa) {
 	rows := 8
 	if !v.wide() {
@@ -35,49 +37,34 @@ type panel struct {
 
 	// What the current block starts from lives on the stack: the registers are
 	// needed for the rows' addresses.
-	left, a, c, init operand.Mem
+	left, a, c, init, ahead operand.Mem
 }
 
 func (p *panel) emit() {
 	p.function(fmt.Sprintf("gemmPanel%d", p.width),
-		"(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int)")
+		"(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int, ahead uintptr, step int)")
 	Doc(fmt.Sprintf("gemmPanel%d%s computes up to %d columns, %d rows at a time.", p.width, p.name, p.width*p.isa.width(), p.rows))
 
-	inLast, whole := intArg("n"), GP64()
+	inLast, full := intArg("n"), GP64()
 	SUBQ(operand.I32((p.width-1)*p.isa.width()), inLast)
-	MOVQ(inLast, whole)
+	MOVQ(inLast, full)
 	p.last = p.first(inLast)
 
 	for _, local := range []struct {
 		at   *operand.Mem
 		from reg.GPVirtual
-	}{{&p.left, intArg("m")}, {&p.a, sliceArg("a")}, {&p.c, sliceArg("c")}, {&p.init, sliceArg("init")}} {
+	}{{&p.left, intArg("m")}, {&p.a, sliceArg("a")}, {&p.c, sliceArg("c")}, {&p.init, sliceArg("init")}, {&p.ahead, intArg("ahead")}} {
 		*local.at = AllocLocal(8)
 		MOVQ(local.from, *local.at)
 	}
 
-	block, done := label("block"), label("end")
+	block, tail, done := label("block"), label("tail"), label("end")
+	whole := p.rows
 	Label(block)
-	p.start()
-	rows := p.rowAddresses()
-	if p.wide() {
-		p.multiply(rows, p.last)
-		p.write(p.last)
-	} else {
-		// Masked moves are not free here, so whole panels go without.
-		masked, written := label("masked"), label("written")
-		CMPQ(whole, operand.I32(p.isa.width()))
-		JNE(operand.LabelRef(masked))
-		p.multiply(rows, nil)
-		p.write(nil)
-		JMP(operand.LabelRef(written))
-		Label(masked)
-		p.multiply(rows, p.last)
-		p.write(p.last)
-		Label(written)
-	}
-
-	SUBQ(operand.I32(p.rows), p.left)
+	CMPQ(p.left, operand.I32(whole/2))
+	JLE(operand.LabelRef(tail))
+	p.block(full)
+	SUBQ(operand.I32(whole), p.left)
 	JLE(operand.LabelRef(done))
 	p.nextBlock(p.a, "rs")
 	p.nextBlock(p.c, "ldc")
@@ -85,8 +72,33 @@ func (p *panel) emit() {
 	JE(operand.LabelRef(block))
 	p.nextBlock(p.init, "ldi")
 	JMP(operand.LabelRef(block))
+	Label(tail)
+	p.rows = whole / 2
+	p.block(full)
 	Label(done)
 	p.finish()
+}
+
+// block computes p.rows rows; full is the number of columns in the last vector.
+func (p *panel) block(full reg.GPVirtual) {
+	p.start()
+	rows := p.rowAddresses()
+	if p.wide() {
+		p.multiply(rows, p.last)
+		p.write(p.last)
+		return
+	}
+	// Masked moves are not free here, so whole panels go without.
+	masked, written := label("masked"), label("written")
+	CMPQ(full, operand.I32(p.isa.width()))
+	JNE(operand.LabelRef(masked))
+	p.multiply(rows, nil)
+	p.write(nil)
+	JMP(operand.LabelRef(written))
+	Label(masked)
+	p.multiply(rows, p.last)
+	p.write(p.last)
+	Label(written)
 }
 
 // start sets the sums to bias + init.
@@ -147,12 +159,16 @@ func (p *panel) rowAddresses() []reg.GPVirtual {
 // multiply adds the products of all k.
 func (p *panel) multiply(rows []reg.GPVirtual, last *lanes) {
 	b, k, off := sliceArg("b"), intArg("k"), GP64()
-	ks, bs := strideArg("ks"), strideArg("bs")
+	ks, bs, step := strideArg("ks"), strideArg("bs"), intArg("step")
 	XORQ(off, off)
+	ahead := GP64()
+	MOVQ(p.ahead, ahead)
 	top, end := label("k"), label("kdone")
 	TESTQ(k, k)
 	JZ(operand.LabelRef(end))
 	Label(top)
+	PREFETCHT1(operand.Mem{Base: ahead})
+	ADDQ(step, ahead)
 	right, left := p.regs(p.width), p.reg()
 	p.eachVector(b, last, func(j int, at operand.Mem, sel *lanes) {
 		p.load(at, right[j], sel)
@@ -168,6 +184,7 @@ func (p *panel) multiply(rows []reg.GPVirtual, last *lanes) {
 	DECQ(k)
 	JNZ(operand.LabelRef(top))
 	Label(end)
+	MOVQ(ahead, p.ahead)
 }
 
 func (p *panel) write(last *lanes) {

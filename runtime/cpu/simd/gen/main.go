@@ -18,6 +18,7 @@ import (
 
 var families = map[string]func(v isa){
 	"gemm":      gemm,
+	"half":      half,
 	"pointwise": pointwise,
 	"norm":      norm,
 	"depthwise": depthwise,

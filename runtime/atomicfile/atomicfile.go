@@ -1,4 +1,5 @@
-package imaging
+// Package atomicfile writes files that appear whole or not at all.
+package atomicfile
 
 import (
 	"context"
@@ -11,13 +12,13 @@ import (
 	"path/filepath"
 )
 
-// WriteFileAtomic writes a file so that path holds either what it held before or all of what write wrote, whatever
+// Write writes a file so that path holds either what it held before or all of what write wrote, whatever
 // happens in between: write gets a temporary file in the same directory, which is synced and renamed over path once
 // write has returned nil, and is removed on an error, a panic or a cancelled ctx.
 //
 // An existing file keeps its permissions, and must be writable; a symbolic link stays and its target is replaced.
 // Something that is not a regular file (a terminal, a pipe, /dev/null) is written to directly.
-func WriteFileAtomic(ctx context.Context, path string, write func(w io.Writer) error) error {
+func Write(ctx context.Context, path string, write func(w io.Writer) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

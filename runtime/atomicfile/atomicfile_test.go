@@ -1,4 +1,4 @@
-package imaging
+package atomicfile
 
 import (
 	"context"
@@ -55,13 +55,13 @@ func TestFileAppearsWholeOrNotAtAll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "out.png")
-			err := WriteFileAtomic(c.ctx, path, c.write)
+			err := Write(c.ctx, path, c.write)
 			require.ErrorIs(t, err, c.want)
 			require.ErrorContains(t, err, path)
 			requireOnly(t, dir, map[string]string{})
 
 			require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
-			require.ErrorIs(t, WriteFileAtomic(c.ctx, path, c.write), c.want)
+			require.ErrorIs(t, Write(c.ctx, path, c.write), c.want)
 			requireOnly(t, dir, map[string]string{"out.png": "old"})
 		})
 	}
@@ -70,7 +70,7 @@ func TestFileAppearsWholeOrNotAtAll(t *testing.T) {
 func TestPanicLeavesNoTemporaryFile(t *testing.T) {
 	dir := t.TempDir()
 	require.Panics(t, func() {
-		_ = WriteFileAtomic(context.Background(), filepath.Join(dir, "x"), func(io.Writer) error { panic("bug") })
+		_ = Write(context.Background(), filepath.Join(dir, "x"), func(io.Writer) error { panic("bug") })
 	})
 	requireOnly(t, dir, map[string]string{})
 }
@@ -81,7 +81,7 @@ func TestReplacedFileKeepsItsMode(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out.png")
-	require.NoError(t, WriteFileAtomic(context.Background(), path, write("1")))
+	require.NoError(t, Write(context.Background(), path, write("1")))
 	st, err := os.Stat(path)
 	require.NoError(t, err)
 	plain := filepath.Join(dir, "plain")
@@ -91,7 +91,7 @@ func TestReplacedFileKeepsItsMode(t *testing.T) {
 	require.Equal(t, same.Mode(), st.Mode(), "a new file obeys the umask")
 
 	require.NoError(t, os.Chmod(path, 0o640))
-	require.NoError(t, WriteFileAtomic(context.Background(), path, write("2")))
+	require.NoError(t, Write(context.Background(), path, write("2")))
 	st, err = os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o640), st.Mode().Perm())
@@ -104,14 +104,14 @@ func TestSymbolicLinkStays(t *testing.T) {
 	if err := os.Symlink(target, link); err != nil {
 		t.Skipf("no symbolic links here: %v", err)
 	}
-	require.NoError(t, WriteFileAtomic(context.Background(), link, write("new")))
+	require.NoError(t, Write(context.Background(), link, write("new")))
 	requireOnly(t, dir, map[string]string{"target": "new", "link": "new"})
 	st, err := os.Lstat(link)
 	require.NoError(t, err)
 	require.NotZero(t, st.Mode()&os.ModeSymlink)
 
 	require.NoError(t, os.Symlink(filepath.Join(dir, "nowhere"), filepath.Join(dir, "dangling")))
-	require.ErrorContains(t, WriteFileAtomic(context.Background(), filepath.Join(dir, "dangling"), write("x")), "nowhere")
+	require.ErrorContains(t, Write(context.Background(), filepath.Join(dir, "dangling"), write("x")), "nowhere")
 }
 
 func TestDevicesAreWrittenNotReplaced(t *testing.T) {
@@ -119,7 +119,7 @@ func TestDevicesAreWrittenNotReplaced(t *testing.T) {
 	if err != nil || st.Mode().IsRegular() {
 		t.Skip("no null device here")
 	}
-	require.NoError(t, WriteFileAtomic(context.Background(), os.DevNull, write("x")))
+	require.NoError(t, Write(context.Background(), os.DevNull, write("x")))
 	after, err := os.Stat(os.DevNull)
 	require.NoError(t, err)
 	require.Equal(t, st.Mode(), after.Mode())
@@ -136,20 +136,7 @@ func TestImpossibleTargetsAreRefused(t *testing.T) {
 		if runtime.GOOS == "windows" && path != "" && path != dir {
 			continue
 		}
-		require.ErrorContains(t, WriteFileAtomic(context.Background(), path, write("x")), want)
+		require.ErrorContains(t, Write(context.Background(), path, write("x")), want)
 	}
 	requireOnly(t, dir, map[string]string{})
-}
-
-func TestEncodeFileFollowsTheExtension(t *testing.T) {
-	dir := t.TempDir()
-	img := noise(t, 6, 5, 3, 8)
-	for name, f := range map[string]Format{"a.png": PNG, "b.jpg": JPEG, "c.tif": TIFF, "d.webp": WebP, "e.bmp": BMP} {
-		path := filepath.Join(dir, name)
-		require.NoError(t, EncodeFile(context.Background(), path, img, EncodeOptions{}))
-		got, err := DecodeFile(path, Limits{})
-		require.NoError(t, err)
-		require.Equal(t, f, got.Meta.Format)
-	}
-	require.ErrorContains(t, EncodeFile(context.Background(), filepath.Join(dir, "f.gif"), img, EncodeOptions{}), ".gif")
 }

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"unirestorer/runtime/evaluate"
+	"unirestorer/runtime/restore"
+)
+
+func evaluateCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "evaluate",
+		Usage:     "measure how well a model restores and routes",
+		ArgsUsage: "--synth PHOTOS… | --data DIR",
+		Description: "Restores a test set as routed and reports PSNR and SSIM before and after, and how the router chooses.\n" +
+			"--matrix runs every expert on every picture and compares the router with the best one; --ablation replaces\n" +
+			"parts of the routing: routed, coarse, level=N, fine-only, random, oracle (with --matrix) or all.\n\n" +
+			"--synth degrades crops of clean photos: every kind of degradation, pairs of kinds (mixed), Gaussian noise of\n" +
+			"σ 25, JPEG of quality 20, and clean. --case chooses some of these, or any SPEC of the degrade command.\n" +
+			"--data reads pairs of files that are called alike but for the extension, in one of these layouts:\n" +
+			"   DIR/KIND/input/NAME.png   DIR/KIND/target/NAME.png    one case for each KIND, such as rain or haze+noise\n" +
+			"   DIR/input/NAME.png        DIR/target/NAME.png         one case\n\n" +
+			"Examples:\n" +
+			"   unirestorer evaluate --synth photos/ --model nano --html evaluation.html\n" +
+			"   unirestorer evaluate --synth photos/ --matrix --ablation all --count 24 --csv results.csv\n" +
+			"   unirestorer evaluate --synth photo.jpg --case noise --case haze:0.6+noise:0.2 --severity 0.3,0.6\n" +
+			"   unirestorer evaluate --data testset/ --device cuda --json",
+		Flags: append([]cli.Flag{
+			modelFlag(),
+			&cli.GenericFlag{Name: "synth", Value: &texts{}, Usage: "degrade crops of the clean `PHOTOS` in this file or folder; may be repeated, and further ones may follow"},
+			&cli.StringFlag{Name: "data", Usage: "evaluate on the pairs of files in `DIR`"},
+			&cli.GenericFlag{Name: "case", Value: &texts{}, Usage: "with --synth, evaluate on this `CASE` only: a kind, mixed, clean or a spec; may be repeated"},
+			&cli.StringFlag{Name: "severity", Value: "0.25,0.5,0.75", Usage: "with --synth, the `SEVERITIES` that kinds take in turn"},
+			&cli.IntFlag{Name: "count", Value: 12, Usage: "with --synth, `CROPS` for each case"},
+			&cli.IntFlag{Name: "size", Value: 256, Usage: "with --synth, side of the crops in `PIXELS`"},
+			&cli.IntFlag{Name: "max-side", Value: 1024, Usage: "with --synth, photos are made smaller by a whole factor until no side exceeds `PIXELS`"},
+			&cli.Uint64Flag{Name: "seed", Value: 9001, Usage: "`NUMBER` that crops, degradations and the random policy follow from"},
+			&cli.BoolFlag{Name: "matrix", Usage: "run every expert on every picture"},
+			&cli.StringSliceFlag{Name: "ablation", Usage: "compare with another `POLICY` of choosing the expert; may be repeated"},
+			&cli.StringFlag{Name: "html", Usage: "write a page with charts and examples to `FILE`"},
+			&cli.IntFlag{Name: "examples", Value: 1, Usage: "`PICTURES` of each case on the page"},
+			&cli.StringFlag{Name: "csv", Usage: "write each result of each expert to `FILE`"},
+			memoryFlag(),
+			&cli.BoolFlag{Name: "quiet", Usage: "show no progress and no notes"},
+			jsonFlag(),
+		}, deviceFlags()...),
+		Action: evaluateAction,
+	}
+}
+
+// texts is a flag that may be repeated and whose values may hold commas.
+type texts []string
+
+func (t *texts) Set(s string) error {
+	if s == "" {
+		return errors.New("an empty value")
+	}
+	*t = append(*t, s)
+	return nil
+}
+
+func (t *texts) String() string { return strings.Join(*t, " ") }
+
+func (t *texts) list() []string { return *t }
+
+// repeated gives the values of a flag made of texts.
+func repeated(c *cli.Context, name string) []string {
+	if t, ok := c.Generic(name).(*texts); ok {
+		return t.list()
+	}
+	return nil
+}
+
+func evaluateAction(c *cli.Context) (err error) {
+	if err := checkEvaluation(c); err != nil {
+		return err
+	}
+	cases, err := evaluationCases(c)
+	if err != nil {
+		return err
+	}
+	bound, err := memoryBound(c)
+	if err != nil {
+		return err
+	}
+	s, err := openSession(c)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, s.close)
+	policies, err := evaluate.ParsePolicies(s.model.Config, c.StringSlice("ablation"), c.Bool("matrix"), c.Uint64("seed"))
+	if err != nil {
+		return usageError{fmt.Errorf("--ablation: %w", err)}
+	}
+	set, words, err := evaluationSet(c, cases)
+	if err != nil {
+		return err
+	}
+	examples := 0
+	if c.String("html") != "" {
+		examples = c.Int("examples")
+	}
+	shown := evaluate.NewExamples(set, examples)
+	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("evaluating on %d pictures", set.Len()))
+	records, err := evaluate.Run(c.Context, s.model, s.backend, set, evaluate.Options{
+		Matrix: c.Bool("matrix"), Policies: policies, Restorer: restore.Config{Memory: bound},
+		Progress: bar.set, Routed: shown.Add,
+	})
+	bar.close()
+	if err != nil {
+		return err
+	}
+	r, err := evaluate.NewReport(s.model.Config, s.model.Path, s.backend.Info(), words, records, policies)
+	if err != nil {
+		return err
+	}
+	return writeEvaluation(c.Context, c, r, shown.List())
+}
+
+// checkEvaluation reports options that make no sense before anything is opened.
+func checkEvaluation(c *cli.Context) error {
+	synth := len(repeated(c, "synth")) > 0
+	switch {
+	case !synth && c.String("data") == "":
+		return usagef("no test set given: use --synth PHOTOS or --data DIR; see unirestorer evaluate --help")
+	case synth && c.String("data") != "":
+		return usagef("--synth and --data are two test sets; want one")
+	case !synth && c.NArg() > 0:
+		return usagef("unexpected argument %q: --data takes one folder", c.Args().First())
+	case c.Int("examples") < 0:
+		return usagef("--examples %d: want 0 or more", c.Int("examples"))
+	}
+	for _, name := range []string{"html", "csv"} {
+		if path := c.String(name); path != "" {
+			if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+				return usagef("--%s %s: there is no folder %s", name, path, filepath.Dir(path))
+			}
+		}
+	}
+	if synth {
+		if c.Int("size") < 1 || c.Int("max-side") < c.Int("size") {
+			return usagef("--size %d with --max-side %d: want crops that photos have room for", c.Int("size"), c.Int("max-side"))
+		}
+		return nil
+	}
+	for _, name := range []string{"case", "severity", "count", "size", "max-side"} {
+		if c.IsSet(name) {
+			return usagef("--%s goes with --synth", name)
+		}
+	}
+	return nil
+}
+
+// evaluationCases reads --case and --severity.
+func evaluationCases(c *cli.Context) ([]evaluate.Case, error) {
+	var severities []float64
+	for part := range strings.SplitSeq(c.String("severity"), ",") {
+		v, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
+		if err != nil || !(v > 0 && v <= 1) {
+			return nil, usagef("--severity %q: want numbers above 0 and up to 1, such as 0.25,0.5", c.String("severity"))
+		}
+		severities = append(severities, v)
+	}
+	names := repeated(c, "case")
+	if len(names) == 0 {
+		cases, err := evaluate.StandardCases(severities)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return cases, nil
+	}
+	var cases []evaluate.Case
+	for _, name := range names {
+		one, err := evaluate.ParseCase(name, severities)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--case: %w", err)}
+		}
+		cases = append(cases, one)
+	}
+	return cases, nil
+}
+
+// evaluationSet opens the test set and describes it in words.
+func evaluationSet(c *cli.Context, cases []evaluate.Case) (evaluate.Set, string, error) {
+	if dir := c.String("data"); dir != "" {
+		set, err := evaluate.OpenPairs(dir)
+		if err != nil {
+			return nil, "", err
+		}
+		return set, fmt.Sprintf("pairs of files in %s", dir), nil
+	}
+	paths := append(append([]string(nil), repeated(c, "synth")...), c.Args().Slice()...)
+	photos, small, err := evaluate.LoadPhotos(c.Context, paths, c.Int("size"), c.Int("max-side"))
+	if !c.Bool("quiet") {
+		for _, name := range small {
+			fmt.Fprintf(c.App.ErrWriter, "note: %s is too small for crops of %d pixels, left out\n", name, c.Int("size"))
+		}
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	set, err := evaluate.NewSynthetic(photos, evaluate.SyntheticOptions{
+		Cases: cases, Count: c.Int("count"), Size: c.Int("size"), Seed: c.Uint64("seed"),
+	})
+	if err != nil {
+		return nil, "", usageError{err}
+	}
+	words := fmt.Sprintf("degraded crops of photos: cases %d, crops a case %d, pixels %d×%d, photos %d, severities %s, seed %d",
+		len(cases), c.Int("count"), c.Int("size"), c.Int("size"), len(photos), c.String("severity"), c.Uint64("seed"))
+	return set, words, nil
+}
+
+// writeEvaluation prints the report before it writes files, so that one that
+// cannot be written loses nothing else.
+func writeEvaluation(ctx context.Context, c *cli.Context, r *evaluate.Report, examples []evaluate.Example) error {
+	err := printEvaluation(c, r)
+	if path := c.String("csv"); path != "" {
+		err = errors.Join(err, r.WriteCSV(ctx, path))
+	}
+	if path := c.String("html"); path != "" {
+		page, pageErr := r.Page(examples)
+		if pageErr == nil {
+			pageErr = page.WriteFile(ctx, path)
+		}
+		err = errors.Join(err, pageErr)
+	}
+	return err
+}
+
+func printEvaluation(c *cli.Context, r *evaluate.Report) error {
+	if c.Bool("json") {
+		return writeJSON(c.App.Writer, r)
+	}
+	for i, t := range r.Tables() {
+		if i > 0 {
+			fmt.Fprintln(c.App.Writer)
+		}
+		if err := t.WriteText(c.App.Writer); err != nil {
+			return err
+		}
+	}
+	return nil
+}

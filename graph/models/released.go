@@ -1,0 +1,58 @@
+package models
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// releasedParents are the middle experts above the 22 leaves of the released
+// tree, in the order of the leaves.
+var releasedParents = [...]int{1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 6, 6, 7, 7}
+
+// Released is the configuration of the released model: DA-CLIP's ViT-B/32, the
+// router, and a pool of 1 coarse, 7 middle and 22 fine experts at full size.
+// Architectures follow the released modules, which are shifted by one against
+// their parents. It names the tensors as the released checkpoint does.
+func Released() *Config {
+	c := &Config{
+		Format: ConfigFormat, Version: ConfigVersion, Name: "unirestorer",
+		Description: "the configuration of the released model",
+		Estimator: EstimatorConfig{
+			Architecture: DACLIPName, Args: json.RawMessage(`{}`), Prefix: "daclip_model.", Mean: clipMean, Std: clipStd,
+		},
+		Router: RouterConfig{Width: 512},
+		Tree:   Tree{Levels: []string{"coarse", "middle", "fine"}},
+	}
+	for i, parent := range releasedParents {
+		c.Tree.Leaves = append(c.Tree.Leaves, Leaf{Name: fmt.Sprintf("leaf %d", i), Experts: []int{0, parent, 8 + i}})
+	}
+	for level, n := range []int{1, 7, 22} {
+		for i := range n {
+			c.Experts = append(c.Experts, releasedExpert(len(c.Experts), level, i, c.Tree.Levels[level]))
+		}
+	}
+	return c
+}
+
+func releasedExpert(index, level, i int, levelName string) ExpertConfig {
+	e := ExpertConfig{
+		Name: fmt.Sprintf("%s %d", levelName, i), Prefix: fmt.Sprintf("l%d_experts.%d.", level, i), Level: level,
+		Architecture: RestormerName, Args: json.RawMessage(`{}`),
+	}
+	switch {
+	case index >= 1 && index <= 4, index >= 8 && index <= 10:
+		e.Args = json.RawMessage(`{"LayerNorm_type":"BiasFree"}`)
+	case index >= 11 && index <= 14:
+		base := 0
+		e.Architecture, e.Base = LoRARestormerName, &base
+	case slices.Contains([]int{5, 25, 26}, index):
+		e.Architecture = DehazeFormerName
+	case slices.Contains([]int{6, 27, 28}, index):
+		e.Architecture = RetinexFormerName
+	case index == 7, index == 29:
+		e.Architecture = NAFNetLocalName
+		e.Args = json.RawMessage(`{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`)
+	}
+	return e
+}

@@ -1,0 +1,364 @@
+package kernels_test
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"unirestorer/graph"
+	"unirestorer/graph/graphtest"
+	"unirestorer/kernels"
+	"unirestorer/runtime/device"
+	"unirestorer/runtime/ptxsim"
+)
+
+// A subject is a kernel and a test of it, which fails by the rig.
+type subject struct {
+	module, kernel string
+	test           func(t testing.TB) func(r *rig)
+	// spared are mutants that compute the same, by mutation and instruction, and why.
+	spared map[string]spared
+}
+
+// spared says how many mutants compute the same, and why.
+type spared struct {
+	most int
+	why  string
+}
+
+// oneOpTest is the ordinary test of one operation against the reference.
+func oneOpTest(lower func(o *one, op graph.Op) [][]float32, inputs []graph.Shape, build func(t testing.TB, in []*graph.Tensor) graph.Op) func(t testing.TB) func(r *rig) {
+	return func(t testing.TB) func(r *rig) {
+		g := oneOp(t, inputs, func(in []*graph.Tensor) graph.Op { return build(t, in) })
+		want := reference(t, g, graphtest.RandomInputs(g, 11))
+		return func(r *rig) {
+			o, op := single(r, g, 11)
+			requireClose(r, lower(o, op), want)
+		}
+	}
+}
+
+// all runs tests one after the other: shapes and operands that take different ways through a kernel.
+func all(tests ...func(t testing.TB) func(r *rig)) func(t testing.TB) func(r *rig) {
+	return func(t testing.TB) func(r *rig) {
+		var ready []func(r *rig)
+		for _, test := range tests {
+			ready = append(ready, test(t))
+		}
+		return func(r *rig) {
+			for _, run := range ready {
+				run(r)
+			}
+		}
+	}
+}
+
+var subjects = []subject{
+	{module: "pointwise", kernel: "pointwise_norm_64", test: all(
+		normTest(func(t testing.TB, c *graph.Conv) {
+			c.Bias, c.Scale = param(t, 2, 0, 0.5, 72), param(t, 5, 1, 0.3, 72)
+		}),
+		normTest(func(t testing.TB, c *graph.Conv) { c.Residual, c.Norm.Kind = nil, graph.BiasFree }),
+	)},
+	{module: "pointwise", kernel: "pointwise_squeeze_64", test: all(squeezedTest(true), squeezedTest(false))},
+	{module: "conv", kernel: "conv_64", test: all(convTest(graph.SimpleGate, 80), convTest(graph.NoGate, 40))},
+	{module: "depthwise", kernel: "depthwise3_squeeze", test: all(squeezeTest(1, 33, 27, 128, true), squeezeTest(2, 9, 5, 24, false))},
+	{module: "gram", kernel: "depthwise_gram_48", test: all(depthwiseGramTest(48, true), depthwiseGramTest(24, false)), spared: map[string]spared{
+		"shift an address: st.shared.u16": {1, "zeros for the padding between heads: the value left out belongs to a channel, which is stored later"},
+	}},
+	{module: "gram", kernel: "gram", test: all(gramTest(35, 1, 280), gramTest(72, 1, 20), gramTest(64, 1, 65))},
+	{module: "gram", kernel: "gram_normalise", test: gramTest(20, 2, 70)},
+	{module: "attention", kernel: "attention_32", test: all(attentionTest(24, 7), attentionTest(32, 10))},
+	{module: "attention", kernel: "attention_64", test: all(attentionTest(56, 7), attentionTest(64, 10))},
+	{module: "pool", kernel: "pool_partial", test: poolTest(0)},
+	{module: "pool", kernel: "pool_finish", test: poolTest(0)},
+	{module: "pool", kernel: "window_rows", test: poolTest(4)},
+	{module: "pool", kernel: "window_columns", test: poolTest(4)},
+	{module: "fold", kernel: "fold", test: foldTest(24)},
+	{module: "fold", kernel: "attention_rows", test: foldTest(120), spared: map[string]spared{
+		"shift an address: ld.global.f32": {4, "the largest logit of a row, which cancels in the softmax"},
+	}},
+	{module: "fold", kernel: "fold_wide", test: foldTest(120)},
+}
+
+func normTest(set func(t testing.TB, c *graph.Conv)) func(t testing.TB) func(r *rig) {
+	return oneOpTest(
+		func(o *one, op graph.Op) [][]float32 { return runConv(o, op, convOptions{tile: 64}) },
+		[]graph.Shape{{N: 1, H: 7, W: 10, C: 109}, {N: 1, H: 7, W: 10, C: 72}},
+		func(t testing.TB, in []*graph.Tensor) graph.Op {
+			c := &graph.Conv{
+				X: in[0], Weight: param(t, 1, 0, 0.1, 72, 109), Residual: in[1],
+				Norm: &graph.Norm{Weight: param(t, 3, 1, 0.2, 109), Bias: param(t, 4, 0, 0.3, 109), Eps: 1e-6},
+			}
+			set(t, c)
+			if c.Norm.Kind == graph.BiasFree {
+				c.Norm.Bias = nil
+			}
+			return c
+		})
+}
+
+func convTest(gate graph.Gate, filters int) func(t testing.TB) func(r *rig) {
+	return oneOpTest(
+		func(o *one, op graph.Op) [][]float32 { return runConv(o, op, convOptions{tile: 64}) },
+		[]graph.Shape{{N: 2, H: 7, W: 11, C: 12}},
+		func(t testing.TB, in []*graph.Tensor) graph.Op {
+			return &graph.Conv{X: in[0], Weight: param(t, 1, 0, 0.1, filters, 12, 3, 3), Bias: param(t, 2, 0, 0.5, filters), Gate: gate, Pad: 1}
+		})
+}
+
+func depthwiseGramTest(head int, bias bool) func(t testing.TB) func(r *rig) {
+	c := 2 * head
+	return oneOpTest(runDepthwise, []graph.Shape{{N: 1, H: 9, W: 13, C: 3 * c}}, func(t testing.TB, in []*graph.Tensor) graph.Op {
+		d := &graph.Depthwise{X: in[0], Weight: param(t, 1, 0, 0.3, 3*c, 1, 3, 3), Gram: &graph.Gram{C: c, Heads: 2}}
+		if bias {
+			d.Bias = param(t, 2, 0, 0.5, 3*c)
+		}
+		return d
+	})
+}
+
+// squeezedTest scales the input of a product by factors in shares.
+func squeezedTest(biased bool) func(t testing.TB) func(r *rig) {
+	return func(t testing.TB) func(r *rig) {
+		const images, rows, c, filters, groups = 2, 70, 104, 72, 3
+		in, out := kernels.Plain(c), kernels.Plain(filters)
+		x, shares, bias, w := normal(4, images*rows*c, 0, 1), normal(1, images*groups*c, 0, 0.5), normal(2, c, 1, 0.5), normal(3, filters*c, 0, 0.1)
+		p, err := kernels.ProductSource{Weight: w, Filters: filters, In: []kernels.Layout{in}, Order: kernels.PlainOrder(out)}.Pack()
+		require.NoError(t, err)
+		scaled := slices.Clone(x)
+		for i := range scaled {
+			image, k, f := i/(rows*c), i%c, float32(0)
+			if biased {
+				f = bias[k]
+			}
+			for g := range groups {
+				f += shares[(image*groups+g)*c+k]
+			}
+			scaled[i] *= f
+		}
+		want := linear(scaled, w, c, nil, nil)
+		return func(r *rig) {
+			q := kernels.PointwiseProduct{Rows: rows}
+			q.X, q.Pitch, q.Images, q.W, q.Tiling = r.rows(x, in), in.Pitch(), images, r.halves(p.W), kernels.Tiling{Rows: 64, Splits: 1}
+			q.InSqueeze = kernels.InSqueeze{Shares: r.floatRows(shares, in), Groups: groups}
+			if biased {
+				q.InSqueeze.Bias = r.floats(in.Spread(bias))
+			}
+			q.Epilogue = kernels.Epilogue{Columns: out.Pitch(), Y: r.emptyRows(images*rows, out)}
+			r.run(kernels.Pointwise(q))
+			requireClose(r, [][]float32{r.pixels(q.Epilogue.Y, images*rows, out)}, [][]float32{want})
+		}
+	}
+}
+
+// squeezeTest runs a gated convolution that squeezes, twice, so that the counters must be back at zero.
+func squeezeTest(images, h, w, c int, bias bool) func(t testing.TB) func(r *rig) {
+	return func(t testing.TB) func(r *rig) {
+		in := graph.Shape{N: images, H: h, W: w, C: 2 * c}
+		g := oneOp(t, []graph.Shape{in}, func(in []*graph.Tensor) graph.Op {
+			d := &graph.Depthwise{X: in[0], Weight: param(t, 1, 0, 0.4, 2*c, 1, 3, 3), Gate: graph.SimpleGate}
+			if bias {
+				d.Bias = param(t, 2, 0, 0.5, 2*c)
+			}
+			return d
+		})
+		want := reference(t, g, graphtest.RandomInputs(g, 11))
+		return func(r *rig) {
+			o, op := single(r, g, 11)
+			d := op.(*graph.Depthwise)
+			k := newAttention(r, 9, images, h, w, c)
+			filters, err := kernels.PackDepthwise(o.values(d.Weight), 9, k.in)
+			require.NoError(r, err)
+			k.conv.X, k.conv.W, k.conv.Bias = r.rows(o.inputs[0], k.in), r.floats(filters), device.Buffer{}
+			if bias {
+				k.conv.Bias = r.floats(k.in.Spread(o.values(d.Bias)))
+			}
+			for range 2 {
+				r.run(kernels.DepthwiseKernel(k.conv))
+			}
+			requireClose(r, [][]float32{r.pixels(k.conv.Y, in.Pixels(), k.out)}, want)
+			k.check(r)
+		}
+	}
+}
+
+func gramTest(head, heads, pixels int) func(t testing.TB) func(r *rig) {
+	return func(t testing.TB) func(r *rig) {
+		c := head * heads
+		in := graph.Shape{N: 2, H: 1, W: pixels, C: 3 * c}
+		g := oneOp(t, []graph.Shape{in}, func(in []*graph.Tensor) graph.Op {
+			return &graph.Conv{X: in[0], Weight: identity(t, 3*c), Gram: &graph.Gram{C: c, Heads: heads}}
+		})
+		want := reference(t, g, graphtest.RandomInputs(g, 3))
+		return func(r *rig) {
+			o, _ := single(r, g, 3)
+			requireClose(r, separateGram(o, o.inputs[0], &graph.Gram{C: c, Heads: heads}, in), want)
+		}
+	}
+}
+
+func attentionTest(d, window int) func(t testing.TB) func(r *rig) {
+	const heads = 2
+	tokens := window * window
+	return oneOpTest(runAttention, []graph.Shape{{N: 1, H: window + 2, W: window, C: 3 * heads * d}}, func(t testing.TB, in []*graph.Tensor) graph.Op {
+		return &graph.WindowAttention{QKV: in[0], Bias: param(t, 1, 0, 1, heads, tokens, tokens), Heads: heads, Window: window, Shift: 3}
+	})
+}
+
+func poolTest(window int) func(t testing.TB) func(r *rig) {
+	s := graph.Shape{N: 2, H: 13, W: 70, C: 77}
+	return oneOpTest(runPool, []graph.Shape{s, s}, func(_ testing.TB, in []*graph.Tensor) graph.Op {
+		return &graph.Pool{X: in[0], X2: in[1], WindowH: window, WindowW: window}
+	})
+}
+
+func foldTest(head int) func(t testing.TB) func(r *rig) {
+	return oneOpTest(runFold, []graph.Shape{{N: 2, H: 2, W: head, C: head}}, func(t testing.TB, in []*graph.Tensor) graph.Op {
+		return &graph.Fold{Gram: in[0], Temperature: param(t, 1, 1, 0.3, 2), Proj: param(t, 2, 0, 0.1, 33, 2*head)}
+	})
+}
+
+// lab runs a subject's test with kernels that it changes.
+type lab struct {
+	*ptxsim.Device
+	module  string
+	kernel  string
+	image   []byte // of the kernel alone
+	modules map[string]device.Module
+	lines   map[int]uint64 // executed, by line of the image
+}
+
+func newLab(t testing.TB, s subject) *lab {
+	t.Helper()
+	l := &lab{module: s.module, kernel: s.kernel, modules: map[string]device.Module{}, lines: map[int]uint64{}}
+	var err error
+	l.Device, err = ptxsim.New(ptxsim.Options{Workers: 1, MaxFindings: 1, MaxSteps: 1 << 16, OnLaunch: func(r ptxsim.Report) {
+		if r.Kernel == s.kernel {
+			for line, n := range r.HotLines {
+				l.lines[line] += n
+			}
+		}
+	}})
+	require.NoError(t, err)
+	return l
+}
+
+// LoadModule loads every module once, and of the kernel that is tried the image at hand.
+func (l *lab) LoadModule(name string, image []byte) (device.Module, error) {
+	if l.modules[name] == nil {
+		m, err := l.Device.LoadModule(name, image)
+		if err != nil {
+			return nil, err
+		}
+		l.modules[name] = m
+	}
+	if name != l.module {
+		return l.modules[name], nil
+	}
+	m, err := l.Device.LoadModule(name, l.image)
+	return changed{l.modules[name], m, l.kernel}, err
+}
+
+// changed is a module with another version of one kernel.
+type changed struct {
+	device.Module
+	version device.Module
+	kernel  string
+}
+
+func (c changed) Function(name string) (device.Function, error) {
+	if name == c.kernel {
+		return c.version.Function(name)
+	}
+	return c.Module.Function(name)
+}
+
+// failing is a test that notes its failure instead of reporting it.
+type failing struct {
+	testing.TB
+	failure  string
+	cleanups []func()
+}
+
+func (f *failing) Helper()                      {}
+func (f *failing) Cleanup(c func())             { f.cleanups = append(f.cleanups, c) }
+func (f *failing) Errorf(s string, args ...any) { f.failure += fmt.Sprintf(s, args...) }
+func (f *failing) FailNow()                     { runtime.Goexit() }
+func (f *failing) Fatalf(s string, args ...any) { f.Errorf(s, args...); f.FailNow() }
+
+// try runs the test with an image and returns why it fails, "" if it passes.
+func (l *lab) try(t testing.TB, image string, test func(r *rig)) string {
+	f := &failing{TB: t}
+	l.image = []byte(image)
+	var wait sync.WaitGroup
+	wait.Go(func() { // which a failure ends
+		defer func() {
+			for _, c := range slices.Backward(f.cleanups) {
+				c()
+			}
+		}()
+		r := &rig{TB: f, dev: l.Device, lib: kernels.NewLibrary(l)}
+		test(r.with(f))
+	})
+	wait.Wait()
+	return f.failure
+}
+
+var mutantLines = flag.Int("mutants", 16, "lines of a kernel that each kind of mutation is tried on")
+
+// TestMutantsOfKernelsAreCaught changes one line of a kernel at a time and requires that the checker or the comparison
+// of the kernel's ordinary test notices.
+func TestMutantsOfKernelsAreCaught(t *testing.T) {
+	most := *mutantLines
+	if testing.Short() {
+		most = 3
+	}
+	for _, s := range subjects {
+		t.Run(s.kernel, func(t *testing.T) {
+			t.Parallel()
+			module, err := kernels.Image(s.module)
+			require.NoError(t, err)
+			image := onlyKernel(string(module), s.kernel)
+			l, test := newLab(t, s), s.test(t)
+			require.Empty(t, l.try(t, image, test))
+			lines := strings.Split(image, "\n")
+			executed := l.lines
+			l.lines = map[int]uint64{}
+			tried, seen := 0, map[string]int{}
+			var survivors []string
+			for _, m := range mutations {
+				var at []int
+				for i, line := range lines {
+					if executed[i+1] > 0 && len(m.mutants(line, lines[i+1:])) > 0 {
+						at = append(at, i)
+					}
+				}
+				step := max(1, (len(at)+most-1)/most)
+				for k := 0; k < len(at); k += step {
+					i := at[k]
+					for _, other := range m.mutants(lines[i], lines[i+1:]) {
+						tried++
+						mutant := strings.Join(slices.Concat(lines[:i], []string{other}, lines[i+1:]), "\n")
+						if l.try(t, mutant, test) != "" {
+							continue
+						}
+						key := m.name + ": " + strings.Fields(lines[i])[0]
+						if seen[key]++; seen[key] > s.spared[key].most {
+							survivors = append(survivors, fmt.Sprintf("%s: line %d: %s -> %s", m.name, i+1, strings.TrimSpace(lines[i]), strings.TrimSpace(other)))
+						}
+					}
+				}
+			}
+			t.Logf("%d mutants", tried)
+			require.Positive(t, tried)
+			require.Empty(t, survivors, "%d of %d survive:\n%s", len(survivors), tried, strings.Join(survivors, "\n"))
+		})
+	}
+}

@@ -1,0 +1,30 @@
+package backend
+
+import (
+	"context"
+
+	"unirestorer/graph"
+)
+
+// Switcher is a Program whose adapters can be replaced by those of another
+// graph of the same structure: bases and everything else that both share stay
+// resident, only merges run. Programs of graphs with adapted parameters
+// (graph.Adapter) are Switchers.
+type Switcher interface {
+	Program
+	// Switch makes the program compute g, which must pass graph.CheckSwitch
+	// against the program's graph; it waits for a run under way. Graph stays as
+	// it is. After an error that left some adapters replaced, runs report it
+	// until a later Switch succeeds; after any other the program is as before.
+	Switch(ctx context.Context, g *graph.Graph) error
+}
+
+// Holding is a part of what a program holds on the device.
+type Holding struct {
+	// Key identifies parts that programs of one backend share: those with equal
+	// keys are held once. It is of a comparable type; nil marks a part that the
+	// program has for itself.
+	Key any
+	// Bytes is the part's size.
+	Bytes int64
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package cpu
+
+func newSlab(bytes int) *slab { return heapSlab(bytes) }

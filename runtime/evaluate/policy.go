@@ -1,0 +1,144 @@
+package evaluate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+
+	"unirestorer/graph/models"
+)
+
+// Policy is a way to choose an expert, to be compared with the router's.
+type Policy struct {
+	// Name is what ParsePolicies reads; Title says what it does.
+	Name  string
+	Title string
+	// oracle policies look at the results of all experts.
+	oracle bool
+	choose func(number int, r *Record) int
+}
+
+// Choose gives the expert for a record, which is number in its test set.
+func (p Policy) Choose(number int, r *Record) int { return p.choose(number, r) }
+
+// The names of policies.
+const (
+	routedPolicy   = "routed"
+	coarsePolicy   = "coarse"
+	levelPolicy    = "level=" // and a number
+	fineOnlyPolicy = "fine-only"
+	randomPolicy   = "random"
+	oraclePolicy   = "oracle"
+	allPolicies    = "all"
+)
+
+// ParsePolicies reads the names of policies:
+//
+//	routed      leaf and level as the router chooses
+//	coarse      the coarsest expert, whatever the picture
+//	level=N     the router's leaf at the fixed level N, 0 the coarsest
+//	fine-only   the router's leaf at the finest level: granularity off
+//	random      any of the experts that the tree reaches, by a seed
+//	oracle      the best of these experts, which takes results of all (matrix)
+//	all         all of these; oracle only with a matrix
+//
+// Repeated names count once.
+func ParsePolicies(c *models.Config, names []string, matrix bool, seed uint64) ([]Policy, error) {
+	var policies []Policy
+	for _, name := range names {
+		expanded := []string{name}
+		if name == allPolicies {
+			expanded = policyNames(&c.Tree, matrix)
+		}
+		for _, name := range expanded {
+			p, err := parsePolicy(c, name, seed)
+			if err != nil {
+				return nil, err
+			}
+			if p.oracle && !matrix {
+				return nil, fmt.Errorf("policy %s needs the results of all experts, the matrix", name)
+			}
+			if !slices.ContainsFunc(policies, func(o Policy) bool { return o.Name == p.Name }) {
+				policies = append(policies, p)
+			}
+		}
+	}
+	return policies, nil
+}
+
+// policyNames are all policies for a tree.
+func policyNames(t *models.Tree, matrix bool) []string {
+	names := []string{routedPolicy, coarsePolicy}
+	for i := range t.Levels {
+		names = append(names, levelPolicy+strconv.Itoa(i))
+	}
+	names = append(names, fineOnlyPolicy, randomPolicy)
+	if matrix {
+		names = append(names, oraclePolicy)
+	}
+	return names
+}
+
+func parsePolicy(c *models.Config, name string, seed uint64) (Policy, error) {
+	tree := &c.Tree
+	atLevel := func(level int) func(int, *Record) int {
+		return func(_ int, r *Record) int { return tree.Leaves[r.Decision.Leaf].Experts[level] }
+	}
+	switch name {
+	case routedPolicy:
+		return Policy{name, "leaf and level as routed", false, func(_ int, r *Record) int { return r.Decision.Expert }}, nil
+	case coarsePolicy:
+		coarsest := coarsestExpert(tree)
+		return Policy{name, fmt.Sprintf("expert %d for everything", coarsest), false, func(int, *Record) int { return coarsest }}, nil
+	case fineOnlyPolicy:
+		return Policy{name, "routed leaf, finest level (granularity off)", false, atLevel(len(tree.Levels) - 1)}, nil
+	case randomPolicy:
+		reached := tree.Reachable()
+		return Policy{name, fmt.Sprintf("any of %d experts, seed %d", len(reached), seed), false, func(number int, _ *Record) int {
+			return reached[rand.New(rand.NewPCG(seed, uint64(number))).IntN(len(reached))]
+		}}, nil
+	case oraclePolicy:
+		reached := tree.Reachable()
+		return Policy{name, fmt.Sprintf("the best of %d experts", len(reached)), true, func(_ int, r *Record) int {
+			return best(r, reached)
+		}}, nil
+	}
+	if number, ok := strings.CutPrefix(name, levelPolicy); ok {
+		level, err := strconv.Atoi(number)
+		if err != nil || level < 0 || level >= len(tree.Levels) {
+			return Policy{}, fmt.Errorf("policy %q: want a level of 0 to %d", name, len(tree.Levels)-1)
+		}
+		title := fmt.Sprintf("routed leaf, level %s", tree.Levels[level])
+		return Policy{levelPolicy + strconv.Itoa(level), title, false, atLevel(level)}, nil
+	}
+	return Policy{}, fmt.Errorf("no policy %q; known are %s and %s", name, strings.Join(policyNames(tree, true), ", "), allPolicies)
+}
+
+// coarsestExpert is the expert of level 0; where leaves differ in it, the one
+// of most leaves.
+func coarsestExpert(t *models.Tree) int {
+	count := map[int]int{}
+	for _, leaf := range t.Leaves {
+		count[leaf.Experts[0]]++
+	}
+	top := t.Leaves[0].Experts[0]
+	for _, e := range t.Reachable() {
+		if count[e] > count[top] {
+			top = e
+		}
+	}
+	return top
+}
+
+// best is the expert with the highest PSNR; of equal ones the first.
+func best(r *Record, experts []int) int {
+	top := experts[0]
+	for _, e := range experts {
+		if r.Experts[e].PSNR > r.Experts[top].PSNR {
+			top = e
+		}
+	}
+	return top
+}

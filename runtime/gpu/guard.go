@@ -1,0 +1,58 @@
+package gpu
+
+import (
+	"context"
+	"encoding/binary"
+
+	"unirestorer/kernels"
+	"unirestorer/runtime/backend"
+)
+
+// guardHow is the state of a guard, which is zero between runs.
+type guardHow struct{}
+
+func (guardHow) pack([][]float32) ([][]byte, error) {
+	return [][]byte{make([]byte, kernels.GuardStateBytes)}, nil
+}
+
+// guard counts the values of an output, fp32 as they leave for the host, that
+// are not finite.
+func (e *emitter) guard(raw operand, values, port int) {
+	w := newWeight(guardHow{}, []int64{kernels.GuardStateBytes}, guardHow{}.pack)
+	w.own = true
+	state, count := e.use(w).at(0), e.scratch(4)
+	e.launch(func(at resolver) (kernels.Launch, error) {
+		return kernels.CountNonFinite(at(raw), values, true, at(state), at(count))
+	})
+	e.step.work = append(e.step.work, work{border: count, port: port, guard: true})
+}
+
+// resetGuards clears what a run that was interrupted left in the guards.
+func (p *Program) resetGuards(ctx context.Context) error {
+	if !p.interrupted {
+		return nil
+	}
+	for _, w := range p.lowered.slots.packed {
+		if !w.own {
+			continue
+		}
+		if err := p.stream.Memset(p.memoryOf(w), 0); err != nil {
+			return err
+		}
+	}
+	if err := p.stream.Synchronize(ctx); err != nil {
+		return err
+	}
+	p.interrupted = false
+	return nil
+}
+
+// finite tells what the guards counted in the run that has ended.
+func (p *Program) finite() error {
+	for port := range p.lowered.graph.Outputs {
+		if n := binary.LittleEndian.Uint32(p.counts[4*port:]); n > 0 {
+			return backend.NotFinite(p.lowered.graph, port, int(n))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"unirestorer/graph"
+	"unirestorer/runtime/backend"
+)
+
+var _ backend.Switcher = (*Program)(nil)
+
+// Switch implements backend.Switcher: one upload and one launch. Products'
+// weights are merged on the device from their base in fp16 with a sum in fp32,
+// rounded once: the same as a merge on the host where the file is fp16, but for
+// the order of the sum. Depthwise and other weights that are no products are
+// packed on the host.
+func (p *Program) Switch(ctx context.Context, g *graph.Graph) error {
+	if err := p.switchTo(ctx, g); err != nil {
+		return fmt.Errorf("switch %s: %w", p.lowered.graph.Name, err)
+	}
+	return nil
+}
+
+func (p *Program) switchTo(ctx context.Context, g *graph.Graph) error {
+	if !p.lowered.graph.Adapted() {
+		return errors.New("its graph has no adapted parameters")
+	}
+	if err := graph.CheckSwitch(p.lowered.graph, g); err != nil {
+		return err
+	}
+	next, err := lower(g, p.backend.info)
+	if err != nil {
+		return err
+	}
+	st, err := next.slots.stage(ctx)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errors.New("the program is closed")
+	}
+	if err := p.settle(ctx); err != nil {
+		return fmt.Errorf("wait for the run before: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p.broken = nil
+	if err := p.fill(ctx, st); err != nil {
+		p.broken = fmt.Errorf("its adapters were replaced in part: %w", err)
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package lora
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"unirestorer/graph/models"
+	"unirestorer/weights"
+)
+
+// Find gives the index of the expert with a number or name; names are compared without case.
+func Find(c *models.Config, expert string) (int, error) {
+	if n, err := strconv.Atoi(expert); err == nil {
+		if n < 0 || n >= len(c.Experts) {
+			return 0, fmt.Errorf("expert %d: the pool has 0 to %d", n, len(c.Experts)-1)
+		}
+		return n, nil
+	}
+	var names []string
+	for i, e := range c.Experts {
+		if strings.EqualFold(e.Name, expert) {
+			return i, nil
+		}
+		names = append(names, fmt.Sprintf("%d %q", i, e.Name))
+	}
+	return 0, fmt.Errorf("no expert is called %q; there are %s", expert, strings.Join(names, ", "))
+}
+
+// TwinSuffix ends the name of a LoRA expert that was trained for the same clusters as the full expert whose name
+// stands before it.
+const TwinSuffix = "-twin"
+
+// Pair is a full expert and a LoRA expert for the same clusters, or a full expert and the expert that it is compared
+// with adapters over: indices into the pool.
+type Pair struct {
+	Full int `json:"full"`
+	// LoRA is the trained LoRA expert, -1 where there is none.
+	LoRA int `json:"lora"`
+	// Base is the Restormer that adapters are extracted over, -1 where there is none.
+	Base int `json:"base"`
+}
+
+// Pairs finds the full experts of a pool that adapters can be weighed against: every Restormer with a twin, and every
+// other Restormer for which the pool has a Restormer of equal arguments and of a coarser granularity, the coarsest
+// one.
+func Pairs(c *models.Config) ([]Pair, error) {
+	var all []Pair
+	for i, e := range c.Experts {
+		if e.Architecture != models.RestormerName {
+			continue
+		}
+		p := Pair{Full: i, LoRA: -1, Base: -1}
+		for n, other := range c.Experts {
+			if other.Architecture == models.LoRARestormerName && strings.EqualFold(other.Name, e.Name+TwinSuffix) {
+				p.LoRA = n
+			}
+		}
+		base, err := BaseOf(c, i)
+		if err != nil {
+			return nil, err
+		}
+		p.Base = base
+		if p.LoRA >= 0 && c.Experts[p.LoRA].Base != nil {
+			p.Base = *c.Experts[p.LoRA].Base
+		}
+		if p.LoRA >= 0 || p.Base >= 0 {
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// BaseOf gives the expert that adapters of expert full would adapt: of equal architecture and arguments and of the
+// coarsest granularity below its own; -1 where there is none.
+func BaseOf(c *models.Config, full int) (int, error) {
+	want, err := c.Expert(full)
+	if err != nil {
+		return 0, err
+	}
+	r, ok := want.(*models.Restormer)
+	if !ok {
+		return -1, nil
+	}
+	best := -1
+	for i, e := range c.Experts {
+		if e.Architecture != models.RestormerName || e.Level >= c.Experts[full].Level {
+			continue
+		}
+		net, err := c.Expert(i)
+		if err != nil {
+			return 0, err
+		}
+		if describeArgs(net.(*models.Restormer)) == describeArgs(r) && (best < 0 || e.Level < c.Experts[best].Level) {
+			best = i
+		}
+	}
+	return best, nil
+}
+
+// Like lists the Restormers of a pool whose arguments equal those of a network, or all Restormers for nil.
+func Like(c *models.Config, net models.Network) ([]int, error) {
+	want, ok := net.(*models.Restormer)
+	if net != nil && !ok {
+		return nil, nil
+	}
+	var all []int
+	for i, e := range c.Experts {
+		if e.Architecture != models.RestormerName {
+			continue
+		}
+		has, err := c.Expert(i)
+		if err != nil {
+			return nil, err
+		}
+		if net == nil || describeArgs(has.(*models.Restormer)) == describeArgs(want) {
+			all = append(all, i)
+		}
+	}
+	return all, nil
+}
+
+// StoredBytes is what an expert's tensors take as they are stored, equal ones once.
+func StoredBytes(e Expert) (int64, error) {
+	_, bytes, err := beside(e, nil)
+	return bytes, err
+}
+
+// beside counts the parameters and bytes of an expert's stored tensors, equal ones once, without those of others.
+func beside(e Expert, others map[weights.StorageKey]bool) (parameters, bytes int64, err error) {
+	specs, err := models.Stored(e.Network)
+	if err != nil {
+		return 0, 0, err
+	}
+	seen := map[weights.StorageKey]bool{}
+	for _, s := range specs {
+		if s.Unused {
+			continue
+		}
+		t, err := e.Source.Tensor(s.Name)
+		if err != nil {
+			return 0, 0, err
+		}
+		key := t.StorageKey()
+		if others[key] || seen[key] {
+			continue
+		}
+		seen[key] = true
+		bytes += t.NumBytes()
+		if !s.Buffer {
+			parameters += s.Elems()
+		}
+	}
+	return parameters, bytes, nil
+}
+
+// PairOf makes the pair of a full expert and another: a LoRA expert, which brings its base, or the Restormer that
+// adapters are extracted over.
+func PairOf(c *models.Config, full, other int) (Pair, error) {
+	p := Pair{Full: full, LoRA: -1, Base: other}
+	switch arch := c.Experts[other].Architecture; arch {
+	case models.RestormerName:
+		return p, nil
+	case models.LoRARestormerName:
+		p.LoRA, p.Base = other, -1
+		if base := c.Experts[other].Base; base != nil {
+			p.Base = *base
+		}
+	default:
+		return p, fmt.Errorf("expert %d (%s) is a %s: want a %s or a %s", other, c.Experts[other].Name, arch, models.LoRARestormerName, models.RestormerName)
+	}
+	if p.Base < 0 || p.Base == full {
+		var err error
+		if p.Base, err = BaseOf(c, full); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,46 @@
+package lora
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"unirestorer/runtime/evaluate"
+)
+
+// estimate gives the mean of values with its 95 % confidence interval by Student's t.
+func estimate(values []float64) evaluate.Estimate {
+	e := evaluate.Estimate{Mean: stat.Mean(values, nil), Count: len(values)}
+	if len(values) > 1 {
+		n := float64(len(values))
+		t := distuv.StudentsT{Sigma: 1, Nu: n - 1}.Quantile(0.975)
+		margin := t * stat.StdDev(values, nil) / math.Sqrt(n)
+		e.Margin = &margin
+	}
+	return e
+}
+
+// Timing is how long something takes that was done several times.
+type Timing struct {
+	// Median and P90 are in seconds.
+	Median float64 `json:"median_s"`
+	P90    float64 `json:"p90_s"`
+	Runs   int     `json:"runs"`
+}
+
+func timing(runs []time.Duration) *Timing {
+	if len(runs) == 0 {
+		return nil
+	}
+	seconds := make([]float64, len(runs))
+	for i, d := range runs {
+		seconds[i] = d.Seconds()
+	}
+	slices.Sort(seconds)
+	return &Timing{
+		Median: stat.Quantile(0.5, stat.Empirical, seconds, nil), P90: stat.Quantile(0.9, stat.Empirical, seconds, nil), Runs: len(runs),
+	}
+}

@@ -1,0 +1,254 @@
+package profile
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"unirestorer/runtime/report"
+)
+
+const figureWidth = 8.5 * vg.Inch
+
+// Page makes the report: charts first, tables behind them, nodes folded away.
+func (p *Profile) Page() (*report.Page, error) {
+	page := &report.Page{
+		Title:    "What " + p.Model + " costs",
+		Subtitle: fmt.Sprintf("%s: %s. %s.", p.Device.Name, p.Device.Device, p.Machine),
+		Footer:   "Made by unirestorer profile.",
+	}
+	charts, err := p.charts()
+	if err != nil {
+		return nil, err
+	}
+	tables := p.Tables()
+	routed := 0
+	if p.Routed != nil {
+		routed = len(p.Routed.tables())
+	}
+	page.Sections = append(page.Sections, report.Section{Title: "At a glance", Blocks: charts})
+	var blocks []report.Block
+	for _, t := range tables[:len(tables)-routed] {
+		blocks = append(blocks, t)
+	}
+	page.Sections = append(page.Sections, report.Section{Title: "Networks", Blocks: blocks})
+	if p.Routed != nil {
+		blocks, err := p.Routed.blocks(tables[len(tables)-routed:])
+		if err != nil {
+			return nil, err
+		}
+		page.Sections = append(page.Sections, report.Section{Title: "The pool as routed", Blocks: blocks})
+	}
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		if n.SameAs != nil || len(n.Parts) == 0 {
+			continue
+		}
+		s := report.Section{Title: "Nodes: " + n.describe(), Folded: true}
+		for _, t := range p.PartTables(n, true) {
+			s.Blocks = append(s.Blocks, t)
+		}
+		page.Sections = append(page.Sections, s)
+	}
+	return page, nil
+}
+
+// charts are the bar chart of times and the roofline.
+func (p *Profile) charts() ([]report.Block, error) {
+	var all []report.Block
+	for _, chart := range []func() (*plot.Plot, vg.Length, string, error){p.latencyChart, p.predictionChart, p.roofline} {
+		pl, height, caption, err := chart()
+		if err != nil {
+			return nil, err
+		}
+		if pl == nil {
+			continue
+		}
+		f, err := report.FigureOf(pl, figureWidth, height, caption)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+func (n *Network) barName() string {
+	h := n.head()
+	name := h[0]
+	if n.Kind == Expert {
+		name += ", " + n.Architecture + ", " + h[2]
+	}
+	if n.Batch > 1 {
+		name += fmt.Sprintf(", batch %d", n.Batch)
+	}
+	return name
+}
+
+func (p *Profile) latencyChart() (*plot.Plot, vg.Length, string, error) {
+	b := report.Bars{Title: "Latency of a run, median", Axis: "ms"}
+	var s report.Series
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		if n.Measured == nil || n.SameAs != nil {
+			continue
+		}
+		b.Names = append(b.Names, n.barName())
+		l := n.Measured.Latency
+		s.Values, s.Low, s.High = append(s.Values, l.P50*1e3), append(s.Low, l.Min*1e3), append(s.High, l.P90*1e3)
+	}
+	if len(b.Names) == 0 {
+		return nil, 0, "", nil
+	}
+	b.Series = []report.Series{s}
+	pl, h, err := b.Draw()
+	return pl, h, "Bars end at the median; lines reach from the shortest run to the 90th percentile.", err
+}
+
+func (p *Profile) predictionChart() (*plot.Plot, vg.Length, string, error) {
+	if p.Predicted == nil {
+		return nil, 0, "", nil
+	}
+	b := report.Bars{Title: "Predicted floor on " + p.Predicted.Title, Axis: "ms"}
+	var s report.Series
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		if n.Predicted == nil || n.SameAs != nil {
+			continue
+		}
+		b.Names = append(b.Names, n.barName())
+		s.Values = append(s.Values, n.Predicted.Floor()*1e3)
+	}
+	b.Series = []report.Series{s}
+	pl, h, err := b.Draw()
+	return pl, h, "What the card cannot beat: a prediction from bytes, operations and the number of launches.", err
+}
+
+// roofline plots the rate of every measured network against its intensity.
+func (p *Profile) roofline() (*plot.Plot, vg.Length, string, error) {
+	const height = 4.5 * vg.Inch
+	if p.Peaks == nil {
+		return nil, 0, "", nil
+	}
+	byArchitecture := map[string]plotter.XYs{}
+	var order []string
+	least, most, slowest := p.Peaks.Ridge(), p.Peaks.Ridge(), p.Peaks.Operations
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		if n.Measured == nil || n.SameAs != nil || n.Bytes <= 0 || n.Operations <= 0 || n.Measured.Busy() <= 0 {
+			continue
+		}
+		x := float64(n.Operations) / float64(n.Bytes)
+		y := float64(n.Operations) / n.Measured.Busy()
+		least, most, slowest = min(least, x), max(most, x), min(slowest, y)
+		if byArchitecture[n.Architecture] == nil {
+			order = append(order, n.Architecture)
+		}
+		byArchitecture[n.Architecture] = append(byArchitecture[n.Architecture], plotter.XY{X: x, Y: y / 1e9})
+	}
+	if len(order) == 0 {
+		return nil, 0, "", nil
+	}
+	pl := report.NewPlot("Roofline", "intensity (operations a byte moved)", "GFLOP/s")
+	pl.X.Scale, pl.Y.Scale = plot.LogScale{}, plot.LogScale{}
+	pl.X.Tick.Marker, pl.Y.Tick.Marker = logTicks{}, logTicks{}
+	pl.X.Min, pl.X.Max = least/2, most*2
+	roof := plotter.XYs{}
+	for _, x := range []float64{pl.X.Min, p.Peaks.Ridge(), pl.X.Max} {
+		roof = append(roof, plotter.XY{X: x, Y: p.Peaks.Attainable(x) / 1e9})
+	}
+	line, err := plotter.NewLine(roof)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	line.Color, line.Width = report.Ink(), vg.Points(1.5)
+	pl.Add(line)
+	pl.Legend.Add(" roof ", line)
+	for i, name := range order {
+		dots, err := plotter.NewScatter(byArchitecture[name])
+		if err != nil {
+			return nil, 0, "", err
+		}
+		dots.GlyphStyle = draw.GlyphStyle{Color: report.Colour(i), Radius: vg.Points(4), Shape: shape(i)}
+		pl.Add(dots)
+		pl.Legend.Add(" "+name+" ", dots)
+	}
+	pl.Y.Min, pl.Y.Max = min(slowest/1e9, roof[0].Y)/2, p.Peaks.Operations/1e9*3
+	pl.Legend.Left = true
+	return pl, height, fmt.Sprintf("Each dot is a network at one size. The roof is %s GB/s times the intensity up to %s GFLOP/s: %s.",
+		digits(p.Peaks.Bytes/1e9), digits(p.Peaks.Operations/1e9), p.Peaks.Source), nil
+}
+
+func shape(i int) draw.GlyphDrawer {
+	shapes := []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.PyramidGlyph{}, draw.BoxGlyph{}, draw.RingGlyph{}, draw.TriangleGlyph{}}
+	return shapes[i%len(shapes)]
+}
+
+// logTicks marks 1, 2 and 5 times the powers of ten.
+type logTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (logTicks) Ticks(low, high float64) []plot.Tick {
+	var all []plot.Tick
+	for e := math.Floor(math.Log10(low)); e <= math.Ceil(math.Log10(high)); e++ {
+		for _, m := range []float64{1, 2, 5} {
+			if v := m * math.Pow(10, e); v >= low && v <= high {
+				all = append(all, plot.Tick{Value: v, Label: fmt.Sprintf("%g", v)})
+			}
+		}
+	}
+	return all
+}
+
+// blocks are the charts and tables of the routed pool.
+func (r *Routed) blocks(tables []*report.Table) ([]report.Block, error) {
+	c := r.Cost
+	verb := "saves"
+	if c.Saved < 0 {
+		verb = "costs"
+	}
+	blocks := []report.Block{report.Text(fmt.Sprintf(
+		"An image costs %s ms as routed, %s ms of it (%s %%) for estimating and routing. Always running the coarse expert costs %s ms, so routing %s %s %%.",
+		milliseconds(c.Total), milliseconds(c.Overhead), percentOr(c.OverheadShare, true), milliseconds(c.Coarse), verb, percentOr(math.Abs(c.Saved), true)))}
+	b := report.Bars{Title: "Where a routed image's time goes", Axis: "ms an image"}
+	var s report.Series
+	add := func(name string, seconds float64) {
+		b.Names, s.Values = append(b.Names, name), append(s.Values, seconds*1e3)
+	}
+	for _, share := range r.Shares {
+		add(fmt.Sprintf("%d %s, %s %% of images", share.Expert, share.Name, percentOr(share.Share, true)), share.Contribution)
+	}
+	add("estimator and router", c.Overhead)
+	add("loading experts", c.Switch)
+	b.Series = []report.Series{s}
+	pl, h, err := b.Draw()
+	if err != nil {
+		return nil, err
+	}
+	f, err := report.FigureOf(pl, figureWidth, h, "The bars add up to the cost of an image: each expert's time counts as often as it is chosen.")
+	if err != nil {
+		return nil, err
+	}
+	blocks = append(blocks, f)
+	totals := report.Bars{
+		Title: "Routed and always coarse", Axis: "ms an image", Names: []string{"as routed", "always the coarse expert"},
+		Series: []report.Series{
+			{Values: []float64{c.Total * 1e3, c.Coarse * 1e3}},
+		},
+	}
+	if pl, h, err = totals.Draw(); err != nil {
+		return nil, err
+	}
+	if f, err = report.FigureOf(pl, figureWidth, h, ""); err != nil {
+		return nil, err
+	}
+	blocks = append(blocks, f)
+	for _, t := range tables {
+		blocks = append(blocks, t)
+	}
+	return blocks, nil
+}

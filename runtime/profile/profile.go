@@ -1,0 +1,161 @@
+package profile
+
+import (
+	"slices"
+
+	"unirestorer/graph"
+	"unirestorer/runtime/backend"
+)
+
+// Format and Version mark a stored profile.
+const (
+	Format  = "unirestorer-profile"
+	Version = 1
+)
+
+// Profile is what was found out about a model on one device. Times are in
+// seconds, sizes in bytes.
+type Profile struct {
+	Format  string       `json:"format"`
+	Version int          `json:"version"`
+	Model   string       `json:"model"`
+	Machine Machine      `json:"machine"`
+	Device  backend.Info `json:"device"`
+	// Peaks are the limits of the device, nil where nothing is timed.
+	Peaks *Peaks `json:"peaks,omitempty"`
+	// Predicted is the GPU that predictions are for.
+	Predicted *GPU      `json:"predicted_gpu,omitempty"`
+	Method    Method    `json:"method"`
+	Networks  []Network `json:"networks"`
+	Routed    *Routed   `json:"routed,omitempty"`
+}
+
+// Method says how times were measured.
+type Method struct {
+	// Warmup is the number of runs after the first that are not counted.
+	Warmup int `json:"warmup_runs"`
+	// MinRuns, MaxRuns and MaxSeconds bound the runs of each network.
+	MinRuns    int     `json:"min_runs"`
+	MaxRuns    int     `json:"max_runs"`
+	MaxSeconds float64 `json:"max_seconds"`
+	// Precision ends a measurement early: half the width of the median's 95 %
+	// confidence interval, relative to the median.
+	Precision float64 `json:"precision"`
+	// NodeRuns is the number of further runs in which nodes are timed.
+	NodeRuns int `json:"node_runs"`
+}
+
+// Kind says what a network does in the model.
+type Kind string
+
+// The kinds of networks.
+const (
+	Estimator Kind = "estimator"
+	Router    Kind = "router"
+	Expert    Kind = "expert"
+)
+
+// Network is one network at one size and batch.
+type Network struct {
+	Kind Kind `json:"kind"`
+	// Index is the expert's number, or -1.
+	Index        int    `json:"index"`
+	Name         string `json:"name"`
+	Architecture string `json:"architecture"`
+	Width        int    `json:"width"`
+	Height       int    `json:"height"`
+	Batch        int    `json:"batch"`
+	// SameAs is the expert of the same structure that times were measured on; nil
+	// if it was this one.
+	SameAs *int `json:"same_as,omitempty"`
+
+	Parameters int64 `json:"parameters"`
+	Tensors    int   `json:"tensors"`
+	// Stored is what the network's tensors take in the model, those shared with
+	// other experts included; 0 if they are stored nowhere.
+	Stored int64      `json:"stored_bytes"`
+	Cost   graph.Cost `json:"cost"`
+	// Bytes is the least that a run moves: every operand of every node, or of
+	// every launch on a GPU, once. Operations count a multiply-add as two.
+	Bytes      int64 `json:"bytes_moved"`
+	Operations int64 `json:"operations"`
+	Nodes      int   `json:"nodes"`
+	// Launches is the number of kernels of a run; 0 on the host.
+	Launches int            `json:"launches,omitempty"`
+	Memory   backend.Memory `json:"memory"`
+
+	Measured  *Measured   `json:"measured,omitempty"`
+	Predicted *Prediction `json:"predicted,omitempty"`
+	Counters  []Counters  `json:"counters,omitempty"`
+	Parts     []Part      `json:"parts,omitempty"`
+}
+
+// Measured are the times, memory and energy of runs.
+type Measured struct {
+	// Load is the time from the model to a program that can run; First that of
+	// the first run, which may finish what loading put off.
+	Load  float64 `json:"load_seconds"`
+	First float64 `json:"first_run_seconds"`
+	// Samples are the times of the counted runs in order.
+	Samples []float64 `json:"samples_seconds"`
+	Latency Latency   `json:"latency"`
+	// Device are the times of further runs between events on a GPU's stream,
+	// without copying input and output; nil on the host.
+	Device []float64 `json:"device_seconds,omitempty"`
+	// PeakResident is the most memory the process has had resident while the
+	// network was loaded and run; 0 where the system does not tell.
+	PeakResident int64 `json:"peak_resident_bytes,omitempty"`
+	// Energy is the energy of a run in joules, nil where nothing tells.
+	Energy *float64 `json:"joules_per_run,omitempty"`
+	// EnergySource says what told.
+	EnergySource string `json:"energy_source,omitempty"`
+}
+
+// Part is a node: what it costs and how long it took.
+type Part struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Stage string `json:"stage"`
+	// Cost, Bytes and Operations are as in Network.
+	Cost       graph.Cost `json:"cost"`
+	Bytes      int64      `json:"bytes_moved"`
+	Operations int64      `json:"operations"`
+	// Launches are the node's kernels on the device, or on the GPU that times are
+	// predicted for.
+	Launches []Launch `json:"launches,omitempty"`
+	// Start and Seconds are medians over the timed runs; 0 without any. A node
+	// that runs as part of a later one takes no time of its own.
+	Start   float64 `json:"start_seconds"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Launch is a kernel that a node launches.
+type Launch struct {
+	Kernel     string  `json:"kernel"`
+	Shape      string  `json:"shape"`
+	Bytes      int64   `json:"bytes_moved"`
+	Operations int64   `json:"operations"`
+	Floor      float64 `json:"floor_seconds,omitempty"`
+}
+
+// Busy is the median time that the device works on a run, in seconds: without
+// copies on a GPU, the latency on the host.
+func (m *Measured) Busy() float64 {
+	if len(m.Device) == 0 {
+		return m.Latency.P50
+	}
+	return quantile(0.5, slices.Sorted(slices.Values(m.Device)))
+}
+
+// Pixels is the number of pixels of a run, all images together.
+func (n *Network) Pixels() float64 {
+	return float64(n.Width) * float64(n.Height) * float64(n.Batch)
+}
+
+// Label names the network in tables.
+func (n *Network) Label() string {
+	if n.Kind == Expert {
+		return n.Name
+	}
+	return string(n.Kind)
+}

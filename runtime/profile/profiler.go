@@ -1,0 +1,340 @@
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/pbnjay/memory"
+
+	"unirestorer/graph"
+	"unirestorer/kernels"
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/device"
+	"unirestorer/runtime/experts"
+	"unirestorer/runtime/gpu"
+)
+
+// Profiler measures a model's networks, one after another.
+type Profiler struct {
+	Model   *experts.Model
+	Backend backend.Backend
+	Method  Method
+	// Adapters says how LoRA experts run.
+	Adapters experts.Adapters
+	// GPU is the card to predict times for; nil for none.
+	GPU *GPU
+	// Peaks are the device's limits, for the share of the roofline; nil for none.
+	Peaks *Peaks
+	// Simulator is the simulator behind Backend, whose runs are counted and not
+	// timed; nil for real devices.
+	Simulator *Simulator
+	// CountUpTo is the largest network, in multiply-adds, that a simulator runs;
+	// larger ones are costed by their launches only.
+	CountUpTo int64
+}
+
+// Network profiles one network. Errors name it.
+func (p *Profiler) Network(ctx context.Context, t Target) (*Network, error) {
+	n, err := p.network(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("profile %v: %w", t, err)
+	}
+	return n, nil
+}
+
+func (p *Profiler) network(ctx context.Context, t Target) (*Network, error) {
+	if err := p.Method.Check(); err != nil {
+		return nil, err
+	}
+	s, err := t.subject(p.Model, p.Adapters)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.build(nil)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{
+		Kind: s.Kind, Index: s.Expert, Name: s.name, Architecture: s.architecture,
+		Width: s.Width, Height: s.Height, Batch: s.Batch,
+		Tensors: len(s.specs), Cost: g.Cost(), Nodes: len(g.Nodes),
+	}
+	for _, spec := range s.specs {
+		if !spec.Buffer {
+			n.Parameters += spec.Elems()
+		}
+	}
+	if n.Stored, err = s.stored(p.Model.Source); err != nil {
+		return nil, err
+	}
+	if n.Memory, err = p.Backend.Plan(g); err != nil {
+		return nil, err
+	}
+	if err := p.predict(n, g); err != nil {
+		return nil, err
+	}
+	if err := p.run(ctx, n, s); err != nil {
+		return nil, err
+	}
+	n.Bytes, n.Operations, n.Launches = 0, 0, 0
+	for _, part := range n.Parts {
+		n.Bytes += part.Bytes
+		n.Operations += part.Operations
+		if p.Backend.Info().Half {
+			n.Launches += len(part.Launches)
+		}
+	}
+	return n, ctx.Err()
+}
+
+// predict costs the launches that the network would be on the GPU, and makes
+// them the network's parts until it is run.
+func (p *Profiler) predict(n *Network, g *graph.Graph) error {
+	if p.GPU == nil {
+		return nil
+	}
+	parts, memory, err := lowered(g, p.GPU.limits())
+	if err != nil {
+		return fmt.Errorf("lower for %s: %w", p.GPU.Title, err)
+	}
+	n.Parts = parts
+	p.floors(n.Parts)
+	var all []Launch
+	for _, part := range parts {
+		all = append(all, part.Launches...)
+	}
+	predicted := p.GPU.Predict(all)
+	predicted.Arena, predicted.Weights = memory.Arena, memory.Weights
+	n.Predicted = &predicted
+	return nil
+}
+
+// floors fills in the least time of every launch.
+func (p *Profiler) floors(parts []Part) {
+	for i := range parts {
+		for j := range parts[i].Launches {
+			l := &parts[i].Launches[j]
+			l.Floor = p.GPU.Peaks.Floor(l.Operations, l.Bytes) + p.GPU.Launch
+		}
+	}
+}
+
+// runParts are the parts of a program: its own launches where it has some, else
+// those predicted.
+func (p *Profiler) runParts(program backend.Program, predicted []Part) []Part {
+	launches := launchesOf(program)
+	parts := partsOf(program.Graph(), launches)
+	switch {
+	case p.GPU == nil:
+	case launches != nil:
+		p.floors(parts)
+	default:
+		for i := range predicted {
+			parts[i].Launches = predicted[i].Launches
+		}
+	}
+	return parts
+}
+
+// lowered costs the launches of a graph on a device with the given limits.
+func lowered(g *graph.Graph, limits device.Info) ([]Part, backend.Memory, error) {
+	l, err := gpu.Lower(g, limits)
+	if err != nil {
+		return nil, backend.Memory{}, err
+	}
+	// Nothing is run: the addresses only have to be aligned and far apart.
+	memory := l.Memory()
+	launches, err := l.Launches(device.Buffer{Ptr: 1 << 44, Size: memory.Arena}, device.Buffer{Ptr: 1 << 46, Size: l.LargestWeight()})
+	if err != nil {
+		return nil, backend.Memory{}, err
+	}
+	return partsOf(g, launches), memory, nil
+}
+
+// run loads the network and measures or counts its runs.
+func (p *Profiler) run(ctx context.Context, n *Network, s *subject) (err error) {
+	if p.Simulator != nil && n.Cost.Executed > p.CountUpTo {
+		return nil
+	}
+	if total := memory.TotalMemory(); p.Backend.Info().Threads > 0 && total > 0 && uint64(n.Memory.Total()) > total {
+		return fmt.Errorf("it needs %s, the machine has %s", humanize.IBytes(uint64(n.Memory.Total())), humanize.IBytes(total))
+	}
+	debug.FreeOSMemory() // what earlier networks left is not this one's
+	resetPeak()
+	start := time.Now()
+	g, err := s.build(p.Model.Source)
+	if err != nil {
+		return err
+	}
+	program, err := p.Backend.Compile(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, program.Close()) }()
+	load := time.Since(start).Seconds()
+	if n.Memory != program.Memory() {
+		return fmt.Errorf("the program holds %+v, planned were %+v", program.Memory(), n.Memory)
+	}
+	r := &runner{program: program, inputs: inputsOf(g), outputs: outputsOf(g)}
+	if p.Simulator != nil {
+		p.Simulator.take()
+		if err := r.run(ctx); err != nil {
+			return err
+		}
+		n.Counters = countersOf(p.Simulator.take())
+		return nil
+	}
+	n.Parts = p.runParts(program, n.Parts)
+	n.Measured = &Measured{Load: load}
+	return p.measure(ctx, n, r)
+}
+
+// launchesOf lists what a program on a device launches; nil for others.
+func launchesOf(program backend.Program) [][]*kernels.Launch {
+	d, ok := program.(interface {
+		Launches(*graph.Node) []*kernels.Launch
+	})
+	if !ok {
+		return nil
+	}
+	nodes := program.Graph().Nodes
+	all := make([][]*kernels.Launch, len(nodes))
+	for i, node := range nodes {
+		all[i] = d.Launches(node)
+	}
+	return all
+}
+
+// measure times the first run, steady runs without any hook, and then runs in
+// which nodes are timed.
+func (p *Profiler) measure(ctx context.Context, n *Network, r *runner) error {
+	m := n.Measured
+	start := time.Now()
+	if err := r.run(ctx); err != nil {
+		return err
+	}
+	m.First = time.Since(start).Seconds()
+	if err := r.finite(); err != nil {
+		return err
+	}
+	runtime.GC() // the collector has nothing left to do while runs are timed
+	for range p.Method.Warmup {
+		if err := r.run(ctx); err != nil {
+			return err
+		}
+	}
+	var meter *energyMeter
+	if p.Backend.Info().Threads > 0 { // a processor's counters say nothing of a GPU
+		meter = newEnergyMeter(powercap)
+	}
+	var err error
+	if m.Samples, err = p.Method.steady(ctx, r.run); err != nil {
+		return err
+	}
+	if joules, ok := meter.joules(); ok {
+		each := joules / float64(len(m.Samples))
+		m.Energy, m.EnergySource = &each, "RAPL, all processor packages, whatever else runs included"
+	}
+	if m.Latency, err = Summarise(m.Samples); err != nil {
+		return err
+	}
+	if m.Device, err = onDevice(ctx, r.program, len(m.Samples)); err != nil {
+		return err
+	}
+	m.PeakResident = peakResident()
+	return p.timeNodes(ctx, n, r)
+}
+
+// onDevice times runs on a device that tells times of its own; nil for others.
+func onDevice(ctx context.Context, program backend.Program, runs int) ([]float64, error) {
+	const most = 100
+	d, ok := program.(interface {
+		Measure(ctx context.Context, count int) ([]time.Duration, error)
+	})
+	if !ok {
+		return nil, nil
+	}
+	times, err := d.Measure(ctx, min(runs, most))
+	if err != nil {
+		return nil, err
+	}
+	seconds := make([]float64, len(times))
+	for i, t := range times {
+		seconds[i] = t.Seconds()
+	}
+	return seconds, nil
+}
+
+// timeNodes fills in the times of parts.
+func (p *Profiler) timeNodes(ctx context.Context, n *Network, r *runner) error {
+	took := make([][]float64, len(n.Parts))
+	for range p.Method.NodeRuns {
+		err := r.program.Run(ctx, r.inputs, r.outputs, backend.RunOptions{Node: func(node *graph.Node, t time.Duration) {
+			took[node.ID] = append(took[node.ID], t.Seconds())
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	var at float64
+	for i := range n.Parts {
+		if len(took[i]) == 0 {
+			continue
+		}
+		slices.Sort(took[i])
+		n.Parts[i].Start, n.Parts[i].Seconds = at, quantile(0.5, took[i])
+		at += n.Parts[i].Seconds
+	}
+	return nil
+}
+
+// runner runs a program on made-up inputs.
+type runner struct {
+	program         backend.Program
+	inputs, outputs [][]float32
+}
+
+func (r *runner) run(ctx context.Context) error {
+	return r.program.Run(ctx, r.inputs, r.outputs, backend.RunOptions{})
+}
+
+// finite reports results that are no numbers: their times would say nothing.
+func (r *runner) finite() error {
+	for i, out := range r.outputs {
+		for _, v := range out {
+			if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+				return fmt.Errorf("output %q holds %g", r.program.Graph().Outputs[i].Name, v)
+			}
+		}
+	}
+	return nil
+}
+
+// inputsOf draws values in 0..1, the same ones every time.
+func inputsOf(g *graph.Graph) [][]float32 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	all := make([][]float32, len(g.Inputs))
+	for i, port := range g.Inputs {
+		all[i] = make([]float32, port.Shape.Elems())
+		for j := range all[i] {
+			all[i][j] = rng.Float32()
+		}
+	}
+	return all
+}
+
+func outputsOf(g *graph.Graph) [][]float32 {
+	all := make([][]float32, len(g.Outputs))
+	for i, port := range g.Outputs {
+		all[i] = make([]float32, port.Shape.Elems())
+	}
+	return all
+}

@@ -1,0 +1,52 @@
+package profile
+
+// Peaks are what a device cannot exceed.
+type Peaks struct {
+	// Operations a second, a multiply-add counted as two; Bytes a second to and
+	// from memory.
+	Operations float64 `json:"operations_per_second"`
+	Bytes      float64 `json:"bytes_per_second"`
+	// Source says where the figures come from.
+	Source string `json:"source"`
+}
+
+// Floor is the least time in seconds that the work can take on the device, by
+// the roofline model (Williams, Waterman and Patterson, 2009): the time for the
+// arithmetic or the time for the bytes, whichever is longer.
+func (p Peaks) Floor(operations, bytes int64) float64 {
+	return max(float64(operations)/p.Operations, float64(bytes)/p.Bytes)
+}
+
+// Ridge is the intensity, in operations a byte, from which on arithmetic is the
+// limit.
+func (p Peaks) Ridge() float64 { return p.Operations / p.Bytes }
+
+// Attainable is the rate in operations a second that the roofline allows at an
+// intensity in operations a byte.
+func (p Peaks) Attainable(intensity float64) float64 {
+	return min(p.Operations, intensity*p.Bytes)
+}
+
+// Rates are what a run achieves.
+type Rates struct {
+	// Images and Pixels a second, operations and bytes a second.
+	Images, Pixels, Operations, Bytes float64
+	// Roofline is the share of the rate the roofline allows, from 0 to 1; where
+	// caches serve what counts as moved it can exceed 1. It is 0 without peaks.
+	Roofline float64
+}
+
+// RatesAt are the rates of a run that takes so many seconds.
+func (n *Network) RatesAt(seconds float64, peaks *Peaks) Rates {
+	if !(seconds > 0) {
+		return Rates{}
+	}
+	r := Rates{
+		Images: float64(n.Batch) / seconds, Pixels: n.Pixels() / seconds,
+		Operations: float64(n.Operations) / seconds, Bytes: float64(n.Bytes) / seconds,
+	}
+	if peaks != nil {
+		r.Roofline = peaks.Floor(n.Operations, n.Bytes) / seconds
+	}
+	return r
+}

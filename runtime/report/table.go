@@ -1,0 +1,222 @@
+package report
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/rivo/uniseg"
+)
+
+// Align is the side of a column that its cells keep to.
+type Align uint8
+
+// The sides of a column. Numbers go to the right.
+const (
+	Left Align = iota
+	Right
+)
+
+// Column is the head of a column.
+type Column struct {
+	Name string
+	// Unit stands behind the name in parentheses; empty for none.
+	Unit  string
+	Align Align
+}
+
+func (c Column) heading() string {
+	if c.Unit == "" {
+		return c.Name
+	}
+	return c.Name + " (" + c.Unit + ")"
+}
+
+// Table is text in columns.
+type Table struct {
+	// Caption stands above the table; empty for none.
+	Caption string
+	Columns []Column
+	// Rows have as many cells as there are columns, or fewer: the others are empty.
+	Rows [][]string
+	// Notes stand below the table.
+	Notes []string
+}
+
+// Add appends a row.
+func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
+
+// check refuses rows that are longer than the head.
+func (t *Table) check() error {
+	for i, row := range t.Rows {
+		if len(row) > len(t.Columns) {
+			return fmt.Errorf("table %q: row %d has %d cells for %d columns", t.Caption, i, len(row), len(t.Columns))
+		}
+	}
+	return nil
+}
+
+// grid is the head and the rows, all of the same length, each cell passed through clean.
+func (t *Table) grid(clean func(string) string) [][]string {
+	head := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		head[i] = clean(c.heading())
+	}
+	all := [][]string{head}
+	for _, row := range t.Rows {
+		cells := make([]string, len(t.Columns))
+		for i, cell := range row {
+			cells[i] = clean(cell)
+		}
+		all = append(all, cells)
+	}
+	return all
+}
+
+// WriteText prints the table with aligned columns for a terminal, and notes in lines of at most 120
+// columns. Control characters are printed as escapes.
+func (t *Table) WriteText(w io.Writer) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	var b strings.Builder
+	if t.Caption != "" {
+		fmt.Fprintf(&b, "%s\n\n", printable(t.Caption))
+	}
+	rows := t.grid(printable)
+	widths := t.widths(rows, 0)
+	for _, row := range rows {
+		b.WriteString(strings.TrimRight(strings.Join(t.aligned(row, widths), "  "), " "))
+		b.WriteByte('\n')
+	}
+	t.notes(&b, func(note string) string { return wrapped(printable(note)) })
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteMarkdown prints the table as Markdown that is aligned as text too.
+func (t *Table) WriteMarkdown(w io.Writer) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	var b strings.Builder
+	if t.Caption != "" {
+		fmt.Fprintf(&b, "**%s**\n\n", markdown(t.Caption))
+	}
+	rows := t.grid(markdown)
+	widths := t.widths(rows, 3)
+	rule := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		rule[i] = strings.Repeat("-", widths[i])
+		if c.Align == Right {
+			rule[i] = rule[i][1:] + ":"
+		}
+	}
+	for i, row := range rows {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(t.aligned(row, widths), " | "))
+		if i == 0 {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(rule, " | "))
+		}
+	}
+	t.notes(&b, markdown)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteCSV writes the head and the rows as RFC 4180 has it, without caption and notes.
+func (t *Table) WriteCSV(w io.Writer) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	out := csv.NewWriter(w)
+	return out.WriteAll(t.grid(func(s string) string { return s }))
+}
+
+// WriteHTML writes the table as a piece of HTML in the style of a [Page].
+func (t *Table) WriteHTML(w io.Writer) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	return templates.ExecuteTemplate(w, "table", t)
+}
+
+func (t *Table) notes(b *strings.Builder, clean func(string) string) {
+	for _, note := range t.Notes {
+		fmt.Fprintf(b, "\n%s\n", clean(note))
+	}
+}
+
+func (t *Table) widths(rows [][]string, least int) []int {
+	widths := make([]int, len(t.Columns))
+	for i := range widths {
+		widths[i] = least
+		for _, row := range rows {
+			widths[i] = max(widths[i], uniseg.StringWidth(row[i]))
+		}
+	}
+	return widths
+}
+
+func (t *Table) aligned(row []string, widths []int) []string {
+	cells := make([]string, len(row))
+	for i, cell := range row {
+		space := strings.Repeat(" ", max(0, widths[i]-uniseg.StringWidth(cell)))
+		if t.Columns[i].Align == Right {
+			cells[i] = space + cell
+		} else {
+			cells[i] = cell + space
+		}
+	}
+	return cells
+}
+
+// wrapped breaks a paragraph into lines of at most 120 columns where there are
+// words to break it between.
+func wrapped(s string) string {
+	const most = 120
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Split(s, " ") {
+		width := uniseg.StringWidth(word)
+		switch {
+		case i == 0:
+		case column+1+width > most:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += width
+	}
+	return b.String()
+}
+
+// printable escapes what would move a terminal's cursor or change its state.
+func printable(s string) string {
+	if strings.IndexFunc(s, control) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if control(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// control tells which characters are not for printing, those that change the direction of text among them.
+func control(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
+
+var markdownEscapes = strings.NewReplacer(
+	`\`, `\\`, `|`, `\|`, `*`, `\*`, "`", "\\`", `<`, `&lt;`, `[`, `\[`, `]`, `\]`,
+)
+
+func markdown(s string) string { return markdownEscapes.Replace(printable(s)) }

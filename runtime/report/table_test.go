@@ -1,0 +1,111 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func example() *Table {
+	t := &Table{
+		Caption: "Latency", Columns: []Column{{Name: "expert"}, {Name: "p50", Unit: "ms", Align: Right}},
+		Notes: []string{"At 256x256."},
+	}
+	t.Add("fog", "1.50")
+	t.Add("naïve 雨", "12.25")
+	t.Add("unknown")
+	return t
+}
+
+func written(t *testing.T, write func(*bytes.Buffer) error) string {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, write(&b))
+	return b.String()
+}
+
+func TestTextColumnsAreAligned(t *testing.T) {
+	got := written(t, func(b *bytes.Buffer) error { return example().WriteText(b) })
+	require.Equal(t, "Latency\n\n"+
+		"expert    p50 (ms)\n"+
+		"fog           1.50\n"+
+		"naïve 雨     12.25\n"+
+		"unknown\n"+
+		"\nAt 256x256.\n", got)
+}
+
+func TestMarkdownIsAlignedAndEscaped(t *testing.T) {
+	table := example()
+	table.Add("a|b *c* <d>", "0")
+	got := written(t, func(b *bytes.Buffer) error { return table.WriteMarkdown(b) })
+	require.Equal(t, strings.Join([]string{
+		"**Latency**", "",
+		`| expert            | p50 (ms) |`,
+		`| ----------------- | -------: |`,
+		`| fog               |     1.50 |`,
+		`| naïve 雨          |    12.25 |`,
+		`| unknown           |          |`,
+		`| a\|b \*c\* &lt;d> |        0 |`,
+		"", "At 256x256.", "",
+	}, "\n"), got)
+}
+
+func TestCSVReadsBack(t *testing.T) {
+	table := example()
+	table.Add("two\nlines, \"quoted\"", "0")
+	rows, err := csv.NewReader(strings.NewReader(written(t, func(b *bytes.Buffer) error { return table.WriteCSV(b) }))).ReadAll()
+	require.NoError(t, err)
+	require.Equal(t, []string{"expert", "p50 (ms)"}, rows[0])
+	require.Equal(t, []string{"unknown", ""}, rows[3])
+	require.Equal(t, []string{"two\nlines, \"quoted\"", "0"}, rows[4])
+}
+
+func TestTerminalsGetNoControlCharacters(t *testing.T) {
+	table := &Table{Columns: []Column{{Name: "file"}}}
+	table.Add("evil\x1b[2Jname\u202egpj.exe\n")
+	for _, write := range []func(*bytes.Buffer) error{
+		func(b *bytes.Buffer) error { return table.WriteText(b) },
+		func(b *bytes.Buffer) error { return table.WriteMarkdown(b) },
+	} {
+		got := written(t, write)
+		require.NotContains(t, got, "\x1b")
+		require.NotContains(t, got, "\u202e")
+		require.Equal(t, strings.Count(got, "\n"), len(strings.Split(strings.TrimSpace(got), "\n")))
+		require.Contains(t, got, "u202egpj.exe")
+	}
+}
+
+func TestHTMLCellsAreEscaped(t *testing.T) {
+	table := example()
+	table.Add("<script>alert(1)</script>", `"&`)
+	got := written(t, func(b *bytes.Buffer) error { return table.WriteHTML(b) })
+	require.NotContains(t, got, "<script")
+	require.Contains(t, got, "&lt;script&gt;")
+	require.Contains(t, got, `<th scope="col" class="right">p50 (ms)</th>`)
+	require.Contains(t, got, `<td class="right">1.50</td>`)
+}
+
+func TestLongRowsAreRefused(t *testing.T) {
+	table := example()
+	table.Add("a", "b", "c")
+	var b bytes.Buffer
+	for _, err := range []error{table.WriteText(&b), table.WriteCSV(&b), table.WriteMarkdown(&b), table.WriteHTML(&b)} {
+		require.EqualError(t, err, `table "Latency": row 3 has 3 cells for 2 columns`)
+	}
+	require.Zero(t, b.Len())
+}
+
+func TestNotesAreWrapped(t *testing.T) {
+	words := strings.Repeat("four ", 60) + strings.Repeat("x", 130) + " end"
+	table := &Table{Notes: []string{words}}
+	got := written(t, func(b *bytes.Buffer) error { return table.WriteText(b) })
+	require.Equal(t, words, strings.ReplaceAll(strings.TrimSpace(got), "\n", " "), "no word is lost")
+	for line := range strings.Lines(got) {
+		if !strings.Contains(line, "x") {
+			require.LessOrEqual(t, len(strings.TrimSuffix(line, "\n")), 120)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+// Package assembler runs ptxas over the project's PTX and reads what the kernels take of a multiprocessor.
+package assembler
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"unirestorer/kernels"
+	"unirestorer/runtime/ptxsim"
+)
+
+// Module assembles one module of package kernels for an architecture such as "sm_90", writes the machine code to cubin and
+// returns the resources of its kernels by name.
+func Module(ctx context.Context, ptxas, module, arch, cubin string) (map[string]ptxsim.Resources, error) {
+	image, err := kernels.Image(module)
+	if err != nil {
+		return nil, err
+	}
+	source := cubin + ".ptx"
+	if err := os.WriteFile(source, image, 0o600); err != nil {
+		return nil, err
+	}
+	defer os.Remove(source)
+	log, err := exec.CommandContext(ctx, ptxas, "-v", "-arch="+arch, "-o", cubin, source).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("assemble %s for %s: %w: %s", module, arch, err, log)
+	}
+	all, err := ptxsim.ParseAssemblerReport(bytes.NewReader(log))
+	if err != nil {
+		return nil, fmt.Errorf("assemble %s for %s: %w", module, arch, err)
+	}
+	return all, nil
+}
+
+// All assembles every module and returns the resources of all kernels by name.
+func All(ctx context.Context, ptxas, arch string) (map[string]ptxsim.Resources, error) {
+	found, err := exec.LookPath(ptxas)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "assembler")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	all := map[string]ptxsim.Resources{}
+	for _, m := range kernels.Modules() {
+		of, err := Module(ctx, found, m, arch, filepath.Join(dir, m+".cubin"))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, of)
+	}
+	return all, nil
+}
