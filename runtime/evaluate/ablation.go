@@ -39,7 +39,7 @@ func ablate(p Policy, records []Record) (Ablation, error) {
 			gains = append(gains, r.Gain(expert))
 		}
 	}
-	a.Means, a.Gain, a.Routed = means(results), estimate(gains), estimate(differences)
+	a.Means, a.Gain, a.Routed = means(results), NewEstimate(gains), NewEstimate(differences)
 	a.Same = *share(same)
 	return a, nil
 }

@@ -60,7 +60,7 @@ func routingOf(c *models.Config, records []Record, g group, matrix bool) Routing
 			kind = append(kind, names(c.Tree.Leaves[r.Decision.Leaf], r.Kinds))
 		}
 	}
-	s.Regret, s.Oracle, s.Near = estimate(regrets), share(same), share(near)
+	s.Regret, s.Oracle, s.Near = NewEstimate(regrets), share(same), share(near)
 	s.Kind, s.KindCount = share(kind), len(kind)
 	return s
 }

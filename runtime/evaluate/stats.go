@@ -20,8 +20,8 @@ type Estimate struct {
 // confidence is the probability that an interval covers the mean.
 const confidence = 0.95
 
-// estimate gives the mean of values with its interval, nil without values.
-func estimate(values []float64) *Estimate {
+// NewEstimate gives the mean of values with its interval, nil without values.
+func NewEstimate(values []float64) *Estimate {
 	n := float64(len(values))
 	switch len(values) {
 	case 0:

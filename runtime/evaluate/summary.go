@@ -162,7 +162,7 @@ func summariseCase(records []Record, g group) CaseSummary {
 			gains = append(gains, r.Gain(r.Decision.Expert))
 		}
 	}
-	s.Before, s.After, s.Gain = means(before), means(after), estimate(gains)
+	s.Before, s.After, s.Gain = means(before), means(after), NewEstimate(gains)
 	return s
 }
 

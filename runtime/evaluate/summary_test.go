@@ -12,13 +12,13 @@ import (
 var studentT = map[int]float64{1: 12.7062047362, 2: 4.3026527297, 3: 3.1824463053, 4: 2.7764451052}
 
 func TestConfidenceIntervalIsStudents(t *testing.T) {
-	require.Nil(t, estimate(nil))
-	require.Equal(t, &Estimate{Mean: 7, Count: 1}, estimate([]float64{7}))
-	e := estimate([]float64{1, 2, 3, 4})
+	require.Nil(t, NewEstimate(nil))
+	require.Equal(t, &Estimate{Mean: 7, Count: 1}, NewEstimate([]float64{7}))
+	e := NewEstimate([]float64{1, 2, 3, 4})
 	require.Equal(t, 4, e.Count)
 	require.InDelta(t, 2.5, e.Mean, 1e-12)
 	require.InDelta(t, studentT[3]*math.Sqrt(5.0/3)/2, *e.Margin, 1e-8)
-	require.Zero(t, *estimate([]float64{3, 3}).Margin)
+	require.Zero(t, *NewEstimate([]float64{3, 3}).Margin)
 }
 
 func TestEntropyTellsCollapseFromBalance(t *testing.T) {

@@ -148,11 +148,11 @@ func cut(img *imaging.Image, r image.Rectangle) (*imaging.Image, error) {
 
 // Quality is how well a candidate restores the pictures of a comparison.
 type Quality struct {
-	PSNR evaluate.Estimate `json:"psnr"`
-	SSIM evaluate.Estimate `json:"ssim"`
+	PSNR *evaluate.Estimate `json:"psnr"`
+	SSIM *evaluate.Estimate `json:"ssim"`
 	// ToFull is this candidate's PSNR over the full expert's, in dB, picture by picture; ToFullSSIM likewise.
-	ToFull     evaluate.Estimate `json:"psnr_over_full"`
-	ToFullSSIM evaluate.Estimate `json:"ssim_over_full"`
+	ToFull     *evaluate.Estimate `json:"psnr_over_full"`
+	ToFullSSIM *evaluate.Estimate `json:"ssim_over_full"`
 }
 
 // compareQuality summarises results beside those of the full expert on the same pictures.
@@ -163,5 +163,6 @@ func compareQuality(results, full restored) *Quality {
 		psnr[i], ssim[i] = q.PSNR, q.SSIM
 		dp[i], ds[i] = q.PSNR-full[i].PSNR, q.SSIM-full[i].SSIM
 	}
-	return &Quality{PSNR: estimate(psnr), SSIM: estimate(ssim), ToFull: estimate(dp), ToFullSSIM: estimate(ds)}
+	return &Quality{PSNR: evaluate.NewEstimate(psnr), SSIM: evaluate.NewEstimate(ssim), ToFull: evaluate.NewEstimate(dp),
+		ToFullSSIM: evaluate.NewEstimate(ds)}
 }

@@ -1,27 +1,11 @@
 package lora
 
 import (
-	"math"
 	"slices"
 	"time"
 
 	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
-
-	"unirestorer/runtime/evaluate"
 )
-
-// estimate gives the mean of values with its 95 % confidence interval by Student's t.
-func estimate(values []float64) evaluate.Estimate {
-	e := evaluate.Estimate{Mean: stat.Mean(values, nil), Count: len(values)}
-	if len(values) > 1 {
-		n := float64(len(values))
-		t := distuv.StudentsT{Sigma: 1, Nu: n - 1}.Quantile(0.975)
-		margin := t * stat.StdDev(values, nil) / math.Sqrt(n)
-		e.Margin = &margin
-	}
-	return e
-}
 
 // Timing is how long something takes that was done several times.
 type Timing struct {

@@ -63,7 +63,7 @@ func rank(r int) string {
 	return fmt.Sprint(r)
 }
 
-func interval(e evaluate.Estimate, places int, sign bool) string {
+func interval(e *evaluate.Estimate, places int, sign bool) string {
 	format := "%.*f"
 	if sign {
 		format = "%+.*f"

@@ -87,7 +87,7 @@ func (j *judge) verdict() Verdict {
 		v.SavedShare = float64(v.SavedBytes) / float64(j.full.Bytes)
 	}
 	if a.Quality != nil {
-		v.Difference = &a.Quality.ToFull
+		v.Difference = a.Quality.ToFull
 		v.Winner = winner(a.Quality.ToFull)
 	}
 	full, _ := fastestSwitch(j.full)
@@ -149,7 +149,7 @@ func (j *judge) best() *Candidate {
 }
 
 // winner reads a paired difference, adapter over full.
-func winner(d evaluate.Estimate) Winner {
+func winner(d *evaluate.Estimate) Winner {
 	switch {
 	case d.Margin == nil:
 		return Undecided
@@ -195,7 +195,7 @@ func (j *judge) qualitySentence(a *Candidate, v Verdict) string {
 		if d.Margin == nil {
 			return fmt.Sprintf("Over %s the %s differs from the full expert %s by %+.2f dB; one picture proves nothing.", pictures, who, j.full.Name, d.Mean)
 		}
-		return fmt.Sprintf("Over %s no difference of the %s to the full expert %s is proven: %s.", pictures, who, j.full.Name, over(*d))
+		return fmt.Sprintf("Over %s no difference of the %s to the full expert %s is proven: %s.", pictures, who, j.full.Name, over(d))
 	}
 }
 
@@ -208,7 +208,7 @@ func decibels(mean float64, margin *float64) string {
 }
 
 // over is a difference to the full expert, with its sign.
-func over(d evaluate.Estimate) string {
+func over(d *evaluate.Estimate) string {
 	if d.Margin == nil {
 		return fmt.Sprintf("%+.2f dB", d.Mean)
 	}
