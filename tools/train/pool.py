@@ -90,6 +90,9 @@ def expert(ws, level, number, main, parent, rules, members, kinds, severities, r
         parent = root if root is not None and architecture == root["architecture"] else None
     kind_of_training = LEVELS[level] if parent is not None else "scratch"
     training = {**ws["experts"][LEVELS[level]], **ws["experts"][kind_of_training]}
+    own_options = training.pop("architectures", {})
+    if parent is not None:
+        training |= own_options.get(architecture, {})
     return {"name": f"{LEVELS[level]}-{number}-{main}", "level": level, "architecture": architecture,
             "args": ws["architectures"][architecture], "parent": parent and parent["name"], "kinds": own,
             "severity": severity, "training": training}
