@@ -72,3 +72,27 @@ func TestGraphsWithAdaptersToSwitchAreNotMixed(t *testing.T) {
 	_, err = Mix("m", []*Graph{g}, []int{0})
 	require.ErrorContains(t, err, "mix m: graph 0 (g) has adapters to be switched")
 }
+
+func TestBranchesAreOneForEachImage(t *testing.T) {
+	l := &LowRank{Down: NewParam("a", []int{2, 8}, nil, nil), Up: NewParam("b", []int{6, 2}, nil, nil), Scale: 1}
+	build := func(c Conv) (*Tensor, error) {
+		b := NewBuilder("g", nil)
+		c.X, c.Weight = b.Input("x", Shape{N: 2, H: 4, W: 4, C: 8}, NHWC), NewParam("w", []int{6, 8}, nil, nil)
+		return b.Conv("y", c), b.Err()
+	}
+	y, err := build(Conv{LowRanks: []*LowRank{nil, l}})
+	require.NoError(t, err)
+	require.Equal(t, int64(2*16*8*6), y.Producer.Cost.MACs)
+	require.Equal(t, int64(2*16*8*6+16*(2*8+2*6)), y.Producer.Cost.Executed, "the second image has a branch")
+	require.Len(t, y.Producer.Op.Params(), 3)
+	for _, c := range []Conv{
+		{LowRanks: []*LowRank{l}},
+		{LowRanks: []*LowRank{l, l, l}},
+		{LowRanks: []*LowRank{l, nil}, LowRank: l},
+	} {
+		_, err := build(c)
+		require.ErrorContains(t, err, "low-rank branches for 2 images")
+	}
+	_, err = build(Conv{LowRanks: []*LowRank{nil, {Down: NewParam("a", []int{2, 7}, nil, nil), Up: l.Up}}})
+	require.ErrorContains(t, err, "low-rank factors")
+}

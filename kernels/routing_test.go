@@ -125,6 +125,9 @@ func TestRouteDecidesAsTheHostDoes(t *testing.T) {
 					require.Equal(t, want[:graph.RouteLeafEntropy], got[:graph.RouteLeafEntropy])
 					require.Equal(t, want[graph.RouteProbs:], got[graph.RouteProbs:])
 					require.InDeltaSlice(t, want, got, 1e-6)
+					padding, err := out.Slice(int64(4*(i*opt.OutPitch+len(want))), 12)
+					require.NoError(t, err)
+					require.Equal(t, make([]float32, 3), r.singles(padding, 3))
 				}
 			})
 		}

@@ -155,7 +155,7 @@ func routeCases() []Case {
 	for _, s := range []struct {
 		images, leaves, levels int
 		masked                 bool
-	}{{1, 22, 3, false}, {3, 22, 3, true}, {2, 5, 2, true}, {1, 1, 1, false}} {
+	}{{1, 22, 3, false}, {3, 22, 3, true}, {2, 5, 2, true}, {1, 2, 1, false}} {
 		all = append(all, Case{Name: fmt.Sprintf("route/%d images, %d leaves, %d levels, masked %t", s.images, s.leaves, s.levels, s.masked), build: func(k *kit) {
 			r := graph.Route{Experts: make([][]int, s.leaves)}
 			for i := range r.Experts {

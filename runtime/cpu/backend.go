@@ -13,10 +13,12 @@
 package cpu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -75,18 +77,28 @@ func (b *Backend) Info() backend.Info {
 	return backend.Info{Name: "cpu", Device: fmt.Sprintf("%s, %v instructions", runtime.GOARCH, b.env.simd.ISA()), Threads: b.workers.threads}
 }
 
-// Plan implements backend.Backend.
+// Plan implements backend.Backend. Large weights count as fp32 unless a program
+// holds them already: whether half precision is exact, only their values tell.
 func (b *Backend) Plan(g *graph.Graph) (backend.Memory, error) {
-	l, err := b.lower(g)
+	l, err := b.plan(g)
 	if err != nil {
 		return backend.Memory{}, err
 	}
 	return l.memory(), nil
 }
 
+// plan lowers a graph and looks up what its weights take.
+func (b *Backend) plan(g *graph.Graph) (*lowered, error) {
+	l, err := b.lower(g)
+	if err == nil {
+		b.weights.look(l.weights())
+	}
+	return l, err
+}
+
 // Holdings implements backend.Backend.
 func (b *Backend) Holdings(g *graph.Graph) ([]backend.Holding, error) {
-	l, err := b.lower(g)
+	l, err := b.plan(g)
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +137,11 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 	return p, nil
 }
 
-// acquire loads weights on all threads; on an error none is held.
+// acquire loads weights on all threads, the largest first, so that no thread is
+// left with one and loaders take their memory once; on an error none is held.
 func (b *Backend) acquire(ctx context.Context, ws []*weight) error {
+	ws = slices.Clone(ws)
+	slices.SortStableFunc(ws, func(v, w *weight) int { return cmp.Compare(w.floats, v.floats) })
 	errs := make([]error, len(ws))
 	var next atomic.Int64
 	var wg sync.WaitGroup

@@ -40,7 +40,8 @@ type weight struct {
 	// for other parameters.
 	bases []*weight
 
-	prepared // set by the store
+	prepared       // set by the store
+	stored   int64 // bytes of an equal weight that is loaded, 0 if unknown
 }
 
 // newWeight describes a weight. how must identify prepare among all weights
@@ -82,10 +83,13 @@ func (w *weight) data() []float32 {
 	return w.values
 }
 
-// bytes is what the weight takes; before it is loaded, the most it may take.
+// bytes is what the weight takes; the most it may take if that is not known.
 func (w *weight) bytes() int64 {
-	if w.slab != nil {
+	switch {
+	case w.slab != nil:
 		return int64(len(w.slab.data))
+	case w.stored != 0:
+		return w.stored
 	}
 	return int64(w.floats) * floatBytes
 }
@@ -206,6 +210,17 @@ func (s *weightStore) acquire(w *weight, l *loader) error {
 	s.resident.Add(w.bytes() - e.bytes)
 	e.bytes = w.bytes()
 	return nil
+}
+
+// look tells weights what equal ones take.
+func (s *weightStore) look(ws []*weight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range ws {
+		if e := s.entries[w.key]; e != nil {
+			w.stored = e.bytes
+		}
+	}
 }
 
 // release gives back what acquire took.

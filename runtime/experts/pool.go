@@ -241,13 +241,22 @@ func (p *Pool) compile(ctx context.Context, k key, e *entry) (program backend.Pr
 	if err := p.makeRoom(ctx, e, need); err != nil {
 		return nil, false, err
 	}
-	program, err = p.backend.Compile(ctx, g)
+	if program, err = p.backend.Compile(ctx, g); err != nil {
+		return nil, false, err
+	}
+	if program.Memory().Total() < together(need) { // some weights took less than they might have
+		if held, err := p.backend.Holdings(g); err == nil {
+			p.mu.Lock()
+			e.holdings = held
+			p.mu.Unlock()
+		}
+	}
 	if _, ok := program.(backend.Switcher); ok && g.Adapted() {
 		p.mu.Lock()
 		e.graph = g
 		p.mu.Unlock()
 	}
-	return program, false, err
+	return program, false, nil
 }
 
 // Close ends prefetches and frees all experts. None may be in use.

@@ -27,17 +27,20 @@ func (e *emitter) guard(raw operand, values, port int) {
 	e.step.work = append(e.step.work, work{border: count, port: port, guard: true})
 }
 
-// resetGuards clears what a run that was interrupted left in the guards.
-func (p *Program) resetGuards(ctx context.Context) error {
+// resetCounters clears what a run that was interrupted left in guards and in
+// the counters that blocks meet at: kernels that end leave them at zero.
+func (p *Program) resetCounters(ctx context.Context) error {
 	if !p.interrupted {
 		return nil
 	}
-	for _, w := range p.lowered.slots.packed {
-		if !w.own {
-			continue
-		}
-		if err := p.stream.Memset(p.memoryOf(w), 0); err != nil {
-			return err
+	for _, s := range p.lowered.steps {
+		for _, w := range s.weights {
+			if _, meet := w.key.how.(zeros); !meet && !w.own {
+				continue
+			}
+			if err := p.stream.Memset(p.memoryOf(w), 0); err != nil {
+				return err
+			}
 		}
 	}
 	if err := p.stream.Synchronize(ctx); err != nil {

@@ -13,9 +13,9 @@ import (
 // Measure runs the program count times with the inputs of its last run and
 // returns the time that the device takes for each, between two events on its
 // stream. Inputs are copied from memory of the device and outputs stay there,
-// so that neither the host nor the bus takes part. The launches are replayed as
-// one graph unless Options.NoGraphs is set.
-func (p *Program) Measure(ctx context.Context, count int) (_ []time.Duration, err error) {
+// so that neither the host nor the bus takes part. With replay the launches are
+// captured and replayed as one graph, otherwise they are made one by one.
+func (p *Program) Measure(ctx context.Context, count int, replay bool) (_ []time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := p.lowered.graph
@@ -34,7 +34,7 @@ func (p *Program) Measure(ctx context.Context, count int) (_ []time.Duration, er
 			err = fmt.Errorf("measure %s: %w", g.Name, e)
 		}
 	}()
-	if err := m.prepare(ctx, count); err != nil {
+	if err := m.prepare(ctx, count, replay); err != nil {
 		return nil, fmt.Errorf("measure %s: %w", g.Name, err)
 	}
 	times, err := m.run(ctx)
@@ -52,7 +52,7 @@ type measurement struct {
 	exec   device.Exec
 }
 
-func (m *measurement) prepare(ctx context.Context, count int) error {
+func (m *measurement) prepare(ctx context.Context, count int, replay bool) error {
 	p := m.p
 	for _, in := range p.inputs {
 		b, err := p.backend.dev.Alloc(4 * int64(len(in)))
@@ -71,7 +71,7 @@ func (m *measurement) prepare(ctx context.Context, count int) error {
 		}
 		m.events = append(m.events, e)
 	}
-	if p.backend.opts.NoGraphs {
+	if !replay {
 		return nil
 	}
 	if err := p.stream.BeginCapture(); err != nil {

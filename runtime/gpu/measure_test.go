@@ -11,13 +11,13 @@ import (
 
 func TestMeasuringLeavesResultsAndMemoryAlone(t *testing.T) {
 	g := chains(t)[0]
-	for _, opts := range []Options{{}, {NoGraphs: true}} {
-		p := compile(t, newBackend(t, opts), g)
+	for _, replay := range []bool{true, false} {
+		p := compile(t, newBackend(t, Options{}), g)
 		inputs := graphtest.RandomInputs(g, 3)
 		want := run(t, p, inputs)
 		free, _, err := p.backend.dev.Memory()
 		require.NoError(t, err)
-		times, err := p.Measure(context.Background(), 3)
+		times, err := p.Measure(context.Background(), 3, replay)
 		require.NoError(t, err)
 		require.Len(t, times, 3)
 		for _, d := range times {
@@ -35,14 +35,14 @@ func TestMeasureRefusesWhatItCannotDo(t *testing.T) {
 	p := compile(t, newBackend(t, Options{}), g)
 	inputs := graphtest.RandomInputs(g, 3)
 	want := run(t, p, inputs)
-	_, err := p.Measure(context.Background(), 0)
+	_, err := p.Measure(context.Background(), 0, true)
 	require.ErrorContains(t, err, "measure "+g.Name+": 0 runs")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = p.Measure(ctx, 2)
+	_, err = p.Measure(ctx, 2, true)
 	require.ErrorIs(t, err, context.Canceled)
 	requireSame(t, want, run(t, p, inputs), "after a cancelled measurement")
 	require.NoError(t, p.Close())
-	_, err = p.Measure(context.Background(), 1)
+	_, err = p.Measure(context.Background(), 1, false)
 	require.ErrorContains(t, err, "the program is closed")
 }

@@ -31,7 +31,7 @@ type Program struct {
 	mu   sync.Mutex // held during a run
 	exec device.Exec
 	busy bool // the stream may still be at work on a cancelled run
-	// interrupted says that a run has not ended since guards were cleared.
+	// interrupted says that a run has not ended since counters were cleared.
 	interrupted bool
 	timer       *timer
 	closed      bool
@@ -188,7 +188,7 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	if err := p.settle(ctx); err != nil {
 		return fmt.Errorf("run %s: wait for the run before: %w", g.Name, err)
 	}
-	if err := p.resetGuards(ctx); err != nil {
+	if err := p.resetCounters(ctx); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	for i, in := range inputs {

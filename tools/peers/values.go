@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
@@ -11,10 +10,11 @@ import (
 
 	"unirestorer/graph/models"
 	"unirestorer/weights"
+	"unirestorer/weights/half"
 )
 
 // valuesVersion changes when the rules below do, so that files made by other rules are not taken for current ones.
-const valuesVersion = 2
+const valuesVersion = 3
 
 // Tensors of the networks' blocks, whose results are added to their inputs, and those of DehazeFormer, of which there
 // are most and which mostly do without normalisation.
@@ -74,18 +74,20 @@ func isVector(dims []int) bool {
 	return large <= 1
 }
 
-// randomTensor draws a tensor's values. They depend on the seed and the tensor's name alone.
+// randomTensor draws a tensor's values and rounds them to half precision, as model folders hold them. They depend on
+// the seed and the tensor's name alone.
 func randomTensor(s models.Spec, seed uint64) (*weights.Tensor, error) {
 	name := fnv.New64a()
 	name.Write([]byte(s.Name)) // never fails
 	rng := rand.New(rand.NewPCG(seed, name.Sum64()))
 	d := distributionOf(s)
-	data := make([]byte, 4*s.Elems())
-	for i := 0; i < len(data); i += 4 {
-		v := float32(d.mean + d.deviation*rng.NormFloat64())
-		binary.LittleEndian.PutUint32(data[i:], math.Float32bits(v))
+	values := make([]float32, s.Elems())
+	for i := range values {
+		values[i] = float32(d.mean + d.deviation*rng.NormFloat64())
 	}
-	return weights.NewTensor(s.Name, weights.F32, s.Dims, data)
+	data := make([]byte, 2*len(values))
+	half.EncodeF16(data, values)
+	return weights.NewTensor(s.Name, weights.F16, s.Dims, data)
 }
 
 // writeWeights writes a safetensors file with random values for the tensors that inference reads.

@@ -87,6 +87,42 @@ func TestMatMulAccumulatesInPlace(t *testing.T) {
 	})
 }
 
+func TestStripsEqualProductsOneByOne(t *testing.T) {
+	eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
+		for _, m := range []int{1, 7, 8, 12} {
+			const n, strips, stripA, stripC = 70, 3, 1500, 1700
+			segments := []int{21, blockK + 3}
+			inner := segments[0] + segments[1]
+			p := &Product{M: m, Strips: strips, StripA: stripA, StripC: stripC}
+			for _, s := range segments {
+				// Rows overlap, as those of neighbouring windows do.
+				p.A = append(p.A, Segment{Mat{floats(rng, (strips-1)*stripA+(m-1)*5+s), 5}, s})
+			}
+			p.B = k.Pack(operandOf(rng, n, inner, 0).Mat, inner, n)
+			p.Bias = floats(rng, n)
+			p.Init = Rows(floats(rng, (strips-1)*stripC+m*n), n)
+			p.C = Rows(make([]float32, len(p.Init.Data)), n)
+			want := make([]float32, len(p.C.Data))
+			for s := range strips {
+				one := Product{M: m, B: p.B, Bias: p.Bias, Init: p.Init.From(0, s*stripC), C: Rows(want[s*stripC:], n)}
+				for _, a := range p.A {
+					one.A = append(one.A, Segment{a.A.From(0, s*stripA), a.K})
+				}
+				k.MatMul(&one)
+			}
+			k.MatMul(p)
+			require.Equal(t, want, p.C.Data)
+
+			clear(p.C.Data)
+			p.Streamed, p.Next = true, p.B
+			k.MatMul(p)
+			require.Equal(t, want, p.C.Data, "fetching ahead changed the result")
+			p.C.Data = p.C.Data[:len(want)-1]
+			require.Panics(t, func() { k.MatMul(p) })
+		}
+	})
+}
+
 func TestPackedColumnsEqualPackedRows(t *testing.T) {
 	eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
 		for _, n := range []int{1, 5, 16, 50, 64, 100} {
@@ -151,6 +187,7 @@ func TestGramMatchesDefinition(t *testing.T) {
 func TestOperandsTooShortPanicBeforeWriting(t *testing.T) {
 	eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
 		w := k.Pack(operandOf(rng, 8, 4, 0).Mat, 4, 8)
+		h := k.PackHalf(make([]uint16, k.PackedLen(4, 8)), Rows(make([]float32, 32), 4), nil, 4, 8)
 		a := operandOf(rng, 3, 4, 0).Mat
 		c := make([]float32, 3*8)
 		for name, p := range map[string]*Product{
@@ -159,6 +196,9 @@ func TestOperandsTooShortPanicBeforeWriting(t *testing.T) {
 			"bias":        {M: 3, A: []Segment{{a, 4}}, B: w, Bias: c[:7], C: Rows(c, 8)},
 			"init":        {M: 3, A: []Segment{{a, 4}}, B: w, Init: Rows(c[:23], 8), C: Rows(c, 8)},
 			"destination": {M: 3, A: []Segment{{a, 4}}, B: w, C: Rows(c[:23], 8)},
+			"strips":      {M: 1, A: []Segment{{a, 4}}, B: w, C: Rows(c, 8), Strips: 4, StripA: 4, StripC: 8},
+			"backwards":   {M: 1, A: []Segment{{a, 4}}, B: w, C: Rows(c, 8), Strips: 2, StripA: -4, StripC: 8},
+			"decoded":     {M: 3, A: []Segment{{a, 4}}, B: h, C: Rows(c, 8), Decoded: make([]float32, k.DecodedLen()-1)},
 			"overlap":     {M: 3, A: []Segment{{a, 4}}, B: w, C: Rows(c, 7)},
 		} {
 			require.Panics(t, func() { k.MatMul(p) }, name)

@@ -48,7 +48,13 @@ func TestKernelsReadNothingPastTheirOperands(t *testing.T) {
 				k.PackDepthwise(atPageEnd(t, rng, 9*n), row(), 3, n), rows)
 			k.MatMul(&Product{
 				M: rows, A: []Segment{{mat(rows), n}}, B: k.Pack(mat(n), n, n),
-				Bias: row(), Init: mat(rows), C: mat(rows),
+				Bias: row(), Init: mat(rows), C: mat(rows), Streamed: true,
+			})
+			wide := k.PackedLen(1, n) // a row of packed weights
+			weights := unsafe.Slice((*uint16)(unsafe.Pointer(&atPageEnd(t, rng, n*wide)[n*wide/2])), n*wide)
+			k.MatMul(&Product{
+				M: 1, A: []Segment{{mat(2), n}}, B: k.PackHalf(weights, Rows(make([]float32, n*n), n), nil, n, n),
+				C: mat(2), Strips: 2, StripA: n, StripC: n, Streamed: true, Decoded: atPageEnd(t, rng, k.DecodedLen()),
 			})
 			k.MatMulRows(mat(rows), mat(rows), mat(rows), mat(n), rows, n, n)
 			k.Gram(mat(n), mat(rows), mat(rows), rows, n, n)

@@ -127,7 +127,7 @@ func compile(ctx context.Context, l Layout, opt BuildOptions) error {
 // copyParts copies what tests and scripts read.
 func copyParts(l Layout, repository string) error {
 	for _, p := range []string{
-		"testdata/goldens", "runtime/cuda/testdata", "tools/nets", "tools/peers/peer_networks.py", "tools/gpukit/torch",
+		"testdata/goldens", "runtime/cuda/testdata", "tools/nets", "tools/peers/peer_networks.py", "tools/gpukit/pytorch",
 	} {
 		if err := copyTree(filepath.Join(l.Tree(), p), filepath.Join(repository, p)); err != nil {
 			return err
@@ -184,10 +184,7 @@ func pack(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w, err := gzip.NewWriterLevel(f, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
+	w := gzip.NewWriter(f)
 	if _, err := w.Write(data); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (l Layout) Test(pkg string) string {
 
 // Peers is the script of PyTorch's side.
 func (l Layout) Peers() string {
-	return filepath.Join(l.Tree(), "tools", "gpukit", "torch", "peers.py")
+	return filepath.Join(l.Tree(), "tools", "gpukit", "pytorch", "peers.py")
 }
 
 // Description is the file that says what the kit was built from.

@@ -36,75 +36,84 @@ func (e Effort) runs(one time.Duration) int {
 	return max(e.Least, min(n, e.Most))
 }
 
-// Experts runs the networks of a plan with captured graphs and without, keeps the results for others to compare with, and
-// gives the times. Each run has a device of its own, opened by name. A network that fails has its error in its run.
+// Experts runs the networks of a plan, keeps the results for others to compare with, and gives the times, those with a
+// captured graph and those launch by launch. What fails has its error in its run, and the others go on.
 func Experts(ctx context.Context, plan *Plan, deviceName string, effort Effort, save func([]results.Run) error) ([]results.Run, error) {
 	var all []results.Run
-	for i := range sizesOf(plan) {
-		for _, s := range plan.Subjects {
-			if i >= len(s.Sizes) {
-				continue
-			}
-			for _, graphs := range []bool{true, false} {
-				r := expert(ctx, s, s.Sizes[i], graphs, deviceName, effort)
-				if ctx.Err() != nil {
-					return all, ctx.Err()
-				}
-				all = append(all, r)
-				if err := save(all); err != nil {
-					return all, err
-				}
-			}
+	add := func(runs ...results.Run) error {
+		all = append(all, runs...)
+		return save(all)
+	}
+	for _, s := range plan.Subjects {
+		err := subject(ctx, s, deviceName, effort, add)
+		if ctx.Err() != nil {
+			return all, ctx.Err()
+		}
+		if err != nil {
+			err = add(results.Run{Network: s.Name, Runtime: results.Graph, Error: err.Error()})
+		}
+		if err != nil {
+			return all, err
 		}
 	}
 	return all, nil
 }
 
-// sizesOf is the largest number of sizes of a subject.
-func sizesOf(p *Plan) int {
-	most := 0
-	for _, s := range p.Subjects {
-		most = max(most, len(s.Sizes))
-	}
-	return most
-}
-
-// start opens a backend.
-func start(deviceName string, graphs bool) (*gpu.Backend, error) {
+// open opens a backend on a device.
+func open(deviceName string) (*gpu.Backend, error) {
 	dev, err := Open(deviceName)
 	if err != nil {
 		return nil, err
 	}
-	b, err := gpu.New(dev, gpu.Options{NoGraphs: !graphs})
+	b, err := gpu.New(dev, gpu.Options{})
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
 	return b, nil
 }
 
-// expert measures one network at one size.
-func expert(ctx context.Context, s Subject, c Case, graphs bool, deviceName string, effort Effort) results.Run {
-	r := results.Run{Network: s.Name, Runtime: results.Launches, Batch: c.Batch, Height: c.Height, Width: c.Width}
-	if graphs {
-		r.Runtime = results.Graph
+// subject measures a network at all its sizes on a device of its own. The program of the first size stays, so that the
+// others share its weights.
+func subject(ctx context.Context, s Subject, deviceName string, effort Effort, add func(...results.Run) error) (err error) {
+	b, err := open(deviceName)
+	if err != nil {
+		return err
 	}
-	if err := measureExpert(ctx, s, c, &r, graphs, deviceName, effort); err != nil {
-		r.Error = err.Error()
+	var programs []backend.Program
+	defer func() {
+		for _, p := range programs {
+			err = errors.Join(err, p.Close())
+		}
+		err = errors.Join(err, b.Close())
+	}()
+	for _, c := range s.Sizes {
+		graph := results.Run{Network: s.Name, Runtime: results.Graph, Batch: c.Batch, Height: c.Height, Width: c.Width}
+		launches := graph
+		launches.Runtime = results.Launches
+		p, err := load(ctx, b, s, c, &graph)
+		if err == nil {
+			err = size(ctx, p, s, c, &graph, &launches, effort)
+			if len(programs) == 0 {
+				programs = append(programs, p)
+			} else {
+				err = errors.Join(err, p.Close())
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			graph.Error, launches.Error = err.Error(), err.Error()
+		}
+		if err := add(graph, launches); err != nil {
+			return err
+		}
 	}
-	return r
+	return nil
 }
 
-func measureExpert(ctx context.Context, s Subject, c Case, r *results.Run, graphs bool, deviceName string, effort Effort) (err error) {
-	b, err := start(deviceName, graphs)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	p, err := load(ctx, b, s, c, r)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.Close()) }()
+// size measures one size.
+func size(ctx context.Context, p backend.Program, s Subject, c Case, graph, launches *results.Run, effort Effort) error {
 	inputs, outputs, err := hosts(p, c)
 	if err != nil {
 		return err
@@ -118,33 +127,32 @@ func measureExpert(ctx context.Context, s Subject, c Case, r *results.Run, graph
 	if err != nil {
 		return err
 	}
-	r.FirstMS = milliseconds(first)
+	graph.FirstMS = milliseconds(first)
 	second, err := once() // the first captures
 	if err != nil {
 		return err
 	}
+	count := effort.runs(second)
 	var wall []time.Duration
-	for range effort.runs(second) {
+	for range count {
 		d, err := once()
 		if err != nil {
 			return err
 		}
 		wall = append(wall, d)
 	}
-	r.Wall = results.TimingOf(wall)
-	times, err := p.(*gpu.Program).Measure(ctx, effort.runs(second))
-	if err != nil {
-		return err
+	graph.Wall = results.TimingOf(wall)
+	for _, r := range []*results.Run{graph, launches} {
+		times, err := p.(*gpu.Program).Measure(ctx, count, r == graph)
+		if err != nil {
+			return err
+		}
+		r.Device, r.Bytes = results.TimingOf(times), p.Memory().Total()
 	}
-	r.Device = results.TimingOf(times)
-	r.Bytes = p.Memory().Total()
 	if counted, err := floors.Count(s.Network, c.Batch, c.Height, c.Width); err == nil {
-		r.FloorMS = counted.Floor(floors.H200()) * 1e3
+		graph.FloorMS = counted.Floor(floors.H200()) * 1e3
 	}
-	if graphs {
-		return writeRaw(ctx, c.Output, slices.Concat(outputs...))
-	}
-	return nil
+	return writeRaw(ctx, c.Output, slices.Concat(outputs...))
 }
 
 // load compiles the network and notes how long that takes.

@@ -41,7 +41,7 @@ type Case struct {
 	Output string `json:"output"`
 }
 
-// Plan is what is measured, in order of importance: sizes first, networks within a size.
+// Plan is what is measured. Each network's sizes are in order of importance.
 type Plan struct {
 	Quick    bool      `json:"quick"`
 	Subjects []Subject `json:"subjects"`

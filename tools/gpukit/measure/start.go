@@ -84,7 +84,7 @@ func Once(ctx context.Context, plan *Plan, network, deviceName string) error {
 		if s.Name != network || len(s.Sizes) == 0 {
 			continue
 		}
-		b, err := start(deviceName, false)
+		b, err := open(deviceName)
 		if err != nil {
 			return err
 		}

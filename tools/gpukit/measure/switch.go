@@ -40,7 +40,7 @@ func Switches(ctx context.Context, plan *Plan, deviceName string, times int) (_ 
 		return nil, errors.New("the plan has no LoRA network")
 	}
 	c := s.Sizes[0]
-	b, err := start(deviceName, true)
+	b, err := open(deviceName)
 	if err != nil {
 		return nil, err
 	}

@@ -24,10 +24,14 @@ func mapFile(f *os.File, size int64) (data []byte, unmap func() error, err error
 	return data, func() error { return unix.Munmap(data) }, nil
 }
 
-// forget takes the pages around n bytes from off out of the process. Other readers of the mapping find them again.
+// folio is the largest unit in which systems keep files in memory. Reading one byte may bring all of it into the
+// process.
+const folio = 2 << 20
+
+// forget takes the pages around n bytes from off out of the process, and what else came with them. Other readers of
+// the mapping find them again.
 func forget(mapped []byte, off, n int64) {
-	page := int64(os.Getpagesize())
-	from := off &^ (page - 1)
+	from, to := off&^(folio-1), (off+n+folio-1)&^(folio-1)
 	// The advice is about memory use alone, so it does not matter whether the system follows it.
-	_ = unix.Madvise(mapped[from:off+n], unix.MADV_DONTNEED)
+	_ = unix.Madvise(mapped[from:min(to, int64(len(mapped)))], unix.MADV_DONTNEED)
 }
