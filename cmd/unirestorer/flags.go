@@ -54,6 +54,26 @@ func memoryFlag() cli.Flag {
 	}
 }
 
+// poolFlags say how a pool holds experts.
+func poolFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "adapters", Value: string(experts.Merged), Usage: "run LoRA experts `HOW`: merged into weights of their own, switched (one base in memory, adapters merged into it when they are needed) or unmerged (as low-rank branches beside the base)"},
+		&cli.BoolFlag{Name: "prefetch", Usage: "load the expert that followed the present one most often while that is at work, as far as --memory allows"},
+	}
+}
+
+// poolOptions reads poolFlags.
+func poolOptions(c *cli.Context) (experts.Adapters, experts.Predictor, error) {
+	a, err := experts.ParseAdapters(c.String("adapters"))
+	if err != nil {
+		return "", nil, usageError{fmt.Errorf("--adapters: %w", err)}
+	}
+	if c.Bool("prefetch") {
+		return a, &experts.Successors{}, nil
+	}
+	return a, nil, nil
+}
+
 // openModel opens the model that --model names.
 func openModel(c *cli.Context) (*experts.Model, error) {
 	path := c.String("model")

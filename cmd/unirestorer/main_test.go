@@ -188,6 +188,7 @@ func TestWrongUsageExitsWith2AndSaysHow(t *testing.T) {
 		{[]string{"restore", in, "-o", "x.png", "-m", "TINY", "--device", "tpu"}, `unknown device "tpu": the devices command lists those there are`},
 		{[]string{"restore", in, "-o", "x.png", "-m", "TINY", "--device", "cpu:1"}, `unknown device "cpu:1"`},
 		{[]string{"restore", in, "-o", "x.png", "-m", "TINY", "--threads", "-1"}, "--threads -1: want 0 or more"},
+		{[]string{"restore", in, "-o", "x.png", "-m", "TINY", "--adapters", "fused"}, `--adapters: adapters "fused": want merged, switched or unmerged`},
 		{[]string{"route"}, "no input given; see unirestorer route --help"},
 		{[]string{"route", in}, "no model given"},
 		{[]string{"route", in, "-m", "TINY", "-e", "99"}, "expert 99"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +50,6 @@ func profileCommand() *cli.Command {
 			&cli.BoolFlag{Name: "unique", Usage: "run only one of the experts that have the same structure"},
 			&cli.StringFlag{Name: "size", Value: "256", Usage: "sizes of images, `N` or WxH, separated by commas"},
 			&cli.StringFlag{Name: "batch", Value: "1", Usage: "`IMAGES` in a batch, several numbers separated by commas"},
-			&cli.StringFlag{Name: "adapters", Value: string(experts.Merged), Usage: "run LoRA experts `HOW`: merged, switched or unmerged"},
 
 			&cli.IntFlag{Name: "warmup", Value: 2, Usage: "`RUNS` after the first that do not count"},
 			&cli.IntFlag{Name: "min-runs", Value: 10, Usage: "time at least so many `RUNS`"},
@@ -71,7 +71,7 @@ func profileCommand() *cli.Command {
 			&cli.StringFlag{Name: "trace", Usage: "write a trace to `FILE` that Perfetto opens"},
 			&cli.StringFlag{Name: "html", Usage: "write a page with charts to `FILE`"},
 			&cli.BoolFlag{Name: "quiet", Usage: "show no progress"},
-		}, deviceFlags()...),
+		}, slices.Concat(poolFlags(), deviceFlags())...),
 		Action: profileAction,
 	}
 }
@@ -126,17 +126,14 @@ func newProfiling(c *cli.Context) (*profiling, error) {
 			MaxSeconds: c.Duration("max-time").Seconds(), Precision: c.Float64("precision") / 100, NodeRuns: c.Int("node-runs"),
 		},
 		CountUpTo: int64(c.Float64("count-up-to") * 1e9),
-		Adapters:  experts.Adapters(c.String("adapters")),
 	}}
 	if err := p.Method.Check(); err != nil {
 		return nil, usageError{err}
 	}
-	switch p.Adapters {
-	case experts.Merged, experts.Switched, experts.Unmerged:
-	default:
-		return nil, usagef("--adapters %q: want merged, switched or unmerged", p.Adapters)
-	}
 	var err error
+	if p.Adapters, p.Predictor, err = poolOptions(c); err != nil {
+		return nil, err
+	}
 	if p.sizes, err = sizeList(c.String("size")); err != nil {
 		return nil, err
 	}

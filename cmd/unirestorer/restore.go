@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/restore"
 )
@@ -40,10 +40,9 @@ func restoreCommand() *cli.Command {
 			memoryFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
-			&cli.BoolFlag{Name: "unmerged", Usage: "run LoRA experts with adapters as low-rank branches instead of merging them"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
 			jsonFlag(),
-		}, append(overrideFlags(), deviceFlags()...)...),
+		}, slices.Concat(overrideFlags(), poolFlags(), deviceFlags())...),
 		Action: restoreAction,
 	}
 }
@@ -70,6 +69,10 @@ func restoreAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	adapters, predictor, err := poolOptions(c)
+	if err != nil {
+		return err
+	}
 	s, err := openSession(c)
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func restoreAction(c *cli.Context) (err error) {
 		return err
 	}
 	r, err := restore.New(c.Context, s.model, s.backend, restore.Config{
-		Memory: bound, Adapters: experts.AsBranches(c.Bool("unmerged")), Lazy: opt.Override.Expert != nil,
+		Memory: bound, Adapters: adapters, Predictor: predictor, Lazy: opt.Override.Expert != nil,
 	})
 	if err != nil {
 		return err

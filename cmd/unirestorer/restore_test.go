@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -172,9 +173,38 @@ func TestTilesAndMemoryAreReported(t *testing.T) {
 	require.Greater(t, r.TilesY, 1)
 	require.Positive(t, r.Memory.Arena)
 	require.Contains(t, stderr, " tiles of ")
-	_, stderr = ok(t, "restore", filepath.Join(dir, "in.png"), "-o", filepath.Join(dir, "y.png"), "-m", tinyModel(t), "--expert", "6", "--tile", "off", "--unmerged", "--threads", "1")
+	_, stderr = ok(t, "restore", filepath.Join(dir, "in.png"), "-o", filepath.Join(dir, "y.png"), "-m", tinyModel(t), "--expert", "6", "--tile", "off", "--adapters", "unmerged", "--threads", "1")
 	require.Contains(t, stderr, "padded by reflection to 152×92, which the network needs")
 	require.NotContains(t, stderr, " tiles of ")
+}
+
+func TestSwitchedAndPrefetchedExpertsGiveTheSameFiles(t *testing.T) {
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in")
+	require.NoError(t, os.Mkdir(in, 0o777))
+	for i := range 4 {
+		copyFile(t, photo(i), filepath.Join(in, fmt.Sprintf("%d.png", i)))
+	}
+	merged, switched := filepath.Join(dir, "merged"), filepath.Join(dir, "switched")
+	for _, expert := range []string{"11", "12"} { // of one base
+		ok(t, "restore", in, "-o", filepath.Join(merged, expert), "-m", tinyModel(t), "-e", expert)
+		ok(t, "restore", in, "-o", filepath.Join(switched, expert), "-m", tinyModel(t), "-e", expert, "--adapters", "switched", "--prefetch")
+	}
+	ok(t, "restore", in, "-o", filepath.Join(merged, "routed"), "-m", tinyModel(t))
+	ok(t, "restore", in, "-o", filepath.Join(switched, "routed"), "-m", tinyModel(t), "--adapters", "switched", "--prefetch")
+	require.NoError(t, filepath.WalkDir(merged, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(merged, path)
+		require.NoError(t, err)
+		want, err := os.ReadFile(path)
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(switched, rel))
+		require.NoError(t, err)
+		require.Equal(t, want, got, rel)
+		return nil
+	}))
 }
 
 func TestLargePhotoStaysWithinTheMemoryBound(t *testing.T) {

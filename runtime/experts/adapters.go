@@ -3,6 +3,7 @@ package experts
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"unirestorer/graph"
 	"unirestorer/graph/models"
@@ -24,13 +25,16 @@ const (
 	Unmerged Adapters = "unmerged"
 )
 
-// AsBranches is Unmerged if branches is set and Merged if it is not, for
-// commands that offer no other choice.
-func AsBranches(branches bool) Adapters {
-	if branches {
-		return Unmerged
+// ParseAdapters reads how LoRA experts run; the empty text means Merged.
+func ParseAdapters(s string) (Adapters, error) {
+	switch a := Adapters(s); a {
+	case "":
+		return Merged, nil
+	case Merged, Switched, Unmerged:
+		return a, nil
+	default:
+		return "", fmt.Errorf("adapters %q: want %s, %s or %s", s, Merged, Switched, Unmerged)
 	}
-	return Merged
 }
 
 // families finds the experts that share a base with another: for one alone,

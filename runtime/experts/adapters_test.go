@@ -155,8 +155,16 @@ func TestModesOfAdaptersGiveTheSameResults(t *testing.T) {
 	require.Equal(t, results[Merged], results[Switched])
 	d := graphtest.Compare(results[Unmerged], results[Merged])
 	require.Less(t, d.MaxAbs, 1e-4*max(1, d.Peak))
-	require.Equal(t, Unmerged, AsBranches(true))
-	require.Equal(t, Merged, AsBranches(false))
+}
+
+func TestAdaptersAreNamed(t *testing.T) {
+	for text, want := range map[string]Adapters{"": Merged, "merged": Merged, "switched": Switched, "unmerged": Unmerged} {
+		got, err := ParseAdapters(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err := ParseAdapters("fused")
+	require.ErrorContains(t, err, `"fused": want merged, switched or unmerged`)
 }
 
 // switchFails is a backend whose programs do not switch.

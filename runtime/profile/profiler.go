@@ -29,6 +29,8 @@ type Profiler struct {
 	Method  Method
 	// Adapters says how LoRA experts run.
 	Adapters experts.Adapters
+	// Predictor has Serve load experts before they are asked for; nil for none.
+	Predictor experts.Predictor
 	// GPU is the card to predict times for; nil for none.
 	GPU *GPU
 	// Peaks are the device's limits, for the share of the roofline; nil for none.

@@ -109,7 +109,7 @@ func CoarseExpert(c *models.Config) int { return c.Tree.Leaves[0].Experts[0] }
 // Serve asks a pool with a budget for the chosen experts in order, as restoring
 // the images would, and tells what that took. Nothing is run.
 func (p *Profiler) Serve(ctx context.Context, d *Decisions, width, height int, budget int64) (use *PoolUse, err error) {
-	pool := experts.NewPool(p.Model, p.Backend, experts.Options{Budget: budget, Adapters: p.Adapters})
+	pool := experts.NewPool(p.Model, p.Backend, experts.Options{Budget: budget, Adapters: p.Adapters, Predictor: p.Predictor})
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	for _, expert := range d.Experts {
 		net, err := p.Model.Config.Expert(expert)

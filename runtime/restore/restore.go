@@ -40,6 +40,9 @@ type Config struct {
 	Memory int64
 	// Adapters says how LoRA experts run; empty means merged.
 	Adapters experts.Adapters
+	// Predictor, unless nil, has the expert that is likely next loaded while the
+	// present one runs.
+	Predictor experts.Predictor
 	// Lazy leaves the estimator to be compiled when an image first needs it.
 	Lazy bool
 }
@@ -50,7 +53,7 @@ type Config struct {
 func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*Restorer, error) {
 	r := &Restorer{
 		model: m, backend: b, memory: c.Memory,
-		pool: experts.NewPool(m, b, experts.Options{Budget: c.Memory, Adapters: c.Adapters}),
+		pool: experts.NewPool(m, b, experts.Options{Budget: c.Memory, Adapters: c.Adapters, Predictor: c.Predictor}),
 	}
 	if c.Lazy {
 		return r, nil
