@@ -258,13 +258,11 @@ func (p *Profiler) measure(ctx context.Context, n *Network, r *runner) error {
 // onDevice times runs on a device that tells times of its own; nil for others.
 func onDevice(ctx context.Context, program backend.Program, runs int) ([]float64, error) {
 	const most = 100
-	d, ok := program.(interface {
-		Measure(ctx context.Context, count int) ([]time.Duration, error)
-	})
+	d, ok := program.(*gpu.Program)
 	if !ok {
 		return nil, nil
 	}
-	times, err := d.Measure(ctx, min(runs, most))
+	times, err := d.Measure(ctx, min(runs, most), true)
 	if err != nil {
 		return nil, err
 	}
