@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph/models"
+	"unirestorer/weights/half"
 )
 
 func TestDistributions(t *testing.T) {
@@ -48,6 +49,11 @@ func TestTensorsDependOnSeedAndNameOnly(t *testing.T) {
 	require.Equal(t, draw("a.weight", 1), draw("a.weight", 1))
 	require.NotEqual(t, draw("a.weight", 1), draw("a.weight", 2))
 	require.NotEqual(t, draw("a.weight", 1), draw("b.weight", 1))
+	rounded := make([]uint16, 1024)
+	half.F32ToF16(rounded, draw("a.weight", 1))
+	again := make([]float32, 1024)
+	half.F16ToF32(again, rounded)
+	require.Equal(t, draw("a.weight", 1), again, "half precision holds every value")
 	var sum float64
 	for _, v := range draw("a.weight", 1) {
 		sum += float64(v) * float64(v)

@@ -3,6 +3,7 @@
 package floors
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -38,6 +39,8 @@ type Row struct {
 	Bytes, Operations int64
 	// Tensor says that the operations run on tensor cores.
 	Tensor bool
+	// Counts says that blocks meet at counters in memory, which are zero before the first launch.
+	Counts bool
 
 	launch *kernels.Launch
 }
@@ -159,13 +162,16 @@ func group(launches [][]*kernels.Launch) ([]Row, error) {
 			k := kind{l.Kernel, l.Shape, l.Bytes, l.Operations}
 			i, ok := at[k]
 			if !ok {
-				tensor, err := usesTensorCores(l.Module, l.Kernel)
+				ptx, err := code(l.Module, l.Kernel)
 				if err != nil {
 					return nil, err
 				}
 				i = len(rows)
 				at[k] = i
-				rows = append(rows, Row{Kernel: l.Kernel, Shape: l.Shape, Bytes: l.Bytes, Operations: l.Operations, Tensor: tensor, launch: l})
+				rows = append(rows, Row{
+					Kernel: l.Kernel, Shape: l.Shape, Bytes: l.Bytes, Operations: l.Operations, launch: l,
+					Tensor: bytes.Contains(ptx, []byte("mma.sync")), Counts: bytes.Contains(ptx, []byte("atom.")),
+				})
 			}
 			rows[i].Count++
 		}

@@ -6,13 +6,13 @@ import (
 	"unirestorer/kernels"
 )
 
-// usesTensorCores looks for matrix instructions in a kernel's PTX.
-func usesTensorCores(module, kernel string) (bool, error) {
+// code is the PTX of a kernel.
+func code(module, kernel string) ([]byte, error) {
 	image, err := kernels.Image(module)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	_, code, _ := bytes.Cut(image, []byte(".entry "+kernel+"("))
-	code, _, _ = bytes.Cut(code, []byte(".entry "))
-	return bytes.Contains(code, []byte("mma.sync")), nil
+	_, body, _ := bytes.Cut(image, []byte(".entry "+kernel+"("))
+	body, _, _ = bytes.Cut(body, []byte(".entry "))
+	return body, nil
 }

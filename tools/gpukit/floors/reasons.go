@@ -31,6 +31,8 @@ var reasons = []reason{
 		"other half from L2."},
 	{"conv_", Store, "A pixel unshuffle gives a thread 64 consecutive bytes, written by four stores of 16: each fills half of a sector, " +
 		"the next one the other half."},
+	{"depthwise3_squeeze", MainLoop, "Not its loop, which uses no shared memory: the block that finishes a group of channels last adds partial sums and " +
+		"multiplies them with the matrix, once for each group."},
 	{"depthwise3", Load, "40 channels are ten quads, of which a block takes two, so that no thread idles: each reads 16 bytes of a row of 80."},
 	{"depthwise3", Store, "As its loads: 16 bytes of a row at a time, which L2 joins."},
 	{"depthwise_gram_", MainLoop, "A thread writes its four channels of the tile in shared memory as two words, eight bytes from lane to lane, " +
@@ -46,6 +48,8 @@ var reasons = []reason{
 		"memory, which decide."},
 	{"gram", Load, "Heads of 40 channels begin in the middle of a sector in every second row; L2 has the other half."},
 	{"gram", Store, "The partial matrix, once a block: two neighbouring sums of a lane are two stores."},
+	{"guard_", Load, "Results of a few values, of which the last are read one by one."},
+	{"guard_", Store, "One number: that is the result."},
 	{"pointwise_lora_", Load, "Rows of the up-projection are 32 bytes at rank 16, read straight to registers by four lanes, 16 bytes at a time; " +
 		"some kilobytes, which stay in L1."},
 	{"pointwise_norm_lora_", Load, "As pointwise_lora."},

@@ -85,10 +85,8 @@ func (t *launchTimer) network(ctx context.Context, n networks.Network) (_ []resu
 	if err != nil {
 		return nil, err
 	}
-	for i, m := range t.buffers {
-		if err := t.fill(ctx, m, uint64(i)+1); err != nil {
-			return nil, err
-		}
+	if err := t.fillAll(ctx); err != nil {
+		return nil, err
 	}
 	peaks := floors.H200()
 	var rows []results.Kernel
@@ -98,15 +96,39 @@ func (t *launchTimer) network(ctx context.Context, n networks.Network) (_ []resu
 			Network: n.Name, Kernel: r.Kernel, Grid: fmt.Sprintf("%d×%d×%d", g.X, g.Y, g.Z), Block: r.Shape.Block.Count(), Count: r.Count,
 			Bytes: r.Bytes, Operations: r.Operations, FloorUS: r.Floor(peaks) * 1e6,
 		}
-		if k.WarmUS, err = t.warm(ctx, r.Launch()); err != nil {
-			return nil, fmt.Errorf("%s: %w", r.Kernel, err)
-		}
-		if k.ColdUS, err = t.cold(ctx, r.Launch()); err != nil {
+		if err := t.row(ctx, r, &k); err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Kernel, err)
 		}
 		rows = append(rows, k)
 	}
 	return rows, nil
+}
+
+// row times one kind of launch.
+func (t *launchTimer) row(ctx context.Context, r floors.Row, k *results.Kernel) (err error) {
+	if r.Counts { // all constants lie in one place, the counters among them
+		for _, m := range t.buffers {
+			if err := t.stream.Memset(m, 0); err != nil {
+				return err
+			}
+		}
+		defer func() { err = errors.Join(err, t.fillAll(ctx)) }()
+	}
+	if k.WarmUS, err = t.warm(ctx, r.Launch()); err != nil {
+		return err
+	}
+	k.ColdUS, err = t.cold(ctx, r.Launch())
+	return err
+}
+
+// fillAll fills the memory of the present network.
+func (t *launchTimer) fillAll(ctx context.Context) error {
+	for i, m := range t.buffers {
+		if err := t.fill(ctx, m, uint64(i)+1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // warm is the time of a launch in microseconds among equal ones in a graph.

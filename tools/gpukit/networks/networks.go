@@ -57,16 +57,6 @@ func Small() []Network {
 	}
 }
 
-// Find is the network of a list with the given name.
-func Find(list []Network, name string) (Network, error) {
-	for _, n := range list {
-		if n.Name == name {
-			return n, nil
-		}
-	}
-	return Network{}, fmt.Errorf("no network %q", name)
-}
-
 // routerLeaves and routerLevels are the released tree's.
 const routerLeaves, routerLevels = 22, 3
 
