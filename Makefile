@@ -2,7 +2,6 @@
 
 GO ?= go
 BIN := bin/unirestorer
-TINY := build/tiny
 GOLDENS := testdata/goldens
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 20s
@@ -10,7 +9,7 @@ FUZZTIME ?= 20s
 CUDA ?= build/cuda
 CUDAENV = PATH="$(abspath $(CUDA))/bin:$$PATH" CGO_CFLAGS="-O2 -g -I$(abspath $(CUDA))/usr/include"
 
-.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-lint cuda-test gpu-kit
+.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-lint cuda-test train-smoke gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,7 +24,7 @@ short: ## run the tests that take no more than seconds
 	$(GO) test -short ./...
 
 race: ## run the concurrent parts under the race detector
-	$(GO) test -short -race ./graph/... ./weights/... ./runtime/backend/... ./runtime/cpu/... ./runtime/experts/... ./runtime/imaging/... ./runtime/restore/... ./runtime/router/...
+	$(GO) test -short -race ./graph/... ./weights/... ./runtime/backend/... ./runtime/cpu/... ./runtime/experts/... ./runtime/imaging/... ./runtime/restore/... ./runtime/router/... ./runtime/evaluate/... ./runtime/quality/...
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
@@ -41,9 +40,8 @@ lint: ## check format, vet and staticcheck
 verify: build ## compare every network with the golden cases
 	$(BIN) verify $(GOLDENS)/* --failed
 
-demo: build ## convert the tiny test checkpoint and restore an image with it
-	$(BIN) convert $(GOLDENS)/unirestorer_tiny/model.pth -o $(TINY) --hints $(GOLDENS)/unirestorer_tiny/config.json --overwrite --quiet
-	$(BIN) restore $(GOLDENS)/unirestorer_tiny/img3.png -o build/restored.png --model $(TINY) --compare
+demo: build ## restore the sample photo with the built-in model
+	$(BIN) restore testdata/photos/rain.png -o build/restored.png --compare
 
 fuzz: ## run every fuzz test for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./...); do \
@@ -80,6 +78,9 @@ cuda-lint: toolkit ## vet and staticcheck with the CUDA tags
 	$(CUDAENV) $(GO) vet -tags cuda ./...
 	$(CUDAENV) $(GO) vet -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./tools/gpukit/...
 	$(CUDAENV) $(GO) run $(STATICCHECK) -tags cuda ./runtime/cuda/... ./runtime/gpu/... ./runtime/platform/...
+
+train-smoke: ## run the training recipe for a few steps; needs Debian's python3-torch
+	cd tools && /usr/bin/python3 -m train smoke
 
 cuda-test: toolkit ## run the CUDA device, the GPU backend and the GPU kit on the simulated driver, through gorgonia.org/cu
 	$(CUDAENV) $(GO) test -short -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./tools/gpukit

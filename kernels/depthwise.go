@@ -1,6 +1,10 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import (
+	"math"
+
+	"unirestorer/runtime/device"
+)
 
 // DepthwiseConv is a k×k convolution of each channel by itself, stride 1, zeros outside: act-or-gate(x∗w + bias) +
 // residual. Layouts are those of rows: with a gate, X has two parts and Y one.
@@ -60,21 +64,39 @@ func (d *DepthwiseConv) SqueezeFits() bool {
 
 const depthwiseStrip = 16
 
-// quads is how many quads of channels a block of 128 threads spans: the number up to 32 that leaves the fewest threads
-// idle, wide ones first. With Squeeze it is at most squeezeQuads.
+// quads is how many quads of channels a block of 128 threads spans: the number up to 32 that costs least, wide ones
+// first. The cost is the product of what the memory system and the threads do in vain: the sectors that a pixel's groups
+// of quads touch over those that its row fills, and the threads of a block over those that have a quad and a column.
+// With Squeeze the number is at most squeezeQuads.
 func (d *DepthwiseConv) quads() int {
 	all, widest := d.OutPitch/4, 32
 	if d.Squeeze != nil {
 		widest = squeezeQuads
 	}
-	best, most := 1, 0.0
+	best, least := 1, math.Inf(1)
 	for q := min(widest, all); q >= 1; q-- {
 		used := float64(all) / float64(ceilDiv(all, q)*q) * float64(128/q*q) / 128
-		if used > most+0.01 {
-			best, most = q, used
+		if cost := sectorsOverIdeal(all, q) / used; cost < least-0.01 {
+			best, least = q, cost
 		}
 	}
 	return best
+}
+
+// sectorsOverIdeal is how many sectors of four quads a row of quads touches when it is read in groups, over a quarter of
+// the quads. Groups as wide as the row join those of the next pixel; others share no sector with a request beside them.
+func sectorsOverIdeal(row, group int) float64 {
+	if group >= row {
+		return 1
+	}
+	sectors := 0
+	for pixel := range 4 { // rows begin at one of four places in a sector
+		for at := 0; at < row; at += group {
+			first := pixel*row + at
+			sectors += ceilDiv(first%4+min(group, row-at), 4)
+		}
+	}
+	return float64(sectors) / float64(row)
 }
 
 // PoolShares is the number of rows of partial sums that pooling writes for each image.

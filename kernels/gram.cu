@@ -59,7 +59,7 @@ __device__ __forceinline__ void gram_step(float (&acc)[2 * PAIRS][4], const __ha
 template <int PAIRS>
 __device__ __forceinline__ void depthwise_gram_body(const DepthwiseGram &p) {
     constexpr int MOST = 16 * PAIRS;  // channels of a head
-    constexpr int TILE = 64 * (2 * MOST + 8) * 2, MATRIX = MOST * MOST * 4;
+    constexpr int TILE = 64 * (2 * MOST + 8) * 2, MATRIX = MOST * (MOST + 8) * 4;
     __shared__ __align__(128) unsigned char memory[TILE > MATRIX ? TILE : MATRIX];
     __half *tile = reinterpret_cast<__half *>(memory);
 
@@ -95,7 +95,8 @@ __device__ __forceinline__ void depthwise_gram_body(const DepthwiseGram &p) {
             column.feed(0, true);
         }
         __half *v = p.y + ((static_cast<size_t>(image) * p.height + y0) * p.width + x) * p.out + channel - 2 * c;
-        __half *s = tile + lane_column * pitch + quad * 4 + (second ? padded - d : 0);
+        // Columns 2i and 2i+1 lie four rows apart, so that a warp that spans both fills all banks at 48 channels a head.
+        __half *s = tile + (lane_column % 2 * 4 + lane_column / 2) * pitch + quad * 4 + (second ? padded - d : 0);
 #pragma unroll 2
         for (int r = 0; r < 8; r++) {
             bool store = inside && y0 + r < p.height;
@@ -104,8 +105,7 @@ __device__ __forceinline__ void depthwise_gram_body(const DepthwiseGram &p) {
             if (values) {
                 if (store) store4(v + static_cast<size_t>(r) * p.width * p.out, f);
             } else {
-                store4(s + r * 8 * pitch, f);
-                float4 h = load4(s + r * 8 * pitch);  // what the product sees
+                float4 h = store4_shared(s + r * 8 * pitch, f);  // what the product sees
                 norm = make_float4(norm.x + h.x * h.x, norm.y + h.y * h.y, norm.z + h.z * h.z, norm.w + h.w * h.w);
             }
         }
@@ -130,22 +130,24 @@ __device__ __forceinline__ void depthwise_gram_body(const DepthwiseGram &p) {
     size_t size = static_cast<size_t>(d) * d + 2 * d;
     float *out = p.partial + ((static_cast<size_t>(image) * p.heads + head) * gridDim.x + blockIdx.x) * size;
     float *matrix = reinterpret_cast<float *>(memory);
+    const int row_pitch = d + 8;  // four rows of 48 or 96 sums begin in four different quarters of the banks
     for (int s = 0; s < shares; s++) {
         if (share == s) {
 #pragma unroll
             for (int j = 0; j < 2 * PAIRS; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int row = unit * 16 + g + e / 2 * 8, col = 8 * j + q2 + e % 2;
+                for (int e = 0; e < 4; e += 2) {
+                    int row = unit * 16 + g + e / 2 * 8, col = 8 * j + q2;
                     if (row < d && col < d) {
-                        float *m = matrix + row * d + col;
-                        *m = s ? *m + acc[j][e] : acc[j][e];
+                        float2 *m = reinterpret_cast<float2 *>(matrix + row * row_pitch + col), sum = make_float2(acc[j][e], acc[j][e + 1]);
+                        *m = s ? make_float2(m->x + sum.x, m->y + sum.y) : sum;
                     }
                 }
         }
         __syncthreads();
     }
-    for (int i = threadIdx.x; i < d * d; i += blockDim.x) out[i] = matrix[i];
+    for (int i = threadIdx.x; i < d * d / 4; i += blockDim.x)
+        reinterpret_cast<float4 *>(out)[i] = *reinterpret_cast<float4 *>(matrix + i / (d / 4) * row_pitch + i % (d / 4) * 4);
     __syncthreads();
     reinterpret_cast<float4 *>(memory)[threadIdx.x] = norm;
     __syncthreads();

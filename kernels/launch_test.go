@@ -136,12 +136,23 @@ func TestTilesFillTheDevice(t *testing.T) {
 		want                         kernels.Tiling
 	}{
 		{"first level of Restormer", 1, 65536, 144, 48, true, kernels.Tiling{Rows: 128, Splits: 1}},
+		{"a wave all but full", 1, 128 * 128, 96, 432, true, kernels.Tiling{Rows: 128, Splits: 1}},
+		{"a wave short of a tenth", 1, 118 * 128, 128, 432, true, kernels.Tiling{Rows: 64, Splits: 1}},
 		{"its latent level", 1, 1024, 1152, 384, true, kernels.Tiling{Rows: 64, Splits: 1}},
 		{"a transformer's tokens", 1, 50, 768, 3072, true, kernels.Tiling{Rows: 64, Splits: 11}},
 		{"short depth", 1, 50, 768, 64, true, kernels.Tiling{Rows: 64, Splits: 1}},
 		{"not to be split", 1, 50, 768, 3072, false, kernels.Tiling{Rows: 64, Splits: 1}},
 	} {
 		require.Equal(t, s.want, kernels.Tile(s.images, s.rows, s.columns, s.depth, 132, s.split), s.name)
+	}
+}
+
+// TestDepthwiseBlocksReadWholeSectors holds the groups of quads against rows that fill sectors and rows that do not: all
+// of a row that ends in the middle of a sector where its threads have work, parts of four quads or more otherwise.
+func TestDepthwiseBlocksReadWholeSectors(t *testing.T) {
+	for channels, quads := range map[int]int{8: 2, 16: 4, 24: 6, 40: 10, 48: 4, 64: 16, 72: 18, 80: 4, 128: 32, 192: 16, 1024: 32} {
+		d := kernels.DepthwiseConv{OutPitch: channels}
+		require.Equal(t, (channels/4+quads-1)/quads, d.SqueezeGroups(), "%d channels", channels)
 	}
 }
 

@@ -147,12 +147,16 @@ const (
 	tileDepth   = 32
 )
 
-// Tile chooses a tiling: the larger tile where it still gives every multiprocessor two blocks, and a split depth where
-// even the smaller one leaves multiprocessors idle and the depth is long enough to be worth a second launch. Products
-// that cannot be split say so.
+// fullWave is the share of its slots from which a wave of blocks counts as full.
+const fullWave = 0.9
+
+// Tile chooses a tiling: the larger tile where it still fills a wave of two blocks a multiprocessor, and a split depth
+// where even the smaller one leaves multiprocessors idle and the depth is long enough to be worth a second launch.
+// Products that cannot be split say so. Two of the smaller blocks take the place of a larger one, so that a wave that is
+// nearly full is as full with either, and the larger tile reads a quarter less.
 func Tile(images, rows, columns, depth, sms int, splittable bool) Tiling {
 	blocks := func(tile int) int { return images * ceilDiv(rows, tile) * ceilDiv(columns, tileColumns) }
-	if blocks(128) >= 2*sms {
+	if float64(blocks(128)) >= fullWave*float64(2*sms) {
 		return Tiling{128, 1}
 	}
 	t := Tiling{64, 1}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -19,12 +21,13 @@ import (
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/platform"
 	"unirestorer/runtime/router"
+	"unirestorer/weights/nano"
 )
 
 func modelFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "model", Aliases: []string{"m"}, EnvVars: []string{"UNIRESTORER_MODEL"},
-		Usage: "model `FOLDER`, as the convert command makes it",
+		Usage: "model `FOLDER`, as the convert command makes it; without it the built-in model " + nano.Name,
 	}
 }
 
@@ -74,13 +77,22 @@ func poolOptions(c *cli.Context) (experts.Adapters, experts.Predictor, error) {
 	return a, nil, nil
 }
 
-// openModel opens the model that --model names.
-func openModel(c *cli.Context) (*experts.Model, error) {
-	path := c.String("model")
-	if path == "" {
-		return nil, usagef("no model given: use --model FOLDER or set UNIRESTORER_MODEL; the convert command makes one from the released checkpoints")
+// openModel opens the model that --model names, the built-in one by default.
+func openModel(c *cli.Context) (*experts.Model, error) { return modelAt(c.String("model")) }
+
+// modelAt opens a model folder or the built-in model.
+func modelAt(path string) (*experts.Model, error) {
+	if path == "" || isBuiltIn(path) {
+		return experts.OpenModelFS(nano.Name, nano.Files())
 	}
 	return experts.OpenModel(path)
+}
+
+// isBuiltIn tells whether path means the built-in model: its name, where nothing
+// on disk is called so.
+func isBuiltIn(path string) bool {
+	_, err := os.Stat(path)
+	return path == nano.Name && errors.Is(err, fs.ErrNotExist)
 }
 
 func openDevice(c *cli.Context) (backend.Backend, error) {

@@ -15,6 +15,7 @@ import (
 	"unirestorer/runtime/convert"
 	"unirestorer/runtime/experts"
 	"unirestorer/weights"
+	"unirestorer/weights/nano"
 )
 
 func inspectCommand() *cli.Command {
@@ -22,9 +23,10 @@ func inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "show what a model or a file of tensors holds",
 		ArgsUsage: "MODEL|FILE",
-		Description: "For a model folder, or a UniRestorer checkpoint: estimator, router and experts with their parameters and\n" +
+		Description: "For a model folder, the built-in model nano or a UniRestorer checkpoint: estimator, router and experts with their parameters and\n" +
 			"multiply-adds, and the clustering tree. For any other safetensors or PyTorch file: its tensors.\n\n" +
 			"Examples:\n" +
+			"   unirestorer inspect nano\n" +
 			"   unirestorer inspect model/\n" +
 			"   unirestorer inspect model.pth --size 512x512\n" +
 			"   unirestorer inspect weights.safetensors --tensors --json",
@@ -59,6 +61,14 @@ type tensorInfo struct {
 	Bytes int64  `json:"bytes"`
 }
 
+// inspectedFile opens a model folder, a file of tensors or the built-in model.
+func inspectedFile(path, root string) (weights.File, error) {
+	if isBuiltIn(path) {
+		return weights.OpenFolderFS(nano.Name, nano.Files())
+	}
+	return openTensors(path, root)
+}
+
 func inspectAction(c *cli.Context) (err error) {
 	if c.NArg() != 1 {
 		return usagef("want one model or file; see unirestorer inspect --help")
@@ -68,7 +78,7 @@ func inspectAction(c *cli.Context) (err error) {
 		return err
 	}
 	path := c.Args().First()
-	f, err := openTensors(path, c.String("root"))
+	f, err := inspectedFile(path, c.String("root"))
 	if err != nil {
 		return err
 	}

@@ -327,7 +327,7 @@ func (f *modelFolders) open(path string) (*experts.Model, error) {
 	if m := f.models[key]; m != nil {
 		return m, nil
 	}
-	m, err := experts.OpenModel(path)
+	m, err := modelAt(path)
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,6 @@ func TestLoRAUsageErrors(t *testing.T) {
 		{[]string{"compare-lora", "--model", model, "--plot", "x.pdf"}, exitUsage, ".svg or .png"},
 		{[]string{"compare-lora", "--model", model, "--html", filepath.Join(dir, "none", "x.html")}, exitUsage, "there is no folder"},
 		{[]string{"compare-lora", "--model", model, "stray"}, exitUsage, "unexpected argument"},
-		{[]string{"compare-lora"}, exitUsage, "no model given"},
 		{[]string{"compare-lora", "--released", "--model", model}, exitUsage, "exclude each other"},
 	} {
 		code, _, stderr := command(c.args...)

@@ -13,6 +13,7 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 )
 
 func caseGraph(t testing.TB, name string) *graph.Graph {
@@ -268,19 +269,12 @@ func TestProgressAndNodesAreReported(t *testing.T) {
 }
 
 func TestOutputsThatAreNotFiniteAreErrors(t *testing.T) {
-	k := graph.NewBuilder("doubling", nil)
-	x := k.Input("x", graph.Shape{N: 1, H: 5, W: 6, C: 3}, graph.NHWC)
-	w, err := graph.Const("w", []int{3, 3}, []float32{2, 0, 0, 0, 2, 0, 0, 0, 2})
-	require.NoError(t, err)
-	k.Output("same", x, graph.NCHW)
-	k.Output("twice", k.Conv("conv", graph.Conv{X: x, Weight: w}), graph.NCHW)
-	g, err := k.Build()
-	require.NoError(t, err)
+	g := backendtest.Doubling(t)
 	p := compile(t, newBackend(t, Options{}), g)
 	in, out := wave(90), newOutputs(g)
 	require.NoError(t, p.Run(context.Background(), [][]float32{in}, out, backend.RunOptions{}))
 	in[7], in[80] = math.MaxFloat32, -math.MaxFloat32
-	err = p.Run(context.Background(), [][]float32{in}, out, backend.RunOptions{})
+	err := p.Run(context.Background(), [][]float32{in}, out, backend.RunOptions{})
 	require.ErrorIs(t, err, backend.ErrNotFinite)
 	require.EqualError(t, err, `run doubling: the network's output is not finite: 2 of 90 values of "twice"`)
 }

@@ -2,10 +2,8 @@ package cpu
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"runtime"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,28 +11,15 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
-	"unirestorer/graph/models/modelstest"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 	"unirestorer/runtime/cpu/simd"
 )
 
-const loraArgs = `{"dim":16,"num_blocks":[1,2,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2],"r":[2,3,1,2],"lora_alpha":[4,3,2,2],"bias":true}`
-
-// adaptedGraphs are small LoRA Restormers of one base with different adapters;
-// other seeds give other bases.
-func adaptedGraphs(t testing.TB, n int, seed uint64, opt models.Options) []*graph.Graph {
-	t.Helper()
-	net, err := models.New(models.LoRARestormerName, json.RawMessage(loraArgs))
-	require.NoError(t, err)
-	all, err := modelstest.Siblings(net, n, seed)
-	require.NoError(t, err)
-	var graphs []*graph.Graph
-	for _, w := range all {
-		g, err := net.Build(w, 1, 24, 16, opt)
-		require.NoError(t, err)
-		graphs = append(graphs, g)
-	}
-	return graphs
+// family are small LoRA Restormers with more than one block of a level.
+var family = backendtest.Family{
+	Args:   `{"dim":16,"num_blocks":[1,2,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2],"r":[2,3,1,2],"lora_alpha":[4,3,2,2],"bias":true}`,
+	Height: 24, Width: 16,
 }
 
 var switchable = models.Options{Switchable: true}
@@ -42,7 +27,7 @@ var switchable = models.Options{Switchable: true}
 func TestSwitchedProgramEqualsOneMergedWhenLoaded(t *testing.T) {
 	for _, isa := range simd.Available() {
 		b := newBackend(t, Options{Threads: 2, ISA: &isa})
-		graphs, merged := adaptedGraphs(t, 3, 1, switchable), adaptedGraphs(t, 3, 1, models.Options{})
+		graphs, merged := family.Graphs(t, 3, 1, switchable), family.Graphs(t, 3, 1, models.Options{})
 		inputs := graphtest.RandomInputs(graphs[0], 5)
 		p := compile(t, b, graphs[0])
 		first := run(t, p, inputs)
@@ -59,48 +44,16 @@ func TestSwitchedProgramEqualsOneMergedWhenLoaded(t *testing.T) {
 }
 
 func TestProgramsOfOneBaseKeepItOnce(t *testing.T) {
-	b := newBackend(t, Options{})
-	seen, total := map[any]bool{}, int64(0)
-	var programs []*Program
-	graphs := adaptedGraphs(t, 3, 1, switchable)
-	for i, g := range graphs {
-		planned, err := b.Holdings(g)
-		require.NoError(t, err)
-		mem, err := b.Plan(g)
-		require.NoError(t, err)
-		var all, fresh int64
-		for _, h := range planned {
-			all += h.Bytes
-			if h.Key == nil || !seen[h.Key] {
-				fresh += h.Bytes
-			}
-			seen[h.Key] = true
-		}
-		total += fresh
-		require.Equal(t, mem.Total(), all)
-		if i > 0 {
-			require.Less(t, fresh, all*4/5, "the base is there already")
-		}
-		p, err := b.Compile(context.Background(), g)
-		require.NoError(t, err)
-		require.Equal(t, total, b.Resident())
-		require.Equal(t, mem, p.Memory())
-		programs = append(programs, p.(*Program))
-	}
-	for _, p := range programs {
-		require.NoError(t, p.Switch(context.Background(), graphs[1]))
-		require.Equal(t, total, b.Resident(), "a switch holds no more")
-	}
-	for _, p := range programs {
-		require.NoError(t, p.Close())
-	}
-	require.Zero(t, b.Resident())
+	family.KeepsBaseOnce(t, newBackend(t, Options{}), func(int64) {})
 }
 
 // A switch writes into the memory that is there.
 func TestSwitchAllocatesLittle(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector empties pools at random")
+	}
 	b := newBackend(t, Options{Threads: 2})
-	graphs := adaptedGraphs(t, 2, 1, switchable)
+	graphs := family.Graphs(t, 2, 1, switchable)
 	p := compile(t, b, graphs[0])
 	var weights int64
 	for _, w := range p.slots {
@@ -119,28 +72,16 @@ func TestSwitchAllocatesLittle(t *testing.T) {
 }
 
 func TestSwitchRefusesWhatIsNotAnotherAdapter(t *testing.T) {
-	b := newBackend(t, Options{})
-	graphs := adaptedGraphs(t, 2, 1, switchable)
-	p := compile(t, b, graphs[0])
-	inputs := graphtest.RandomInputs(graphs[0], 5)
-	want := run(t, p, inputs)
-	require.ErrorContains(t, p.Switch(context.Background(), adaptedGraphs(t, 1, 9, switchable)[0]), "may have other values")
-	require.ErrorContains(t, p.Switch(context.Background(), adaptedGraphs(t, 1, 1, models.Options{})[0]), "only one is adapted")
-	plain := adaptedGraphs(t, 1, 1, models.Options{})[0]
-	require.ErrorContains(t, compile(t, b, plain).Switch(context.Background(), plain), "its graph has no adapted parameters")
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	require.ErrorIs(t, p.Switch(ctx, graphs[1]), context.Canceled)
-	require.Equal(t, want, run(t, p, inputs), "the program is as before")
-	require.NoError(t, p.Close())
-	require.ErrorContains(t, p.Switch(context.Background(), graphs[0]), "the program is closed")
+	family.RefusesWhatIsNotAnotherAdapter(t, newBackend(t, Options{}), func(p backend.Program, inputs [][]float32) [][]float32 {
+		return run(t, p.(*Program), inputs)
+	})
 }
 
 // A switch that fails half way leaves a program that says so until the next
 // one.
 func TestInterruptedSwitchIsAnErrorOfTheNextRun(t *testing.T) {
 	b := newBackend(t, Options{})
-	all := adaptedGraphs(t, 3, 1, switchable)
+	all := family.Graphs(t, 3, 1, switchable)
 	graphs, damaged := all[:2], all[2]
 	broken := errors.New("the disk is gone")
 	for _, q := range damaged.Params() {
@@ -163,25 +104,5 @@ func TestInterruptedSwitchIsAnErrorOfTheNextRun(t *testing.T) {
 
 // Runs beside switches see one adapter or the other, never a mix.
 func TestSwitchesAndRunsTakeTurns(t *testing.T) {
-	b := newBackend(t, Options{})
-	graphs := adaptedGraphs(t, 2, 1, switchable)
-	inputs := graphtest.RandomInputs(graphs[0], 5)
-	p := compile(t, b, graphs[1])
-	second := run(t, p, inputs)[0]
-	require.NoError(t, p.Switch(context.Background(), graphs[0]))
-	first := run(t, p, inputs)[0]
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := range 10 {
-			if err := p.Switch(context.Background(), graphs[(i+1)%2]); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	for range 10 {
-		got := newOutputs(graphs[0])
-		require.NoError(t, p.Run(context.Background(), inputs, got, backend.RunOptions{}))
-		require.Contains(t, [][]float32{first, second}, got[0])
-	}
-	wg.Wait()
+	family.TakesTurns(t, newBackend(t, Options{}), 10, 10)
 }

@@ -2,7 +2,6 @@ package evaluate
 
 import (
 	"context"
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,45 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph/models"
-	"unirestorer/runtime/backend"
-	"unirestorer/runtime/convert"
-	"unirestorer/runtime/cpu"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/experts/expertstest"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/router"
-	"unirestorer/weights"
 )
 
-const tinyPool = "../../testdata/goldens/unirestorer_tiny"
-
-// tinyModel converts the small pool of the golden cases in memory.
 func tinyModel(t testing.TB) *experts.Model {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(tinyPool, "config.json"))
-	require.NoError(t, err)
-	var c struct {
-		DACLIP  json.RawMessage            `json:"daclip_args"`
-		ByClass map[string]json.RawMessage `json:"expert_args_by_class"`
-	}
-	require.NoError(t, json.Unmarshal(raw, &c))
-	f, err := weights.Open(filepath.Join(tinyPool, "model.pth"))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, f.Close()) })
-	hints := convert.Hints{Args: map[string]json.RawMessage{models.DACLIPName: c.DACLIP}}
-	for class, args := range c.ByClass {
-		hints.Args[class] = args
-	}
-	plan, err := convert.New(context.Background(), f, nil, hints)
-	require.NoError(t, err)
-	return &experts.Model{Config: plan.Config, Source: plan.Source(), Path: "tiny"}
-}
-
-func cpuBackend(t testing.TB) backend.Backend {
-	t.Helper()
-	b, err := cpu.New(cpu.Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	return b
+	return expertstest.Tiny(t, "../../testdata/goldens/unirestorer_tiny")
 }
 
 // writeImage makes a file of smooth shades with texture, the same for a name

@@ -18,6 +18,7 @@ import (
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/experts/expertstest"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/quality"
 	"unirestorer/runtime/restore"
@@ -37,7 +38,7 @@ func (c *compiling) Compile(ctx context.Context, g *graph.Graph) (backend.Progra
 
 func TestRecordsHoldWhatTheRestorerGives(t *testing.T) {
 	ctx := context.Background()
-	m, b := tinyModel(t), cpuBackend(t)
+	m, b := tinyModel(t), expertstest.CPU(t)
 	set := synthetic(t, photos(t, 32, [2]int{64, 48}), 2, 32, "rain", "noise", "clean")
 	policies, err := ParsePolicies(m.Config, []string{"all"}, false, 1)
 	require.NoError(t, err)
@@ -98,7 +99,7 @@ func TestExpertsAreCompiledOnceForASizeHoweverSmallTheMemory(t *testing.T) {
 		t.Skip("runs every expert")
 	}
 	m := tinyModel(t)
-	b := &compiling{Backend: cpuBackend(t)}
+	b := &compiling{Backend: expertstest.CPU(t)}
 	pool := experts.NewPool(m, b, experts.Options{})
 	var most, total int64
 	for e := range m.Config.Experts {
@@ -137,7 +138,7 @@ func (f failing) Pictures(ctx context.Context, i int) (degraded, clean *imaging.
 
 func TestFailuresNameThePicture(t *testing.T) {
 	ctx := context.Background()
-	m, b := tinyModel(t), cpuBackend(t)
+	m, b := tinyModel(t), expertstest.CPU(t)
 	set := synthetic(t, photos(t, 32, [2]int{64, 48}), 2, 32, "rain")
 	_, err := Run(ctx, m, b, failing{set}, Options{})
 	require.ErrorContains(t, err, "a.png at")
@@ -157,7 +158,7 @@ func TestFailuresNameThePicture(t *testing.T) {
 }
 
 func TestCancelledEvaluationsStop(t *testing.T) {
-	m, b := tinyModel(t), cpuBackend(t)
+	m, b := tinyModel(t), expertstest.CPU(t)
 	set := synthetic(t, photos(t, 32, [2]int{64, 48}), 4, 32, "rain", "jpeg")
 	for _, stopAt := range []float64{0, 0.1, 0.5} {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -177,7 +178,7 @@ func TestCancelledEvaluationsStop(t *testing.T) {
 // evaluated is a report of a few pictures with everything in it.
 func evaluated(t testing.TB) (*Report, []Example) {
 	t.Helper()
-	m, b := tinyModel(t), cpuBackend(t)
+	m, b := tinyModel(t), expertstest.CPU(t)
 	set := synthetic(t, photos(t, 32, [2]int{64, 48}), 2, 32, "rain", "clean")
 	policies, err := ParsePolicies(m.Config, []string{"all"}, false, 1)
 	require.NoError(t, err)

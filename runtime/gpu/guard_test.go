@@ -7,26 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"unirestorer/graph"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 )
-
-func doubling(t *testing.T) *graph.Graph {
-	t.Helper()
-	k := graph.NewBuilder("doubling", nil)
-	x := k.Input("x", graph.Shape{N: 1, H: 5, W: 6, C: 3}, graph.NHWC)
-	w, err := graph.Const("w", []int{3, 3}, []float32{2, 0, 0, 0, 2, 0, 0, 0, 2})
-	require.NoError(t, err)
-	k.Output("same", x, graph.NCHW)
-	k.Output("twice", k.Conv("conv", graph.Conv{X: x, Weight: w}), graph.NCHW)
-	g, err := k.Build()
-	require.NoError(t, err)
-	return g
-}
 
 func TestOutputsThatAreNotFiniteAreErrors(t *testing.T) {
 	for _, opts := range []Options{{}, {NoGraphs: true}} {
-		g := doubling(t)
+		g := backendtest.Doubling(t)
 		p := compile(t, newBackend(t, opts), g)
 		in, out := wave(90), newOutputs(g)
 		require.NoError(t, p.Run(context.Background(), [][]float32{in}, out, backend.RunOptions{}))
@@ -43,7 +30,7 @@ func TestOutputsThatAreNotFiniteAreErrors(t *testing.T) {
 // What an interrupted run leaves in a guard does not count in the next.
 func TestGuardsForgetInterruptedRuns(t *testing.T) {
 	dev := &watched{Device: newSimulator(t)}
-	g := doubling(t)
+	g := backendtest.Doubling(t)
 	p := compile(t, backendOn(t, dev, Options{NoGraphs: true}), g)
 	in, out := [][]float32{wave(90)}, newOutputs(g)
 	broken := errors.New("broken")

@@ -11,6 +11,7 @@ import (
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/experts/expertstest"
 	"unirestorer/runtime/gpu"
 	"unirestorer/runtime/ptxsim"
 	"unirestorer/weights"
@@ -69,7 +70,7 @@ func TestBatchOfMixedAdaptersEqualsEachImageAlone(t *testing.T) {
 		name  string
 		open  func(testing.TB) backend.Backend
 		bound float64
-	}{{"cpu", newCPU, 1e-5}, {"sim", newSim, 2e-2}} {
+	}{{"cpu", expertstest.CPU, 1e-5}, {"sim", newSim, 2e-2}} {
 		t.Run(device.name, func(t *testing.T) {
 			if device.name == "sim" && testing.Short() {
 				t.Skip("the simulator is slow")
@@ -103,7 +104,7 @@ func TestBatchHoldsTheBaseOnce(t *testing.T) {
 		a := adapter(t, extract(t, base, f, 1), 1, weights.F16)
 		members = append(members, models.Member{Network: a.Network, Source: a.Source})
 	}
-	b := newCPU(t)
+	b := expertstest.CPU(t)
 	weightsOf := func(choice ...int) int64 {
 		g, err := models.BuildBatch(members, choice, 16, 16, models.Options{Unmerged: true})
 		require.NoError(t, err)

@@ -11,21 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph/models"
-	"unirestorer/runtime/backend"
-	"unirestorer/runtime/cpu"
 	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/experts/expertstest"
 	"unirestorer/runtime/imaging"
 	"unirestorer/weights"
 )
-
-func newCPU(t testing.TB) backend.Backend {
-	t.Helper()
-	b, err := cpu.New(cpu.Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	return b
-}
 
 // pool is a model of a base, a full expert over it, and a twin of the full one: an adapter of rank 1 that gives the
 // full expert's weights but for what rank 1 cannot hold.
@@ -130,7 +121,7 @@ func TestExpertsAreFoundByNumberAndName(t *testing.T) {
 }
 
 func TestComparisonMeasuresEveryCandidate(t *testing.T) {
-	m, b := pool(t), newCPU(t)
+	m, b := pool(t), expertstest.CPU(t)
 	set := noisy{kinds: []string{"rain", "rain", "snow"}, w: 40, h: 24}
 	var stages []string
 	c, err := Compare(context.Background(), m, b, set, Options{
@@ -194,7 +185,7 @@ func TestComparisonMeasuresEveryCandidate(t *testing.T) {
 }
 
 func TestComparisonWithoutPicturesCountsAndDraws(t *testing.T) {
-	c, err := Compare(context.Background(), pool(t), newCPU(t), nil, Options{
+	c, err := Compare(context.Background(), pool(t), expertstest.CPU(t), nil, Options{
 		Ranks: []int{1, 2}, Factors: weights.F16, Size: 16, Timing: TimingOptions{Skip: true},
 	})
 	require.NoError(t, err)
@@ -238,7 +229,7 @@ func TestIdleAdapterIsTheBase(t *testing.T) {
 }
 
 func TestComparisonRefusesWhatMakesNoSense(t *testing.T) {
-	b := newCPU(t)
+	b := expertstest.CPU(t)
 	opt := func(change func(o *Options)) Options {
 		o := Options{Ranks: []int{1}, Factors: weights.F16, Size: 16, Timing: quick}
 		change(&o)

@@ -48,13 +48,7 @@ const (
 
 // Change is one figure of one network in two profiles.
 type Change struct {
-	Kind         Kind   `json:"kind"`
-	Index        int    `json:"index"`
-	Name         string `json:"name"`
-	Architecture string `json:"architecture"`
-	Width        int    `json:"width"`
-	Height       int    `json:"height"`
-	Batch        int    `json:"batch"`
+	NetworkID
 	// Metric says which figure; A and B are its values.
 	Metric string  `json:"metric"`
 	A      float64 `json:"a"`
@@ -91,11 +85,11 @@ type networkKey struct {
 	width, height, batch int
 }
 
-func (n *Network) key() networkKey {
+func (n *NetworkID) key() networkKey {
 	return networkKey{n.Kind, n.Index, n.Width, n.Height, n.Batch}
 }
 
-func (n *Network) describe() string {
+func (n *NetworkID) describe() string {
 	return fmt.Sprintf("%s %d×%d, batch %d", n.Label(), n.Width, n.Height, n.Batch)
 }
 
@@ -165,10 +159,7 @@ func warnings(a, b *Profile) []string {
 }
 
 func (d *Difference) add(n *Network, metric string, a, b float64, v Verdict) {
-	c := Change{
-		Kind: n.Kind, Index: n.Index, Name: n.Name, Architecture: n.Architecture,
-		Width: n.Width, Height: n.Height, Batch: n.Batch, Metric: metric, A: a, B: b, Verdict: v,
-	}
+	c := Change{NetworkID: n.NetworkID, Metric: metric, A: a, B: b, Verdict: v}
 	if a > 0 {
 		r := b/a - 1
 		c.Relative = &r
@@ -266,7 +257,6 @@ func (d *Difference) Table() *report.Table {
 		text("figure"), number("A", ""), number("B", ""), number("change", "%"), number("p", ""), text("verdict"),
 	)}
 	for _, c := range d.Changes {
-		n := Network{Kind: c.Kind, Index: c.Index, Name: c.Name, Architecture: c.Architecture, Width: c.Width, Height: c.Height, Batch: c.Batch}
 		value := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 		switch c.Metric {
 		case LatencyMetric, loadMetric, firstMetric, floorMetric:
@@ -282,7 +272,7 @@ func (d *Difference) Table() *report.Table {
 				p = "<1e-9"
 			}
 		}
-		t.Add(append(n.head(), c.Metric, value(c.A), value(c.B), change, p, string(c.Verdict))...)
+		t.Add(append(c.head(), c.Metric, value(c.A), value(c.B), change, p, string(c.Verdict))...)
 	}
 	for what, names := range map[string][]string{"A": d.OnlyA, "B": d.OnlyB} {
 		if len(names) > 0 {

@@ -22,7 +22,7 @@ func timed(t *testing.T, expert int, median float64, n int, seed uint64) Network
 	m.Latency, err = Summarise(m.Samples)
 	require.NoError(t, err)
 	return Network{
-		Kind: Expert, Index: expert, Name: "some", Architecture: "nafnet", Width: 64, Height: 64, Batch: 1,
+		NetworkID:  NetworkID{Kind: Expert, Index: expert, Name: "some", Architecture: "nafnet", Width: 64, Height: 64, Batch: 1},
 		Parameters: 10, Cost: graph.Cost{MACs: 100}, Measured: m,
 	}
 }

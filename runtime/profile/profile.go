@@ -55,8 +55,8 @@ const (
 	Expert    Kind = "expert"
 )
 
-// Network is one network at one size and batch.
-type Network struct {
+// NetworkID says which network of a model, at which size and batch.
+type NetworkID struct {
 	Kind Kind `json:"kind"`
 	// Index is the expert's number, or -1.
 	Index        int    `json:"index"`
@@ -65,6 +65,11 @@ type Network struct {
 	Width        int    `json:"width"`
 	Height       int    `json:"height"`
 	Batch        int    `json:"batch"`
+}
+
+// Network is one network at one size and batch.
+type Network struct {
+	NetworkID
 	// SameAs is the expert of the same structure that times were measured on; nil
 	// if it was this one.
 	SameAs *int `json:"same_as,omitempty"`
@@ -148,12 +153,12 @@ func (m *Measured) Busy() float64 {
 }
 
 // Pixels is the number of pixels of a run, all images together.
-func (n *Network) Pixels() float64 {
+func (n *NetworkID) Pixels() float64 {
 	return float64(n.Width) * float64(n.Height) * float64(n.Batch)
 }
 
 // Label names the network in tables.
-func (n *Network) Label() string {
+func (n *NetworkID) Label() string {
 	if n.Kind == Expert {
 		return n.Name
 	}

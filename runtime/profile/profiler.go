@@ -65,8 +65,10 @@ func (p *Profiler) network(ctx context.Context, t Target) (*Network, error) {
 		return nil, err
 	}
 	n := &Network{
-		Kind: s.Kind, Index: s.Expert, Name: s.name, Architecture: s.architecture,
-		Width: s.Width, Height: s.Height, Batch: s.Batch,
+		NetworkID: NetworkID{
+			Kind: s.Kind, Index: s.Expert, Name: s.name, Architecture: s.architecture,
+			Width: s.Width, Height: s.Height, Batch: s.Batch,
+		},
 		Tensors: len(s.specs), Cost: g.Cost(), Nodes: len(g.Nodes),
 	}
 	for _, spec := range s.specs {

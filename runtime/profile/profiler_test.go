@@ -342,5 +342,5 @@ func requireTrace(t *testing.T, data []byte, networks int) {
 }
 
 func TestNothingToTraceIsAnError(t *testing.T) {
-	require.ErrorContains(t, (&Profile{Networks: []Network{{Kind: Router}}}).WriteTrace(&bytes.Buffer{}), "nothing to trace")
+	require.ErrorContains(t, (&Profile{Networks: []Network{{NetworkID: NetworkID{Kind: Router}}}}).WriteTrace(&bytes.Buffer{}), "nothing to trace")
 }

@@ -56,7 +56,7 @@ func TestWhatIsNoProfileIsRefused(t *testing.T) {
 // and printed.
 func FuzzRead(f *testing.F) {
 	t := &testing.T{}
-	for _, p := range []*Profile{stored(timed(t, 0, 0.01, 20, 1), timed(t, 1, 0.02, 2, 1)), stored(Network{Kind: Router, Index: -1, Width: 1, Height: 1, Batch: 1})} {
+	for _, p := range []*Profile{stored(timed(t, 0, 0.01, 20, 1), timed(t, 1, 0.02, 2, 1)), stored(Network{NetworkID: NetworkID{Kind: Router, Index: -1, Width: 1, Height: 1, Batch: 1}})} {
 		var b bytes.Buffer
 		require.NoError(f, p.Write(&b))
 		f.Add(b.Bytes())

@@ -22,7 +22,7 @@ func TestRoofline(t *testing.T) {
 }
 
 func TestRatesOfARun(t *testing.T) {
-	n := Network{Width: 10, Height: 5, Batch: 4, Operations: 300, Bytes: 60}
+	n := Network{NetworkID: NetworkID{Width: 10, Height: 5, Batch: 4}, Operations: 300, Bytes: 60}
 	r := n.RatesAt(8, &slow)
 	require.Equal(t, 0.5, r.Images)
 	require.Equal(t, 25.0, r.Pixels)

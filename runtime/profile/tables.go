@@ -76,7 +76,7 @@ func ranges(ordered []int) string {
 	return strings.Join(parts, ", ")
 }
 
-func (n *Network) head() []string {
+func (n *NetworkID) head() []string {
 	label := n.Label()
 	if n.Kind == Expert {
 		label = fmt.Sprintf("%d %s", n.Index, label)

@@ -16,6 +16,7 @@ import (
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/experts/expertstest"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/router"
 )
@@ -25,7 +26,7 @@ var kinds = []int{0, 1, 11, 5, 6, 7}
 
 func TestSizesThatNetworksRefuseAreReflected(t *testing.T) {
 	m := tinyModel(t)
-	r := restorer(t, m, cpuBackend(t), Config{})
+	r := restorer(t, m, expertstest.CPU(t), Config{})
 	pool := experts.NewPool(m, r.backend, experts.Options{})
 	defer func() { require.NoError(t, pool.Close()) }()
 	for _, expert := range kinds {
@@ -71,7 +72,7 @@ func TestSizesThatNetworksRefuseAreReflected(t *testing.T) {
 
 func TestDepthGreyAndAlphaAreKept(t *testing.T) {
 	m := tinyModel(t)
-	r := restorer(t, m, cpuBackend(t), Config{})
+	r := restorer(t, m, expertstest.CPU(t), Config{})
 	restore := func(img *imaging.Image) *imaging.Image {
 		before := img.Clone()
 		out, _, err := r.Restore(context.Background(), img, Options{Override: only(7)})
@@ -125,7 +126,7 @@ func TestDepthGreyAndAlphaAreKept(t *testing.T) {
 
 func TestResultIsUprightAndTheEstimatorSeesItAsStored(t *testing.T) {
 	m := tinyModel(t)
-	r := restorer(t, m, cpuBackend(t), Config{})
+	r := restorer(t, m, expertstest.CPU(t), Config{})
 	stored := noise(t, 40, 28, 3, 8)
 	turned := stored.Clone()
 	turned.Meta.Orientation = 6
@@ -174,7 +175,7 @@ func TestTiledNetworkMatchesTheWholeImage(t *testing.T) {
 	// Windows of 6, 3 and 1 pixels at the three levels: the receptive field is
 	// some 30 pixels to each side.
 	m := oneExpert(t, models.NAFNetLocalName, `{"width":4,"enc_blk_nums":[1,1],"middle_blk_num":1,"dec_blk_nums":[1,1],"train_size":[1,3,4,4]}`)
-	r := restorer(t, m, cpuBackend(t), Config{Lazy: true})
+	r := restorer(t, m, expertstest.CPU(t), Config{Lazy: true})
 	for _, size := range [][2]int{{413, 301}, {302, 150}, {31, 405}} {
 		img := noise(t, size[0], size[1], 3, 16)
 		whole, _, err := r.Restore(context.Background(), img, Options{Override: only(0), Tile: TileOff})
@@ -275,7 +276,7 @@ func TestGivenTilesMustFitTheBoundToo(t *testing.T) {
 
 func TestEstimatorMakesRoomForTheExpertAndComesBack(t *testing.T) {
 	m := tinyModel(t)
-	b := cpuBackend(t)
+	b := expertstest.CPU(t)
 	img := noise(t, 64, 64, 3, 8)
 	ctx := context.Background()
 	free := restorer(t, m, b, Config{})
@@ -365,7 +366,7 @@ func TestBadOptionsAndImagesAreErrors(t *testing.T) {
 
 func TestSeveralGoroutinesShareARestorer(t *testing.T) {
 	m := tinyModel(t)
-	r := restorer(t, m, cpuBackend(t), Config{})
+	r := restorer(t, m, expertstest.CPU(t), Config{})
 	img := noise(t, 30, 26, 3, 8)
 	want, _, err := r.Restore(context.Background(), img, Options{})
 	require.NoError(t, err)

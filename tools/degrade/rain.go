@@ -73,27 +73,13 @@ type streak struct {
 }
 
 func applyRain(ctx context.Context, img *Image, p params, seed uint64) error {
-	streaks := drawStreaks(img.W, img.H, p, newRandom(seed, uint64(Rain), streamParticles))
-	air := airColour(0.8, 0.4)
-	light := airColour(p.get("light"), 0.4)
-	transmission := float32(1 - p.get("veil"))
-	return eachBand(ctx, img.W, img.H, func(y0, y1 int) {
-		clear := make([]float32, (y1-y0)*img.W) // Π(1 − aᵢ)
-		for i := range clear {
-			clear[i] = 1
-		}
-		for i := range streaks {
-			streaks[i].draw(clear, img.W, y0, y1)
-		}
-		for y := y0; y < y1; y++ {
-			row, mask := img.row(y), clear[(y-y0)*img.W:]
-			for x := range img.W {
-				rgb := row[3*x : 3*x+3]
-				veil(rgb, air, transmission)
-				veil(rgb, light, mask[x])
-			}
-		}
-	})
+	return falling[streak]{
+		particles:    drawStreaks(img.W, img.H, p, newRandom(seed, uint64(Rain), streamParticles)),
+		draw:         (*streak).draw,
+		light:        airColour(p.get("light"), 0.4),
+		air:          airColour(0.8, 0.4),
+		transmission: float32(1 - p.get("veil")),
+	}.apply(ctx, img)
 }
 
 // drawStreaks places the streaks of all layers, those that only reach into the image included.
@@ -103,12 +89,12 @@ func drawStreaks(w, h int, p params, random *random) []streak {
 	for _, layer := range rainLayers {
 		length := p.get("length") * layer.length * scale
 		margin := float64(length/2) + float64(4*layer.sigma*scale)
-		spanX, spanY := float64(w)+margin+margin, float64(h)+margin+margin
-		mean := p.get("density") * layer.share * 1e-4 * spanX * spanY / float64(scale*scale)
-		for range int(mean + random.uniform()) {
+		area := newSurroundings(w, h, margin)
+		for range area.count(p.get("density")*layer.share, scale, random) {
 			sin, cos := sincos(radians(p.get("angle") + float64(1.5*random.normal())))
+			x, y := area.place(random)
 			list = append(list, streak{
-				x: float64(random.uniform()*spanX) - margin, y: float64(random.uniform()*spanY) - margin,
+				x: x, y: y,
 				dx: sin, dy: cos,
 				half:     length / 2 * random.between(0.6, 1),
 				sigma:    layer.sigma * scale * random.between(0.75, 1.2),

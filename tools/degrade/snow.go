@@ -75,27 +75,13 @@ type flake struct {
 }
 
 func applySnow(ctx context.Context, img *Image, p params, seed uint64) error {
-	flakes := drawFlakes(img.W, img.H, p, newRandom(seed, uint64(Snow), streamParticles))
-	air := airColour(0.85, 0.3)
-	light := airColour(p.get("light"), 0.2)
-	transmission := float32(1 - p.get("veil"))
-	return eachBand(ctx, img.W, img.H, func(y0, y1 int) {
-		clear := make([]float32, (y1-y0)*img.W) // Π(1 − aᵢ)
-		for i := range clear {
-			clear[i] = 1
-		}
-		for i := range flakes {
-			flakes[i].draw(clear, img.W, y0, y1)
-		}
-		for y := y0; y < y1; y++ {
-			row, mask := img.row(y), clear[(y-y0)*img.W:]
-			for x := range img.W {
-				rgb := row[3*x : 3*x+3]
-				veil(rgb, air, transmission)
-				veil(rgb, light, mask[x])
-			}
-		}
-	})
+	return falling[flake]{
+		particles:    drawFlakes(img.W, img.H, p, newRandom(seed, uint64(Snow), streamParticles)),
+		draw:         (*flake).draw,
+		light:        airColour(p.get("light"), 0.2),
+		air:          airColour(0.85, 0.3),
+		transmission: float32(1 - p.get("veil")),
+	}.apply(ctx, img)
 }
 
 // drawFlakes places the flakes of all layers, those that only reach into the image included.
@@ -105,14 +91,14 @@ func drawFlakes(w, h int, p params, random *random) []flake {
 	for _, layer := range snowLayers {
 		size := float64(p.get("radius") * layer.radius * scale)
 		margin := float64(size * (2 + float64(p.get("streak")/2)))
-		spanX, spanY := float64(w)+margin+margin, float64(h)+margin+margin
-		mean := p.get("density") * layer.share * 1e-4 * spanX * spanY / float64(scale*scale)
-		for range int(mean + random.uniform()) {
+		area := newSurroundings(w, h, margin)
+		for range area.count(p.get("density")*layer.share, scale, random) {
 			radius := size * random.between(0.6, 1.3)
 			sin, cos := sincos(radians(p.get("angle") + float64(8*random.normal())))
 			motion := float64(p.get("streak") * radius / 2 * random.between(0.5, 1))
+			x, y := area.place(random)
 			f := flake{
-				x: float64(random.uniform()*spanX) - margin, y: float64(random.uniform()*spanY) - margin,
+				x: x, y: y,
 				dx: motion * sin, dy: motion * cos,
 				softness: min(layer.softness*random.between(0.7, 1.2), 1),
 				opacity:  layer.opacity * random.between(0.45, 1),

@@ -8,6 +8,7 @@ import (
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
+	"unirestorer/tools/benchfiles"
 	"unirestorer/weights"
 )
 
@@ -37,7 +38,7 @@ func (e *cpuEngine) load(ctx context.Context, l load) (version string, err error
 	if len(g.Inputs) != 1 || len(g.Outputs) != 1 {
 		return "", fmt.Errorf("%s has %d inputs and %d outputs, want one of each", l.Architecture, len(g.Inputs), len(g.Outputs))
 	}
-	image, err := readRaw(l.Input, g.Inputs[0].Shape.Elems())
+	image, err := benchfiles.ReadRaw(l.Input, g.Inputs[0].Shape.Elems())
 	if err != nil {
 		return "", fmt.Errorf("input: %w", err)
 	}

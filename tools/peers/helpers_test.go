@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"unirestorer/tools/benchfiles"
 )
 
 // fakeVariable makes the test program a worker of the kind it names.
@@ -85,7 +87,7 @@ func (e *fakeEngine) note(what string) error {
 func (e *fakeEngine) load(_ context.Context, l load) (string, error) {
 	var err error
 	e.shape = l.Shape
-	e.image, err = readRaw(l.Input, l.Shape[0]*l.Shape[1]*l.Shape[2]*l.Shape[3])
+	e.image, err = benchfiles.ReadRaw(l.Input, l.Shape[0]*l.Shape[1]*l.Shape[2]*l.Shape[3])
 	return "1.2.3", errors.Join(err, e.note("load"))
 }
 

@@ -83,7 +83,7 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) error 
 				disagreements = append(disagreements, err)
 			}
 			rep.Results = append(rep.Results, r)
-			if err := o.saveTo(rep); err != nil {
+			if err := o.saveTo(ctx, rep); err != nil {
 				return err
 			}
 		}

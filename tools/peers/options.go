@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"unirestorer/runtime/atomicfile"
 )
 
 // options are what the command line asks for, checked.
@@ -160,12 +163,12 @@ func (o options) contest(log func(format string, args ...any)) *contest {
 	}
 }
 
-// saveTo writes the report to the file that was asked for, if any.
-func (o options) saveTo(r *report) error {
+// saveTo writes the report to the file that was asked for, if any. What was measured is kept even when ctx has ended.
+func (o options) saveTo(ctx context.Context, r *report) error {
 	if o.save == "" {
 		return nil
 	}
-	if err := writeFile(o.save, r.writeJSON); err != nil {
+	if err := atomicfile.Write(context.WithoutCancel(ctx), o.save, r.writeJSON); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
 	return nil

@@ -6,14 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+
+	"unirestorer/tools/benchfiles"
 )
 
 // files are what the workers of one network and size read.
@@ -41,7 +41,7 @@ func (p preparer) prepare(ctx context.Context, n network, side int) (files, erro
 		return f, fmt.Errorf("weights: %w", err)
 	}
 	f.input = filepath.Join(p.folder, fmt.Sprintf("image-%d-%d.f32", side, p.seed))
-	if err := missing(f.input, func() error { return writeRaw(f.input, randomImage(side, p.seed)) }); err != nil {
+	if err := benchfiles.Missing(f.input, func() error { return benchfiles.WriteRaw(ctx, f.input, randomImage(side, p.seed)) }); err != nil {
 		return f, fmt.Errorf("input: %w", err)
 	}
 	if !p.export {
@@ -58,11 +58,11 @@ func (p preparer) weights(ctx context.Context, n network) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(p.folder, fmt.Sprintf("%s-%s.safetensors", n.name, digest(valuesVersion, p.seed, specs)))
-	return path, missing(path, func() error {
+	path := filepath.Join(p.folder, fmt.Sprintf("%s-%s.safetensors", n.name, digest(benchfiles.ValuesVersion, p.seed, specs)))
+	return path, benchfiles.Missing(path, func() error {
 		p.log("%s: drawing weights", n.name)
 		defer debug.FreeOSMemory() // the runtimes need it
-		return writeWeights(ctx, path, n, p.seed)
+		return benchfiles.WriteWeights(ctx, path, specs, p.seed)
 	})
 }
 
@@ -72,7 +72,7 @@ func (p preparer) model(ctx context.Context, n network, side int, weights string
 		return "", err
 	}
 	path := filepath.Join(p.folder, fmt.Sprintf("%s-%d-%s.onnx", n.name, side, digest(filepath.Base(weights), n.args, sources)))
-	return path, missing(path, func() error {
+	return path, benchfiles.Missing(path, func() error {
 		p.log("%s %d×%d: exporting to ONNX", n.name, side, side)
 		partial := path + ".partial"
 		defer os.Remove(partial) // gone unless the export failed
@@ -89,14 +89,6 @@ func (p preparer) model(ctx context.Context, n network, side int, weights string
 		}
 		return os.Rename(partial, path)
 	})
-}
-
-// missing calls create if there is no such file.
-func missing(path string, create func() error) error {
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return create()
 }
 
 // pythonSources is the text of everything that an exported network depends on.

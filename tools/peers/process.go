@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"unirestorer/tools/benchfiles"
 )
 
 // launch says how to start a runtime's worker.
@@ -114,7 +116,7 @@ func (p *process) output(path string) (values []float32, shape []int, err error)
 	if err != nil {
 		return nil, nil, p.wrap(opWrite, err)
 	}
-	if values, err = readRaw(path, n); err != nil {
+	if values, err = benchfiles.ReadRaw(path, n); err != nil {
 		return nil, nil, p.wrap(opWrite, err)
 	}
 	return values, r.Shape, nil

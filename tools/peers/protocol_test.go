@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph/graphtest"
+	"unirestorer/tools/benchfiles"
 	"unirestorer/weights"
 )
 
@@ -121,7 +122,7 @@ func TestOwnWorkerEqualsReference(t *testing.T) {
 	defer src.Close()
 	g, err := build(l.Architecture, l.Args, src, 12, 12)
 	require.NoError(t, err)
-	image, err := readRaw(l.Input, 3*12*12)
+	image, err := benchfiles.ReadRaw(l.Input, 3*12*12)
 	require.NoError(t, err)
 	want, err := graphtest.Run(g, [][]float32{image})
 	require.NoError(t, err)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"unirestorer/tools/benchfiles"
 )
 
 // engine is what a worker runs.
@@ -72,7 +74,7 @@ func handle(ctx context.Context, r request, e engine) (reply, error) {
 		if values == nil {
 			return reply{}, errors.New("write: nothing has run")
 		}
-		return reply{Shape: shape}, writeRaw(r.Path, values)
+		return reply{Shape: shape}, benchfiles.WriteRaw(ctx, r.Path, values)
 	default:
 		return reply{}, nil
 	}

@@ -5,61 +5,12 @@ import (
 	"encoding/json"
 	"math"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph/models"
-	"unirestorer/weights/half"
 )
-
-func TestDistributions(t *testing.T) {
-	for name, c := range map[string]struct {
-		dims []int
-		want distribution
-	}{
-		"encoder_level1.0.attn.temperature":         {[]int{1, 1, 1}, distribution{1, 0.1}},
-		"encoder_level1.0.attn.qkv.weight":          {[]int{48, 16, 1, 1}, distribution{0, 1. / 4 / 2}},
-		"reduce_chan_level3.weight":                 {[]int{8, 16, 1, 1}, distribution{0, 1. / 4}},
-		"encoders.0.0.beta":                         {[]int{1, 16, 1, 1}, distribution{0, 0.3}},
-		"encoders.0.0.conv2.weight":                 {[]int{32, 1, 3, 3}, distribution{0, 1. / 3 / 2}},
-		"encoders.0.0.norm1.weight":                 {[]int{16}, distribution{1, 0.1}},
-		"intro.bias":                                {[]int{16}, distribution{0, 0.02}},
-		"layer1.blocks.0.norm1.weight":              {[]int{1, 24, 1, 1}, distribution{1, 0.1}},
-		"layer1.blocks.0.norm1.meta1.bias":          {[]int{24}, distribution{1, 0.02}},
-		"layer1.blocks.0.norm1.meta2.weight":        {[]int{24, 1, 1, 1}, distribution{0, 0.02}},
-		"layer1.blocks.0.mlp.mlp.0.weight":          {[]int{48, 25, 1, 1}, distribution{0, 1. / 5 / 5}},
-		"visual_control.proj":                       {[]int{4, 2}, distribution{0, 0.5}},
-		"visual_control.class_embedding":            {[]int{4}, distribution{0, 0.5}},
-		"visual_control.transformer.x.in_proj_bias": {[]int{4}, distribution{0, 0.02}},
-	} {
-		require.Equal(t, c.want, distributionOf(models.Spec{Name: name, Dims: c.dims}), name)
-	}
-}
-
-func TestTensorsDependOnSeedAndNameOnly(t *testing.T) {
-	draw := func(name string, seed uint64) []float32 {
-		x, err := randomTensor(models.Spec{Name: name, Dims: []int{64, 16}}, seed)
-		require.NoError(t, err)
-		v, err := x.Float32()
-		require.NoError(t, err)
-		return v
-	}
-	require.Equal(t, draw("a.weight", 1), draw("a.weight", 1))
-	require.NotEqual(t, draw("a.weight", 1), draw("a.weight", 2))
-	require.NotEqual(t, draw("a.weight", 1), draw("b.weight", 1))
-	rounded := make([]uint16, 1024)
-	half.F32ToF16(rounded, draw("a.weight", 1))
-	again := make([]float32, 1024)
-	half.F16ToF32(again, rounded)
-	require.Equal(t, draw("a.weight", 1), again, "half precision holds every value")
-	var sum float64
-	for _, v := range draw("a.weight", 1) {
-		sum += float64(v) * float64(v)
-	}
-	require.InDelta(t, 0.25, math.Sqrt(sum/1024), 0.03)
-}
 
 // Rounding could not be told from errors if activations grew or died on the way.
 func TestActivationsStaySane(t *testing.T) {
@@ -105,20 +56,6 @@ func TestFilesAreMadeOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, first.weights, other.weights)
 	require.NotEqual(t, first.input, other.input)
-}
-
-func TestRawFiles(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.f32")
-	values := []float32{1, -0.5, float32(math.Inf(1))}
-	require.NoError(t, writeRaw(path, values))
-	back, err := readRaw(path, 3)
-	require.NoError(t, err)
-	require.Equal(t, values, back)
-	_, err = readRaw(path, 4)
-	require.ErrorContains(t, err, "holds 12 bytes, want 16 for 4 values")
-	_, err = readRaw(path+"x", 4)
-	require.ErrorIs(t, err, os.ErrNotExist)
-	require.Error(t, writeRaw(filepath.Join(path, "y"), values), "a folder that is none")
 }
 
 func TestHighWater(t *testing.T) {

@@ -67,6 +67,12 @@ def gates(net, features, leaves, levels, noisy=False):
     return mu, logvar, *logits
 
 
+def blurred(features, noise):
+    """Features with Gaussian noise of that share of their length, so that a few hundred samples are not learnt by heart."""
+    scale = noise * features.norm(dim=1, keepdim=True) / features.shape[1] ** 0.5
+    return features + scale * torch.randn_like(features)
+
+
 def squared_variation(share):
     """The squared coefficient of variation, 0 when all are alike."""
     return share.var(unbiased=False) / (share.mean() ** 2 + 1e-10)
@@ -93,7 +99,7 @@ def train(ws, stop):
     def loss(net, step):
         features, leaf_of, level_target, lost, centroids, experts = data
         chosen = torch.randint(0, len(features), (config["batch"],), device=features.device)
-        mu, logvar, leaf, level = gates(net, features[chosen], leaves, levels, noisy=True)
+        mu, logvar, leaf, level = gates(net, blurred(features[chosen], config["noise"]), leaves, levels, noisy=True)
         logvar = logvar.clamp(-6, 6)
         target = centroids[leaf_of[chosen]]
         uncertainty = 0.5 * ((mu - target).pow(2) * (-logvar).exp() + logvar).mean()
@@ -102,8 +108,8 @@ def train(ws, stop):
         joint = leaf.softmax(1)[:, :, None] * level.softmax(1)[:, None]
         regret = (joint * lost[chosen][:, experts]).sum((1, 2)).mean()
         balance = squared_variation(leaf.softmax(1).mean(0)) + squared_variation(level.softmax(1).mean(0))
-        total = (config["uncertainty"] * uncertainty + leaf_loss + level_loss + config["regret"] * regret
-                 + config["balance"] * balance)
+        total = (config["uncertainty"] * uncertainty + config["leaf"] * leaf_loss + config["level"] * level_loss
+                 + config["regret"] * regret + config["balance"] * balance)
         return total, {"uncertainty": uncertainty.item(), "leaf": leaf_loss.item(), "level": level_loss.item(),
                        "regret": regret.item(), "balance": balance.item()}
 

@@ -33,10 +33,6 @@ var reasons = []reason{
 		"the next one the other half."},
 	{"depthwise3_squeeze", MainLoop, "Not its loop, which uses no shared memory: the block that finishes a group of channels last adds partial sums and " +
 		"multiplies them with the matrix, once for each group."},
-	{"depthwise3", Load, "40 channels are ten quads, of which a block takes two, so that no thread idles: each reads 16 bytes of a row of 80."},
-	{"depthwise3", Store, "As its loads: 16 bytes of a row at a time, which L2 joins."},
-	{"depthwise_gram_", MainLoop, "A thread writes its four channels of the tile in shared memory as two words, eight bytes from lane to lane, " +
-		"and a warp spans more than one column of the tile. One such pair of stores stands beside nine loads and 36 multiply-adds."},
 	{"export_f32", Load, "A router's vector of a few hundred values: a thread for eight of them."},
 	{"export_f32", Store, "A router's vector of a few hundred values: a thread for eight of them."},
 	{"fold", Store, "Rows of 40 columns end in the middle of a sector; a result of 80 bytes a row, once an image."},

@@ -9,6 +9,7 @@ import (
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/gpu"
+	"unirestorer/tools/benchfiles"
 	"unirestorer/tools/gpukit/floors"
 	"unirestorer/tools/gpukit/results"
 	"unirestorer/weights"
@@ -152,7 +153,7 @@ func size(ctx context.Context, p backend.Program, s Subject, c Case, graph, laun
 	if counted, err := floors.Count(s.Network, c.Batch, c.Height, c.Width); err == nil {
 		graph.FloorMS = counted.Floor(floors.H200()) * 1e3
 	}
-	return writeRaw(ctx, c.Output, slices.Concat(outputs...))
+	return benchfiles.WriteRaw(ctx, c.Output, slices.Concat(outputs...))
 }
 
 // load compiles the network and notes how long that takes.
@@ -181,7 +182,7 @@ func hosts(p backend.Program, c Case) (inputs, outputs [][]float32, err error) {
 	if len(g.Inputs) != 1 {
 		return nil, nil, fmt.Errorf("%s has %d inputs", g.Name, len(g.Inputs))
 	}
-	in, err := readRaw(c.Input, g.Inputs[0].Shape.Elems())
+	in, err := benchfiles.ReadRaw(c.Input, g.Inputs[0].Shape.Elems())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,20 +2,17 @@ package measure
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"unirestorer/runtime/atomicfile"
+	"unirestorer/tools/benchfiles"
 	"unirestorer/tools/gpukit/networks"
 	"unirestorer/tools/gpukit/results"
-	"unirestorer/weights"
 )
 
 // Size is a size and number of images.
@@ -69,7 +66,11 @@ func Prepare(ctx context.Context, folder string, list []networks.Network, sizes 
 	p := &Plan{Quick: quick}
 	for _, n := range list {
 		s := Subject{Network: n, Weights: filepath.Join(folder, fileName(n.Name, quick)+".safetensors")}
-		if err := missing(s.Weights, func() error { return writeWeights(ctx, s.Weights, n) }); err != nil {
+		specs, err := n.Stored()
+		if err == nil {
+			err = benchfiles.Missing(s.Weights, func() error { return benchfiles.WriteWeights(ctx, s.Weights, specs, seed) })
+		}
+		if err != nil {
 			return nil, fmt.Errorf("weights of %s: %w", n.Name, err)
 		}
 		for _, size := range sizes {
@@ -81,8 +82,8 @@ func Prepare(ctx context.Context, folder string, list []networks.Network, sizes 
 			if s.has(size) {
 				continue // the only size of the network
 			}
-			err := missing(c.Input, func() error {
-				return writeRaw(ctx, c.Input, networks.Images(size.Batch, size.Height, size.Width, seed))
+			err := benchfiles.Missing(c.Input, func() error {
+				return benchfiles.WriteRaw(ctx, c.Input, networks.Images(size.Batch, size.Height, size.Width, seed))
 			})
 			if err != nil {
 				return nil, fmt.Errorf("images: %w", err)
@@ -125,33 +126,6 @@ func ReadPlan(folder string) (*Plan, error) {
 	return p, nil
 }
 
-// missing calls make unless the file exists.
-func missing(path string, make func() error) error {
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return make()
-}
-
-func writeWeights(ctx context.Context, path string, n networks.Network) error {
-	src, err := n.Random(seed)
-	if err != nil {
-		return err
-	}
-	var all []*weights.Tensor
-	for _, name := range src.Names() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		t, err := src.Tensor(name)
-		if err != nil {
-			return err
-		}
-		all = append(all, t)
-	}
-	return weights.WriteSafetensors(ctx, path, all, map[string]string{"format": "pt"})
-}
-
 // WriteJSON writes a value as JSON to a file, which appears whole.
 func WriteJSON(ctx context.Context, path string, v any) error {
 	return atomicfile.Write(ctx, path, func(w io.Writer) error {
@@ -167,30 +141,4 @@ func SaveRuns(ctx context.Context, path string, runs []results.Run) error {
 		runs = []results.Run{}
 	}
 	return WriteJSON(ctx, path, runs)
-}
-
-func writeRaw(ctx context.Context, path string, v []float32) error {
-	return atomicfile.Write(ctx, path, func(w io.Writer) error {
-		b := make([]byte, 4*len(v))
-		for i, f := range v {
-			binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(f))
-		}
-		_, err := w.Write(b)
-		return err
-	})
-}
-
-func readRaw(path string, n int) ([]float32, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if len(b) != 4*n {
-		return nil, fmt.Errorf("%s holds %d bytes, want %d values of 4", path, len(b), n)
-	}
-	v := make([]float32, n)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return v, nil
 }

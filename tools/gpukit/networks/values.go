@@ -1,15 +1,11 @@
 package networks
 
 import (
-	"hash/fnv"
-	"math"
 	"math/rand/v2"
-	"regexp"
-	"strings"
 
 	"unirestorer/graph/models"
+	"unirestorer/tools/benchfiles"
 	"unirestorer/weights"
-	"unirestorer/weights/half"
 )
 
 // Random gives the tensors of a network with random values. They are fp16, so that a program in half precision and one in
@@ -43,87 +39,7 @@ func (r *random) Tensor(name string) (*weights.Tensor, error) {
 	if !ok {
 		return nil, &weights.MissingError{Name: name}
 	}
-	id := fnv.New64a()
-	id.Write([]byte(name)) // never fails
-	rng := rand.New(rand.NewPCG(r.seed, id.Sum64()))
-	d := distributionOf(s)
-	values := make([]float32, s.Elems())
-	for i := range values {
-		values[i] = float32(d.mean + d.deviation*rng.NormFloat64())
-	}
-	if d.positive {
-		for i, v := range values {
-			values[i] = float32(math.Abs(float64(v)))
-		}
-	}
-	data := make([]byte, 2*len(values))
-	half.EncodeF16(data, values)
-	return weights.NewTensor(name, weights.F16, s.Dims, data)
-}
-
-// Tensors whose results are added to their inputs, and those of DehazeFormer, which mostly does without normalisation.
-var (
-	residualBranch     = regexp.MustCompile(`blocks\.|(encoder|decoder)_level\d\.|^latent\.|^refinement\.|^(encoders|decoders|middle_blks)\.`)
-	dehazeFormerBranch = regexp.MustCompile(`^layer\d\.blocks\.`)
-)
-
-// distribution is what a tensor's values are drawn from.
-type distribution struct {
-	mean, deviation float64
-	positive        bool
-}
-
-// distributionOf keeps activations near unit variance through all depths, well inside fp16's range: matrices get He et
-// al.'s deviation by fan-in (arXiv 1502.01852, without the factor for ReLU), less of it inside residual branches, so that
-// sums over dozens of blocks stay small; factors are near 1, offsets near 0.
-func distributionOf(s models.Spec) distribution {
-	last := s.Name[strings.LastIndexByte(s.Name, '.')+1:]
-	meta := strings.Contains(s.Name, ".meta1.") || strings.Contains(s.Name, ".meta2.")
-	switch {
-	case last == "running_var":
-		return distribution{1, 0.1, true}
-	case last == "running_mean":
-		return distribution{0, 0.02, false}
-	case last == "temperature" || last == "rescale":
-		return distribution{1, 0.1, false}
-	case last == "beta" || last == "gamma":
-		return distribution{0, 0.3, false}
-	case last == "class_embedding":
-		return distribution{0, 1 / math.Sqrt(float64(s.Elems())), false}
-	case last == "proj": // ViT's projection is stored input by output
-		return distribution{0, 1 / math.Sqrt(float64(s.Dims[0])), false}
-	case strings.HasSuffix(last, "bias") && strings.Contains(s.Name, ".meta1."):
-		return distribution{1, 0.02, false}
-	case strings.HasSuffix(last, "bias") || meta:
-		return distribution{0, 0.02, false}
-	case last == "weight" && strings.Contains(s.Name, "norm") && isVector(s.Dims), len(s.Dims) == 1:
-		return distribution{1, 0.1, false}
-	}
-	fanIn := 1.0
-	for _, d := range s.Dims[1:] {
-		fanIn *= float64(d)
-	}
-	d := distribution{0, 1 / math.Sqrt(fanIn), false}
-	switch {
-	case last == "lora_B":
-		d.deviation /= 10 // an adapter changes its layer a little
-	case dehazeFormerBranch.MatchString(s.Name):
-		d.deviation /= 5
-	case residualBranch.MatchString(s.Name):
-		d.deviation /= 2
-	}
-	return d
-}
-
-// isVector tells whether at most one dimension is larger than 1.
-func isVector(dims []int) bool {
-	large := 0
-	for _, d := range dims {
-		if d > 1 {
-			large++
-		}
-	}
-	return large <= 1
+	return benchfiles.RandomTensor(s, r.seed)
 }
 
 // Images draws n images in NCHW with values from 0 to 1, the same ones for the same size and seed.
