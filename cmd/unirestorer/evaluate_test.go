@@ -112,7 +112,6 @@ func TestEvaluateRefusesWhatMakesNoSense(t *testing.T) {
 		"--examples -1":                                       {"--synth", in, "--examples", "-1"},
 		"--size 2048 with --max-side 1024":                    {"--synth", in, "--size", "2048"},
 		"there is no folder " + filepath.Join(dir, "no"):      {"--synth", in, "--html", filepath.Join(dir, "no", "x.html")},
-		"no model given":                                      {"--synth", in},
 		`--memory "much"`:                                     {"--synth", in, "--memory", "much"},
 		`--ablation: no policy "best"`:                        append(small, "--ablation", "best"),
 		"--ablation: policy oracle needs the results of all":  append(small, "--ablation", "oracle"),

@@ -124,7 +124,6 @@ func TestProfileRefusesWhatMakesNoSense(t *testing.T) {
 	model := tinyModel(t)
 	for want, args := range map[string][]string{
 		"takes no argument":            {"-m", model, "folder"},
-		"no model given":               {},
 		"--released and --model":       {"--released", "-m", model},
 		"--expert 99: the pool has 0":  {"-m", model, "-e", "99"},
 		`--size "12x": want N or WxH`:  {"-m", model, "--size", "12x"},
