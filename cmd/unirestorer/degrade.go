@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -100,13 +99,8 @@ func newDegrading(c *cli.Context) (*degrading, error) {
 	if c.IsSet("seed") {
 		d.spec.Seed = c.Uint64("seed")
 	}
-	if s := c.String("format"); s != "" {
-		if d.encode.Format, err = imaging.FormatFromPath("x." + strings.TrimPrefix(s, ".")); err != nil {
-			return nil, usagef("--format %q: want png, jpeg, webp, tiff or bmp", s)
-		}
-	}
-	if d.encode.Quality = c.Int("quality"); d.encode.Quality < 0 || d.encode.Quality > 100 {
-		return nil, usagef("--quality %d: want 1 to 100", d.encode.Quality)
+	if d.encode.Format, d.encode.Quality, err = resultFormat(c); err != nil {
+		return nil, err
 	}
 	if c.Bool("json") && c.String("output") == restore.Stream {
 		return nil, usagef("--json and -o - both want standard output")

@@ -19,6 +19,7 @@ import (
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/platform"
 	"unirestorer/runtime/router"
 	"unirestorer/weights/nano"
@@ -55,6 +56,20 @@ func memoryFlag() cli.Flag {
 		Name: "memory", Value: "auto",
 		Usage: "bound on the memory of images, weights, intermediate results and the program itself, as `SIZE` like 1GiB; auto is half of the machine's memory, off sets no bound",
 	}
+}
+
+// resultFormat reads --format and --quality; an empty format leaves the choice
+// to the file.
+func resultFormat(c *cli.Context) (f imaging.Format, quality int, err error) {
+	if s := c.String("format"); s != "" {
+		if f, err = imaging.FormatFromPath("x." + strings.TrimPrefix(s, ".")); err != nil {
+			return "", 0, usagef("--format %q: want png, jpeg, webp, tiff or bmp", s)
+		}
+	}
+	if quality = c.Int("quality"); quality < 0 || quality > 100 {
+		return "", 0, usagef("--quality %d: want 1 to 100", quality)
+	}
+	return f, quality, nil
 }
 
 // poolFlags say how a pool holds experts.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/restore"
 )
 
@@ -100,17 +99,10 @@ func fileOptions(c *cli.Context) (restore.FileOptions, error) {
 	if c.String("output") == "" {
 		return opt, usagef("no output given: use -o OUT")
 	}
-	if s := c.String("format"); s != "" {
-		f, err := imaging.FormatFromPath("x." + strings.TrimPrefix(s, "."))
-		if err != nil {
-			return opt, usagef("--format %q: want png, jpeg, webp, tiff or bmp", s)
-		}
-		opt.Format = f
+	var err error
+	if opt.Format, opt.Encode.Quality, err = resultFormat(c); err != nil {
+		return opt, err
 	}
-	if q := c.Int("quality"); q < 0 || q > 100 {
-		return opt, usagef("--quality %d: want 1 to 100", q)
-	}
-	opt.Encode.Quality = c.Int("quality")
 	if opt.Overlap = c.Int("overlap"); opt.Overlap < 0 || c.IsSet("overlap") && opt.Overlap == 0 {
 		return opt, usagef("--overlap %d: want 1 or more", opt.Overlap)
 	}

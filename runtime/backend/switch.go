@@ -28,3 +28,17 @@ type Holding struct {
 	// Bytes is the part's size.
 	Bytes int64
 }
+
+// MemoryOf adds up holdings whose first is the arena, as the backends list
+// them.
+func MemoryOf(parts []Holding) Memory {
+	var m Memory
+	for i, h := range parts {
+		if i == 0 {
+			m.Arena = h.Bytes
+		} else {
+			m.Weights += h.Bytes
+		}
+	}
+	return m
+}

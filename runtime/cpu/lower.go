@@ -172,14 +172,4 @@ func (l *lowered) holdings() []backend.Holding {
 	return all
 }
 
-func (l *lowered) memory() backend.Memory {
-	var m backend.Memory
-	for i, h := range l.holdings() {
-		if i == 0 {
-			m.Arena = h.Bytes
-		} else {
-			m.Weights += h.Bytes
-		}
-	}
-	return m
-}
+func (l *lowered) memory() backend.Memory { return backend.MemoryOf(l.holdings()) }

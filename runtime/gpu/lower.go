@@ -187,17 +187,7 @@ func (l *lowered) holdings() []backend.Holding {
 // arenaBytes is the size of the arena, which is never empty.
 func (l *lowered) arenaBytes() int64 { return max(l.plan.Peak, alignment) }
 
-func (l *lowered) memory() backend.Memory {
-	var m backend.Memory
-	for i, h := range l.holdings() {
-		if i == 0 {
-			m.Arena = h.Bytes
-		} else {
-			m.Weights += h.Bytes
-		}
-	}
-	return m
-}
+func (l *lowered) memory() backend.Memory { return backend.MemoryOf(l.holdings()) }
 
 // hostBytes is the host memory that inputs and outputs pass through, and the
 // place of each port in it.
