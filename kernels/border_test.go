@@ -230,7 +230,7 @@ func TestResizeEqualsTheEstimatorsInput(t *testing.T) {
 			r := newRig(t)
 			img := randomImage(t, newRand(5), s.w, s.h, s.channels, s.depth)
 			img.Palette = s.nearest
-			want, err := imaging.EstimatorInput(img, s.size, mean, deviation)
+			want, err := imaging.EstimatorInput(img, imaging.EstimatorView{Size: s.size}, mean, deviation)
 			require.NoError(t, err)
 
 			short, long := min(s.w, s.h), max(s.w, s.h)

@@ -42,6 +42,9 @@ type EstimatorConfig struct {
 	// Mean and Std normalise the RGB image in 0..1.
 	Mean [3]float32 `json:"mean"`
 	Std  [3]float32 `json:"std"`
+	// Fragments, if not 0, shows the encoder Fragments×Fragments tiles of the
+	// image at full resolution instead of the whole image resized.
+	Fragments int `json:"fragments,omitempty"`
 }
 
 // RouterConfig describes the gating heads.
@@ -163,8 +166,14 @@ func (c *Config) Check() error {
 			return errors.New("estimator: mean and std must be numbers, std positive")
 		}
 	}
-	_, _, err := c.Heads()
-	return err
+	d, _, err := c.Heads()
+	if err != nil {
+		return err
+	}
+	if f, side := c.Estimator.Fragments, d.Vision.ImageSize; f < 0 || f > 0 && side%f != 0 {
+		return fmt.Errorf("estimator: %d pixels do not split into %d fragments", side, f)
+	}
+	return nil
 }
 
 // Heads makes the degradation encoder and the router.

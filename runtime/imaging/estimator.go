@@ -1,41 +1,94 @@
 package imaging
 
-import "fmt"
+import (
+	"fmt"
+	"image"
+)
 
-// EstimatorImage returns what the degradation estimator looks at: the image with its shortest side resized to size
-// (the longer one to size·long/short, truncated), the middle size×size of that, and then RGB at 8 bits. It is the
-// transform of open_clip (torchvision Resize, CenterCrop, then convert to RGB, on a Pillow image) bit for bit; see
+// EstimatorView says what the degradation estimator looks at: Size×Size pixels of an image.
+//
+// Without Fragments that is the image with its shortest side resized to Size (the longer one to Size·long/short,
+// truncated) and the middle of it. With Fragments it is a mosaic of Fragments×Fragments tiles at full resolution, one
+// from the middle of each cell of a grid over the image (grid mini-patch sampling, FAST-VQA, arXiv 2207.02595): resizing
+// takes away noise, blur and compression, tiles keep them. Tiles start at multiples of 8 pixels, on the grid of JPEG, and
+// an image whose shortest side is less than Size is enlarged to it first.
+type EstimatorView struct {
+	Size, Fragments int
+}
+
+// Check reports what is wrong with the view.
+func (v EstimatorView) Check() error {
+	const maxSize = 1 << 14
+	if v.Size <= 0 || v.Size > maxSize {
+		return fmt.Errorf("imaging: estimator size %d is not in 1 to %d", v.Size, maxSize)
+	}
+	if v.Fragments < 0 || v.Fragments > v.Size || v.Fragments > 0 && v.Size%v.Fragments != 0 {
+		return fmt.Errorf("imaging: an estimator view of %d pixels does not split into %d fragments", v.Size, v.Fragments)
+	}
+	return nil
+}
+
+// EstimatorImage returns the view of an image that the degradation estimator gets, RGB at 8 bits. Without fragments it
+// is the transform of open_clip (torchvision Resize, CenterCrop, then convert to RGB, on a Pillow image) bit for bit; see
 // [Image.Resize] for 16-bit images. Conversion to RGB comes last: grey is repeated, alpha dropped. (CMYK files are RGB
 // already when they get here; Pillow converts them after resizing, which rounds differently. JPEG pixels are those of
 // the standard library's decoder, within three steps of libjpeg's.)
 //
-// Pass the image as stored, not [Image.Oriented]: upstream's estimator does not apply the EXIF orientation. Only the
-// middle is computed, so that extreme shapes cost no more than ordinary ones.
-func EstimatorImage(img *Image, size int) (*Image, error) {
-	const maxSize = 1 << 14
+// Pass the image as stored, not [Image.Oriented]: upstream's estimator does not apply the EXIF orientation. Only what is
+// in the view is computed, so that extreme shapes cost no more than ordinary ones.
+func EstimatorImage(img *Image, view EstimatorView) (*Image, error) {
 	if err := img.Check(); err != nil {
 		return nil, err
 	}
-	if size <= 0 || size > maxSize {
-		return nil, fmt.Errorf("imaging: estimator size %d is not in 1 to %d", size, maxSize)
-	}
-	w, h, err := shortestSideTo(img.W, img.H, size)
-	if err != nil {
+	if err := view.Check(); err != nil {
 		return nil, err
 	}
-	part := img.resizePart(w, h, centreRect(w, h, size, size))
+	size := view.Size
+	w, h := img.W, img.H
+	if view.Fragments == 0 || min(w, h) < size {
+		var err error
+		if w, h, err = shortestSideTo(w, h, size); err != nil {
+			return nil, err
+		}
+	}
 	out := newLike(size, size, 3, 8)
-	out.Meta = part.Meta
-	n := part.Channels
-	for i := range size * size {
-		p := part.Pix[i*n:]
-		if n <= 2 {
-			out.Pix[3*i], out.Pix[3*i+1], out.Pix[3*i+2] = p[0], p[0], p[0]
-		} else {
-			copy(out.Pix[3*i:3*i+3], p)
+	out.Meta = img.Meta.clone()
+	if view.Fragments == 0 {
+		out.place(img.resizePart(w, h, centreRect(w, h, size, size)), 0, 0)
+		return out, nil
+	}
+	tile := size / view.Fragments
+	for row := range view.Fragments {
+		for column := range view.Fragments {
+			x, y := fragment(w, view.Fragments, column, tile), fragment(h, view.Fragments, row, tile)
+			out.place(img.resizePart(w, h, image.Rect(x, y, x+tile, y+tile)), column*tile, row*tile)
 		}
 	}
 	return out, nil
+}
+
+// fragment is where the tile of cell i of a side of length pixels starts.
+func fragment(length, cells, i, tile int) int {
+	const block = 8 // JPEG's
+	low, high := i*length/cells, (i+1)*length/cells
+	start := low + (high-low-tile)/2
+	return start - start%block
+}
+
+// place writes the colour of 8-bit part, in any number of channels, to the RGB image at (x, y).
+func (img *Image) place(part *Image, x, y int) {
+	n := part.Channels
+	for row := range part.H {
+		dst := img.Pix[3*((y+row)*img.W+x):][:3*part.W]
+		src := part.Pix[row*part.W*n:][:part.W*n]
+		for i := range part.W {
+			if p := src[i*n:]; n <= 2 {
+				dst[3*i], dst[3*i+1], dst[3*i+2] = p[0], p[0], p[0]
+			} else {
+				copy(dst[3*i:3*i+3], p)
+			}
+		}
+	}
 }
 
 func shortestSideTo(w, h, size int) (int, int, error) {
@@ -51,16 +104,16 @@ func shortestSideTo(w, h, size int) (int, int, error) {
 	return resized, size, nil
 }
 
-// EstimatorInput returns the estimator's input tensor for an image, float32 [size, size, 3] (height, width, channel):
+// EstimatorInput returns the estimator's input tensor for an image, float32 [Size, Size, 3] (height, width, channel):
 // [EstimatorImage] scaled to 0..1 and normalised, (v/255 - mean)/std per channel in single precision as torchvision
 // computes it.
-func EstimatorInput(img *Image, size int, mean, std [3]float32) ([]float32, error) {
+func EstimatorInput(img *Image, view EstimatorView, mean, std [3]float32) ([]float32, error) {
 	for c, s := range std {
 		if !(s > 0) {
 			return nil, fmt.Errorf("imaging: standard deviation %g of channel %d is not positive", s, c)
 		}
 	}
-	small, err := EstimatorImage(img, size)
+	small, err := EstimatorImage(img, view)
 	if err != nil {
 		return nil, err
 	}

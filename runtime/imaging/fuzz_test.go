@@ -33,7 +33,7 @@ func FuzzDecode(f *testing.F) {
 		if img.Meta.Orientation > 1 {
 			require.Equal(t, 1, img.Oriented().Meta.Orientation)
 		}
-		small, err := EstimatorImage(img, 8)
+		small, err := EstimatorImage(img, EstimatorView{Size: 8})
 		require.NoError(t, err)
 		require.NoError(t, small.Check())
 	})

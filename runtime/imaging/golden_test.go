@@ -81,7 +81,7 @@ func TestResizeMatchesPillow(t *testing.T) {
 func TestEstimatorImageMatchesTorchvision(t *testing.T) {
 	for _, c := range goldenCases(t, "estimator") {
 		t.Run(fmt.Sprintf("%s_%d", c.Source, c.Size), func(t *testing.T) {
-			got, err := EstimatorImage(golden(t, c.Source), c.Size)
+			got, err := EstimatorImage(golden(t, c.Source), EstimatorView{Size: c.Size})
 			require.NoError(t, err)
 			requirePixels(t, golden(t, c.Expected), got, 0)
 		})
@@ -148,7 +148,7 @@ func TestEstimatorInputMatchesUpstream(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, arrays[name+"/cropped_u8_hwc"].raw, cropped.Pix)
 
-			in, err := EstimatorInput(img, size, mean, std)
+			in, err := EstimatorInput(img, EstimatorView{Size: size}, mean, std)
 			require.NoError(t, err)
 			chw := arrays[name]
 			require.Equal(t, []int{3, size, size}, chw.Shape)

@@ -83,7 +83,7 @@ func TestExtremeShapesStayWithinMemory(t *testing.T) {
 				img.Palette = palette
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				got, err := EstimatorImage(img, size)
+				got, err := EstimatorImage(img, EstimatorView{Size: size})
 				runtime.ReadMemStats(&after)
 				require.NoError(t, err)
 				require.Equal(t, [2]int{size, size}, [2]int{got.W, got.H})
@@ -99,7 +99,7 @@ func TestExtremeShapeEqualsWholeResize(t *testing.T) {
 	require.NoError(t, err)
 	middle, err := whole.CenterCrop(16, 16)
 	require.NoError(t, err)
-	got, err := EstimatorImage(img, 16)
+	got, err := EstimatorImage(img, EstimatorView{Size: 16})
 	require.NoError(t, err)
 	requirePixels(t, middle, got, 0)
 }
@@ -134,10 +134,10 @@ func TestEstimatorRefusesBadArguments(t *testing.T) {
 	img := noise(t, 3, 3, 3, 8)
 	one := [3]float32{1, 1, 1}
 	for _, size := range []int{0, -1, 1 << 20} {
-		_, err := EstimatorInput(img, size, one, one)
+		_, err := EstimatorInput(img, EstimatorView{Size: size}, one, one)
 		require.ErrorContains(t, err, "estimator size")
 	}
-	_, err := EstimatorInput(img, 8, one, [3]float32{1, 0, 1})
+	_, err := EstimatorInput(img, EstimatorView{Size: 8}, one, [3]float32{1, 0, 1})
 	require.ErrorContains(t, err, "standard deviation 0 of channel 1")
 	_, err = img.Resize(0, 4)
 	require.ErrorContains(t, err, "0×4")
@@ -149,7 +149,7 @@ func BenchmarkEstimatorImage24MP(b *testing.B) {
 	img, err := New(6000, 4000, 3, 8)
 	require.NoError(b, err)
 	for b.Loop() {
-		_, err := EstimatorImage(img, 224)
+		_, err := EstimatorImage(img, EstimatorView{Size: 224})
 		require.NoError(b, err)
 	}
 }

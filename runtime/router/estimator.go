@@ -16,7 +16,7 @@ import (
 type Estimator struct {
 	config  *models.Config
 	program backend.Program
-	size    int
+	view    imaging.EstimatorView
 }
 
 // NewEstimator compiles the degradation encoder and the router of a model for
@@ -31,7 +31,9 @@ func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src 
 	if err != nil {
 		return nil, err
 	}
-	e := &Estimator{config: c, size: encoder.Vision.ImageSize}
+	e := &Estimator{config: c, view: imaging.EstimatorView{
+		Size: encoder.Vision.ImageSize, Fragments: c.Estimator.Fragments,
+	}}
 	if e.program, err = b.Compile(ctx, g); err != nil {
 		return nil, fmt.Errorf("estimator: %w", err)
 	}
@@ -47,9 +49,9 @@ func (e *Estimator) Memory() backend.Memory { return e.program.Memory() }
 // Graph is the compiled estimator.
 func (e *Estimator) Graph() *graph.Graph { return e.program.Graph() }
 
-// Input prepares an image, as stored, for Decide: [size, size, 3], normalised.
+// Input prepares an image, as stored, for Decide: [side, side, 3], normalised.
 func (e *Estimator) Input(img *imaging.Image) ([]float32, error) {
-	return imaging.EstimatorInput(img, e.size, e.config.Estimator.Mean, e.config.Estimator.Std)
+	return imaging.EstimatorInput(img, e.view, e.config.Estimator.Mean, e.config.Estimator.Std)
 }
 
 // Decide runs the estimator on a prepared input and chooses an expert.

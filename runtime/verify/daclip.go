@@ -120,7 +120,7 @@ func (c *testCase) checkPreprocess(size int) error {
 		if len(f.Out) == 3 {
 			size = f.Out[1]
 		}
-		got, err := imaging.EstimatorInput(img, size, mean, std)
+		got, err := imaging.EstimatorInput(img, imaging.EstimatorView{Size: size}, mean, std)
 		if err != nil {
 			return err
 		}

@@ -183,7 +183,7 @@ func (r *modelRun) checkInput(img *imaging.Image, tensor string) error {
 	}
 	size := encoder.Vision.ImageSize
 	e := r.model.Config.Estimator
-	got, err := imaging.EstimatorInput(img, size, e.Mean, e.Std)
+	got, err := imaging.EstimatorInput(img, imaging.EstimatorView{Size: size, Fragments: e.Fragments}, e.Mean, e.Std)
 	if err != nil {
 		return err
 	}

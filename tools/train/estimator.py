@@ -86,8 +86,8 @@ def validate(net, images, severity, config):
 
 def train(ws, stop):
     config = ws["estimator"]
-    images, severity = views.dataset(ws, "train", config["views"])
-    held, held_severity = views.dataset(ws, "validation", config["validation_views"])
+    images, severity = views.dataset(ws, "train")
+    held, held_severity = views.dataset(ws, "validation")
     torch.manual_seed(ws.seed(NAME))
     net = WithHeads(config["args"], severity.shape[1])
     whiten(net.encoder.visual_control.conv1, images[::max(1, len(images) // 400)])

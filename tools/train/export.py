@@ -58,7 +58,7 @@ def configuration(ws, layout):
     return {
         "format": "unirestorer", "version": 1, "name": ws["name"], "description": ws["export"]["description"],
         "estimator": {"architecture": "daclip", "args": ws["estimator"]["args"], "prefix": ENCODER,
-                      "mean": list(views.MEAN), "std": list(views.STD)},
+                      "mean": list(views.MEAN), "std": list(views.STD), "fragments": ws["estimator"]["fragments"]},
         "router": {"width": ws["estimator"]["args"]["embed_dim"], "prefix": ""},
         "tree": {"leaves": layout["leaves"], "levels": layout["levels"]},
         "experts": experts,
@@ -84,10 +84,10 @@ def write(ws, folder=None):
     # From here on everything computes with what the folder holds.
     for net in (encoder, gates, *networks):
         net.load_state_dict(rounded(net.state_dict()))
-    picture, image = inputs(ws)
+    picture, seen, image = inputs(ws)
     with torch.no_grad():
         _, _, leaf, level = router.gates(gates, encoder(image), len(layout["leaves"]), len(layout["levels"]))
-        expected = {"picture": picture, "image": image, "leaf": leaf, "level": level}
+        expected = {"picture": picture, "seen": seen, "image": image, "leaf": leaf, "level": level}
         expected |= {f"expert.{i}": net(picture) for i, net in enumerate(networks)}
     tensors.save(ws.path("export", "expected.safetensors"), expected)
     cases(ws, layout, networks, picture)
@@ -96,11 +96,10 @@ def write(ws, folder=None):
 
 
 def inputs(ws):
-    """A degraded picture of 96×96 for the experts and a view of another for the encoder."""
-    size = ws["estimator"]["args"]["vision_cfg"]["image_size"]
+    """A degraded picture of 96×96 for the experts, a larger one and the encoder's view of that."""
     with Records(ws, "validation", max(96, ws["router"]["size"]), ws.seed("export"), mixed=1, clean=0) as stream:
         degraded = stream.read(1)["degraded"]
-    return tensor(degraded[:, :96, :96]).cpu(), views.normalised(views.view(degraded[0], size)[None]).cpu()
+    return tensor(degraded[:, :96, :96]).cpu(), tensor(degraded).cpu(), views.normalised(views.shown(ws, degraded[0])[None]).cpu()
 
 
 def cases(ws, layout, networks, picture):

@@ -31,7 +31,7 @@ def samples(ws, split, count):
         return torch.from_numpy(data["features"]), data["severity"], torch.from_numpy(data["psnr"])
     encoder = estimator.trained(ws)
     networks = [expert.trained(ws, e).to(device()) for e in pool.load(ws)["experts"]]
-    size, crop = ws["estimator"]["args"]["vision_cfg"]["image_size"], config["crop"]
+    crop = config["crop"]
     low = (config["size"] - crop) // 2
     inside = np.s_[:, low:low + crop, low:low + crop]
     shown, severity, reached = [], [], []
@@ -39,7 +39,7 @@ def samples(ws, split, count):
                  clean=ws["estimator"]["clean"]) as stream, torch.no_grad():
         for first in range(0, count, 4):
             records = stream.read(min(4, count - first))
-            shown += [views.view(picture, size) for picture in records["degraded"]]
+            shown += [views.shown(ws, picture) for picture in records["degraded"]]
             severity.append(records["severity"][:, :len(ws["data"]["kinds"])])
             degraded, clean = tensor(records["degraded"][inside]), tensor(records["clean"][inside])
             reached.append(torch.stack([psnr(net(degraded), clean) for net in networks], 1).cpu())

@@ -21,7 +21,7 @@ def shrunken(config):
     c |= {"name": "smoke", "log_steps": 2, "validate_steps": 3, "save_seconds": 0}
     c["data"]["levels"] = 1
     c["validation"] |= {"per_kind": 1, "size": 48}
-    c["estimator"] |= {"sizes": [64, 96], "views": 160, "validation_views": 24, "steps": 6, "batch": 16}
+    c["estimator"] |= {"fragments": 3, "views": {"train": {"64": 80, "96": 80}, "validation": {"64": 24}}, "steps": 6, "batch": 16}
     c["estimator"]["args"] = {"embed_dim": 16, "vision_cfg": {
         "image_size": 48, "patch_size": 16, "width": 32, "layers": 2, "head_width": 16}}
     c["tree"] |= {"k": "5:6", "leaves": 5, "groups": 2}

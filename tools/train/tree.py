@@ -10,7 +10,7 @@ from .workspace import read_json, replacing
 
 def build(ws):
     config = ws["tree"]
-    images, severity = views.dataset(ws, "train", ws["estimator"]["views"])
+    images, severity = views.dataset(ws, "train")
     names = views.kind_names(ws, severity)
     # Clusters are named and judged by degradations that come alone; mixed ones belong to several.
     alone = np.array(["+" not in name for name in names])

@@ -1,4 +1,6 @@
-"""What the degradation encoder is shown: whole pictures, made small exactly as the runtime does it."""
+"""What the degradation encoder is shown of a picture, made exactly as the runtime does it."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,16 +15,41 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def view(pixels, size):
-    """A picture [H,W,3] with its shorter side resized to size and its middle cut out."""
+def view(pixels, size, fragments=0):
+    """A picture [H,W,3] as the encoder sees it, size×size: with its shorter side resized to size and its middle cut out,
+    or, with fragments, a mosaic of fragments×fragments pieces at full resolution, one from the middle of each cell of a
+    grid over the picture (grid mini-patch sampling, FAST-VQA, arXiv 2207.02595). Resizing removes noise, blur and
+    compression; pieces keep them. They start at multiples of 8, on the grid of JPEG."""
+    if not fragments:
+        image = shorter_side(pixels, size)
+        left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+        return np.asarray(image.crop((left, top, left + size, top + size)))
+    if min(pixels.shape[:2]) < size:
+        pixels = np.asarray(shorter_side(pixels, size))
+    rows, columns = (pieces(length, size, fragments) for length in pixels.shape[:2])
+    return pixels[np.ix_(rows, columns)]
+
+
+def shorter_side(pixels, size):
     image = Image.fromarray(pixels)
     w, h = image.size
     if w <= h:
-        image = image.resize((size, int(size * h / w)), Image.BICUBIC)
-    else:
-        image = image.resize((int(size * w / h), size), Image.BICUBIC)
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+        return image.resize((size, int(size * h / w)), Image.BICUBIC)
+    return image.resize((int(size * w / h), size), Image.BICUBIC)
+
+
+def pieces(length, size, fragments):
+    """The rows or columns, of that many, that the pieces of a mosaic consist of."""
+    tile = size // fragments
+    cells = [(i * length // fragments, (i + 1) * length // fragments) for i in range(fragments)]
+    starts = [low + (high - low - tile) // 2 for low, high in cells]
+    return np.concatenate([np.arange(start - start % 8, start - start % 8 + tile) for start in starts])
+
+
+def shown(ws, pixels):
+    """The view of a picture that the configuration asks for."""
+    config = ws["estimator"]
+    return view(pixels, config["args"]["vision_cfg"]["image_size"], config["fragments"])
 
 
 def normalised(views):
@@ -37,22 +64,27 @@ def kind_names(ws, severity):
     return np.array(["+".join(k for k, s in zip(kinds, row) if s > 0) or "clean" for row in severity])
 
 
-def dataset(ws, split, count):
-    """count views of degraded pictures of several sizes and the severities [N, kinds] of what was done to them, made
-    once and kept."""
+def dataset(ws, split):
+    """Views of degraded pictures of several sizes, as many of each as the configuration says, and the severities
+    [N, kinds] of what was done to them, made once and kept."""
     config, kinds = ws["estimator"], len(ws["data"]["kinds"])
-    size = config["args"]["vision_cfg"]["image_size"]
+    size, counts = config["args"]["vision_cfg"]["image_size"], config["views"][split]
     images, labels = ws.path("views", f"{split}.npy"), ws.path("views", f"{split}-severity.npy")
     if not labels.exists():
+        count = sum(counts.values())
         made = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
-        severity, sides = np.zeros((count, kinds), np.float32), config["sizes"]
-        at = np.linspace(0, count, len(sides) + 1).astype(int)
-        for side, first, last in zip(sides, at[:-1], at[1:]):
+        severity = np.zeros((count, kinds), np.float32)
+
+        def fill(side, first, last):
             with Records(ws, split, side, ws.seed(f"views {split} {side}"), mixed=config["mixed"],
                          clean=config["clean"]) as stream:
                 for i in range(first, last):
                     record = stream.read(1)[0]
-                    made[i], severity[i] = view(record["degraded"], size), record["severity"][:kinds]
+                    made[i], severity[i] = shown(ws, record["degraded"]), record["severity"][:kinds]
+
+        ends = np.cumsum(list(counts.values()))
+        with ThreadPoolExecutor(ws["workers"]) as pool:
+            list(pool.map(fill, map(int, counts), ends - list(counts.values()), ends))
         made.flush()
         with replacing(labels) as temporary, open(temporary, "wb") as f:
             np.save(f, severity)

@@ -13,11 +13,13 @@ import (
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/imaging"
 	"unirestorer/weights"
 )
 
 // check runs the estimator and every expert of a model on the inputs of a file and compares with its outputs: tensor
-// "image" [1,3,S,S] gives "leaf" and "level", the gates, and tensor "picture" [1,3,H,W] gives "expert.0", "expert.1", …
+// "seen" [1,3,H,W], in 0..1, gives "image" [1,3,S,S], the encoder's view of it; "image" gives "leaf" and "level", the
+// gates; and tensor "picture" [1,3,H,W] gives "expert.0", "expert.1", …
 func check(ctx context.Context, out io.Writer, path, expected string, maxAbs float64) (err error) {
 	model, err := experts.OpenModel(path)
 	if err != nil {
@@ -37,6 +39,9 @@ func check(ctx context.Context, out io.Writer, path, expected string, maxAbs flo
 
 	c := &checker{ctx: ctx, backend: b, want: want, maxAbs: maxAbs, table: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
 	fmt.Fprintln(c.table, "COMPARED\tMAX ABS\tVERDICT")
+	if err := c.view(model); err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
 	if err := c.estimator(model); err != nil {
 		return fmt.Errorf("estimator: %w", err)
 	}
@@ -63,6 +68,54 @@ type checker struct {
 	failed  int
 }
 
+// view checks that the runtime shows the encoder what training showed it.
+func (c *checker) view(model *experts.Model) error {
+	encoder, _, err := model.Config.Heads()
+	if err != nil {
+		return err
+	}
+	shape, values, err := c.picture("seen")
+	if err != nil {
+		return err
+	}
+	img, err := imaging.New(shape[3], shape[2], 3, 8)
+	if err != nil {
+		return err
+	}
+	if err := img.SetRGBFloat(transposed(values, 3), img.Bounds()); err != nil {
+		return err
+	}
+	e := model.Config.Estimator
+	input, err := imaging.EstimatorInput(img, imaging.EstimatorView{Size: encoder.Vision.ImageSize, Fragments: e.Fragments}, e.Mean, e.Std)
+	if err != nil {
+		return err
+	}
+	return c.compare(output{tensor: "image"}, transposed(input, len(input)/3))
+}
+
+// transposed turns rows×columns values, that many rows, around: planes to pixels and back.
+func transposed(values []float32, rows int) []float32 {
+	columns := len(values) / rows
+	out := make([]float32, len(values))
+	for i, v := range values {
+		out[i%columns*rows+i/columns] = v
+	}
+	return out
+}
+
+// picture reads a tensor [N,C,H,W].
+func (c *checker) picture(name string) (shape []int, values []float32, err error) {
+	t, err := c.want.Tensor(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(t.Shape) != 4 {
+		return nil, nil, fmt.Errorf("%s has shape %v, want N, C, H, W", name, t.Shape)
+	}
+	values, err = t.Float32()
+	return t.Shape, values, err
+}
+
 func (c *checker) estimator(model *experts.Model) error {
 	tree := model.Config.Tree
 	return c.run("image", func(n, _, _ int, opt models.Options) (*graph.Graph, error) {
@@ -84,18 +137,11 @@ type output struct {
 }
 
 func (c *checker) run(input string, build func(n, h, w int, opt models.Options) (*graph.Graph, error), outputs []output) error {
-	t, err := c.want.Tensor(input)
+	shape, values, err := c.picture(input)
 	if err != nil {
 		return err
 	}
-	if len(t.Shape) != 4 {
-		return fmt.Errorf("%s has shape %v, want N, C, H, W", input, t.Shape)
-	}
-	values, err := t.Float32()
-	if err != nil {
-		return err
-	}
-	g, err := build(t.Shape[0], t.Shape[2], t.Shape[3], models.Options{Layout: graph.NCHW})
+	g, err := build(shape[0], shape[2], shape[3], models.Options{Layout: graph.NCHW})
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,8 +146,9 @@ func expected(t *testing.T, p packing, spoil string) string {
 		require.NoError(t, err)
 		return x
 	}
-	image, picture := input("image", 32), input("picture", 24)
-	tensors := []*weights.Tensor{image, picture}
+	seen, picture := input("seen", 32), input("picture", 24) // a view of 32 pixels of as many is the picture itself
+	image := normalised(t, seen, model.Config.Estimator)
+	tensors := []*weights.Tensor{seen, picture}
 	add := func(name string, values []float32) {
 		if name == spoil {
 			values[len(values)/2] += 0.01
@@ -162,6 +165,10 @@ func expected(t *testing.T, p packing, spoil string) string {
 		require.NoError(t, err)
 		return out
 	}
+	shown, err := image.Float32()
+	require.NoError(t, err)
+	add("image", slices.Clone(shown))
+	tensors[len(tensors)-1].Shape = image.Shape
 	opt := models.Options{Layout: graph.NCHW}
 	g, err := model.Config.BuildEstimator(model.Source, 1, opt)
 	out := compute(g, err, image)
@@ -180,13 +187,28 @@ func expected(t *testing.T, p packing, spoil string) string {
 	return path
 }
 
+// normalised is what the encoder sees of a picture of its own size: 8-bit values, normalised.
+func normalised(t *testing.T, seen *weights.Tensor, e models.EstimatorConfig) *weights.Tensor {
+	t.Helper()
+	values, err := seen.Float32()
+	require.NoError(t, err)
+	out := make([]float32, len(values))
+	for i, v := range values {
+		channel := i / (len(values) / 3)
+		out[i] = (float32(math.RoundToEven(float64(v)*255))/255 - e.Mean[channel]) / e.Std[channel]
+	}
+	image, err := weights.FromFloat32("image", seen.Shape, out)
+	require.NoError(t, err)
+	return image
+}
+
 func TestCheckComparesEveryResult(t *testing.T) {
 	p := trained(t)
 	_, err := run(p.args()...)
 	require.NoError(t, err)
 	text, err := run("check", "--model", p.out, "--expected", expected(t, p, ""))
 	require.NoError(t, err, text)
-	for _, name := range []string{"leaf", "level", "expert.0", "expert.1"} {
+	for _, name := range []string{"image", "leaf", "level", "expert.0", "expert.1"} {
 		require.Contains(t, text, name)
 		text, err := run("check", "--model", p.out, "--expected", expected(t, p, name))
 		require.ErrorContains(t, err, "1 results differ", name)
