@@ -25,7 +25,7 @@ func (c *computed) key() StorageKey { return StorageKey{owner: computedKey{c.id}
 
 func (c *computed) view() ([]byte, func(), bool, error) { return nil, nil, false, nil }
 
-func (c *computed) span(first, n int, scratch []byte, fn func([]byte) error) error {
+func (c *computed) span(first, n int, scratch *[]byte, fn func([]byte) error) error {
 	values := make([]float32, n)
 	if err := c.fill(values, first); err != nil {
 		return err

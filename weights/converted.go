@@ -32,10 +32,11 @@ func (c *converted) key() StorageKey {
 
 func (c *converted) view() ([]byte, func(), bool, error) { return nil, nil, false, nil }
 
-func (c *converted) span(first, n int, scratch []byte, fn func([]byte) error) error {
+func (c *converted) span(first, n int, scratch *[]byte, fn func([]byte) error) error {
 	size := c.to.Size()
 	out := grow(scratch, n*size)
-	err := c.from.content.span(first, n, nil, func(data []byte) error {
+	var own []byte
+	err := c.from.content.span(first, n, &own, func(data []byte) error {
 		if c.to == F32 {
 			return c.widen(out, data)
 		}
@@ -69,10 +70,10 @@ func (c *converted) widen(dst, src []byte) error {
 	return nil
 }
 
-// grow returns scratch with length n, or a new slice if it is too small.
-func grow(scratch []byte, n int) []byte {
-	if cap(scratch) < n {
-		return make([]byte, n)
+// grow returns n bytes of scratch, which is made larger if need be.
+func grow(scratch *[]byte, n int) []byte {
+	if cap(*scratch) < n {
+		*scratch = make([]byte, n)
 	}
-	return scratch[:n]
+	return (*scratch)[:n]
 }

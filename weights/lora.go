@@ -207,7 +207,7 @@ func (c *loraContent) key() StorageKey {
 
 func (c *loraContent) view() ([]byte, func(), bool, error) { return nil, nil, false, nil }
 
-func (c *loraContent) span(first, n int, scratch []byte, fn func([]byte) error) error {
+func (c *loraContent) span(first, n int, scratch *[]byte, fn func([]byte) error) error {
 	f, err := c.lora.factors()
 	if err != nil {
 		return err

@@ -27,13 +27,17 @@ func (c *contiguous) view() ([]byte, func(), bool, error) {
 	return data, release, err == nil, err
 }
 
-func (c *contiguous) span(first, n int, scratch []byte, fn func([]byte) error) error {
+func (c *contiguous) span(first, n int, scratch *[]byte, fn func([]byte) error) error {
 	start := int64(first) * int64(c.dtype.Bits()) / 8
 	size := int64(n) * int64(c.dtype.Bits()) / 8
 	if start > c.bytes || size > c.bytes-start {
 		return fmt.Errorf("elements [%d, +%d) are outside the %d stored bytes", first, n, c.bytes)
 	}
-	return c.file.Do(c.offset+start, size, scratch, fn)
+	var copied []byte
+	if !c.file.Addressable() {
+		copied = grow(scratch, int(size))
+	}
+	return c.file.Do(c.offset+start, size, copied, fn)
 }
 
 // strided is the content of a tensor whose elements lie in a file at regular but not row-major distances. Sizes and
@@ -95,7 +99,7 @@ func (s *strided) view() ([]byte, func(), bool, error) { return nil, nil, false,
 
 // span gathers. It goes along the innermost dimension a row at a time, and reads the stretch of the file that holds
 // a row's part.
-func (s *strided) span(first, n int, scratch []byte, fn func([]byte) error) error {
+func (s *strided) span(first, n int, scratch *[]byte, fn func([]byte) error) error {
 	size := s.dtype.Size()
 	out := grow(scratch, n*size)
 	inner := len(s.sizes) - 1

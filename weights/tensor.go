@@ -24,8 +24,8 @@ type Tensor struct {
 // content gives the bytes of a tensor's elements in row-major order, little-endian.
 type content interface {
 	// span calls fn with the bytes of the n elements from the first on: bytes of the file where they lie there as
-	// needed, else a copy in scratch, which is made larger if too small. fn must neither keep nor change them.
-	span(first, n int, scratch []byte, fn func(data []byte) error) error
+	// needed, else a copy in *scratch, which is made larger if too small. fn must neither keep nor change them.
+	span(first, n int, scratch *[]byte, fn func(data []byte) error) error
 	// view lends all bytes without copying; ok is false when they do not lie anywhere in one piece.
 	view() (data []byte, release func(), ok bool, err error)
 	// key identifies the bytes.
@@ -137,10 +137,7 @@ func readAt[T any](t *Tensor, dst []T, first int, decode func(dst []T, src []byt
 	var scratch []byte
 	for len(dst) > 0 {
 		n := min(len(dst), chunkBytes/size)
-		if scratch == nil {
-			scratch = make([]byte, 0, n*size)
-		}
-		err := t.content.span(first, n, scratch, func(data []byte) error {
+		err := t.content.span(first, n, &scratch, func(data []byte) error {
 			return decode(dst[:n], data, t.DType)
 		})
 		if err != nil {
@@ -210,14 +207,14 @@ func (t *Tensor) writeTo(ctx context.Context, w io.Writer) (written int64, err e
 func (t *Tensor) chunks(ctx context.Context, fn func(at int64, data []byte) error) error {
 	total := t.NumElements()
 	perChunk := chunkBytes * 8 / t.DType.Bits() // whole bytes for every type, as chunkBytes is a multiple of 8
-	scratch := make([]byte, 0, min(t.NumBytes(), chunkBytes))
+	var scratch []byte
 	var at int64
 	for first := 0; first < total; {
 		if err := ctx.Err(); err != nil {
 			return t.wrap(err)
 		}
 		n := min(total-first, perChunk)
-		err := t.content.span(first, n, scratch, func(data []byte) error {
+		err := t.content.span(first, n, &scratch, func(data []byte) error {
 			err := fn(at, data)
 			at += int64(len(data))
 			return err
