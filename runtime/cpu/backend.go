@@ -15,12 +15,10 @@ package cpu
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
@@ -45,10 +43,7 @@ type Backend struct {
 	weights *weightStore
 	env     env
 	loaders sync.Pool // of *loader
-
-	mu       sync.Mutex
-	programs int
-	closed   bool
+	life    backend.Lifetime
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -114,18 +109,18 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 	if err != nil {
 		return nil, err
 	}
-	if err := b.open(); err != nil {
+	if err := b.life.Open("cpu"); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
 	}
 	ws := l.weights()
 	if err := b.acquire(ctx, ws); err != nil {
-		b.done()
+		b.life.Done()
 		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
 	}
 	p := &Program{backend: b, lowered: l, held: ws, slots: l.slots()}
 	if err := p.fill(ctx, p.slots); err != nil {
 		b.release(ws)
-		b.done()
+		b.life.Done()
 		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
 	}
 	p.private = l.plan.Peak
@@ -142,35 +137,10 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 func (b *Backend) acquire(ctx context.Context, ws []*weight) error {
 	ws = slices.Clone(ws)
 	slices.SortStableFunc(ws, func(v, w *weight) int { return cmp.Compare(w.floats, v.floats) })
-	errs := make([]error, len(ws))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(len(ws), b.workers.threads) {
-		wg.Go(func() {
-			var l loader
-			for i := int(next.Add(1)) - 1; i < len(ws); i = int(next.Add(1)) - 1 {
-				if errs[i] = ctx.Err(); errs[i] == nil {
-					errs[i] = b.weights.acquire(ws[i], &l)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	var first error
-	for _, err := range errs {
-		if first == nil {
-			first = err
-		}
-	}
-	if first == nil {
-		return nil
-	}
-	for i, w := range ws {
-		if errs[i] == nil {
-			b.weights.release(w)
-		}
-	}
-	return first
+	return backend.AcquireAll(ctx, len(ws), b.workers.threads, func() func(int) error {
+		var l loader
+		return func(i int) error { return b.weights.acquire(ws[i], &l) }
+	}, func(i int) error { b.weights.release(ws[i]); return nil })
 }
 
 // release gives back weights that acquire loaded.
@@ -180,33 +150,7 @@ func (b *Backend) release(ws []*weight) {
 	}
 }
 
-func (b *Backend) open() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return errors.New("the cpu backend is closed")
-	}
-	b.programs++
-	return nil
-}
-
-func (b *Backend) done() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.programs--
-}
-
 // Close implements backend.Backend. Closing twice is harmless.
 func (b *Backend) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil
-	}
-	if b.programs > 0 {
-		return fmt.Errorf("close cpu backend: %d programs are open", b.programs)
-	}
-	b.closed = true
-	b.workers.close()
-	return nil
+	return b.life.Close("cpu", func() error { b.workers.close(); return nil })
 }

@@ -100,6 +100,6 @@ func (p *Program) Close() error {
 	p.backend.weights.resident.Add(-p.private)
 	p.held, p.slots, p.arena, p.run = nil, nil, nil, nil
 	p.lowered.steps = nil
-	p.backend.done()
+	p.backend.life.Done()
 	return nil
 }

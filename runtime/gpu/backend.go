@@ -13,8 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"unirestorer/graph"
 	"unirestorer/kernels"
@@ -41,10 +39,7 @@ type Backend struct {
 	opts    Options
 	library *kernels.Library
 	weights *weightStore
-
-	mu       sync.Mutex
-	programs int
-	closed   bool
+	life    backend.Lifetime
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -118,7 +113,7 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 	if err != nil {
 		return nil, err
 	}
-	if err := b.open(); err != nil {
+	if err := b.life.Open("gpu"); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
 	}
 	p := &Program{backend: b, lowered: l}
@@ -130,66 +125,13 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 
 // acquire loads weights on all cores; on an error none is held.
 func (b *Backend) acquire(ctx context.Context, ws []*weight) error {
-	errs := make([]error, len(ws))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(len(ws), runtime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(ws); i = int(next.Add(1)) - 1 {
-				if errs[i] = ctx.Err(); errs[i] == nil {
-					errs[i] = b.weights.acquire(ctx, ws[i])
-				}
-			}
-		})
-	}
-	wg.Wait()
-	var first error
-	for _, err := range errs {
-		if first == nil {
-			first = err
-		}
-	}
-	if first == nil {
-		return nil
-	}
-	for i, w := range ws {
-		if errs[i] == nil {
-			first = errors.Join(first, b.weights.release(w))
-		}
-	}
-	return first
-}
-
-func (b *Backend) open() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return errors.New("the gpu backend is closed")
-	}
-	b.programs++
-	return nil
-}
-
-func (b *Backend) done() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.programs--
+	return backend.AcquireAll(ctx, len(ws), runtime.GOMAXPROCS(0), func() func(int) error {
+		return func(i int) error { return b.weights.acquire(ctx, ws[i]) }
+	}, func(i int) error { return b.weights.release(ws[i]) })
 }
 
 // Close implements backend.Backend and closes the device. Closing twice is
 // harmless.
 func (b *Backend) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil
-	}
-	if b.programs > 0 {
-		return fmt.Errorf("close gpu backend: %d programs are open", b.programs)
-	}
-	b.closed = true
-	if err := errors.Join(b.weights.close(), b.library.Close(), b.dev.Close()); err != nil {
-		return fmt.Errorf("close gpu backend: %w", err)
-	}
-	return nil
+	return b.life.Close("gpu", func() error { return errors.Join(b.weights.close(), b.library.Close(), b.dev.Close()) })
 }

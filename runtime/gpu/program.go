@@ -243,7 +243,7 @@ func (p *Program) Close() error {
 		}
 	}
 	p.exec, p.timer, p.stream, p.host, p.arena, p.slots, p.steps = nil, nil, nil, nil, device.Buffer{}, device.Buffer{}, nil
-	p.backend.done()
+	p.backend.life.Done()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close %s: %w", p.lowered.graph.Name, err)
 	}

@@ -4,7 +4,7 @@ model; this shows how training is going."""
 import numpy as np
 import torch
 
-from . import expert, pool, router, tree, views
+from . import expert, pool, router, samples, tree, views
 from .workspace import write_json
 
 
@@ -12,7 +12,7 @@ def report(ws):
     """Print and store a table; experts that have no checkpoint yet are left out."""
     if not router.is_done(ws):
         return curves(ws)
-    features, severity, reached = router.samples(ws, "validation", ws["router"]["validation_records"])
+    features, severity, reached = samples.gather(ws, "validation", ws["router"]["validation_records"])
     experts = router.table(ws)
     chosen, leaf, level = router.decide(router.trained(ws), features, experts)
     names = views.kind_names(ws, severity)

@@ -12,42 +12,11 @@ import torch.nn.functional as F
 
 from nets import Router
 
-from . import estimator, expert, pool, tree, views
+from . import pool, samples, tree
 from .loop import averaged, device, finished, fit
-from .records import Records
-from .restore import psnr, tensor
-from .workspace import read_json, replacing
+from .workspace import read_json
 
 NAME = "router"
-
-
-def samples(ws, split, count):
-    """Features [N,W], severities [N,kinds] and the PSNR [N,experts] that each expert of the pool reaches on the middle
-    of each picture, measured once and kept."""
-    config = ws["router"]
-    path = ws.path("router", f"{split}.npz")
-    if path.exists():
-        data = np.load(path)
-        return torch.from_numpy(data["features"]), data["severity"], torch.from_numpy(data["psnr"])
-    encoder = estimator.trained(ws)
-    networks = [expert.trained(ws, e).to(device()) for e in pool.load(ws)["experts"]]
-    crop = config["crop"]
-    low = (config["size"] - crop) // 2
-    inside = np.s_[:, low:low + crop, low:low + crop]
-    shown, severity, reached = [], [], []
-    with Records(ws, split, config["size"], ws.seed(f"router {split}"), mixed=ws["estimator"]["mixed"],
-                 clean=ws["estimator"]["clean"]) as stream, torch.no_grad():
-        for first in range(0, count, 4):
-            records = stream.read(min(4, count - first))
-            shown += [views.shown(ws, picture) for picture in records["degraded"]]
-            severity.append(records["severity"][:, :len(ws["data"]["kinds"])])
-            degraded, clean = tensor(records["degraded"][inside]), tensor(records["clean"][inside])
-            reached.append(torch.stack([psnr(net(degraded), clean) for net in networks], 1).cpu())
-    result = {"features": estimator.features(encoder, np.stack(shown)).numpy(), "severity": np.concatenate(severity),
-              "psnr": torch.cat(reached).numpy()}
-    with replacing(path) as temporary, open(temporary, "wb") as f:
-        np.savez(f, **result)
-    return torch.from_numpy(result["features"]), result["severity"], torch.from_numpy(result["psnr"])
 
 
 def table(ws):
@@ -80,8 +49,11 @@ def squared_variation(share):
 
 def train(ws, stop):
     config = ws["router"]
-    features, _, reached = samples(ws, "train", config["records"])
-    held, _, held_reached = samples(ws, "validation", config["validation_records"])
+    measured = [samples.gather(ws, "train", config["records"], stop),
+                samples.gather(ws, "validation", config["validation_records"], stop)]
+    if None in measured:
+        return False
+    (features, _, reached), (held, _, held_reached) = measured
     experts = table(ws)
     leaves, levels = experts.shape
     centroids = torch.tensor(np.array([leaf["centroid"] for leaf in read_json(
