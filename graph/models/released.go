@@ -22,17 +22,38 @@ func Released() *Config {
 			Architecture: DACLIPName, Args: json.RawMessage(`{}`), Prefix: "daclip_model.", Mean: clipMean, Std: clipStd,
 		},
 		Router: RouterConfig{Width: 512},
-		Tree:   Tree{Levels: []string{"coarse", "middle", "fine"}},
+		Tree:   ReleasedTree(),
 	}
-	for i, parent := range releasedParents {
-		c.Tree.Leaves = append(c.Tree.Leaves, Leaf{Name: fmt.Sprintf("leaf %d", i), Experts: []int{0, parent, 8 + i}})
-	}
-	for level, n := range []int{1, 7, 22} {
+	for level, n := range c.Tree.LevelSizes() {
 		for i := range n {
 			c.Experts = append(c.Experts, releasedExpert(len(c.Experts), level, i, c.Tree.Levels[level]))
 		}
 	}
 	return c
+}
+
+// ReleasedTree is the clustering tree of the released model: leaf i has expert
+// 8+i at the finest level, its parent at the middle one and expert 0 at the
+// coarsest.
+func ReleasedTree() Tree {
+	t := Tree{Levels: []string{"coarse", "middle", "fine"}}
+	for i, parent := range releasedParents {
+		t.Leaves = append(t.Leaves, Leaf{Name: fmt.Sprintf("leaf %d", i), Experts: []int{0, parent, 8 + i}})
+	}
+	return t
+}
+
+// LevelSizes counts the experts that leaves have at each level.
+func (t *Tree) LevelSizes() []int {
+	sizes := make([]int, len(t.Levels))
+	for level := range sizes {
+		seen := map[int]bool{}
+		for _, leaf := range t.Leaves {
+			seen[leaf.Experts[level]] = true
+		}
+		sizes[level] = len(seen)
+	}
+	return sizes
 }
 
 func releasedExpert(index, level, i int, levelName string) ExpertConfig {

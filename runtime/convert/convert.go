@@ -30,14 +30,6 @@ type Plan struct {
 // Source gives the plan's tensors by name, for use without a model folder.
 func (p *Plan) Source() weights.Source { return weights.NewMap(p.Tensors...) }
 
-// The released tree: leaf i has expert 8+i at the finest level, its parent at
-// the middle one and expert 0 at the coarsest.
-var (
-	parents = []int{1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 6, 6, 7, 7}
-	levels  = []string{"coarse", "middle", "fine"}
-	sizes   = []int{1, 7, 22} // experts of each level that the tree reaches
-)
-
 const encoderPrefix = "daclip_model."
 
 // New plans the conversion of a UniRestorer checkpoint. daclip is DA-CLIP's own
@@ -46,7 +38,7 @@ const encoderPrefix = "daclip_model."
 func New(ctx context.Context, model, daclip weights.Source, h Hints) (*Plan, error) {
 	p := &Plan{Hints: h.withDefaults(), Config: &models.Config{
 		Format: models.ConfigFormat, Version: models.ConfigVersion,
-		Name: "unirestorer", Tree: models.Tree{Levels: slices.Clone(levels)},
+		Name: "unirestorer", Tree: models.ReleasedTree(),
 	}}
 	src, err := withEncoder(model, daclip)
 	if err != nil {
@@ -55,10 +47,10 @@ func New(ctx context.Context, model, daclip weights.Source, h Hints) (*Plan, err
 	if err := p.addEstimator(src); err != nil {
 		return nil, err
 	}
-	if err := p.addTree(src); err != nil {
+	if err := p.addRouter(src); err != nil {
 		return nil, err
 	}
-	for level, n := range sizes {
+	for level, n := range p.Config.Tree.LevelSizes() {
 		for i := range n {
 			if err := p.addExpert(src, level, i); err != nil {
 				return nil, err
@@ -126,20 +118,17 @@ func (p *Plan) addEstimator(src weights.Source) error {
 	return nil
 }
 
-func (p *Plan) addTree(src weights.Source) error {
+// addRouter checks that the gates are for the released tree.
+func (p *Plan) addRouter(src weights.Source) error {
 	s := &shapes{src: src}
 	p.Config.Router.Width = s.dim("mu.0.weight", 0)
 	leaves, layers := s.dim("lf_gate.0.weight", 0)/2, s.dim("layer_gate.0.weight", 0)/2
 	if s.err != nil {
 		return fmt.Errorf("router: %w", s.err)
 	}
-	if leaves != len(parents) || layers != len(levels) {
-		return fmt.Errorf("router: gates for %d leaves and %d levels; the released tree has %d and %d", leaves, layers, len(parents), len(levels))
-	}
-	for i, parent := range parents {
-		p.Config.Tree.Leaves = append(p.Config.Tree.Leaves, models.Leaf{
-			Name: fmt.Sprintf("leaf %d", i), Experts: []int{0, parent, sizes[0] + sizes[1] + i},
-		})
+	if tree := p.Config.Tree; leaves != len(tree.Leaves) || layers != len(tree.Levels) {
+		return fmt.Errorf("router: gates for %d leaves and %d levels; the released tree has %d and %d",
+			leaves, layers, len(tree.Leaves), len(tree.Levels))
 	}
 	return nil
 }
@@ -151,7 +140,7 @@ func (p *Plan) addExpert(src weights.Source, level, i int) error {
 		return fmt.Errorf("%s%w", strings.TrimSuffix(prefix, ".")+": ", err)
 	}
 	p.Config.Experts = append(p.Config.Experts, models.ExpertConfig{
-		Name: fmt.Sprintf("%s %d", levels[level], i), Architecture: arch, Args: args, Prefix: prefix, Level: level,
+		Name: fmt.Sprintf("%s %d", p.Config.Tree.Levels[level], i), Architecture: arch, Args: args, Prefix: prefix, Level: level,
 	})
 	return nil
 }
