@@ -83,29 +83,29 @@ def main_kind(node):
 
 def expert(ws, level, number, main, parent, rules, members, kinds, severities, root=None):
     architecture = rules.get(main, rules["*"])
-    own, severity = training_range(ws, members, kinds, severities)
+    own, severity = training_range(ws, main, kinds[members], severities[members])
     if architecture == "lora_restormer":
         parent = root or parent
     elif architecture != parent["architecture"]:
         parent = root if root is not None and architecture == root["architecture"] else None
     kind_of_training = LEVELS[level] if parent is not None else "scratch"
     training = {**ws["experts"][LEVELS[level]], **ws["experts"][kind_of_training]}
-    own_options = training.pop("architectures", {})
-    if parent is not None:
-        training |= own_options.get(architecture, {})
+    training |= training.pop("architectures", {}).get(architecture, {})
+    training["clean"] = max(training.get("clean", 0), round(float((kinds[members] == "clean").mean()), 2))
     return {"name": f"{LEVELS[level]}-{number}-{main}", "level": level, "architecture": architecture,
             "args": ws["architectures"][architecture], "parent": parent and parent["name"], "kinds": own,
             "severity": severity, "training": training}
 
 
-def training_range(ws, members, kinds, severities):
-    """The kinds that make up a share of a cluster, and where their severities lie but for a twentieth at either end."""
-    names, counts = np.unique(kinds[members], return_counts=True)
-    degraded = (names != "clean") & (counts >= ws["tree"]["share"] * counts.sum())
-    own = [kind for kind in ws["data"]["kinds"] if kind in names[degraded]]
-    if not own:  # a cluster of clean images: mild cases of everything
-        return None, "0.02:0.2"
-    s = severities[members & np.isin(kinds, own)]
+def training_range(ws, main, kinds, severities):
+    """The kinds that make up a share of a cluster, and where their severities lie but for a twentieth at either end.
+    Around clean pictures lie mild cases of everything."""
+    names, counts = np.unique(kinds, return_counts=True)
+    common = names[(names != "clean") & (counts >= ws["tree"]["share"] * counts.sum())]
+    own = None if main == "clean" else [kind for kind in ws["data"]["kinds"] if kind in common] or None
+    s = severities[kinds != "clean" if own is None else np.isin(kinds, own)]
+    if not len(s):
+        return own, "0.02:0.2"
     low, high = np.quantile(s, 0.05), np.quantile(s, 0.95)
     low, high = max(0.05, np.floor(low * 20) / 20 - 0.05), min(1.0, np.ceil(high * 20) / 20 + 0.05)
     return own, f"{low:.2f}:{high:.2f}"

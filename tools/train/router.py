@@ -49,7 +49,7 @@ def squared_variation(share):
 
 def train(ws, stop):
     config = ws["router"]
-    measured = [samples.gather(ws, "train", config["records"], stop),
+    measured = [samples.gather(ws, "train", config["records"], stop, mirrored=True),
                 samples.gather(ws, "validation", config["validation_records"], stop)]
     if None in measured:
         return False

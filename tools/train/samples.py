@@ -15,9 +15,10 @@ from .workspace import replacing
 PART = 64  # records
 
 
-def gather(ws, split, count, stop=()):
+def gather(ws, split, count, stop=(), mirrored=False):
     """Features [N,W] by the encoder as it is, severities [N,kinds] and the PSNR [N,experts] that each expert reaches on
-    the middle of each picture; nothing if told to stop before all are measured."""
+    the middle of each picture; nothing if told to stop before all are measured. Mirrored, every picture comes a second
+    time with left and right exchanged, which changes its features and not what experts reach."""
     parts = [ws.path("router", split, f"{first}.npz") for first in range(0, count, PART)]
     missing = [i for i, path in enumerate(parts) if not path.exists()]
     context = multiprocessing.get_context("spawn")
@@ -34,6 +35,8 @@ def gather(ws, split, count, stop=()):
         return None
     data = [np.load(path) for path in parts]
     shown, severity, reached = (np.concatenate([d[key] for d in data])[:count] for key in ("shown", "severity", "psnr"))
+    if mirrored:
+        shown, severity, reached = np.concatenate([shown, shown[:, :, ::-1]]), np.tile(severity, (2, 1)), np.tile(reached, (2, 1))
     return estimator.features(estimator.trained(ws), shown), severity, torch.from_numpy(reached)
 
 

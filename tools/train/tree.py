@@ -13,7 +13,8 @@ def build(ws):
     images, severity = views.dataset(ws, "train")
     names = views.kind_names(ws, severity)
     # Clusters are named and judged by degradations that come alone; mixed ones belong to several.
-    alone = np.array(["+" not in name for name in names])
+    alone = np.flatnonzero(["+" not in name for name in names])
+    alone = alone[::-(-len(alone) // config["samples"])]
     features = estimator.features(estimator.trained(ws), images[alone]).numpy()
     names, severity = names[alone], severity[alone].max(1)
     with replacing(ws.path("tree", "features.npy")) as temporary, open(temporary, "wb") as f:
