@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -25,12 +26,7 @@ func AcquireAll(ctx context.Context, count, threads int, worker func() (acquire 
 		})
 	}
 	wg.Wait()
-	var first error
-	for _, err := range errs {
-		if first == nil {
-			first = err
-		}
-	}
+	first := cmp.Or(errs...)
 	if first == nil {
 		return nil
 	}

@@ -22,7 +22,7 @@ func (v EstimatorView) Check() error {
 	if v.Size <= 0 || v.Size > maxSize {
 		return fmt.Errorf("imaging: estimator size %d is not in 1 to %d", v.Size, maxSize)
 	}
-	if v.Fragments < 0 || v.Fragments > v.Size || v.Fragments > 0 && v.Size%v.Fragments != 0 {
+	if v.Fragments < 0 || v.Fragments > 0 && v.Size%v.Fragments != 0 {
 		return fmt.Errorf("imaging: an estimator view of %d pixels does not split into %d fragments", v.Size, v.Fragments)
 	}
 	return nil

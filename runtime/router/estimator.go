@@ -19,11 +19,20 @@ type Estimator struct {
 	view    imaging.EstimatorView
 }
 
+// View is what a model's degradation encoder is shown of an image.
+func View(c *models.Config) (imaging.EstimatorView, error) {
+	encoder, _, err := c.Heads()
+	if err != nil {
+		return imaging.EstimatorView{}, err
+	}
+	return imaging.EstimatorView{Size: encoder.Vision.ImageSize, Fragments: c.Estimator.Fragments}, nil
+}
+
 // NewEstimator compiles the degradation encoder and the router of a model for
 // one image at a time. The decision is made on the device: it is all that
 // crosses to the host.
 func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src weights.Source) (*Estimator, error) {
-	encoder, _, err := c.Heads()
+	view, err := View(c)
 	if err != nil {
 		return nil, err
 	}
@@ -31,9 +40,7 @@ func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src 
 	if err != nil {
 		return nil, err
 	}
-	e := &Estimator{config: c, view: imaging.EstimatorView{
-		Size: encoder.Vision.ImageSize, Fragments: c.Estimator.Fragments,
-	}}
+	e := &Estimator{config: c, view: view}
 	if e.program, err = b.Compile(ctx, g); err != nil {
 		return nil, fmt.Errorf("estimator: %w", err)
 	}

@@ -177,17 +177,16 @@ func (r *modelRun) runImages(ctx context.Context) error {
 }
 
 func (r *modelRun) checkInput(img *imaging.Image, tensor string) error {
-	encoder, _, err := r.model.Config.Heads()
+	view, err := router.View(r.model.Config)
 	if err != nil {
 		return err
 	}
-	size := encoder.Vision.ImageSize
 	e := r.model.Config.Estimator
-	got, err := imaging.EstimatorInput(img, imaging.EstimatorView{Size: size, Fragments: e.Fragments}, e.Mean, e.Std)
+	got, err := imaging.EstimatorInput(img, view, e.Mean, e.Std)
 	if err != nil {
 		return err
 	}
-	return r.compareCHW("preprocess "+tensor, got, size, r.in, tensor)
+	return r.compareCHW("preprocess "+tensor, got, view.Size, r.in, tensor)
 }
 
 func (r *modelRun) checkDecision(what string, entry imageEntry, i int, d router.Decision) {

@@ -14,6 +14,7 @@ import (
 	"unirestorer/runtime/cpu"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/router"
 	"unirestorer/weights"
 )
 
@@ -70,7 +71,7 @@ type checker struct {
 
 // view checks that the runtime shows the encoder what training showed it.
 func (c *checker) view(model *experts.Model) error {
-	encoder, _, err := model.Config.Heads()
+	view, err := router.View(model.Config)
 	if err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (c *checker) view(model *experts.Model) error {
 		return err
 	}
 	e := model.Config.Estimator
-	input, err := imaging.EstimatorInput(img, imaging.EstimatorView{Size: encoder.Vision.ImageSize, Fragments: e.Fragments}, e.Mean, e.Std)
+	input, err := imaging.EstimatorInput(img, view, e.Mean, e.Std)
 	if err != nil {
 		return err
 	}
