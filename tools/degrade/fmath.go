@@ -56,8 +56,8 @@ func log(x float64) float64 {
 	return float64(k*ln2Hi) + (series + float64(k*ln2Lo))
 }
 
-// pow returns x^y for x ≥ 0, and 0 where x is 0 or not a normal number.
-func pow(x, y float64) float64 {
+// Pow returns x^y for x ≥ 0, and 0 where x is 0 or not a normal number.
+func Pow(x, y float64) float64 {
 	if x < 0x1p-1022 {
 		return 0
 	}

@@ -22,7 +22,7 @@ func jpegInfo() kindInfo {
 		params: []paramDef{{
 			name: "q", meaning: "quality", min: 1, max: 100, whole: true,
 			curve: "95 (5/95)^s, rounded: 20 at s = 0.53", value: func(s, _ float64) float64 {
-				return math.Floor(float64(95*pow(5.0/95, s)) + 0.5)
+				return math.Floor(float64(95*Pow(5.0/95, s)) + 0.5)
 			},
 		}},
 		apply: applyJPEG,

@@ -16,8 +16,8 @@ var toneTables = sync.OnceValue(func() *[2][toneSteps + 2]float32 {
 	var t [2][toneSteps + 2]float32
 	for i := range toneSteps + 2 {
 		x := float64(i) / toneSteps
-		t[0][i] = float32(pow(x, cameraGamma))
-		t[1][i] = float32(pow(x, 2/cameraGamma))
+		t[0][i] = float32(Pow(x, cameraGamma))
+		t[1][i] = float32(Pow(x, 2/cameraGamma))
 	}
 	return &t
 })

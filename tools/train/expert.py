@@ -50,8 +50,9 @@ def train(ws, name, stop):
     net = network(ws, expert)
     if expert.get("parent"):
         start_from(ws, net, expert)
-    patches = Patches(ws, name, options["steps"], shared["stages"], kinds=expert["kinds"], severity=expert["severity"],
-                      mixed=options.get("mixed"), clean=options.get("clean"))
+    patches = Patches(ws, name, options["steps"], options.get("stages", shared["stages"]), kinds=expert["kinds"],
+                      severity=expert["severity"], mixed=options.get("mixed"), clean=options.get("clean"), others=options.get("others", 0),
+                      tones=shared["tones"])
     sets = validation_set(ws)
     own = {kind: sets[kind] for kind in sets if kind in (expert["kinds"] or sets) or kind == "clean"}
 

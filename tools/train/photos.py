@@ -49,7 +49,13 @@ def add(ws, package, archive, source, root):
     # Wallpapers are named by their size; then the folder's name says more.
     parts = [p for p in source.relative_to(root).parts if p not in ("usr", "share", "contents", "images")]
     name = f"{package}-{'-'.join(parts[1:-1] + [source.stem])}.png"
-    image = halved(Image.open(source).convert("RGB"), config["max_side"])
+    image = Image.open(source).convert("RGB")
+    shrink = config["shrink"].get(package, 1)
+    if shrink > 1:  # small and strongly compressed: that takes the blocks away
+        image = image.resize([round(side / shrink) for side in image.size], Image.LANCZOS)
+    image = halved(image, config["max_side"])
+    if min(image.size) < config["min_side"]:
+        return []
     target = ws.photos(split) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     image.save(target)

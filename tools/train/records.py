@@ -18,7 +18,8 @@ def _describe(binary, photos, size, levels):
 class Records:
     """A stream of records; read gives the next ones as a NumPy structured array."""
 
-    def __init__(self, ws, split, size, seed, start=0, kinds=None, severity=None, mixed=None, clean=None, specs=()):
+    def __init__(self, ws, split, size, seed, start=0, kinds=None, severity=None, mixed=None, clean=None, others=0,
+                 tones=0, specs=()):
         data = ws["data"]
         binary, photos = ws.command("tools/degrade/cmd/pairs"), str(ws.photos(split))
         self.format = _describe(binary, photos, size, data["levels"])
@@ -29,7 +30,7 @@ class Records:
                    "--seed", str(seed), "--start", str(start),
                    "--severity", severity or data["severity"],
                    "--mixed", str(data["mixed"] if mixed is None else mixed),
-                   "--clean", str(data["clean"] if clean is None else clean)]
+                   "--clean", str(data["clean"] if clean is None else clean), "--others", str(others), "--tones", str(tones)]
         if kinds:
             command += ["--kinds", ",".join(kinds)]
         for spec in specs:

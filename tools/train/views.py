@@ -77,7 +77,7 @@ def dataset(ws, split):
 
         def fill(side, first, last):
             with Records(ws, split, side, ws.seed(f"views {split} {side}"), mixed=config["mixed"],
-                         clean=config["clean"]) as stream:
+                         clean=config["clean"], tones=config["tones"] if split == "train" else 0) as stream:
                 for i in range(first, last):
                     record = stream.read(1)[0]
                     made[i], severity[i] = shown(ws, record["degraded"]), record["severity"][:kinds]

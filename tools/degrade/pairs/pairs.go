@@ -30,6 +30,8 @@ type Config struct {
 	Seed    uint64          // of everything random
 	Sampler degrade.Sampler // draws the degradation of a record, unless Specs is set
 	Specs   []degrade.Spec  // drawn with equal probability; their own seeds are not used
+	Others  float64         // share of records that any kind of degradation is drawn for instead, as DefaultSampler draws
+	Tones   float64         // share of records whose photo is given another tone before it is degraded
 }
 
 // Source makes records from photos. It may be used by several goroutines.
@@ -70,6 +72,11 @@ func NewSource(photos []*Photo, config Config) (*Source, error) {
 			return nil, err
 		}
 	}
+	for name, share := range map[string]float64{"other degradations": config.Others, "other tones": config.Tones} {
+		if !(share >= 0 && share <= 1) {
+			return nil, fmt.Errorf("share of records with %s %g is not between 0 and 1", name, share)
+		}
+	}
 	return &Source{photos: photos, config: config}, nil
 }
 
@@ -98,13 +105,7 @@ func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
 	size := s.config.Size
 	r.X, r.Y = random.IntN(from.w-size+1), random.IntN(from.h-size+1)
 	r.Flip = random.IntN(2) == 1
-	specSeed := random.Uint64()
-	if n := len(s.config.Specs); n > 0 {
-		r.Spec = s.config.Specs[random.IntN(n)]
-		r.Spec.Seed = specSeed
-	} else {
-		r.Spec = s.config.Sampler.Sample(specSeed)
-	}
+	r.Spec = s.spec(random)
 
 	// The margin lets blur bring in what the photo shows beside the patch, and puts JPEG blocks anywhere.
 	reach := r.Spec.Reach()
@@ -114,6 +115,9 @@ func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
 	wide, err := from.crop(r.X-left, r.Y-top, w, h, r.Flip)
 	if err != nil {
 		return nil, err
+	}
+	if s.config.Tones > 0 && random.Float64() < s.config.Tones {
+		newTone(random).apply(wide)
 	}
 	patchX := left
 	if r.Flip { // what lies to the left in the photo comes to lie to the right
@@ -134,6 +138,22 @@ func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
 	}
 	r.Clean, r.Degraded = clean.Bytes(), degraded.Bytes()
 	return r, nil
+}
+
+// spec draws what is done to a record.
+func (s *Source) spec(random *rand.Rand) degrade.Spec {
+	seed := random.Uint64()
+	if s.config.Others > 0 && random.Float64() < s.config.Others {
+		sampler := degrade.DefaultSampler()
+		sampler.Clean = 0
+		return sampler.Sample(seed)
+	}
+	if n := len(s.config.Specs); n > 0 {
+		spec := s.config.Specs[random.IntN(n)]
+		spec.Seed = seed
+		return spec
+	}
+	return s.config.Sampler.Sample(seed)
 }
 
 // margin returns how many pixels to keep in front of a patch at the given position: the reach, and a few more where

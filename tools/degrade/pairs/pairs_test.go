@@ -139,6 +139,61 @@ func TestPatchesLookCutFromTheDegradedPhoto(t *testing.T) {
 	}
 }
 
+func TestOtherTonesAreDegradedLikeTheCleanPatch(t *testing.T) {
+	config := Config{Size: 32, Seed: 5, Specs: []degrade.Spec{{}}}
+	plain := newTestSource(t, config)
+	config.Tones = 0.5
+	source := newTestSource(t, config)
+	changed := 0
+	for index := range uint64(80) {
+		was, err := plain.Record(t.Context(), index)
+		require.NoError(t, err)
+		r, err := source.Record(t.Context(), index)
+		require.NoError(t, err)
+		require.Equal(t, r.Clean, r.Degraded, "nothing was applied")
+		if bytes.Equal(was.Clean, r.Clean) {
+			continue
+		}
+		changed++
+		// A tone is a rising curve for each channel: what was darker stays no lighter.
+		var curve [3][256]uint8
+		for i, v := range was.Clean {
+			curve[i%3][v] = r.Clean[i]
+		}
+		for c := range curve {
+			last := uint8(0)
+			for _, v := range curve[c] {
+				if v > 0 {
+					require.GreaterOrEqual(t, v, last)
+					last = v
+				}
+			}
+		}
+	}
+	require.InDelta(t, 40, changed, 20)
+}
+
+func TestOtherKindsAreDrawnAsOftenAsAsked(t *testing.T) {
+	spec, err := degrade.ParseSpec("jpeg:0.5")
+	require.NoError(t, err)
+	source := newTestSource(t, Config{Size: 32, Seed: 5, Specs: []degrade.Spec{spec}, Others: 0.25})
+	others := map[degrade.Kind]int{}
+	for index := range uint64(400) {
+		r, err := source.Record(t.Context(), index)
+		require.NoError(t, err)
+		require.NotEmpty(t, r.Spec.Terms)
+		if len(r.Spec.Terms) > 1 || r.Spec.Terms[0].Severity != 0.5 {
+			others[r.Spec.Terms[0].Kind]++
+		}
+	}
+	total := 0
+	for _, n := range others {
+		total += n
+	}
+	require.InDelta(t, 100, total, 30)
+	require.Greater(t, len(others), 6, "kinds other than the one asked for")
+}
+
 func TestStreamsCanBeResumedAnywhere(t *testing.T) {
 	source := newTestSource(t, Config{Size: 24, Seed: 9, Sampler: degrade.DefaultSampler()})
 	var whole bytes.Buffer
@@ -224,6 +279,8 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"patch size 9000":        {Size: 9000, Sampler: good},
 		"too few for patches":    {Size: 100, Sampler: good},
 		"no degradation kinds":   {Size: 32},
+		"other tones 1.5":        {Size: 32, Sampler: good, Tones: 1.5},
+		"other degradations NaN": {Size: 32, Sampler: good, Others: math.NaN()},
 		"kind 55 does not exist": {Size: 32, Specs: []degrade.Spec{{Terms: []degrade.Term{{Kind: 55}}}}},
 	} {
 		_, err := NewSource(photos, config)

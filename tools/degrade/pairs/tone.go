@@ -1,0 +1,41 @@
+package pairs
+
+import (
+	"math/rand/v2"
+
+	"unirestorer/tools/degrade"
+)
+
+// tone is another exposure and development of a photo: channel c of a pixel becomes black + (white − black)·(gain_c·x)^gamma.
+// A few photos show few kinds of light; without it brightness or flatness alone would look like a degradation.
+type tone struct {
+	gamma, black, white float64
+	gain                [3]float64
+}
+
+// newTone draws a tone: gamma in 0.62..1.62, black in 0..0.08, white in 0.8..1, gains in 0.9..1.1.
+func newTone(random *rand.Rand) tone {
+	t := tone{
+		gamma: degrade.Pow(2, float64(1.4*random.Float64())-0.7),
+		black: 0.08 * random.Float64(),
+		white: 1 - 0.2*random.Float64(),
+	}
+	for c := range t.gain {
+		t.gain[c] = 0.9 + 0.2*random.Float64()
+	}
+	return t
+}
+
+// apply changes the tone of an image. It goes by a table, as photos have 256 values only.
+func (t tone) apply(img *degrade.Image) {
+	var table [3][256]float32
+	for c := range table {
+		for v := range table[c] {
+			x := min(t.gain[c]*float64(v)/255, 1)
+			table[c][v] = float32(t.black + float64((t.white-t.black)*degrade.Pow(x, t.gamma)))
+		}
+	}
+	for i, v := range img.Pix {
+		img.Pix[i] = table[i%3][int(v*255+0.5)]
+	}
+}
