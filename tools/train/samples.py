@@ -49,7 +49,8 @@ def measure(ws, split, first, path):
     inside = np.s_[:, low:low + config["crop"], low:low + config["crop"]]
     shown, severity, reached = [], [], []
     with Records(ws, split, config["size"], ws.seed(f"router {split}"), start=first, mixed=ws["estimator"]["mixed"],
-                 clean=ws["estimator"]["clean"]) as stream, torch.no_grad():
+                 clean=ws["estimator"]["clean"], tones=ws["estimator"]["tones"] if split == "train" else 0) as stream, \
+            torch.no_grad():
         for _ in range(0, PART, 4):
             records = stream.read(4)
             shown += [views.shown(ws, picture) for picture in records["degraded"]]
