@@ -8,7 +8,6 @@ import torch
 
 from . import estimator, expert, pool, views
 from .loop import device, prepare
-from .records import Records
 from .restore import psnr, tensor
 from .workspace import replacing
 
@@ -48,9 +47,7 @@ def measure(ws, split, first, path):
     low = (config["size"] - config["crop"]) // 2
     inside = np.s_[:, low:low + config["crop"], low:low + config["crop"]]
     shown, severity, reached = [], [], []
-    with Records(ws, split, config["size"], ws.seed(f"router {split}"), start=first, mixed=ws["estimator"]["mixed"],
-                 clean=ws["estimator"]["clean"], tones=ws["estimator"]["tones"] if split == "train" else 0) as stream, \
-            torch.no_grad():
+    with views.records(ws, split, config["size"], f"router {split}", start=first) as stream, torch.no_grad():
         for _ in range(0, PART, 4):
             records = stream.read(4)
             shown += [views.shown(ws, picture) for picture in records["degraded"]]

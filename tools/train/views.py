@@ -64,6 +64,13 @@ def kind_names(ws, severity):
     return np.array(["+".join(k for k, s in zip(kinds, row) if s > 0) or "clean" for row in severity])
 
 
+def records(ws, split, size, name, start=0):
+    """A stream of the pictures that the encoder is trained on or judged by; only those to train on get other tones."""
+    config = ws["estimator"]
+    return Records(ws, split, size, ws.seed(name), start=start, mixed=config["mixed"], clean=config["clean"],
+                   tones=config["tones"] if split == "train" else 0)
+
+
 def dataset(ws, split):
     """Views of degraded pictures of several sizes, as many of each as the configuration says, and the severities
     [N, kinds] of what was done to them, made once and kept."""
@@ -76,8 +83,7 @@ def dataset(ws, split):
         severity = np.zeros((count, kinds), np.float32)
 
         def fill(side, first, last):
-            with Records(ws, split, side, ws.seed(f"views {split} {side}"), mixed=config["mixed"],
-                         clean=config["clean"], tones=config["tones"] if split == "train" else 0) as stream:
+            with records(ws, split, side, f"views {split} {side}") as stream:
                 for i in range(first, last):
                     record = stream.read(1)[0]
                     made[i], severity[i] = shown(ws, record["degraded"]), record["severity"][:kinds]

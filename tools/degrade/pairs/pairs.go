@@ -30,7 +30,7 @@ type Config struct {
 	Seed    uint64          // of everything random
 	Sampler degrade.Sampler // draws the degradation of a record, unless Specs is set
 	Specs   []degrade.Spec  // drawn with equal probability; their own seeds are not used
-	Others  float64         // share of records that any kind of degradation is drawn for instead, as DefaultSampler draws
+	Others  float64         // share of records that any trained kind of degradation is drawn for instead, as DefaultSampler draws
 	Tones   float64         // share of records whose photo is given another tone before it is degraded
 }
 

@@ -18,10 +18,10 @@ func newTone(random *rand.Rand) tone {
 	t := tone{
 		gamma: degrade.Pow(2, float64(1.4*random.Float64())-0.7),
 		black: 0.08 * random.Float64(),
-		white: 1 - 0.2*random.Float64(),
+		white: 1 - float64(0.2*random.Float64()),
 	}
 	for c := range t.gain {
-		t.gain[c] = 0.9 + 0.2*random.Float64()
+		t.gain[c] = 0.9 + float64(0.2*random.Float64())
 	}
 	return t
 }
@@ -36,6 +36,6 @@ func (t tone) apply(img *degrade.Image) {
 		}
 	}
 	for i, v := range img.Pix {
-		img.Pix[i] = table[i%3][int(v*255+0.5)]
+		img.Pix[i] = table[i%3][int(float32(v*255)+0.5)]
 	}
 }

@@ -44,7 +44,7 @@ func app(stdout io.Writer) *cli.App {
 			&cli.StringFlag{Name: "severity", Value: "0.1:1", Usage: "severities to draw from, such as 0.1:0.45,0.55:1"},
 			&cli.Float64Flag{Name: "mixed", Value: sampler.Mixed, Usage: "share of records with two degradations"},
 			&cli.Float64Flag{Name: "clean", Value: sampler.Clean, Usage: "share of records without degradation"},
-			&cli.Float64Flag{Name: "others", Usage: "share of records with degradations of any kind, whatever --kinds and --spec say"},
+			&cli.Float64Flag{Name: "others", Usage: "share of records with degradations of any trained kind, whatever --kinds and --spec say"},
 			&cli.Float64Flag{Name: "tones", Usage: "share of records whose photo gets another brightness, contrast and colour first"},
 			&cli.StringSliceFlag{Name: "spec", Usage: "draw from these specs instead, such as noise:sigma=25 (repeatable)"},
 			&cli.IntFlag{Name: "levels", Value: 3, Usage: "resolutions of each photo, each half the one before"},
