@@ -9,18 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNoProductIsFusedWithASum compiles the package for arm64, where Go fuses x*y + z into one rounding whenever the
+// TestNoProductIsFusedWithASum compiles this package and pairs for arm64, where Go fuses x*y + z into one rounding whenever the
 // source allows it, and looks for the instructions. A fused product would make results differ between processors; the
 // cure is an explicit conversion, float64(x*y) + z.
 func TestNoProductIsFusedWithASum(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiles the package for another architecture")
+		t.Skip("compiles packages for another architecture")
 	}
 	goTool, err := exec.LookPath("go")
 	if err != nil {
 		t.Skip("no go command to compile with")
 	}
-	build := exec.CommandContext(t.Context(), goTool, "build", "-gcflags=-S", ".")
+	build := exec.CommandContext(t.Context(), goTool, "build", "-gcflags=-S", ".", "./pairs")
 	build.Env = append(os.Environ(), "GOARCH=arm64", "CGO_ENABLED=0", "GOFLAGS=")
 	listing, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", listing)

@@ -45,6 +45,7 @@ func (r Range) check() error {
 // Sampler draws specs at random, for training and for test sets.
 type Sampler struct {
 	Kinds      []Kind  // drawn with equal probability
+	Partners   []Kind  // of which the second of two kinds is drawn; Kinds if empty
 	Severities []Range // drawn uniformly from the union; ranges must not overlap for that
 	Mixed      float64 // probability of two kinds at once
 	Clean      float64 // probability of no degradation
@@ -60,12 +61,14 @@ func (s Sampler) Check() error {
 	if len(s.Kinds) == 0 {
 		return errors.New("no degradation kinds to draw from")
 	}
-	for i, k := range s.Kinds {
-		if !k.Valid() {
-			return fmt.Errorf("degradation kind %d does not exist", int(k))
-		}
-		if slices.Contains(s.Kinds[:i], k) {
-			return fmt.Errorf("degradation kind %s occurs twice", k)
+	for _, kinds := range [][]Kind{s.Kinds, s.Partners} {
+		for i, k := range kinds {
+			if !k.Valid() {
+				return fmt.Errorf("degradation kind %d does not exist", int(k))
+			}
+			if slices.Contains(kinds[:i], k) {
+				return fmt.Errorf("degradation kind %s occurs twice", k)
+			}
 		}
 	}
 	if len(s.Severities) == 0 {
@@ -95,8 +98,12 @@ func (s Sampler) Sample(seed uint64) Spec {
 	first := s.Kinds[random.intn(len(s.Kinds))]
 	spec.Terms = append(spec.Terms, Term{Kind: first, Severity: s.severity(random)})
 	if u < s.Clean+s.Mixed {
+		from := s.Partners
+		if len(from) == 0 {
+			from = s.Kinds
+		}
 		var partners []Kind
-		for _, k := range s.Kinds {
+		for _, k := range from {
 			if k != first && (k.info().stage != first.info().stage || first.info().stage == stageAir) {
 				partners = append(partners, k)
 			}

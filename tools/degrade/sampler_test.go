@@ -54,11 +54,26 @@ func TestSamplerOfOneKindNeverMixes(t *testing.T) {
 	}
 }
 
+func TestSecondKindIsDrawnFromThePartners(t *testing.T) {
+	s := Sampler{Kinds: []Kind{Noise}, Partners: []Kind{Rain, Haze, Poisson, Noise}, Severities: []Range{{0.5, 0.5}}, Mixed: 1}
+	require.NoError(t, s.Check())
+	with := map[Kind]int{}
+	for seed := range uint64(200) {
+		terms := s.Sample(seed).Terms
+		require.Len(t, terms, 2)
+		require.Equal(t, Noise, terms[1].Kind, "noise comes after what is in the air")
+		with[terms[0].Kind]++
+	}
+	require.Len(t, with, 2, "the other noise acts at the same point")
+	require.InDelta(t, 100, with[Rain], 40)
+}
+
 func TestBadSamplersAreRefused(t *testing.T) {
 	for message, s := range map[string]Sampler{
 		"no degradation kinds":   {Severities: []Range{{0, 1}}},
 		"no severities":          {Kinds: []Kind{Rain}},
 		"rain occurs twice":      {Kinds: []Kind{Rain, Rain}, Severities: []Range{{0, 1}}},
+		"snow occurs twice":      {Kinds: []Kind{Rain}, Partners: []Kind{Snow, Snow}, Severities: []Range{{0, 1}}},
 		"kind 77 does not exist": {Kinds: []Kind{77}, Severities: []Range{{0, 1}}},
 		"severity range 0.5:0.2": {Kinds: []Kind{Rain}, Severities: []Range{{0.5, 0.2}}},
 		"probabilities":          {Kinds: []Kind{Rain}, Severities: []Range{{0, 1}}, Mixed: 0.7, Clean: 0.7},

@@ -52,9 +52,11 @@ def train(ws, name, stop):
         start_from(ws, net, expert)
     patches = Patches(ws, name, options["steps"], options.get("stages", shared["stages"]), kinds=expert["kinds"],
                       severity=expert["severity"], mixed=options.get("mixed"), clean=options.get("clean"), others=options.get("others", 0),
-                      tones=shared["tones"])
+                      partners=ws["data"]["kinds"] if options.get("any_partner") else None,
+                      tones=shared["tones"], backdrops=shared["backdrops"])
     sets = validation_set(ws)
-    own = {kind: sets[kind] for kind in sets if kind in (expert["kinds"] or sets) or kind == "clean"}
+    shown = [*(expert["kinds"] or sets), "clean", *(["mixed"] if options.get("any_partner") else [])]
+    own = {kind: sets[kind] for kind in sets if kind in shown}
 
     def loss(net, step):
         degraded, clean = patches.batch(step)

@@ -39,9 +39,8 @@ def lay_out(ws, tree, leaf_of, kinds, severities):
     experts, middle = [root], []
     for g, group in enumerate(groups):
         main = main_kind(group)
-        # A group of one leaf shares that leaf's expert.
-        if len(group["children"]) == 1:
-            middle.append(None)
+        if len(group["children"]) == 1 and not ws["pool"]["middle"].get(main, True):
+            middle.append(None)  # this group shares the expert of its only leaf
             continue
         middle.append(len(experts))
         experts.append(expert(ws, 1, g, main, root, ws["pool"]["middle"], group_of == g, kinds, severities))
@@ -83,7 +82,8 @@ def main_kind(node):
 
 def expert(ws, level, number, main, parent, rules, members, kinds, severities, root=None):
     architecture = rules.get(main, rules["*"])
-    own, severity = training_range(ws, main, kinds[members], severities[members])
+    # Around clean pictures lie mild cases of everything.
+    own, severity = training_range(ws, main == "clean" and level == 2, kinds[members], severities[members])
     if architecture == "lora_restormer":
         parent = root or parent
     elif architecture != parent["architecture"]:
@@ -98,12 +98,12 @@ def expert(ws, level, number, main, parent, rules, members, kinds, severities, r
             "severity": severity, "training": training}
 
 
-def training_range(ws, main, kinds, severities):
-    """The kinds that make up a share of a cluster, and where their severities lie but for a twentieth at either end.
-    Around clean pictures lie mild cases of everything."""
+def training_range(ws, everything, kinds, severities):
+    """The kinds that make up a share of a cluster, or none for all of them, and where their severities lie but for a
+    twentieth at either end."""
     names, counts = np.unique(kinds, return_counts=True)
     common = names[(names != "clean") & (counts >= ws["tree"]["share"] * counts.sum())]
-    own = None if main == "clean" else [kind for kind in ws["data"]["kinds"] if kind in common] or None
+    own = None if everything else [kind for kind in ws["data"]["kinds"] if kind in common] or None
     s = severities[kinds != "clean" if own is None else np.isin(kinds, own)]
     if not len(s):
         return own, "0.02:0.2"

@@ -19,7 +19,8 @@ class Records:
     """A stream of records; read gives the next ones as a NumPy structured array."""
 
     def __init__(self, ws, split, size, seed, start=0, kinds=None, severity=None, mixed=None, clean=None, others=0,
-                 tones=0, specs=()):
+                 tones=0, backdrops=0, partners=None,
+                 specs=()):
         data = ws["data"]
         binary, photos = ws.command("tools/degrade/cmd/pairs"), str(ws.photos(split))
         self.format = _describe(binary, photos, size, data["levels"])
@@ -30,9 +31,11 @@ class Records:
                    "--seed", str(seed), "--start", str(start),
                    "--severity", severity or data["severity"],
                    "--mixed", str(data["mixed"] if mixed is None else mixed),
-                   "--clean", str(data["clean"] if clean is None else clean), "--others", str(others), "--tones", str(tones)]
-        if kinds:
-            command += ["--kinds", ",".join(kinds)]
+                   "--clean", str(data["clean"] if clean is None else clean), "--others", str(others), "--tones", str(tones),
+                   "--backdrops", str(backdrops)]
+        for option, names in (("--kinds", kinds), ("--partners", partners)):
+            if names:
+                command += [option, ",".join(names)]
         for spec in specs:
             command += ["--spec", spec]
         environment = {**os.environ, "GOMAXPROCS": str(ws["threads"])}

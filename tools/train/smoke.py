@@ -34,7 +34,8 @@ def shrunken(config):
     c["experts"] |= {"stages": [{"until": 0.5, "size": 32, "batch": 2}, {"until": 1, "size": 48, "batch": 1}], "warmup": 1}
     for level in ("coarse", "middle", "fine", "scratch"):
         c["experts"][level]["steps"] = 4
-        c["experts"][level].pop("architectures", None)
+        for rule in ("architectures", "kinds"):
+            c["experts"][level].pop(rule, None)
     c["router"] |= {"records": 24, "validation_records": 8, "size": 96, "crop": 48, "steps": 6, "batch": 16}
     return c
 

@@ -65,10 +65,11 @@ def kind_names(ws, severity):
 
 
 def records(ws, split, size, name, start=0):
-    """A stream of the pictures that the encoder is trained on or judged by; only those to train on get other tones."""
-    config = ws["estimator"]
+    """A stream of the pictures that the encoder is trained on or judged by; only those to train on get other tones
+    and backdrops."""
+    config, training = ws["estimator"], split == "train"
     return Records(ws, split, size, ws.seed(name), start=start, mixed=config["mixed"], clean=config["clean"],
-                   tones=config["tones"] if split == "train" else 0)
+                   tones=config["tones"] if training else 0, backdrops=config["backdrops"] if training else 0)
 
 
 def dataset(ws, split):

@@ -32,6 +32,8 @@ type Config struct {
 	Specs   []degrade.Spec  // drawn with equal probability; their own seeds are not used
 	Others  float64         // share of records that any trained kind of degradation is drawn for instead, as DefaultSampler draws
 	Tones   float64         // share of records whose photo is given another tone before it is degraded
+
+	Backdrops float64 // share of records in which part of the photo is put before another background first
 }
 
 // Source makes records from photos. It may be used by several goroutines.
@@ -72,7 +74,7 @@ func NewSource(photos []*Photo, config Config) (*Source, error) {
 			return nil, err
 		}
 	}
-	for name, share := range map[string]float64{"other degradations": config.Others, "other tones": config.Tones} {
+	for name, share := range map[string]float64{"other degradations": config.Others, "other tones": config.Tones, "backdrops": config.Backdrops} {
 		if !(share >= 0 && share <= 1) {
 			return nil, fmt.Errorf("share of records with %s %g is not between 0 and 1", name, share)
 		}
@@ -118,6 +120,11 @@ func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
 	}
 	if s.config.Tones > 0 && random.Float64() < s.config.Tones {
 		newTone(random).apply(wide)
+	}
+	if s.config.Backdrops > 0 && random.Float64() < s.config.Backdrops {
+		if err := newBackdrop(random).apply(ctx, wide); err != nil {
+			return nil, fmt.Errorf("record %d: backdrop: %w", index, err)
+		}
 	}
 	patchX := left
 	if r.Flip { // what lies to the left in the photo comes to lie to the right

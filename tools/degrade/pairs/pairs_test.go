@@ -12,6 +12,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -173,6 +174,53 @@ func TestOtherTonesAreDegradedLikeTheCleanPatch(t *testing.T) {
 	require.InDelta(t, 40, changed, 20)
 }
 
+func TestBackdropsLeaveWhatIsInFront(t *testing.T) {
+	config := Config{Size: 64, Seed: 5, Specs: []degrade.Spec{{}}}
+	plain := newTestSource(t, config)
+	config.Backdrops = 0.5
+	source := newTestSource(t, config)
+	changed, kept, covered := 0, 0, 0
+	for index := range uint64(80) {
+		was, err := plain.Record(t.Context(), index)
+		require.NoError(t, err)
+		r, err := source.Record(t.Context(), index)
+		require.NoError(t, err)
+		require.Equal(t, r.Clean, r.Degraded, "nothing was applied")
+		if bytes.Equal(was.Clean, r.Clean) {
+			continue
+		}
+		changed++
+		for i, v := range was.Clean {
+			if r.Clean[i] == v {
+				kept++
+			} else {
+				covered++
+			}
+		}
+	}
+	require.InDelta(t, 40, changed, 20)
+	share := float64(covered) / float64(kept+covered)
+	require.True(t, share > 0.3 && share < 0.9, "%.2f of the pixels are background", share)
+}
+
+func TestSurfacesStayBetweenTheirNodes(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		s := newSurface(random, 0.2, 0.7)
+		for i := range 41 {
+			for j := range 41 {
+				v := s.at(float64(i)/40, float64(j)/40)
+				require.True(t, v >= 0.2-1e-12 && v <= 0.7+1e-12, "%g", v)
+			}
+		}
+		for i := range surfaceNodes {
+			for j := range surfaceNodes {
+				require.InDelta(t, s[i][j], s.at(float64(j)/(surfaceNodes-1), float64(i)/(surfaceNodes-1)), 1e-12)
+			}
+		}
+	}
+}
+
 func TestOtherKindsAreDrawnAsOftenAsAsked(t *testing.T) {
 	spec, err := degrade.ParseSpec("jpeg:0.5")
 	require.NoError(t, err)
@@ -280,6 +328,7 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"too few for patches":    {Size: 100, Sampler: good},
 		"no degradation kinds":   {Size: 32},
 		"other tones 1.5":        {Size: 32, Sampler: good, Tones: 1.5},
+		"backdrops -1":           {Size: 32, Sampler: good, Backdrops: -1},
 		"other degradations NaN": {Size: 32, Sampler: good, Others: math.NaN()},
 		"kind 55 does not exist": {Size: 32, Specs: []degrade.Spec{{Terms: []degrade.Term{{Kind: 55}}}}},
 	} {

@@ -41,10 +41,12 @@ func app(stdout io.Writer) *cli.App {
 			&cli.Uint64Flag{Name: "start", Usage: "number of the first record; to resume, the number after the last one read"},
 			&cli.Uint64Flag{Name: "count", Usage: "how many records; 0 goes on until the reader stops"},
 			&cli.StringFlag{Name: "kinds", Usage: "degradations to draw from, separated by commas (default: all but the held-out ones)"},
+			&cli.StringFlag{Name: "partners", Usage: "degradations to draw the second one of two from (default: those of --kinds)"},
 			&cli.StringFlag{Name: "severity", Value: "0.1:1", Usage: "severities to draw from, such as 0.1:0.45,0.55:1"},
 			&cli.Float64Flag{Name: "mixed", Value: sampler.Mixed, Usage: "share of records with two degradations"},
 			&cli.Float64Flag{Name: "clean", Value: sampler.Clean, Usage: "share of records without degradation"},
 			&cli.Float64Flag{Name: "others", Usage: "share of records with degradations of any trained kind, whatever --kinds and --spec say"},
+			&cli.Float64Flag{Name: "backdrops", Usage: "share of records with a plain or out-of-focus background behind part of the photo"},
 			&cli.Float64Flag{Name: "tones", Usage: "share of records whose photo gets another brightness, contrast and colour first"},
 			&cli.StringSliceFlag{Name: "spec", Usage: "draw from these specs instead, such as noise:sigma=25 (repeatable)"},
 			&cli.IntFlag{Name: "levels", Value: 3, Usage: "resolutions of each photo, each half the one before"},
@@ -97,7 +99,8 @@ func run(c *cli.Context, stdout io.Writer) error {
 }
 
 func configure(c *cli.Context) (pairs.Config, error) {
-	config := pairs.Config{Size: c.Int("size"), Seed: c.Uint64("seed"), Others: c.Float64("others"), Tones: c.Float64("tones")}
+	config := pairs.Config{Size: c.Int("size"), Seed: c.Uint64("seed"), Others: c.Float64("others"), Tones: c.Float64("tones"),
+		Backdrops: c.Float64("backdrops")}
 	for _, text := range c.StringSlice("spec") {
 		spec, err := degrade.ParseSpec(text)
 		if err != nil {
@@ -110,17 +113,26 @@ func configure(c *cli.Context) (pairs.Config, error) {
 	if config.Sampler.Severities, err = degrade.ParseRanges(c.String("severity")); err != nil {
 		return config, err
 	}
-	if text := c.String("kinds"); text != "" {
-		config.Sampler.Kinds = nil
-		for name := range strings.SplitSeq(text, ",") {
-			kind, err := degrade.ParseKind(name)
-			if err != nil {
-				return config, err
+	for flag, kinds := range map[string]*[]degrade.Kind{"kinds": &config.Sampler.Kinds, "partners": &config.Sampler.Partners} {
+		if text := c.String(flag); text != "" {
+			if *kinds, err = parseKinds(text); err != nil {
+				return config, fmt.Errorf("--%s: %w", flag, err)
 			}
-			config.Sampler.Kinds = append(config.Sampler.Kinds, kind)
 		}
 	}
 	return config, nil
+}
+
+// parseKinds reads names separated by commas.
+func parseKinds(text string) (list []degrade.Kind, err error) {
+	for name := range strings.SplitSeq(text, ",") {
+		kind, err := degrade.ParseKind(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, kind)
+	}
+	return list, nil
 }
 
 // writeFile lets write fill a temporary file that takes the place of path only when all went well.

@@ -52,6 +52,8 @@ func TestBadArgumentsAreReported(t *testing.T) {
 		"photos":                  {},
 		"unexpected argument":     {"--photos", dir, "extra"},
 		"unknown degradation":     {"--photos", dir, "--kinds", "rain,frogs"},
+		"--partners: unknown":     {"--photos", dir, "--size", "16", "--partners", "frogs"},
+		"backdrops 2":             {"--photos", dir, "--size", "16", "--backdrops", "2"},
 		"severities":              {"--photos", dir, "--severity", "2"},
 		"needs a --count":         {"--photos", dir, "--size", "16", "-o", out},
 		"photos of 0 to 2048":     {"--photos", dir, "--size", "0"},
