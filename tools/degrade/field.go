@@ -34,7 +34,7 @@ func newField(random *random, w, h int, cells float64, octaves int) *field {
 		for x := range w {
 			at := float64(x) / l.cell
 			l.index[x] = int(at)
-			l.blend[x] = smoothstep(at - float64(int(at)))
+			l.blend[x] = Smoothstep(at - float64(int(at)))
 		}
 		f.octaves = append(f.octaves, l)
 		total += weight
@@ -54,11 +54,11 @@ func (f *field) row(y int, out []float32) {
 		l := &f.octaves[i]
 		fy := float64(y) / l.cell
 		iy := int(fy)
-		ty := smoothstep(fy - float64(iy))
+		ty := Smoothstep(fy - float64(iy))
 		upper, lower := l.values[iy*l.cols:], l.values[(iy+1)*l.cols:]
 		for x := range out {
 			ix, tx := l.index[x], l.blend[x]
-			v := lerp(lerp(upper[ix], upper[ix+1], tx), lerp(lower[ix], lower[ix+1], tx), ty)
+			v := Lerp(Lerp(upper[ix], upper[ix+1], tx), Lerp(lower[ix], lower[ix+1], tx), ty)
 			out[x] += float32(l.weight * v)
 		}
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNoProductIsFusedWithASum compiles this package and pairs for arm64, where Go fuses x*y + z into one rounding whenever the
-// source allows it, and looks for the instructions. A fused product would make results differ between processors; the
-// cure is an explicit conversion, float64(x*y) + z.
+// TestNoProductIsFusedWithASum compiles this package and pairs for arm64, where Go fuses x*y + z into one rounding
+// whenever the source allows it, and looks for the instructions. A fused product would make results differ between
+// processors; the cure is an explicit conversion, float64(x*y) + z.
 func TestNoProductIsFusedWithASum(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles packages for another architecture")

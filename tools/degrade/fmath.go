@@ -95,11 +95,11 @@ func sincos(x float64) (sin, cos float64) {
 // radians converts an angle from degrees.
 func radians(degrees float64) float64 { return float64(degrees * (math.Pi / 180)) }
 
-// lerp returns a + t(b−a).
-func lerp(a, b, t float64) float64 { return a + float64(t*(b-a)) }
+// Lerp returns a + t(b−a).
+func Lerp(a, b, t float64) float64 { return a + float64(t*(b-a)) }
 
-// smoothstep rises from 0 at t = 0 to 1 at t = 1 with zero slope at both ends.
-func smoothstep(t float64) float64 {
+// Smoothstep rises from 0 at t = 0 to 1 at t = 1 with zero slope at both ends.
+func Smoothstep(t float64) float64 {
 	t = min(max(t, 0), 1)
 	return float64(t*t) * (3 - 2*t)
 }

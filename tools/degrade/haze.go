@@ -74,7 +74,7 @@ func applyHaze(ctx context.Context, img *Image, p params, seed uint64) error {
 			row, depths := img.row(y), depth.row(y)
 			for x, d := range depths {
 				local := beta * (0.8 + float64(0.4*float64(wisps[x])))
-				t := float32(exp(-local * lerp(near, far, float64(d))))
+				t := float32(exp(-local * Lerp(near, far, float64(d))))
 				veil(row[3*x:3*x+3], air, t)
 			}
 		}
@@ -105,7 +105,7 @@ func sceneDepth(ctx context.Context, img *Image, p params, random *random) (*pla
 		for y := y0; y < y1; y++ {
 			row, rgb := depth.row(y), img.row(y)
 			noise.row(y, row)
-			ground := groundDepth(lerp(top, bottom, (float64(y)+0.5)/float64(img.H)), horizon)
+			ground := groundDepth(Lerp(top, bottom, (float64(y)+0.5)/float64(img.H)), horizon)
 			for x, n := range row {
 				d := float64(depthGround*ground) + float64(depthColour*colourDepth(rgb[3*x:3*x+3])) + float64(depthNoise*float64(n))
 				row[x] = float32(d)

@@ -39,9 +39,9 @@ func applyLowResolution(ctx context.Context, img *Image, p params, _ uint64) err
 			for x := range img.W {
 				left, right, tx := neighbours(x, factor, small.W)
 				for c := range 3 {
-					top := lerp(float64(a[3*left+c]), float64(a[3*right+c]), tx)
-					bottom := lerp(float64(b[3*left+c]), float64(b[3*right+c]), tx)
-					out[3*x+c] = clamp01(float32(lerp(top, bottom, ty)))
+					top := Lerp(float64(a[3*left+c]), float64(a[3*right+c]), tx)
+					bottom := Lerp(float64(b[3*left+c]), float64(b[3*right+c]), tx)
+					out[3*x+c] = clamp01(float32(Lerp(top, bottom, ty)))
 				}
 			}
 		}

@@ -134,9 +134,9 @@ func (s *streak) draw(clear []float32, w, y0, y1 int) {
 // fade is the brightness along a streak, 0 at both ends and 1 at its head.
 func (s *streak) fade(along float64) float64 {
 	if along < s.fadeHead {
-		return smoothstep((along + 1) / (s.fadeHead + 1))
+		return Smoothstep((along + 1) / (s.fadeHead + 1))
 	}
-	return smoothstep((1 - along) / (1 - s.fadeHead))
+	return Smoothstep((1 - along) / (1 - s.fadeHead))
 }
 
 // gaussian returns exp(−x²/2), cut off beyond ±3 where it is below 0.012.

@@ -36,7 +36,7 @@ func scramble(z uint64) uint64 {
 func (r *random) uniform() float64 { return float64(r.pcg.Uint64()>>11) * 0x1p-53 }
 
 // between returns a number in [lo, hi).
-func (r *random) between(lo, hi float64) float64 { return lerp(lo, hi, r.uniform()) }
+func (r *random) between(lo, hi float64) float64 { return Lerp(lo, hi, r.uniform()) }
 
 // intn returns a whole number in [0, n) for n ≥ 1.
 func (r *random) intn(n int) int { return min(int(r.uniform()*float64(n)), n-1) }

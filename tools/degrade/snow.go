@@ -144,7 +144,7 @@ func (f *flake) coverage(x, y float64) float64 {
 		}
 		d := math.Sqrt(float64(px*px)+float64(py*py)) / b.radius
 		if d < 1 {
-			best = max(best, smoothstep((1-d)/f.softness))
+			best = max(best, Smoothstep((1-d)/f.softness))
 		}
 	}
 	return best

@@ -81,7 +81,7 @@ def main_kind(node):
 
 
 def expert(ws, level, number, main, parent, rules, members, kinds, severities, root=None):
-    architecture = rules.get(main, rules["*"])
+    architecture = rules.get(main) or rules["*"]
     # Around clean pictures lie mild cases of everything.
     own, severity = training_range(ws, main == "clean" and level == 2, kinds[members], severities[members])
     if architecture == "lora_restormer":

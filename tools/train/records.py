@@ -19,8 +19,7 @@ class Records:
     """A stream of records; read gives the next ones as a NumPy structured array."""
 
     def __init__(self, ws, split, size, seed, start=0, kinds=None, severity=None, mixed=None, clean=None, others=0,
-                 tones=0, backdrops=0, partners=None,
-                 specs=()):
+                 tones=0, backdrops=0, partners=None, specs=()):
         data = ws["data"]
         binary, photos = ws.command("tools/degrade/cmd/pairs"), str(ws.photos(split))
         self.format = _describe(binary, photos, size, data["levels"])

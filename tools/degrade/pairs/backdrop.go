@@ -51,24 +51,23 @@ func (b backdrop) apply(ctx context.Context, img *degrade.Image) error {
 			return err
 		}
 	}
-	for y := range img.H {
-		v := (float64(y) + 0.5) / float64(img.H)
-		for x := range img.W {
-			u := (float64(x) + 0.5) / float64(img.W)
-			front := min(max((b.cover.at(u, v)-b.level)/b.edge+0.5, 0), 1)
+	columns := nodes(img.W)
+	for y, row := range nodes(img.H) {
+		for x, column := range columns {
+			front := min(max((b.cover.at(column, row)-b.level)/b.edge+0.5, 0), 1)
 			if front == 1 {
 				continue
 			}
-			pixel := img.Pix[3*(y*img.W+x):][:3]
-			for c := range pixel {
+			first := 3 * (y*img.W + x)
+			for c := range 3 {
 				var behind float64
 				if blurred != nil {
-					behind = b.light[0] + float64((b.light[1]-b.light[0])*float64(blurred.Pix[3*(y*img.W+x)+c]))
+					behind = degrade.Lerp(b.light[0], b.light[1], float64(blurred.Pix[first+c]))
 				} else {
-					behind = b.colour[c].at(u, v)
+					behind = b.colour[c].at(column, row)
 				}
-				value := behind + float64(front*(float64(pixel[c])-behind))
-				pixel[c] = float32(min(max(value, 0), 1))
+				value := degrade.Lerp(behind, float64(img.Pix[first+c]), front)
+				img.Pix[first+c] = float32(min(max(value, 0), 1))
 			}
 		}
 	}
@@ -84,25 +83,38 @@ const surfaceNodes = 3
 func newSurface(random *rand.Rand, low, high float64) (s surface) {
 	for i := range s {
 		for j := range s[i] {
-			s[i][j] = low + float64((high-low)*random.Float64())
+			s[i][j] = degrade.Lerp(low, high, random.Float64())
 		}
 	}
 	return s
 }
 
-// at returns the value at u, v in 0..1.
-func (s *surface) at(u, v float64) float64 {
-	column, tu := node(u)
-	row, tv := node(v)
-	upper := s[row][column] + float64(tu*(s[row][column+1]-s[row][column]))
-	lower := s[row+1][column] + float64(tu*(s[row+1][column+1]-s[row+1][column]))
-	return upper + float64(tv*(lower-upper))
+// node is a place along one side of the square: after how many nodes it lies, and the weight of the next one.
+type node struct {
+	before int
+	weight float64
 }
 
-// node returns the node before a position and the weight of the one after it.
-func node(at float64) (before int, weight float64) {
+// nodes returns the places of the centres of n pixels.
+func nodes(n int) []node {
+	list := make([]node, n)
+	for i := range list {
+		list[i] = nodeAt((float64(i) + 0.5) / float64(n))
+	}
+	return list
+}
+
+// nodeAt returns the place at 0..1 of a side.
+func nodeAt(at float64) node {
 	at *= surfaceNodes - 1
-	before = min(int(at), surfaceNodes-2)
-	t := at - float64(before)
-	return before, float64(float64(t*t) * (3 - float64(2*t)))
+	before := min(int(at), surfaceNodes-2)
+	return node{before, degrade.Smoothstep(at - float64(before))}
+}
+
+// at returns the value in a column and a row.
+func (s *surface) at(column, row node) float64 {
+	upper, lower := &s[row.before], &s[row.before+1]
+	return degrade.Lerp(
+		degrade.Lerp(upper[column.before], upper[column.before+1], column.weight),
+		degrade.Lerp(lower[column.before], lower[column.before+1], column.weight), row.weight)
 }

@@ -26,14 +26,13 @@ const headerBytes = 8 + 8 + 4 + 4 + 4 + 2 + 2 + 4*KindSlots
 
 // Config says what records hold.
 type Config struct {
-	Size    int             // side of the square patches, in pixels
-	Seed    uint64          // of everything random
-	Sampler degrade.Sampler // draws the degradation of a record, unless Specs is set
-	Specs   []degrade.Spec  // drawn with equal probability; their own seeds are not used
-	Others  float64         // share of records that any trained kind of degradation is drawn for instead, as DefaultSampler draws
-	Tones   float64         // share of records whose photo is given another tone before it is degraded
-
-	Backdrops float64 // share of records in which part of the photo is put before another background first
+	Size      int             // side of the square patches, in pixels
+	Seed      uint64          // of everything random
+	Sampler   degrade.Sampler // draws the degradation of a record, unless Specs is set
+	Specs     []degrade.Spec  // drawn with equal probability; their own seeds are not used
+	Others    float64         // share of records that any trained kind of degradation is drawn for instead, as DefaultSampler draws
+	Tones     float64         // share of records whose photo is given another tone before it is degraded
+	Backdrops float64         // share of records in which part of the photo is put before another background first
 }
 
 // Source makes records from photos. It may be used by several goroutines.

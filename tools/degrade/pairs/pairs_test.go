@@ -140,26 +140,33 @@ func TestPatchesLookCutFromTheDegradedPhoto(t *testing.T) {
 	}
 }
 
-func TestOtherTonesAreDegradedLikeTheCleanPatch(t *testing.T) {
-	config := Config{Size: 32, Seed: 5, Specs: []degrade.Spec{{}}}
-	plain := newTestSource(t, config)
-	config.Tones = 0.5
-	source := newTestSource(t, config)
+// half checks a share of 0.5 of records whose photo is changed before it is degraded: about half of them must differ from
+// those of plain, and be degraded as they are, here not at all. It calls check with the clean patches that differ.
+func half(t *testing.T, plain, changing Config, check func(was, is []uint8)) {
+	t.Helper()
+	plain.Specs, changing.Specs = []degrade.Spec{{}}, []degrade.Spec{{}}
+	from, to := newTestSource(t, plain), newTestSource(t, changing)
 	changed := 0
 	for index := range uint64(80) {
-		was, err := plain.Record(t.Context(), index)
+		was, err := from.Record(t.Context(), index)
 		require.NoError(t, err)
-		r, err := source.Record(t.Context(), index)
+		is, err := to.Record(t.Context(), index)
 		require.NoError(t, err)
-		require.Equal(t, r.Clean, r.Degraded, "nothing was applied")
-		if bytes.Equal(was.Clean, r.Clean) {
-			continue
+		require.Equal(t, is.Clean, is.Degraded, "nothing was applied")
+		if !bytes.Equal(was.Clean, is.Clean) {
+			changed++
+			check(was.Clean, is.Clean)
 		}
-		changed++
+	}
+	require.InDelta(t, 40, changed, 20)
+}
+
+func TestOtherTonesAreDegradedLikeTheCleanPatch(t *testing.T) {
+	half(t, Config{Size: 32, Seed: 5}, Config{Size: 32, Seed: 5, Tones: 0.5}, func(was, is []uint8) {
 		// A tone is a rising curve for each channel: what was darker stays no lighter.
 		var curve [3][256]uint8
-		for i, v := range was.Clean {
-			curve[i%3][v] = r.Clean[i]
+		for i, v := range was {
+			curve[i%3][v] = is[i]
 		}
 		for c := range curve {
 			last := uint8(0)
@@ -170,35 +177,20 @@ func TestOtherTonesAreDegradedLikeTheCleanPatch(t *testing.T) {
 				}
 			}
 		}
-	}
-	require.InDelta(t, 40, changed, 20)
+	})
 }
 
 func TestBackdropsLeaveWhatIsInFront(t *testing.T) {
-	config := Config{Size: 64, Seed: 5, Specs: []degrade.Spec{{}}}
-	plain := newTestSource(t, config)
-	config.Backdrops = 0.5
-	source := newTestSource(t, config)
-	changed, kept, covered := 0, 0, 0
-	for index := range uint64(80) {
-		was, err := plain.Record(t.Context(), index)
-		require.NoError(t, err)
-		r, err := source.Record(t.Context(), index)
-		require.NoError(t, err)
-		require.Equal(t, r.Clean, r.Degraded, "nothing was applied")
-		if bytes.Equal(was.Clean, r.Clean) {
-			continue
-		}
-		changed++
-		for i, v := range was.Clean {
-			if r.Clean[i] == v {
+	kept, covered := 0, 0
+	half(t, Config{Size: 64, Seed: 5}, Config{Size: 64, Seed: 5, Backdrops: 0.5}, func(was, is []uint8) {
+		for i, v := range was {
+			if is[i] == v {
 				kept++
 			} else {
 				covered++
 			}
 		}
-	}
-	require.InDelta(t, 40, changed, 20)
+	})
 	share := float64(covered) / float64(kept+covered)
 	require.True(t, share > 0.3 && share < 0.9, "%.2f of the pixels are background", share)
 }
@@ -209,13 +201,13 @@ func TestSurfacesStayBetweenTheirNodes(t *testing.T) {
 		s := newSurface(random, 0.2, 0.7)
 		for i := range 41 {
 			for j := range 41 {
-				v := s.at(float64(i)/40, float64(j)/40)
+				v := s.at(nodeAt(float64(i)/40), nodeAt(float64(j)/40))
 				require.True(t, v >= 0.2-1e-12 && v <= 0.7+1e-12, "%g", v)
 			}
 		}
 		for i := range surfaceNodes {
 			for j := range surfaceNodes {
-				require.InDelta(t, s[i][j], s.at(float64(j)/(surfaceNodes-1), float64(i)/(surfaceNodes-1)), 1e-12)
+				require.InDelta(t, s[i][j], s.at(nodeAt(float64(j)/(surfaceNodes-1)), nodeAt(float64(i)/(surfaceNodes-1))), 1e-12)
 			}
 		}
 	}

@@ -108,27 +108,28 @@ func configure(c *cli.Context) (pairs.Config, error) {
 		}
 		config.Specs = append(config.Specs, spec)
 	}
-	config.Sampler = degrade.Sampler{Kinds: degrade.Kinds(), Mixed: c.Float64("mixed"), Clean: c.Float64("clean")}
+	config.Sampler = degrade.Sampler{Mixed: c.Float64("mixed"), Clean: c.Float64("clean")}
 	var err error
 	if config.Sampler.Severities, err = degrade.ParseRanges(c.String("severity")); err != nil {
 		return config, err
 	}
-	for flag, kinds := range map[string]*[]degrade.Kind{"kinds": &config.Sampler.Kinds, "partners": &config.Sampler.Partners} {
-		if text := c.String(flag); text != "" {
-			if *kinds, err = parseKinds(text); err != nil {
-				return config, fmt.Errorf("--%s: %w", flag, err)
-			}
-		}
+	if config.Sampler.Kinds, err = kindsFlag(c, "kinds", degrade.Kinds()); err != nil {
+		return config, err
 	}
-	return config, nil
+	config.Sampler.Partners, err = kindsFlag(c, "partners", nil)
+	return config, err
 }
 
-// parseKinds reads names separated by commas.
-func parseKinds(text string) (list []degrade.Kind, err error) {
+// kindsFlag reads a flag of names separated by commas; without it the kinds are those given.
+func kindsFlag(c *cli.Context, flag string, unset []degrade.Kind) (list []degrade.Kind, err error) {
+	text := c.String(flag)
+	if text == "" {
+		return unset, nil
+	}
 	for name := range strings.SplitSeq(text, ",") {
 		kind, err := degrade.ParseKind(name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--%s: %w", flag, err)
 		}
 		list = append(list, kind)
 	}
