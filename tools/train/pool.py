@@ -90,8 +90,9 @@ def expert(ws, level, number, main, parent, rules, members, kinds, severities, r
         parent = root if root is not None and architecture == root["architecture"] else None
     kind_of_training = LEVELS[level] if parent is not None else "scratch"
     training = {**ws["experts"][LEVELS[level]], **ws["experts"][kind_of_training]}
-    for rule, value in (("architectures", architecture), ("kinds", main)):
+    for rule, value in (("architectures", architecture), ("roles", f"{LEVELS[level]}-{main}")):
         training |= training.pop(rule, {}).get(value, {})
+    own = training.pop("kinds", own)
     training["clean"] = max(training.get("clean", 0), round(float((kinds[members] == "clean").mean()), 2))
     return {"name": f"{LEVELS[level]}-{number}-{main}", "level": level, "architecture": architecture,
             "args": ws["architectures"][architecture], "parent": parent and parent["name"], "kinds": own,

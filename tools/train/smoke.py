@@ -22,6 +22,7 @@ def shrunken(config):
     c["data"]["levels"] = 1
     c["validation"] |= {"per_kind": 1, "size": 48}
     c["estimator"] |= {"fragments": 3, "views": {"train": {"64": 80, "96": 80}, "validation": {"64": 24}}, "steps": 6, "batch": 16}
+    c["estimator"]["confused"]["views"] = {"64": 20}
     c["estimator"]["args"] = {"embed_dim": 16, "vision_cfg": {
         "image_size": 48, "patch_size": 16, "width": 32, "layers": 2, "head_width": 16}}
     c["tree"] |= {"k": "5:6", "leaves": 5, "groups": 2}
@@ -34,7 +35,7 @@ def shrunken(config):
     c["experts"] |= {"stages": [{"until": 0.5, "size": 32, "batch": 2}, {"until": 1, "size": 48, "batch": 1}], "warmup": 1}
     for level in ("coarse", "middle", "fine", "scratch"):
         c["experts"][level]["steps"] = 4
-        for rule in ("architectures", "kinds"):
+        for rule in ("architectures", "roles"):
             c["experts"][level].pop(rule, None)
     c["router"] |= {"records": 24, "validation_records": 8, "size": 96, "crop": 48, "steps": 6, "batch": 16}
     return c

@@ -64,34 +64,48 @@ def kind_names(ws, severity):
     return np.array(["+".join(k for k, s in zip(kinds, row) if s > 0) or "clean" for row in severity])
 
 
-def records(ws, split, size, name, start=0):
+def records(ws, split, size, name, start=0, **other):
     """A stream of the pictures that the encoder is trained on or judged by; only those to train on get other tones
-    and backdrops."""
+    and backdrops. Options given here take the place of the configuration's."""
     config, training = ws["estimator"], split == "train"
-    return Records(ws, split, size, ws.seed(name), start=start, mixed=config["mixed"], clean=config["clean"],
-                   tones=config["tones"] if training else 0, backdrops=config["backdrops"] if training else 0)
+    options = {"mixed": config["mixed"], "clean": config["clean"],
+               "tones": config["tones"] if training else 0, "backdrops": config["backdrops"] if training else 0}
+    return Records(ws, split, size, ws.seed(name), start=start, **{**options, **other})
+
+
+def shares(ws, split):
+    """What the views of a split consist of: the side of the pictures, how many there are, the name that their seed
+    comes from and the options of their stream. Pictures to train on are of all kinds, and some more of those kinds that
+    are told apart worst, from each other and from clean pictures."""
+    config = ws["estimator"]
+    listed = [(int(side), count, f"views {split} {side}", {}) for side, count in config["views"][split].items()]
+    if split == "train" and "confused" in config:
+        more = dict(config["confused"])
+        for side, count in more.pop("views").items():
+            listed.append((int(side), count, f"views confused {side}", {**more, "partners": ws["data"]["kinds"]}))
+    return listed
 
 
 def dataset(ws, split):
     """Views of degraded pictures of several sizes, as many of each as the configuration says, and the severities
     [N, kinds] of what was done to them, made once and kept."""
-    config, kinds = ws["estimator"], len(ws["data"]["kinds"])
-    size, counts = config["args"]["vision_cfg"]["image_size"], config["views"][split]
+    kinds, size = len(ws["data"]["kinds"]), ws["estimator"]["args"]["vision_cfg"]["image_size"]
     images, labels = ws.path("views", f"{split}.npy"), ws.path("views", f"{split}-severity.npy")
     if not labels.exists():
-        count = sum(counts.values())
-        made = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
-        severity = np.zeros((count, kinds), np.float32)
+        parts = shares(ws, split)
+        ends = np.cumsum([count for _, count, _, _ in parts])
+        made = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(int(ends[-1]), size, size, 3))
+        severity = np.zeros((len(made), kinds), np.float32)
 
-        def fill(side, first, last):
-            with records(ws, split, side, f"views {split} {side}") as stream:
-                for i in range(first, last):
+        def fill(part, last):
+            side, count, name, options = part
+            with records(ws, split, side, name, **options) as stream:
+                for i in range(last - count, last):
                     record = stream.read(1)[0]
                     made[i], severity[i] = shown(ws, record["degraded"]), record["severity"][:kinds]
 
-        ends = np.cumsum(list(counts.values()))
         with ThreadPoolExecutor(ws["workers"]) as pool:
-            list(pool.map(fill, map(int, counts), ends - list(counts.values()), ends))
+            list(pool.map(fill, parts, ends))
         made.flush()
         with replacing(labels) as temporary, open(temporary, "wb") as f:
             np.save(f, severity)
