@@ -92,7 +92,7 @@ def expert(ws, level, number, main, parent, rules, members, kinds, severities, r
     training = {**ws["experts"][LEVELS[level]], **ws["experts"][kind_of_training]}
     for rule, value in (("architectures", architecture), ("roles", f"{LEVELS[level]}-{main}")):
         training |= training.pop(rule, {}).get(value, {})
-    own = training.pop("kinds", own)
+    own = training.pop("kinds", own)  # a role may name the kinds itself
     training["clean"] = max(training.get("clean", 0), round(float((kinds[members] == "clean").mean()), 2))
     return {"name": f"{LEVELS[level]}-{number}-{main}", "level": level, "architecture": architecture,
             "args": ws["architectures"][architecture], "parent": parent and parent["name"], "kinds": own,

@@ -70,7 +70,7 @@ def records(ws, split, size, name, start=0, **other):
     config, training = ws["estimator"], split == "train"
     options = {"mixed": config["mixed"], "clean": config["clean"],
                "tones": config["tones"] if training else 0, "backdrops": config["backdrops"] if training else 0}
-    return Records(ws, split, size, ws.seed(name), start=start, **{**options, **other})
+    return Records(ws, split, size, ws.seed(name), start=start, **(options | other))
 
 
 def shares(ws, split):
@@ -82,7 +82,7 @@ def shares(ws, split):
     if split == "train" and "confused" in config:
         more = dict(config["confused"])
         for side, count in more.pop("views").items():
-            listed.append((int(side), count, f"views confused {side}", {**more, "partners": ws["data"]["kinds"]}))
+            listed.append((int(side), count, f"views confused {side}", more | {"partners": ws["data"]["kinds"]}))
     return listed
 
 
