@@ -53,7 +53,7 @@ def train(ws, name, stop):
     patches = Patches(ws, name, options["steps"], options.get("stages", shared["stages"]), kinds=expert["kinds"],
                       severity=expert["severity"], mixed=options.get("mixed"), clean=options.get("clean"), others=options.get("others", 0),
                       partners=ws["data"]["kinds"] if options.get("any_partner") else None,
-                      tones=options.get("tones", shared["tones"]), backdrops=shared["backdrops"])
+                      tones=options.get("tones", shared["tones"]), backdrops=options.get("backdrops", shared["backdrops"]))
     sets = validation_set(ws)
     shown = [*(expert["kinds"] or sets), "clean", *(["mixed"] if options.get("any_partner") else [])]
     own = {kind: sets[kind] for kind in sets if kind in shown}

@@ -8,23 +8,10 @@ import torch
 
 from nets import build, tensors
 
-from . import estimator, expert, pool, router, views
-from .loop import progress
+from . import estimator, expert, folder, pool, router, views
 from .records import Records
 from .restore import tensor
-from .workspace import read_json, write_json
-
-ENCODER = "daclip_model."
-
-
-def prefixes(experts):
-    """The name that each expert's tensors start with, as in the released checkpoint."""
-    seen, names = {}, []
-    for e in experts:
-        number = seen.get(e["level"], 0)
-        seen[e["level"]] = number + 1
-        names.append(f"l{e['level']}_experts.{number}.")
-    return names
+from .workspace import write_json
 
 
 def rounded(state):
@@ -32,54 +19,12 @@ def rounded(state):
     return {key: value.cpu().half().float() if value.is_floating_point() else value.cpu() for key, value in state.items()}
 
 
-def provenance(ws, layout):
-    runs = {expert.run_name(e["name"]): e["name"] for e in layout["experts"]}
-    runs |= {estimator.NAME: "estimator", router.NAME: "router"}
-    notes = [f"seed {ws['seed']}; photos from {', '.join(photo_packages(ws))}"]
-    for run, name in runs.items():
-        made = progress(ws, run)
-        notes.append(f"{name}: {made['step']} steps, {made['seconds'] / 3600:.2f} h")
-    return {"converted": "tools/train", "dtype": "f16", "license": ws["export"]["license"], "notes": notes}
-
-
-def photo_packages(ws):
-    return sorted({photo["package"] for photo in read_json(ws.photos("list.json"))})
-
-
-def configuration(ws, layout):
-    """The config.json of the model folder."""
-    names = prefixes(layout["experts"])
-    experts = []
-    for e, prefix in zip(layout["experts"], names):
-        entry = {"name": e["name"], "architecture": e["architecture"], "args": e["args"], "prefix": prefix, "level": e["level"]}
-        if e["architecture"] == "lora_restormer":
-            entry["base"] = 0
-        experts.append(entry)
-    return {
-        "format": "unirestorer", "version": 1, "name": ws["name"], "description": ws["export"]["description"],
-        "estimator": {"architecture": "daclip", "args": ws["estimator"]["args"], "prefix": ENCODER,
-                      "mean": list(views.MEAN), "std": list(views.STD), "fragments": ws["estimator"]["fragments"]},
-        "router": {"width": ws["estimator"]["args"]["embed_dim"], "prefix": ""},
-        "tree": {"leaves": layout["leaves"], "levels": layout["levels"]},
-        "experts": experts,
-        "provenance": provenance(ws, layout),
-    }
-
-
-def write(ws, folder=None):
-    folder = str(folder or ws.path("export", "model"))
+def write(ws, model=None):
+    model = str(model or ws.path("export", "model"))
     layout = pool.load(ws)
     encoder, gates = estimator.trained(ws).cpu(), router.trained(ws).cpu()
     networks = [expert.trained(ws, e).cpu() for e in layout["experts"]]
-    state = {ENCODER + key: value for key, value in encoder.state_dict().items()} | gates.state_dict()
-    for prefix, net in zip(prefixes(layout["experts"]), networks):
-        state |= {prefix + key: value for key, value in net.state_dict().items()}
-    tensors.save(ws.path("export", "model.safetensors"), state)
-    write_json(ws.path("export", "config.json"), configuration(ws, layout))
-    command = ws.command("tools/train/cmd/model")
-    subprocess.run([command, "pack", "--config", str(ws.path("export", "config.json")),
-                    "--tensors", str(ws.path("export", "model.safetensors")), "--out", folder,
-                    "--max-bytes", str(ws["export"]["max_bytes"])], check=True)
+    folder.pack(ws, model, gates)
 
     # From here on everything computes with what the folder holds.
     for net in (encoder, gates, *networks):
@@ -91,8 +36,9 @@ def write(ws, folder=None):
         expected |= {f"expert.{i}": net(picture) for i, net in enumerate(networks)}
     tensors.save(ws.path("export", "expected.safetensors"), expected)
     cases(ws, layout, networks, picture)
-    subprocess.run([command, "check", "--model", folder, "--expected", str(ws.path("export", "expected.safetensors"))], check=True)
-    return folder
+    subprocess.run([ws.command(folder.COMMAND), "check", "--model", model,
+                    "--expected", str(ws.path("export", "expected.safetensors"))], check=True)
+    return model
 
 
 def inputs(ws):

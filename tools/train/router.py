@@ -12,11 +12,11 @@ import torch.nn.functional as F
 
 from nets import Router
 
-from . import pool, samples, tree
+from . import folder, pool, samples, tree
 from .loop import averaged, device, finished, fit
 from .workspace import read_json
 
-NAME = "router"
+NAME = folder.ROUTER
 
 
 def table(ws):

@@ -1,58 +1,75 @@
-"""What every expert of the pool reaches on degraded pictures: the router's training set. It is measured in parts, several
-at a time, and parts that are there are not measured again."""
+"""What every expert of the pool reaches on degraded pictures: the router's training set. The runtime measures it, in parts,
+several at a time; what is there already, for an expert at its steps, is not measured again."""
 
-import multiprocessing
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from . import estimator, expert, pool, views
-from .loop import device, prepare
-from .restore import psnr, tensor
+from nets import Router
+
+from . import estimator, expert, folder, pool, views
+from .loop import progress
 from .workspace import replacing
 
 PART = 64  # records
+MOST = 60  # decibels; more is not told apart
 
 
 def gather(ws, split, count, stop=(), mirrored=False):
     """Features [N,W] by the encoder as it is, severities [N,kinds] and the PSNR [N,experts] that each expert reaches on
-    the middle of each picture; nothing if told to stop before all are measured. Mirrored, every picture comes a second
-    time with left and right exchanged, which changes its features and not what experts reach."""
-    parts = [ws.path("router", split, f"{first}.npz") for first in range(0, count, PART)]
-    missing = [i for i, path in enumerate(parts) if not path.exists()]
-    context = multiprocessing.get_context("spawn")
-    while missing and not stop:
-        together, missing = missing[:ws["workers"]], missing[ws["workers"]:]
-        processes = [context.Process(target=measure, args=(ws, split, i * PART, parts[i])) for i in together]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            raise SystemExit(f"measuring experts on part {together} of {split} failed")
-    if not all(path.exists() for path in parts):
+    each picture; nothing if told to stop before all are measured. Mirrored, every picture comes a second time with left
+    and right exchanged, which changes its features and not what experts reach."""
+    parts = [Part(ws, split, first) for first in range(0, count, PART)]
+    missing = [part for part in parts if not part.is_done()]
+    if missing and not stop:
+        layout = pool.load(ws)
+        gates = Router(ws["estimator"]["args"]["embed_dim"], len(layout["leaves"]), len(layout["levels"]))
+        folder.pack(ws, ws.path("router", "model"), gates)
+        command = [ws.command(folder.COMMAND), "measure", "--model", str(ws.path("router", "model"))]
+        with ThreadPoolExecutor(ws["workers"]) as workers:
+            list(workers.map(lambda part: stop or part.measure(command), missing))
+    if not all(part.is_done() for part in parts):
         return None
-    data = [np.load(path) for path in parts]
-    shown, severity, reached = (np.concatenate([d[key] for d in data])[:count] for key in ("shown", "severity", "psnr"))
+    shown, severity, reached = (np.concatenate(values)[:count] for values in zip(*(part.read() for part in parts)))
     if mirrored:
         shown, severity, reached = np.concatenate([shown, shown[:, :, ::-1]]), np.tile(severity, (2, 1)), np.tile(reached, (2, 1))
     return estimator.features(estimator.trained(ws), shown), severity, torch.from_numpy(reached)
 
 
-def measure(ws, split, first, path):
-    """Measure the records from number first on and write them."""
-    prepare(ws)
-    config = ws["router"]
-    networks = [expert.trained(ws, e).to(device()) for e in pool.load(ws)["experts"]]
-    low = (config["size"] - config["crop"]) // 2
-    inside = np.s_[:, low:low + config["crop"], low:low + config["crop"]]
-    shown, severity, reached = [], [], []
-    with views.records(ws, split, config["size"], f"router {split}", start=first) as stream, torch.no_grad():
-        for _ in range(0, PART, 4):
-            records = stream.read(4)
-            shown += [views.shown(ws, picture) for picture in records["degraded"]]
-            severity.append(records["severity"][:, :len(ws["data"]["kinds"])])
-            degraded, clean = tensor(records["degraded"][inside]), tensor(records["clean"][inside])
-            reached.append(torch.stack([psnr(net(degraded), clean) for net in networks], 1).cpu())
-    with replacing(path) as temporary, open(temporary, "wb") as f:
-        np.savez(f, shown=np.stack(shown), severity=np.concatenate(severity), psnr=torch.cat(reached).numpy())
+class Part:
+    """The records from one number on: views and severities in one file, and a file of decibels for each expert."""
+
+    def __init__(self, ws, split, first):
+        self.ws, self.split, self.first = ws, split, first
+        self.views = ws.path("router", split, f"{first}.npz")
+        runs = [(e["name"], progress(ws, expert.run_name(e["name"]))["step"]) for e in pool.load(ws)["experts"]]
+        self.columns = [ws.path("router", split, str(first), f"{name}-{steps}.npy") for name, steps in runs]
+
+    def is_done(self):
+        return self.views.exists() and all(path.exists() for path in self.columns)
+
+    def read(self):
+        data = np.load(self.views)
+        return data["shown"], data["severity"], np.stack([np.load(path) for path in self.columns], 1)
+
+    def measure(self, command):
+        """Measure the experts that are missing; command is that of the runtime up to what to measure."""
+        size = self.ws["router"]["size"]
+        with views.records(self.ws, self.split, size, f"router {self.split}", start=self.first) as stream:
+            records = stream.read(PART)
+        if not self.views.exists():
+            shown = np.stack([views.shown(self.ws, picture) for picture in records["degraded"]])
+            with replacing(self.views) as temporary, open(temporary, "wb") as f:
+                np.savez(f, shown=shown, severity=records["severity"][:, :len(self.ws["data"]["kinds"])])
+        missing = {i: path for i, path in enumerate(self.columns) if not path.exists()}
+        command = command + ["--size", str(size)] + [option for i in missing for option in ("--expert", str(i))]
+        pictures = np.stack([records["degraded"], records["clean"]], 1).tobytes()
+        environment = {**os.environ, "GOMAXPROCS": str(self.ws["threads"])}
+        made = subprocess.run(command, input=pictures, stdout=subprocess.PIPE, check=True, env=environment)
+        for path, reached in zip(missing.values(), json.loads(made.stdout)):
+            with replacing(path) as temporary, open(temporary, "wb") as f:
+                np.save(f, np.minimum(reached, MOST).astype(np.float32))

@@ -37,7 +37,7 @@ def shrunken(config):
         c["experts"][level]["steps"] = 4
         for rule in ("architectures", "roles"):
             c["experts"][level].pop(rule, None)
-    c["router"] |= {"records": 24, "validation_records": 8, "size": 96, "crop": 48, "steps": 6, "batch": 16}
+    c["router"] |= {"records": 24, "validation_records": 8, "size": 96, "steps": 6, "batch": 16}
     return c
 
 

@@ -55,6 +55,19 @@ func app(out io.Writer) *cli.App {
 					return check(c.Context, c.App.Writer, c.String("model"), c.String("expected"), c.Float64("max-abs"))
 				},
 			},
+			{
+				Name: "measure",
+				Usage: "run experts on pictures from standard input, the bytes of a degraded one and of the clean one in turn, and " +
+					"write the PSNR [experts][pictures] as JSON",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "model", Usage: "model folder", Required: true},
+					&cli.IntFlag{Name: "size", Usage: "side of the pictures in pixels", Required: true},
+					&cli.IntSliceFlag{Name: "expert", Usage: "number of an expert; may be repeated", Required: true},
+				},
+				Action: func(c *cli.Context) error {
+					return measure(c.Context, c.App.Reader, c.App.Writer, c.String("model"), c.Int("size"), c.IntSlice("expert"))
+				},
+			},
 		},
 	}
 }

@@ -1,0 +1,71 @@
+"""The model folder: what is trained, stored for the runtime."""
+
+import subprocess
+
+from nets import tensors
+
+from . import estimator, expert, pool, views
+from .loop import progress
+from .workspace import read_json, write_json
+
+COMMAND = "tools/train/cmd/model"
+ROUTER = "router"  # the run of the gates
+ENCODER = "daclip_model."
+
+
+def prefixes(experts):
+    """The name that each expert's tensors start with, as in the released checkpoint."""
+    seen, names = {}, []
+    for e in experts:
+        number = seen.get(e["level"], 0)
+        seen[e["level"]] = number + 1
+        names.append(f"l{e['level']}_experts.{number}.")
+    return names
+
+
+def provenance(ws, layout):
+    runs = {expert.run_name(e["name"]): e["name"] for e in layout["experts"]}
+    runs |= {estimator.NAME: "estimator", ROUTER: "router"}
+    notes = [f"seed {ws['seed']}; photos from {', '.join(photo_packages(ws))}"]
+    for run, name in runs.items():
+        made = progress(ws, run)
+        notes.append(f"{name}: {made['step']} steps, {made['seconds'] / 3600:.2f} h")
+    return {"converted": "tools/train", "dtype": "f16", "license": ws["export"]["license"], "notes": notes}
+
+
+def photo_packages(ws):
+    return sorted({photo["package"] for photo in read_json(ws.photos("list.json"))})
+
+
+def configuration(ws, layout):
+    """The config.json of the model folder."""
+    names = prefixes(layout["experts"])
+    experts = []
+    for e, prefix in zip(layout["experts"], names):
+        entry = {"name": e["name"], "architecture": e["architecture"], "args": e["args"], "prefix": prefix, "level": e["level"]}
+        if e["architecture"] == "lora_restormer":
+            entry["base"] = 0
+        experts.append(entry)
+    return {
+        "format": "unirestorer", "version": 1, "name": ws["name"], "description": ws["export"]["description"],
+        "estimator": {"architecture": "daclip", "args": ws["estimator"]["args"], "prefix": ENCODER,
+                      "mean": list(views.MEAN), "std": list(views.STD), "fragments": ws["estimator"]["fragments"]},
+        "router": {"width": ws["estimator"]["args"]["embed_dim"], "prefix": ""},
+        "tree": {"leaves": layout["leaves"], "levels": layout["levels"]},
+        "experts": experts,
+        "provenance": provenance(ws, layout),
+    }
+
+
+def pack(ws, folder, gates):
+    """Write the model folder: the encoder and the pool's experts as trained so far, and these gates."""
+    layout = pool.load(ws)
+    state = {ENCODER + key: value for key, value in estimator.trained(ws).cpu().state_dict().items()}
+    state |= gates.cpu().state_dict()
+    for prefix, e in zip(prefixes(layout["experts"]), layout["experts"]):
+        state |= {prefix + key: value for key, value in expert.trained(ws, e).cpu().state_dict().items()}
+    tensors_file, config = ws.path("export", "model.safetensors"), ws.path("export", "config.json")
+    tensors.save(tensors_file, state)
+    write_json(config, configuration(ws, layout))
+    subprocess.run([ws.command(COMMAND), "pack", "--config", str(config), "--tensors", str(tensors_file), "--out", str(folder),
+                    "--max-bytes", str(ws["export"]["max_bytes"])], check=True)
