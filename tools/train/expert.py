@@ -45,26 +45,26 @@ def is_done(ws, name):
 
 def train(ws, name, stop):
     expert = find(ws, name)
-    options, shared = expert["training"], ws["experts"]
+    options = ws["experts"] | expert["training"]
     torch.manual_seed(ws.seed(name))
     net = network(ws, expert)
     if expert.get("parent"):
         start_from(ws, net, expert)
-    patches = Patches(ws, name, options["steps"], options.get("stages", shared["stages"]), kinds=expert["kinds"],
+    patches = Patches(ws, name, options["steps"], options["stages"], kinds=expert["kinds"],
                       severity=expert["severity"], mixed=options.get("mixed"), clean=options.get("clean"), others=options.get("others", 0),
                       partners=ws["data"]["kinds"] if options.get("any_partner") else None,
-                      tones=options.get("tones", shared["tones"]), backdrops=options.get("backdrops", shared["backdrops"]))
+                      tones=options["tones"], backdrops=options["backdrops"])
     sets = validation_set(ws)
     shown = [*(expert["kinds"] or sets), "clean", *(["mixed"] if options.get("any_partner") else [])]
     own = {kind: sets[kind] for kind in sets if kind in shown}
 
     def loss(net, step):
         degraded, clean = patches.batch(step)
-        return restoration_loss(net(degraded), clean, shared["floor"], shared["l1"]), {}
+        return restoration_loss(net(degraded), clean, options["floor"], options["l1"]), {}
 
     try:
-        return fit(ws, run_name(name), net, loss, steps=options["steps"], lr=options["lr"], warmup=shared["warmup"],
-                   weight_decay=shared["weight_decay"], ema=shared["ema"], stop=stop,
+        return fit(ws, run_name(name), net, loss, steps=options["steps"], lr=options["lr"], warmup=options["warmup"],
+                   weight_decay=options["weight_decay"], ema=options["ema"], stop=stop,
                    validate=lambda mean: measure(mean, own))
     finally:
         patches.close()

@@ -8,7 +8,7 @@ import torch
 
 from nets import build, tensors
 
-from . import estimator, expert, folder, pool, router, views
+from . import folder, pool, router, views
 from .records import Records
 from .restore import tensor
 from .workspace import write_json
@@ -22,9 +22,8 @@ def rounded(state):
 def write(ws, model=None):
     model = str(model or ws.path("export", "model"))
     layout = pool.load(ws)
-    encoder, gates = estimator.trained(ws).cpu(), router.trained(ws).cpu()
-    networks = [expert.trained(ws, e).cpu() for e in layout["experts"]]
-    folder.pack(ws, model, gates)
+    gates = router.trained(ws).cpu()
+    encoder, networks = folder.pack(ws, model, gates)
 
     # From here on everything computes with what the folder holds.
     for net in (encoder, gates, *networks):

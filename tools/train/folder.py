@@ -58,14 +58,16 @@ def configuration(ws, layout):
 
 
 def pack(ws, folder, gates):
-    """Write the model folder: the encoder and the pool's experts as trained so far, and these gates."""
+    """Write the model folder: the encoder and the pool's experts as trained so far, and these gates. Gives the encoder and
+    the experts."""
     layout = pool.load(ws)
-    state = {ENCODER + key: value for key, value in estimator.trained(ws).cpu().state_dict().items()}
-    state |= gates.cpu().state_dict()
-    for prefix, e in zip(prefixes(layout["experts"]), layout["experts"]):
-        state |= {prefix + key: value for key, value in expert.trained(ws, e).cpu().state_dict().items()}
+    encoder, networks = estimator.trained(ws).cpu(), [expert.trained(ws, e).cpu() for e in layout["experts"]]
+    state = {ENCODER + key: value for key, value in encoder.state_dict().items()} | gates.cpu().state_dict()
+    for prefix, net in zip(prefixes(layout["experts"]), networks):
+        state |= {prefix + key: value for key, value in net.state_dict().items()}
     tensors_file, config = ws.path("export", "model.safetensors"), ws.path("export", "config.json")
     tensors.save(tensors_file, state)
     write_json(config, configuration(ws, layout))
     subprocess.run([ws.command(COMMAND), "pack", "--config", str(config), "--tensors", str(tensors_file), "--out", str(folder),
                     "--max-bytes", str(ws["export"]["max_bytes"])], check=True)
+    return encoder, networks

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import subprocess
 
 import numpy as np
@@ -37,8 +36,7 @@ class Records:
                 command += [option, ",".join(names)]
         for spec in specs:
             command += ["--spec", spec]
-        environment = {**os.environ, "GOMAXPROCS": str(ws["threads"])}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=ws.environment())
 
     def read(self, count):
         data = self.process.stdout.read(count * self.dtype.itemsize)

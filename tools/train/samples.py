@@ -2,7 +2,6 @@
 several at a time; what is there already, for an expert at its steps, is not measured again."""
 
 import json
-import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,10 +22,11 @@ def gather(ws, split, count, stop=(), mirrored=False):
     """Features [N,W] by the encoder as it is, severities [N,kinds] and the PSNR [N,experts] that each expert reaches on
     each picture; nothing if told to stop before all are measured. Mirrored, every picture comes a second time with left
     and right exchanged, which changes its features and not what experts reach."""
-    parts = [Part(ws, split, first) for first in range(0, count, PART)]
+    layout = pool.load(ws)
+    columns = [f"{e['name']}-{progress(ws, expert.run_name(e['name']))['step']}.npy" for e in layout["experts"]]
+    parts = [Part(ws, split, first, columns) for first in range(0, count, PART)]
     missing = [part for part in parts if not part.is_done()]
     if missing and not stop:
-        layout = pool.load(ws)
         gates = Router(ws["estimator"]["args"]["embed_dim"], len(layout["leaves"]), len(layout["levels"]))
         folder.pack(ws, ws.path("router", "model"), gates)
         command = [ws.command(folder.COMMAND), "measure", "--model", str(ws.path("router", "model"))]
@@ -41,13 +41,12 @@ def gather(ws, split, count, stop=(), mirrored=False):
 
 
 class Part:
-    """The records from one number on: views and severities in one file, and a file of decibels for each expert."""
+    """The records from one number on: views and severities in one file, and a file of decibels for each expert, a column."""
 
-    def __init__(self, ws, split, first):
+    def __init__(self, ws, split, first, columns):
         self.ws, self.split, self.first = ws, split, first
         self.views = ws.path("router", split, f"{first}.npz")
-        runs = [(e["name"], progress(ws, expert.run_name(e["name"]))["step"]) for e in pool.load(ws)["experts"]]
-        self.columns = [ws.path("router", split, str(first), f"{name}-{steps}.npy") for name, steps in runs]
+        self.columns = [ws.path("router", split, str(first), name) for name in columns]
 
     def is_done(self):
         return self.views.exists() and all(path.exists() for path in self.columns)
@@ -68,8 +67,7 @@ class Part:
         missing = {i: path for i, path in enumerate(self.columns) if not path.exists()}
         command = command + ["--size", str(size)] + [option for i in missing for option in ("--expert", str(i))]
         pictures = np.stack([records["degraded"], records["clean"]], 1).tobytes()
-        environment = {**os.environ, "GOMAXPROCS": str(self.ws["threads"])}
-        made = subprocess.run(command, input=pictures, stdout=subprocess.PIPE, check=True, env=environment)
+        made = subprocess.run(command, input=pictures, stdout=subprocess.PIPE, check=True, env=self.ws.environment())
         for path, reached in zip(missing.values(), json.loads(made.stdout)):
             with replacing(path) as temporary, open(temporary, "wb") as f:
                 np.save(f, np.minimum(reached, MOST).astype(np.float32))

@@ -45,6 +45,10 @@ class Workspace:
         subprocess.run(["go", "build", "-o", str(binary), "./" + package], cwd=REPOSITORY, check=True)
         return str(binary)
 
+    def environment(self):
+        """The environment of a Go command: it gets as many threads as a process of training."""
+        return {**os.environ, "GOMAXPROCS": str(self["threads"])}
+
     def seed(self, name):
         """A seed for the part of the recipe with that name."""
         digest = hashlib.sha256(f"{self['seed']}/{name}".encode()).digest()

@@ -76,8 +76,15 @@ func trained(t *testing.T) packing {
 }
 
 func run(args ...string) (string, error) {
+	return runOn(nil, args...)
+}
+
+// runOn is run with data on standard input.
+func runOn(data []byte, args ...string) (string, error) {
 	var out bytes.Buffer
-	err := app(&out).Run(append([]string{"model"}, args...))
+	a := app(&out)
+	a.Reader = bytes.NewReader(data)
+	err := a.Run(append([]string{"model"}, args...))
 	return out.String(), err
 }
 

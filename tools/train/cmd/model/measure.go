@@ -11,13 +11,15 @@ import (
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
+	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/quality"
 )
 
 // measure reads pairs of pictures, each the size×size×3 bytes of a degraded RGB picture and those of the clean one, and
 // writes the PSNR that experts reach on the degraded ones, as a JSON array for each expert asked for with one number for
-// each picture. Pictures that are equal count as 100 dB.
+// each picture. Pictures that are equal count as [evaluate.Ceiling].
 func measure(ctx context.Context, in io.Reader, out io.Writer, path string, size int, indices []int) (err error) {
 	if size < 1 || size > maxMeasured {
 		return fmt.Errorf("pictures of %d×%d pixels: a side must be between 1 and %d", size, size, maxMeasured)
@@ -53,9 +55,9 @@ func measure(ctx context.Context, in io.Reader, out io.Writer, path string, size
 // maxMeasured bounds the side of a picture to measure.
 const maxMeasured = 4096
 
-// pairOf is a degraded picture and the clean one, rows of RGB.
+// pairOf is a degraded picture and the clean one.
 type pairOf struct {
-	degraded, clean []byte
+	degraded, clean *imaging.Image
 }
 
 func readPairs(in io.Reader, size int) ([]pairOf, error) {
@@ -68,8 +70,12 @@ func readPairs(in io.Reader, size int) ([]pairOf, error) {
 		case err != nil:
 			return nil, fmt.Errorf("picture %d: %d of %d bytes: %w", len(pairs), n, len(data), err)
 		}
-		pairs = append(pairs, pairOf{data[:len(data)/2], data[len(data)/2:]})
+		pairs = append(pairs, pairOf{rgb(size, data[:len(data)/2]), rgb(size, data[len(data)/2:])})
 	}
+}
+
+func rgb(size int, pixels []byte) *imaging.Image {
+	return &imaging.Image{W: size, H: size, Channels: 3, Depth: 8, Pix: pixels}
 }
 
 func measureExpert(ctx context.Context, b backend.Backend, model *experts.Model, i, size int, pairs []pairOf) (reached []float64, err error) {
@@ -86,8 +92,9 @@ func measureExpert(ctx context.Context, b backend.Backend, model *experts.Model,
 	degraded, clean, restored := make([]float32, count), make([]float32, count), make([]float32, count)
 	reached = make([]float64, len(pairs))
 	for k, p := range pairs {
-		floats(degraded, p.degraded)
-		floats(clean, p.clean)
+		if err := errors.Join(p.degraded.RGBFloat(degraded, p.degraded.Bounds()), p.clean.RGBFloat(clean, p.clean.Bounds())); err != nil {
+			return nil, fmt.Errorf("picture %d: %w", k, err)
+		}
 		if err := program.Run(ctx, [][]float32{degraded}, [][]float32{restored}, backend.RunOptions{}); err != nil {
 			return nil, fmt.Errorf("picture %d: %w", k, err)
 		}
@@ -98,13 +105,7 @@ func measureExpert(ctx context.Context, b backend.Backend, model *experts.Model,
 		if err != nil {
 			return nil, fmt.Errorf("picture %d: %w", k, err)
 		}
-		reached[k] = min(psnr, 100)
+		reached[k] = min(psnr, evaluate.Ceiling)
 	}
 	return reached, nil
-}
-
-func floats(to []float32, from []byte) {
-	for i, v := range from {
-		to[i] = float32(v) / 255
-	}
 }

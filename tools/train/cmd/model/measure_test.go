@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"math/rand/v2"
@@ -14,15 +13,6 @@ import (
 	"unirestorer/graph/models"
 	"unirestorer/runtime/experts"
 )
-
-// runOn is run with data on standard input.
-func runOn(data []byte, args ...string) (string, error) {
-	var out bytes.Buffer
-	a := app(&out)
-	a.Reader = bytes.NewReader(data)
-	err := a.Run(append([]string{"model"}, args...))
-	return out.String(), err
-}
 
 func TestMeasureGivesThePSNROfEachExpertAskedFor(t *testing.T) {
 	const side, count = 24, 3
