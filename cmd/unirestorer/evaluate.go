@@ -22,7 +22,8 @@ func evaluateCommand() *cli.Command {
 		ArgsUsage: "--synth PHOTOS… | --data DIR",
 		Description: "Restores a test set as routed and reports PSNR and SSIM before and after, and how the router chooses.\n" +
 			"--matrix runs every expert on every picture and compares the router with the best one; --ablation replaces\n" +
-			"parts of the routing: routed, coarse, level=N, fine-only, random, oracle (with --matrix) or all.\n\n" +
+			"parts of the routing: routed, coarse, level=N, fine-only, random, known and oracle (both with\n" +
+			"--matrix) or all.\n\n" +
 			"--synth degrades crops of clean photos: every kind of degradation, pairs of kinds (mixed), Gaussian noise of\n" +
 			"σ 25, JPEG of quality 20, and clean. --case chooses some of these, or any SPEC of the degrade command.\n" +
 			"--data reads pairs of files that are called alike but for the extension, in one of these layouts:\n" +

@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -17,11 +18,22 @@ type Policy struct {
 	Title string
 	// oracle policies look at the results of all experts.
 	oracle bool
-	choose func(number int, r *Record) int
+	choose func(records []Record) []int
 }
 
-// Choose gives the expert for a record, which is number in its test set.
-func (p Policy) Choose(number int, r *Record) int { return p.choose(number, r) }
+// Choose gives the expert for each record of a test set.
+func (p Policy) Choose(records []Record) []int { return p.choose(records) }
+
+// oneByOne chooses for each record, whatever the others are.
+func oneByOne(choose func(number int, r *Record) int) func([]Record) []int {
+	return func(records []Record) []int {
+		chosen := make([]int, len(records))
+		for i := range records {
+			chosen[i] = choose(i, &records[i])
+		}
+		return chosen
+	}
+}
 
 // The names of policies.
 const (
@@ -30,6 +42,7 @@ const (
 	levelPolicy    = "level=" // and a number
 	fineOnlyPolicy = "fine-only"
 	randomPolicy   = "random"
+	knownPolicy    = "known"
 	oraclePolicy   = "oracle"
 	allPolicies    = "all"
 )
@@ -41,8 +54,10 @@ const (
 //	level=N     the router's leaf at the fixed level N, 0 the coarsest
 //	fine-only   the router's leaf at the finest level: granularity off
 //	random      any of the experts that the tree reaches, by a seed
-//	oracle      the best of these experts, which takes results of all (matrix)
-//	all         all of these; oracle only with a matrix
+//	known       for each degradation the one of these experts that is best at it on
+//	            average, as if the degradation were known; takes results of all (matrix)
+//	oracle      the best of these experts for each picture, which takes them too
+//	all         all of these; known and oracle only with a matrix
 //
 // Repeated names count once.
 func ParsePolicies(c *models.Config, names []string, matrix bool, seed uint64) ([]Policy, error) {
@@ -76,34 +91,37 @@ func policyNames(t *models.Tree, matrix bool) []string {
 	}
 	names = append(names, fineOnlyPolicy, randomPolicy)
 	if matrix {
-		names = append(names, oraclePolicy)
+		names = append(names, knownPolicy, oraclePolicy)
 	}
 	return names
 }
 
 func parsePolicy(c *models.Config, name string, seed uint64) (Policy, error) {
 	tree := &c.Tree
-	atLevel := func(level int) func(int, *Record) int {
-		return func(_ int, r *Record) int { return tree.Leaves[r.Decision.Leaf].Experts[level] }
+	reached := tree.Reachable()
+	atLevel := func(level int) func([]Record) []int {
+		return oneByOne(func(_ int, r *Record) int { return tree.Leaves[r.Decision.Leaf].Experts[level] })
 	}
 	switch name {
 	case routedPolicy:
-		return Policy{name, "leaf and level as routed", false, func(_ int, r *Record) int { return r.Decision.Expert }}, nil
+		return Policy{name, "leaf and level as routed", false, oneByOne(func(_ int, r *Record) int { return r.Decision.Expert })}, nil
 	case coarsePolicy:
 		coarsest := coarsestExpert(tree)
-		return Policy{name, fmt.Sprintf("expert %d for everything", coarsest), false, func(int, *Record) int { return coarsest }}, nil
+		return Policy{name, fmt.Sprintf("expert %d for everything", coarsest), false, oneByOne(func(int, *Record) int { return coarsest })}, nil
 	case fineOnlyPolicy:
 		return Policy{name, "routed leaf, finest level (granularity off)", false, atLevel(len(tree.Levels) - 1)}, nil
 	case randomPolicy:
-		reached := tree.Reachable()
-		return Policy{name, fmt.Sprintf("any of %d experts, seed %d", len(reached), seed), false, func(number int, _ *Record) int {
+		return Policy{name, fmt.Sprintf("any of %d experts, seed %d", len(reached), seed), false, oneByOne(func(number int, _ *Record) int {
 			return reached[rand.New(rand.NewPCG(seed, uint64(number))).IntN(len(reached))]
+		})}, nil
+	case knownPolicy:
+		return Policy{name, fmt.Sprintf("the best of %d experts for each degradation", len(reached)), true, func(records []Record) []int {
+			return bestOfCases(records, reached)
 		}}, nil
 	case oraclePolicy:
-		reached := tree.Reachable()
-		return Policy{name, fmt.Sprintf("the best of %d experts", len(reached)), true, func(_ int, r *Record) int {
+		return Policy{name, fmt.Sprintf("the best of %d experts for each picture", len(reached)), true, oneByOne(func(_ int, r *Record) int {
 			return best(r, reached)
-		}}, nil
+		})}, nil
 	}
 	if number, ok := strings.CutPrefix(name, levelPolicy); ok {
 		level, err := strconv.Atoi(number)
@@ -141,4 +159,26 @@ func best(r *Record, experts []int) int {
 		}
 	}
 	return top
+}
+
+// bestOfCases gives every record the expert whose mean PSNR over its case is the
+// highest; of equal ones the first.
+func bestOfCases(records []Record, experts []int) []int {
+	chosen := make([]int, len(records))
+	for _, g := range byCase(records) {
+		top, most := experts[0], math.Inf(-1)
+		for _, e := range experts {
+			var sum float64
+			for _, n := range g.numbers {
+				sum += records[n].Experts[e].PSNR
+			}
+			if sum > most {
+				top, most = e, sum
+			}
+		}
+		for _, n := range g.numbers {
+			chosen[n] = top
+		}
+	}
+	return chosen
 }

@@ -12,7 +12,7 @@ import (
 func TestLevelPoliciesChooseAsTheRouterWithThatLevel(t *testing.T) {
 	c := pool()
 	rng := rand.New(rand.NewPCG(5, 6))
-	for i := range 50 {
+	for range 50 {
 		leaves, levels := make([]float32, 2), make([]float32, 3)
 		for j := range leaves {
 			leaves[j] = float32(rng.NormFloat64())
@@ -22,18 +22,18 @@ func TestLevelPoliciesChooseAsTheRouterWithThatLevel(t *testing.T) {
 		}
 		d, err := router.Decide(&c.Tree, leaves, levels, router.Override{})
 		require.NoError(t, err)
-		r := &Record{Decision: d}
+		r := []Record{{Decision: d}}
 		for level, name := range []string{"level=0", "level=1", "level=2"} {
 			want, err := router.Decide(&c.Tree, leaves, levels, router.Override{Level: &level})
 			require.NoError(t, err)
 			p, err := ParsePolicies(c, []string{name}, false, 1)
 			require.NoError(t, err)
-			require.Equal(t, want.Expert, p[0].Choose(i, r))
+			require.Equal(t, want.Expert, p[0].Choose(r)[0])
 		}
 		p, err := ParsePolicies(c, []string{"routed", "fine-only"}, false, 1)
 		require.NoError(t, err)
-		require.Equal(t, d.Expert, p[0].Choose(i, r))
-		require.Equal(t, c.Tree.Leaves[d.Leaf].Experts[2], p[1].Choose(i, r))
+		require.Equal(t, d.Expert, p[0].Choose(r)[0])
+		require.Equal(t, c.Tree.Leaves[d.Leaf].Experts[2], p[1].Choose(r)[0])
 	}
 }
 
@@ -42,11 +42,7 @@ func TestRandomPolicyIsSeededAndUniformOverReachedExperts(t *testing.T) {
 	choices := func(seed uint64) []int {
 		p, err := ParsePolicies(c, []string{"random"}, false, seed)
 		require.NoError(t, err)
-		var list []int
-		for i := range 5000 {
-			list = append(list, p[0].Choose(i, nil))
-		}
-		return list
+		return p[0].Choose(make([]Record, 5000))
 	}
 	first := choices(1)
 	require.Equal(t, first, choices(1))
@@ -84,18 +80,32 @@ func TestPolicyNamesAreParsed(t *testing.T) {
 	}
 	all := []string{"routed", "coarse", "level=0", "level=1", "level=2", "fine-only", "random"}
 	require.Equal(t, all, names([]string{"all"}, false))
-	require.Equal(t, append(all, "oracle"), names([]string{"all", "coarse"}, true))
+	require.Equal(t, append(all, "known", "oracle"), names([]string{"all", "coarse"}, true))
 	require.Equal(t, []string{"level=1"}, names([]string{"level=1", "level=01"}, false))
 	require.Empty(t, names(nil, true))
 	for word, want := range map[string]string{
-		"best":     `no policy "best"; known are routed, coarse, level=0, level=1, level=2, fine-only, random, oracle and all`,
+		"best":     `no policy "best"; known are routed, coarse, level=0, level=1, level=2, fine-only, random, known, oracle and all`,
 		"level=3":  `policy "level=3": want a level of 0 to 2`,
 		"level=-1": "want a level",
 		"level=x":  "want a level",
+		"known":    "policy known needs the results of all experts",
 		"oracle":   "needs the results of all experts",
 		"":         `no policy ""`,
 	} {
 		_, err := ParsePolicies(c, []string{word}, false, 1)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestKnownPolicyTakesTheBestExpertOfACaseOnAverage(t *testing.T) {
+	c := pool()
+	p, err := ParsePolicies(c, []string{"known", "oracle"}, true, 1)
+	require.NoError(t, err)
+	list := []Record{
+		record("rain", []string{"rain"}, 20, 0, 2, 30, 20, 20, 26, 20, 40),
+		record("noise", []string{"noise"}, 20, 0, 2, 20, 20, 20, 20, 21, 40),
+		record("rain", []string{"rain"}, 20, 0, 2, 20, 20, 29, 26, 20, 40),
+	}
+	require.Equal(t, []int{3, 4, 3}, p[0].Choose(list), "of the first five, which the tree reaches")
+	require.Equal(t, []int{0, 4, 2}, p[1].Choose(list))
 }

@@ -15,7 +15,7 @@ const NearOracle = 0.1
 // best expert for each picture among those that the tree reaches, needs the
 // results of all experts and is nil without them.
 type Routing struct {
-	// Case is a case or All.
+	// Case is a case, AllDegraded or All.
 	Case  string `json:"case"`
 	Count int    `json:"count"`
 	// Regret is what the routed expert stays behind the oracle, in dB.
@@ -35,6 +35,9 @@ func routings(c *models.Config, records []Record, matrix bool) []Routing {
 	var list []Routing
 	groups := byCase(records)
 	if len(groups) > 1 {
+		if degraded := degradedOnes(records); len(degraded.numbers) > 0 {
+			groups = append(groups, degraded)
+		}
 		groups = append(groups, everything(records))
 	}
 	for _, g := range groups {

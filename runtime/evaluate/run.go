@@ -168,9 +168,9 @@ type turn struct {
 func (e *evaluation) turns() []turn {
 	var all []turn
 	at := map[[3]int]int{}
-	for i := range e.records {
+	for i, needed := range e.needed() {
 		r := &e.records[i]
-		for _, expert := range e.needed(i) {
+		for _, expert := range needed {
 			key := [3]int{expert, r.Height, r.Width}
 			n, ok := at[key]
 			if !ok {
@@ -187,21 +187,30 @@ func (e *evaluation) turns() []turn {
 	return all
 }
 
-// needed lists the experts that are to restore picture i, in order.
-func (e *evaluation) needed(i int) []int {
-	r := &e.records[i]
-	chosen := []int{r.Decision.Expert}
-	if e.opt.Matrix {
-		for expert := range r.Experts {
-			chosen = append(chosen, expert)
-		}
-	} else {
-		for _, p := range e.opt.Policies {
-			chosen = append(chosen, p.Choose(i, r))
+// needed lists the experts that are to restore each picture, in order.
+func (e *evaluation) needed() [][]int {
+	chosen := make([][]int, len(e.records))
+	for i := range e.records {
+		r := &e.records[i]
+		chosen[i] = []int{r.Decision.Expert}
+		if e.opt.Matrix {
+			for expert := range r.Experts {
+				chosen[i] = append(chosen[i], expert)
+			}
 		}
 	}
-	slices.Sort(chosen)
-	return slices.Compact(chosen)
+	if !e.opt.Matrix {
+		for _, p := range e.opt.Policies {
+			for i, expert := range p.Choose(e.records) {
+				chosen[i] = append(chosen[i], expert)
+			}
+		}
+	}
+	for i := range chosen {
+		slices.Sort(chosen[i])
+		chosen[i] = slices.Compact(chosen[i])
+	}
+	return chosen
 }
 
 // restore fills in the results of experts.

@@ -115,19 +115,24 @@ func everything(records []Record) group {
 	return g
 }
 
+// degradedOnes are the records that are not clean already.
+func degradedOnes(records []Record) group {
+	g := group{name: AllDegraded}
+	for i := range records {
+		if records[i].Degraded() {
+			g.numbers = append(g.numbers, i)
+		}
+	}
+	return g
+}
+
 func caseSummaries(records []Record) []CaseSummary {
 	var list []CaseSummary
 	groups := byCase(records)
 	for _, g := range groups {
 		list = append(list, summariseCase(records, g))
 	}
-	degraded := group{name: AllDegraded}
-	for i := range records {
-		if records[i].Degraded() {
-			degraded.numbers = append(degraded.numbers, i)
-		}
-	}
-	if len(groups) > 1 && len(degraded.numbers) > 0 {
+	if degraded := degradedOnes(records); len(groups) > 1 && len(degraded.numbers) > 0 {
 		list = append(list, summariseCase(records, degraded))
 	}
 	return list

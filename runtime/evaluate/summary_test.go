@@ -98,7 +98,8 @@ func TestMatrixByHand(t *testing.T) {
 func TestRegretAndAccuracyByHand(t *testing.T) {
 	s, err := Summarise(pool(), records(), nil)
 	require.NoError(t, err)
-	rain, noise, clean, all := s.Routing[0], s.Routing[1], s.Routing[2], s.Routing[3]
+	require.Len(t, s.Routing, 5)
+	rain, noise, clean, degraded, all := s.Routing[0], s.Routing[1], s.Routing[2], s.Routing[3], s.Routing[4]
 
 	require.InDelta(t, 0.025, rain.Regret.Mean, 1e-12) // 0 and 0.05
 	require.InDelta(t, 0.5, *rain.Oracle, 1e-12)
@@ -113,6 +114,10 @@ func TestRegretAndAccuracyByHand(t *testing.T) {
 	require.InDelta(t, 0, clean.Regret.Mean, 1e-12)
 	require.Nil(t, clean.Regret.Margin)
 	require.Nil(t, clean.Kind, "no leaf names it")
+
+	require.Equal(t, AllDegraded, degraded.Case)
+	require.Equal(t, 4, degraded.Count)
+	require.InDelta(t, (0+0.05+5+0)/4, degraded.Regret.Mean, 1e-12)
 
 	require.Equal(t, All, all.Case)
 	require.InDelta(t, (0+0.05+5+0+0)/5, all.Regret.Mean, 1e-12)
@@ -147,7 +152,7 @@ func TestAblationsByHand(t *testing.T) {
 		byName[a.Policy] = a
 		require.Equal(t, 5, a.Count)
 	}
-	require.Len(t, byName, 8)
+	require.Len(t, byName, 9)
 	for _, want := range []struct {
 		policy     string
 		psnr, over float64 // means over all five
@@ -161,6 +166,8 @@ func TestAblationsByHand(t *testing.T) {
 		{"level=1", (22 + 25 + 21 + 26 + 46) / 5.0, (-4 + 0 - 3 - 2 - 4) / 5.0, (2 + 3 + 1 + 2) / 4.0, 0.2},
 		{"level=2", (26 + 25.05 + 20 + 28 + 43) / 5, (0 + 0.05 - 4 + 0 - 7) / 5, (6 + 3.05 + 0 + 4) / 4, 0.4},
 		{"fine-only", (26 + 25.05 + 20 + 28 + 43) / 5, (0 + 0.05 - 4 + 0 - 7) / 5, (6 + 3.05 + 0 + 4) / 4, 0.4},
+		// Of 0 to 4, 3 is the best for rain, 4 for noise and 0 for clean.
+		{"known", (26 + 25.05 + 29 + 28 + 50) / 5, (0.05 + 5) / 5, (6 + 3.05 + 9 + 4) / 4, 0.6},
 		{"oracle", (26 + 25.05 + 29 + 28 + 50) / 5, (0.05 + 5) / 5, (6 + 3.05 + 9 + 4) / 4, 0.6},
 	} {
 		a := byName[want.policy]
@@ -171,7 +178,7 @@ func TestAblationsByHand(t *testing.T) {
 		require.InDelta(t, want.same, a.Same, 1e-12, want.policy)
 	}
 	oracle := byName["oracle"]
-	require.InDelta(t, s.Routing[3].Regret.Mean, oracle.Routed.Mean, 1e-12, "the oracle's lead is the router's regret")
+	require.InDelta(t, s.Routing[4].Regret.Mean, oracle.Routed.Mean, 1e-12, "the oracle's lead is the router's regret")
 }
 
 func TestWithoutAllResultsThereIsNoMatrix(t *testing.T) {
@@ -182,7 +189,7 @@ func TestWithoutAllResultsThereIsNoMatrix(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, s.Matrix)
 	require.Nil(t, s.Routing[0].Regret)
-	require.Nil(t, s.Routing[3].Near)
+	require.Nil(t, s.Routing[4].Near)
 	require.NotNil(t, s.Routing[0].Kind)
 
 	oracle, err := ParsePolicies(c, []string{"oracle"}, true, 1)
