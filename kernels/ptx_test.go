@@ -12,17 +12,25 @@ import (
 	"unirestorer/kernels"
 )
 
-// nvcc finds the compiler: $NVCC, the PATH, or where toolkits usually lie.
-func nvcc() string {
-	candidates := []string{os.Getenv("NVCC"), "nvcc", "/usr/local/cuda-12.4/bin/nvcc", "/opt/cuda-12.4/bin/nvcc", "/usr/local/cuda/bin/nvcc"}
-	for _, c := range candidates {
-		if c == "" {
+// nvcc finds the compiler: $NVCC, whatever its state, or one on the PATH or where toolkits usually lie that is of 12.4 and
+// finds its headers.
+func nvcc(t *testing.T) string {
+	if named := os.Getenv("NVCC"); named != "" {
+		return named
+	}
+	probe := filepath.Join(t.TempDir(), "probe.cu")
+	require.NoError(t, os.WriteFile(probe, []byte("#include <cuda_fp16.h>\n"), 0o666))
+	for _, c := range []string{"nvcc", "/usr/local/cuda-12.4/bin/nvcc", "/opt/cuda-12.4/bin/nvcc", "/usr/local/cuda/bin/nvcc"} {
+		path, err := exec.LookPath(c)
+		if err != nil {
 			continue
 		}
-		if path, err := exec.LookPath(c); err == nil {
-			if version, err := exec.Command(path, "--version").Output(); err == nil && strings.Contains(string(version), "release 12.4") {
-				return path
-			}
+		version, err := exec.Command(path, "--version").Output()
+		if err != nil || !strings.Contains(string(version), "release 12.4") {
+			continue
+		}
+		if exec.Command(path, "-E", "-o", os.DevNull, probe).Run() == nil {
+			return path
 		}
 	}
 	return ""
@@ -30,12 +38,12 @@ func nvcc() string {
 
 // TestCommittedPTXIsWhatTheSourcesCompileTo needs nvcc 12.4 and half a minute; -short skips it.
 func TestCommittedPTXIsWhatTheSourcesCompileTo(t *testing.T) {
-	compiler := nvcc()
-	if compiler == "" {
-		t.Skip("no nvcc 12.4 in $NVCC, on the PATH or in /usr/local and /opt: cannot tell whether the PTX is stale")
-	}
 	if testing.Short() {
 		t.Skip("compiling all kernels is not short")
+	}
+	compiler := nvcc(t)
+	if compiler == "" {
+		t.Skip("no nvcc 12.4 that finds its headers in $NVCC, on the PATH or in /usr/local and /opt: cannot tell whether the PTX is stale")
 	}
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Skip("no make")

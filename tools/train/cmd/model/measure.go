@@ -29,9 +29,10 @@ func measure(ctx context.Context, in io.Reader, out io.Writer, path string, size
 		return err
 	}
 	defer func() { err = errors.Join(err, model.Close()) }()
-	for _, i := range indices {
-		if i < 0 || i >= len(model.Config.Experts) {
-			return fmt.Errorf("%s has no expert %d: they are numbered 0 to %d", path, i, len(model.Config.Experts)-1)
+	graphs := make([]*graph.Graph, len(indices))
+	for k, i := range indices {
+		if graphs[k], err = model.Config.BuildExpert(model.Source, i, 1, size, size, models.Options{Layout: graph.NHWC}); err != nil {
+			return err
 		}
 	}
 	pairs, err := readPairs(in, size)
@@ -45,7 +46,7 @@ func measure(ctx context.Context, in io.Reader, out io.Writer, path string, size
 	defer func() { err = errors.Join(err, b.Close()) }()
 	reached := make([][]float64, len(indices))
 	for k, i := range indices {
-		if reached[k], err = measureExpert(ctx, b, model, i, size, pairs); err != nil {
+		if reached[k], err = measureGraph(ctx, b, graphs[k], size, pairs); err != nil {
 			return fmt.Errorf("expert %d: %w", i, err)
 		}
 	}
@@ -78,11 +79,7 @@ func rgb(size int, pixels []byte) *imaging.Image {
 	return &imaging.Image{W: size, H: size, Channels: 3, Depth: 8, Pix: pixels}
 }
 
-func measureExpert(ctx context.Context, b backend.Backend, model *experts.Model, i, size int, pairs []pairOf) (reached []float64, err error) {
-	g, err := model.Config.BuildExpert(model.Source, i, 1, size, size, models.Options{Layout: graph.NHWC})
-	if err != nil {
-		return nil, err
-	}
+func measureGraph(ctx context.Context, b backend.Backend, g *graph.Graph, size int, pairs []pairOf) (reached []float64, err error) {
 	program, err := b.Compile(ctx, g)
 	if err != nil {
 		return nil, err

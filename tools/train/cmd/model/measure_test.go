@@ -63,7 +63,7 @@ func TestMeasureRefusesWhatItCannotMeasure(t *testing.T) {
 	_, err = runOn(whole[:100], "measure", "--model", p.out, "--size", "24", "--expert", "0")
 	require.ErrorContains(t, err, "picture 0: 100 of 3456 bytes")
 	_, err = runOn(whole, "measure", "--model", p.out, "--size", "24", "--expert", "2")
-	require.ErrorContains(t, err, "no expert 2: they are numbered 0 to 1")
+	require.ErrorContains(t, err, "expert 2: the pool has 0 to 1")
 	for _, size := range []string{"0", "-1", "100000"} {
 		_, err = runOn(whole, "measure", "--model", p.out, "--size", size, "--expert", "0")
 		require.ErrorContains(t, err, "a side must be between 1 and 4096")
