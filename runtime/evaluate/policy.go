@@ -2,7 +2,6 @@ package evaluate
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -152,33 +151,34 @@ func coarsestExpert(t *models.Tree) int {
 
 // best is the expert with the highest PSNR; of equal ones the first.
 func best(r *Record, experts []int) int {
-	top := experts[0]
-	for _, e := range experts {
-		if r.Experts[e].PSNR > r.Experts[top].PSNR {
-			top = e
-		}
-	}
-	return top
+	return highest(experts, func(e int) float64 { return r.Experts[e].PSNR })
 }
 
-// bestOfCases gives every record the expert whose mean PSNR over its case is the
-// highest; of equal ones the first.
+// bestOfCases gives every record the expert whose PSNR is the highest on average
+// over its case; of equal ones the first.
 func bestOfCases(records []Record, experts []int) []int {
 	chosen := make([]int, len(records))
 	for _, g := range byCase(records) {
-		top, most := experts[0], math.Inf(-1)
-		for _, e := range experts {
-			var sum float64
+		top := highest(experts, func(e int) (sum float64) {
 			for _, n := range g.numbers {
 				sum += records[n].Experts[e].PSNR
 			}
-			if sum > most {
-				top, most = e, sum
-			}
-		}
+			return sum
+		})
 		for _, n := range g.numbers {
 			chosen[n] = top
 		}
 	}
 	return chosen
+}
+
+// highest is the expert with the highest value; of equal ones the first.
+func highest(experts []int, value func(expert int) float64) int {
+	top, most := experts[0], value(experts[0])
+	for _, e := range experts[1:] {
+		if v := value(e); v > most {
+			top, most = e, v
+		}
+	}
+	return top
 }
