@@ -11,11 +11,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/report"
 	"unirestorer/runtime/restore"
-	"unirestorer/tools/degrade"
 )
 
 func degradeCommand() *cli.Command {

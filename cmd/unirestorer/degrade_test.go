@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/imaging"
-	"unirestorer/tools/degrade"
 )
 
 func TestDegradedFilesAreWhatTheSpecSays(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 )
 
 // Case is a row of the tables and the degradations that count for it.
@@ -22,7 +22,7 @@ const (
 	MixedCase = "mixed"
 )
 
-// StandardCases are every kind of tools/degrade at the given severities, the
+// StandardCases are every kind of runtime/degrade at the given severities, the
 // held-out kinds among them, pairs of kinds, clean pictures, and two
 // degradations that the literature reports by parameter: Gaussian noise of
 // standard deviation 25 and JPEG of quality 20.
@@ -44,7 +44,7 @@ func StandardCases(severities []float64) ([]Case, error) {
 
 // ParseCase reads a case: a kind of degradation, which takes the given
 // severities in turn, "mixed" for pairs of kinds at those severities, "clean",
-// or any other spec of tools/degrade, such as haze:0.6+noise:0.2.
+// or any other spec of runtime/degrade, such as haze:0.6+noise:0.2.
 func ParseCase(text string, severities []float64) (Case, error) {
 	text = strings.TrimSpace(text)
 	if len(severities) == 0 {

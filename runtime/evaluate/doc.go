@@ -3,7 +3,7 @@
 // pool, and what each part of the routing is worth.
 //
 // A [Set] gives pairs of a degraded picture and the clean one: photos degraded
-// by tools/degrade ([NewSynthetic]) or files ([OpenPairs]). [Run] routes every
+// by runtime/degrade ([NewSynthetic]) or files ([OpenPairs]). [Run] routes every
 // picture, runs the experts that are asked for and measures each result, which
 // makes a [Record] a picture. Everything reported is plain arithmetic over
 // records: [Summarise], and the tables and the page made of its [Summary].

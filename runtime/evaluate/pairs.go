@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/imaging"
-	"unirestorer/tools/degrade"
 )
 
 // The folders of a pair set.
@@ -168,7 +168,7 @@ func kindsNamed(name string) []string {
 	return kinds
 }
 
-// canonicalKind is the name by which kinds are compared: that of tools/degrade
+// canonicalKind is the name by which kinds are compared: that of runtime/degrade
 // where it knows the kind, lower case otherwise.
 func canonicalKind(name string) string {
 	if k, err := degrade.ParseKind(name); err == nil {

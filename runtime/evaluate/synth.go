@@ -7,8 +7,8 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/imaging"
-	"unirestorer/tools/degrade"
 )
 
 // Synthetic is a test set of degraded crops of photos. Every case has the same

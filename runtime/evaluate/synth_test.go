@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/imaging"
-	"unirestorer/tools/degrade"
 )
 
 func synthetic(t testing.TB, list []*Photo, count, size int, names ...string) *Synthetic {

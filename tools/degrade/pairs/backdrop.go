@@ -4,7 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 )
 
 // backdrop puts a plain or out-of-focus background behind part of a photo: what is in front stays sharp. Few photos are

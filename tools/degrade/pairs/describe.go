@@ -3,7 +3,7 @@ package pairs
 import (
 	"encoding/json"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 )
 
 // Field describes one member of a record in the terms of a NumPy structured type. In JSON it is the triple

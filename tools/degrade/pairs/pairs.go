@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 )
 
 // KindSlots is the number of severities in a record, one for each kind that exists or may come to exist.

@@ -19,7 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 )
 
 // photoFolder writes a PNG of 200×150, a JPEG of 90×120 in a subfolder, a photo that is too small and a text file.

@@ -17,7 +17,7 @@ import (
 	_ "golang.org/x/image/webp"
 	"golang.org/x/sync/errgroup"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 )
 
 // Photo is a clean photograph at several resolutions.

@@ -3,7 +3,7 @@ package pairs
 import (
 	"math/rand/v2"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 )
 
 // tone is another exposure and development of a photo: channel c of a pixel becomes black + (white − black)·(gain_c·x)^gamma.

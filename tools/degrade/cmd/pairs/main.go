@@ -15,7 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/tools/degrade"
+	"unirestorer/runtime/degrade"
 	"unirestorer/tools/degrade/pairs"
 )
 
