@@ -3,7 +3,7 @@ package kernels
 import (
 	"math"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // maxHeadDim is the most channels a head may have.
@@ -16,13 +16,13 @@ func AttentionBiasPitch(window int) int { return PadC(window * window) }
 // other and head h at channels [h·d, (h+1)·d) of each. A head may have up to 256 channels.
 func Attention(qkv, y Tensor, heads int) (Launch, error) {
 	p := &problems{}
-	return p.attention(qkv, y, device.Buffer{}, heads, 0, 0)
+	return p.attention(qkv, y, abi.Buffer{}, heads, 0, 0)
 }
 
 // WindowAttention computes y = softmax(q·kᵀ/√d + bias[h])·v within square windows of an image, which is padded by
 // reflection and cropped back. With m = -size mod window, the padding of each axis is 0 before and m after, or with a
 // shift s it is s before and (window-s+m) mod window after. bias is fp16 [heads][window²][AttentionBiasPitch(window)].
-func WindowAttention(qkv, y Tensor, bias device.Buffer, heads, window, shift int) (Launch, error) {
+func WindowAttention(qkv, y Tensor, bias abi.Buffer, heads, window, shift int) (Launch, error) {
 	p := &problems{}
 	if window <= 0 || window > 64 || shift < 0 || shift >= window {
 		p.kernel = "attention"
@@ -32,7 +32,7 @@ func WindowAttention(qkv, y Tensor, bias device.Buffer, heads, window, shift int
 	return p.attention(qkv, y, bias, heads, window, shift)
 }
 
-func (p *problems) attention(qkv, y Tensor, bias device.Buffer, heads, window, shift int) (Launch, error) {
+func (p *problems) attention(qkv, y Tensor, bias abi.Buffer, heads, window, shift int) (Launch, error) {
 	p.kernel = "attention_any"
 	p.tensor("qkv", qkv, 2)
 	p.tensor("y", y, 2)
@@ -62,7 +62,7 @@ func (p *problems) attention(qkv, y Tensor, bias device.Buffer, heads, window, s
 		biasBytes = 2 * heads * tokens * PadC(tokens)
 		p.fits("bias", bias, biasBytes, 1)
 	}
-	shape := device.Shape{Grid: device.D3(windows*ceilDiv(tokens, 64), heads, y.N), Block: device.D1(128)}
+	shape := abi.Shape{Grid: abi.D3(windows*ceilDiv(tokens, 64), heads, y.N), Block: abi.D1(128)}
 	switch {
 	case d <= 32:
 		p.kernel = "attention_32"
@@ -71,7 +71,7 @@ func (p *problems) attention(qkv, y Tensor, bias device.Buffer, heads, window, s
 	default:
 		shape.Grid.X = uint32(ceilDiv(windows*tokens, 4))
 	}
-	var f device.Args
+	var f abi.Args
 	f.Buf(qkv.Buffer).Buf(bias).Buf(y.Buffer).I32(int32(y.H)).I32(int32(y.W))
 	f.I32(int32(c)).I32(int32(d)).I32(int32(heads)).I32(int32(qkv.Layout.Pitch())).I32(int32(y.Layout.Pitch()))
 	f.I32(int32(tokens)).I32(int32(PadC(tokens))).I32(int32(window)).I32(int32(beforeY)).I32(int32(beforeX))

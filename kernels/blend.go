@@ -1,6 +1,6 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // MulAdd computes y = a·b + c elementwise, and a + c where b is the zero Tensor.
 func MulAdd(a, b, c, y Tensor) (Launch, error) {
@@ -13,7 +13,7 @@ func MulAdd(a, b, c, y Tensor) (Launch, error) {
 		p.same(y, "b", b)
 		bytes, ops = 8*int64(y.Values()), 2*ops
 	}
-	var args device.Args
+	var args abi.Args
 	args.Buf(a.Buffer).Buf(b.Buffer).Buf(c.Buffer).Buf(y.Buffer).U32(uint32(y.octets()))
 	return p.done(Launch{Module: "blend", Shape: p.linear(y.octets(), 256), Args: args, Bytes: bytes, Operations: ops})
 }
@@ -28,7 +28,7 @@ func SoftReconstruction(x, kb, y Tensor) (Launch, error) {
 		p.addf("kb is %s, want one channel more than x, %s", kb.describe(), x.describe())
 	}
 	p.plain(x, kb)
-	var args device.Args
+	var args abi.Args
 	args.Buf(x.Buffer).Buf(kb.Buffer).Buf(y.Buffer).U32(uint32(y.octets()))
 	args.I32(int32(x.Layout.Pitch() / 8)).I32(int32(x.Layout.Channels)).I32(int32(kb.Layout.Pitch()))
 	return p.done(Launch{
@@ -62,13 +62,13 @@ func SelectiveKernel(a, b, logits, residual, y Tensor) (Launch, error) {
 		return p.done(Launch{})
 	}
 	octets := y.octets() / y.N
-	var args device.Args
+	var args abi.Args
 	args.Buf(a.Buffer).Buf(b.Buffer).Buf(logits.Buffer).Buf(residual.Buffer).Buf(y.Buffer).U32(uint32(octets))
 	args.I32(int32(y.Layout.Pitch() / 8)).I32(int32(y.Layout.Channels)).I32(int32(logits.Layout.Pitch()))
 	// A block makes all weights, so it should have enough to do with them: four octets a thread.
 	return p.done(Launch{
 		Module: "blend",
-		Shape:  device.Shape{Grid: device.D2(ceilDiv(octets, 4*256), y.N), Block: device.D1(256), Shared: shared},
+		Shape:  abi.Shape{Grid: abi.D2(ceilDiv(octets, 4*256), y.N), Block: abi.D1(256), Shared: shared},
 		Args:   args, Bytes: bytes, Operations: 4 * int64(y.Values()),
 	})
 }

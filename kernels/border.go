@@ -3,13 +3,13 @@ package kernels
 import (
 	"math"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // Picture is an image as it is stored, [Height][Width][Channels] without padding: grey, grey and alpha, RGB or RGBA of 8
 // or 16 bits.
 type Picture struct {
-	Buffer                  device.Buffer
+	Buffer                  abi.Buffer
 	Height, Width, Channels int
 	Depth                   int // 8 or 16
 }
@@ -33,8 +33,8 @@ func (p *problems) picture(img Picture) (suffix string) {
 }
 
 // record appends the Picture struct.
-func (img Picture) record(a *device.Args) {
-	var f device.Args
+func (img Picture) record(a *abi.Args) {
+	var f abi.Args
 	f.Buf(img.Buffer).I32(int32(img.Height)).I32(int32(img.Width)).I32(int32(img.Channels))
 	record(a, &f, 8)
 }
@@ -50,8 +50,8 @@ func (p *problems) rgb(name string, t Tensor) {
 }
 
 // byRows is the shape for a thread a pixel, rows one above the other.
-func byRows(height, width, block int) device.Shape {
-	return device.Shape{Grid: device.D2(ceilDiv(max(width, 1), block), min(max(height, 1), maxGridYZ)), Block: device.D1(block)}
+func byRows(height, width, block int) abi.Shape {
+	return abi.Shape{Grid: abi.D2(ceilDiv(max(width, 1), block), min(max(height, 1), maxGridYZ)), Block: abi.D1(block)}
 }
 
 // DecodeImage reads the rectangle of y's size whose first pixel is (top, left) into y, 1×H×W×3, as RGB in 0..1. Where the
@@ -63,7 +63,7 @@ func DecodeImage(img Picture, y Tensor, top, left int) (Launch, error) {
 	if max(abs(top), abs(left)) > math.MaxInt32/2 {
 		p.addf("rectangle at (%d,%d)", top, left)
 	}
-	var a device.Args
+	var a abi.Args
 	img.record(&a)
 	a.Buf(y.Buffer).I32(int32(top)).I32(int32(left)).I32(int32(y.H)).I32(int32(y.W))
 	return p.done(Launch{
@@ -102,7 +102,7 @@ func (p *problems) encode(x Tensor, img Picture, r Rectangle, pixelBytes int64) 
 	if !inside(r.SourceY, r.Height, x.H) || !inside(r.SourceX, r.Width, x.W) || !inside(r.Y, r.Height, img.Height) || !inside(r.X, r.Width, img.Width) {
 		p.addf("rectangle %+v does not fit the source, %dx%d, or the image, %dx%d", r, x.H, x.W, img.Height, img.Width)
 	}
-	var a, f device.Args
+	var a, f abi.Args
 	a.Buf(x.Buffer)
 	img.record(&a)
 	for _, v := range []int{r.SourceY, r.SourceX, x.W, r.Y, r.X, r.Height, r.Width} {
@@ -119,7 +119,7 @@ func (p *problems) encode(x Tensor, img Picture, r Rectangle, pixelBytes int64) 
 // Canvas is where tiles are added up: fp32 [Height][Width][4], RGB and one value of padding, zero to begin with. Its first
 // row is row First of the image.
 type Canvas struct {
-	Buffer               device.Buffer
+	Buffer               abi.Buffer
 	Height, Width, First int
 }
 
@@ -172,10 +172,10 @@ func BlendTile(tile Tensor, c Canvas, vertical, horizontal TileSide) (Launch, er
 		p.addf("tile reaches rows [%d, %d) and columns to %d of a canvas of rows [%d, %d) and %d columns",
 			vertical.First, vertical.End, horizontal.End, c.First, c.First+c.Height, c.Width)
 	}
-	var a device.Args
+	var a abi.Args
 	a.Buf(tile.Buffer).Buf(c.Buffer)
 	for _, s := range []TileSide{vertical, horizontal} {
-		var f device.Args
+		var f abi.Args
 		f.I32(int32(s.Origin)).I32(int32(s.First)).I32(int32(s.End)).I32(flag(s.Before)).I32(flag(s.Behind))
 		f.F32(s.Rise).F32(s.Fall).F32(s.HalfWidth)
 		record(&a, &f, 4)

@@ -3,22 +3,22 @@ package kernels
 import (
 	"math"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // DepthwiseConv is a k×k convolution of each channel by itself, stride 1, zeros outside: act-or-gate(x∗w + bias) +
 // residual. Layouts are those of rows: with a gate, X has two parts and Y one.
 type DepthwiseConv struct {
-	X, Y, Residual        device.Buffer // fp16
-	W                     device.Buffer // fp32 [K·K][pitch of X], see PackDepthwise
-	Bias                  device.Buffer // fp32 [pitch of X]
+	X, Y, Residual        abi.Buffer // fp16
+	W                     abi.Buffer // fp32 [K·K][pitch of X], see PackDepthwise
+	Bias                  abi.Buffer // fp32 [pitch of X]
 	Images, Height, Width int
 	K                     int
 	Pitch, OutPitch       int // of X and Y
 	Act                   Activation
 	Gate                  Gate
 	// Pool receives partial sums of the result over pixels, fp32 [images][PoolShares][OutPitch]; 3×3 only.
-	Pool device.Buffer
+	Pool abi.Buffer
 	// Squeeze, with Pool and unless nil, computes a channel attention's factors from them; 3×3 with SimpleGate only.
 	Squeeze *Squeeze
 }
@@ -26,13 +26,13 @@ type DepthwiseConv struct {
 // Squeeze multiplies the mean of each image with a square matrix, in the blocks that are last to finish their channels;
 // see kernels/squeeze.cuh.
 type Squeeze struct {
-	W device.Buffer // fp16 [OutPitch][OutPitch], see PackSqueeze
+	W abi.Buffer // fp16 [OutPitch][OutPitch], see PackSqueeze
 	// Arrived is a uint32 for each group of each image: zero before the first launch, and zero again after every launch.
 	// Launches that may run at the same time must not share it.
-	Arrived device.Buffer
+	Arrived abi.Buffer
 	// Factors receives a share of every factor from each group of channels, fp32 [images][SqueezeGroups][OutPitch]: the
 	// factors are the sums of the shares, and a bias.
-	Factors device.Buffer
+	Factors abi.Buffer
 }
 
 const (
@@ -148,14 +148,14 @@ func DepthwiseKernel(d DepthwiseConv) (Launch, error) {
 	}
 	sq := d.squeeze(p)
 	quads, octets := d.quads(), pixels*d.OutPitch/8
-	var a device.Args
+	var a abi.Args
 	a.Buf(d.X).Buf(d.W).Buf(d.Bias).Buf(d.Residual).Buf(d.Y).Buf(d.Pool).I32(int32(d.Height)).I32(int32(d.Width))
 	a.I32(int32(d.Pitch)).I32(int32(d.OutPitch)).I32(int32(quads)).I32(depthwiseStrip).I32(int32(d.K)).I32(int32(d.Act)).I32(int32(d.Gate)).I64(int64(octets))
 	a.Buf(sq.W).Buf(sq.Arrived).Buf(sq.Factors).F32(float32(1 / float64(d.Height*d.Width)))
 	l := Launch{Module: "depthwise", Args: structure(&a)}
 	if d.K == 3 {
 		across := ceilDiv(d.OutPitch/4, quads) * ceilDiv(d.Width, 128/quads)
-		l.Shape = device.Shape{Grid: device.D3(across, ceilDiv(d.Height, depthwiseStrip), d.Images), Block: device.D1(128)}
+		l.Shape = abi.Shape{Grid: abi.D3(across, ceilDiv(d.Height, depthwiseStrip), d.Images), Block: abi.D1(128)}
 	} else {
 		l.Shape = p.linear(octets, 256)
 	}

@@ -1,17 +1,17 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // FinishProduct is the second half of a product whose depth was split.
 type FinishProduct struct {
-	Partial      device.Buffer // fp32 [Splits][images·rows][columns]
+	Partial      abi.Buffer // fp32 [Splits][images·rows][columns]
 	Splits       int
 	Images, Rows int
 	Norm         NormKind
-	X            device.Buffer // with a norm: the product's input, rows of Pitch values
+	X            abi.Buffer // with a norm: the product's input, rows of Pitch values
 	Pitch        int
 	Channels     int
-	NormSum      device.Buffer
+	NormSum      abi.Buffer
 	Eps          float32
 	Epilogue     Epilogue
 }
@@ -23,7 +23,7 @@ func Finish(f FinishProduct) (Launch, error) {
 	f.Epilogue.resolve(p, f.Images, f.Rows)
 	rows := f.Images * f.Rows
 	p.fits("partial sums", f.Partial, f.Splits*rows*f.Epilogue.Columns, 4)
-	x := device.Buffer{}
+	x := abi.Buffer{}
 	if f.Norm != NoNorm {
 		x = f.X
 		p.fits("input", f.X, rows*f.Pitch, 2)
@@ -32,12 +32,12 @@ func Finish(f FinishProduct) (Launch, error) {
 			p.addf("normalisation of %d channels in rows of %d, epsilon %g", f.Channels, f.Pitch, f.Eps)
 		}
 	}
-	var a device.Args
+	var a abi.Args
 	a.Buf(f.Partial).Buf(x).Buf(f.NormSum).I32(int32(f.Rows)).I32(int32(f.Images)).I32(int32(f.Splits))
 	a.I32(int32(f.Pitch)).I32(int32(f.Channels)).I32(flag(f.Norm == BiasFree)).F32(f.Eps)
-	f.Epilogue.append(&a, device.Buffer{}, false)
+	f.Epilogue.append(&a, abi.Buffer{}, false)
 	l := Launch{Module: "finish", Shape: p.linear(rows, 4), Args: structure(&a)}
-	l.Shape.Block = device.D1(128)
+	l.Shape.Block = abi.D1(128)
 	l.Bytes = 4*int64(f.Splits)*int64(rows)*int64(f.Epilogue.Columns) + f.Epilogue.bytes(rows)
 	l.Operations = int64(f.Splits) * int64(rows) * int64(f.Epilogue.Columns)
 	return p.done(l)
@@ -45,18 +45,18 @@ func Finish(f FinishProduct) (Launch, error) {
 
 // NaturalProduct applies an epilogue to sums whose columns stand in the order of the filters.
 type NaturalProduct struct {
-	Sums          device.Buffer // fp32 [images·height·width][Columns]
+	Sums          abi.Buffer // fp32 [images·height·width][Columns]
 	Columns       int
 	Images        int
 	Height, Width int
 	Filters       int
-	Bias          device.Buffer // fp32 [Filters]
+	Bias          abi.Buffer // fp32 [Filters]
 	Act           Activation
 	Gate          Gate
-	Scale         device.Buffer // fp32 [channels after the gate]
-	Affine        device.Buffer // fp32 [images][2][pitch of the channels after the gate]
+	Scale         abi.Buffer // fp32 [channels after the gate]
+	Affine        abi.Buffer // fp32 [images][2][pitch of the channels after the gate]
 	Shuffle       int
-	Residual, Y   device.Buffer // fp16, plain layout
+	Residual, Y   abi.Buffer // fp16, plain layout
 }
 
 // NaturalFinish applies any epilogue, slowly.
@@ -94,7 +94,7 @@ func NaturalFinish(f NaturalProduct) (Launch, error) {
 	p.optional("bias", f.Bias, f.Filters, 4)
 	p.optional("scale", f.Scale, channels, 4)
 	p.optional("output affine map", f.Affine, f.Images*2*PadC(channels), 4)
-	var a device.Args
+	var a abi.Args
 	a.Buf(f.Sums).Buf(f.Residual).Buf(f.Bias).Buf(f.Scale).Buf(f.Affine).Buf(f.Y)
 	a.I32(int32(f.Height * f.Width)).I32(int32(f.Images)).I32(int32(f.Columns)).I32(int32(channels))
 	a.I32(int32(f.Act)).I32(int32(f.Gate)).I32(int32(f.Shuffle)).I32(int32(f.Height)).I32(int32(f.Width)).I32(int32(out)).I32(int32(PadC(out)))

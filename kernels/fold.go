@@ -1,18 +1,18 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // AttentionFold turns Gram matrices and the projection behind the attention into one matrix an image.
 type AttentionFold struct {
 	// Partial is fp32 [images][Heads][Splits][GramSize(Head)]; or Gram is fp32 [images][Heads][Head][PadC(Head)].
-	Partial     device.Buffer
+	Partial     abi.Buffer
 	Splits      int
-	Gram        device.Buffer
-	Temperature device.Buffer // fp32 [Heads]
-	W           device.Buffer // fp16 [Outputs][PadC(Heads·Head)]
-	Out         device.Buffer // fp16 [images][Outputs][PadC(Heads·Head)]
+	Gram        abi.Buffer
+	Temperature abi.Buffer // fp32 [Heads]
+	W           abi.Buffer // fp16 [Outputs][PadC(Heads·Head)]
+	Out         abi.Buffer // fp16 [images][Outputs][PadC(Heads·Head)]
 	// Scratch is fp32 [images][Heads][Head][Head], for heads wider than MaxFoldHead.
-	Scratch                      device.Buffer
+	Scratch                      abi.Buffer
 	Images, Heads, Head, Outputs int
 }
 
@@ -40,7 +40,7 @@ func Fold(f AttentionFold) ([]Launch, error) {
 	if wide {
 		p.fits("scratch", f.Scratch, f.Images*f.Heads*f.Head*f.Head, 4)
 	}
-	var a device.Args
+	var a abi.Args
 	a.Buf(f.Partial).Buf(f.Gram).Buf(f.Temperature).Buf(f.W).Buf(f.Out).Buf(f.Scratch)
 	a.I32(int32(f.Splits)).I32(int32(d)).I32(int32(f.Head)).I32(int32(f.Heads)).I32(int32(f.Outputs)).I32(int32(c))
 	gram := 4 * int64(f.Images*f.Heads) * int64(f.Head*d)
@@ -53,8 +53,8 @@ func Fold(f AttentionFold) ([]Launch, error) {
 	if !wide {
 		l, err := p.done(Launch{
 			Module: "fold", Args: args, Bytes: gram + matrices, Operations: ops,
-			Shape: device.Shape{
-				Grid: device.D3(ceilDiv(f.Outputs, 32), f.Heads, f.Images), Block: device.D1(256), Shared: 4 * (f.Head*(f.Head+1) + 2*d),
+			Shape: abi.Shape{
+				Grid: abi.D3(ceilDiv(f.Outputs, 32), f.Heads, f.Images), Block: abi.D1(256), Shared: 4 * (f.Head*(f.Head+1) + 2*d),
 			},
 		})
 		return []Launch{l}, err
@@ -63,7 +63,7 @@ func Fold(f AttentionFold) ([]Launch, error) {
 	p.kernel = "attention_rows"
 	rows, err := p.done(Launch{
 		Module: "fold", Args: args, Bytes: gram + scratch, Operations: 4 * int64(f.Images*f.Heads) * int64(f.Head*f.Head),
-		Shape: device.Shape{Grid: device.D2(ceilDiv(f.Head, 4), f.Images*f.Heads), Block: device.D1(128)},
+		Shape: abi.Shape{Grid: abi.D2(ceilDiv(f.Head, 4), f.Images*f.Heads), Block: abi.D1(128)},
 	})
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func Fold(f AttentionFold) ([]Launch, error) {
 	p.kernel = "fold_wide"
 	l, err := p.done(Launch{
 		Module: "fold", Args: args, Bytes: scratch + matrices, Operations: ops,
-		Shape: device.Shape{Grid: device.D3(ceilDiv(f.Outputs*c, 256), 1, f.Images), Block: device.D1(256)},
+		Shape: abi.Shape{Grid: abi.D3(ceilDiv(f.Outputs*c, 256), 1, f.Images), Block: abi.D1(256)},
 	})
 	return []Launch{rows, l}, err
 }

@@ -1,6 +1,6 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // MaxVectors is the number of rows that Gemv takes.
 const MaxVectors = 8
@@ -11,23 +11,23 @@ const maxGemvShared = 64 << 10
 // VectorProduct is a linear layer for a few rows, exact in fp32 where X, W and Y are.
 type VectorProduct struct {
 	// One of: fp16 rows, fp32 rows, or partial sums fp32 [rows][Shares][Pitch] that are added and multiplied by Factor.
-	X, X32, Partial device.Buffer
+	X, X32, Partial abi.Buffer
 	Shares          int
 	Factor          float32
 	Rows            int
-	Channels, Pitch int           // of the input
-	W               device.Buffer // [Filters][Pitch] in the order of the filters, fp16 or with W32 fp32
+	Channels, Pitch int        // of the input
+	W               abi.Buffer // [Filters][Pitch] in the order of the filters, fp16 or with W32 fp32
 	W32             bool
 	Filters         int
-	Bias, Scale     device.Buffer // fp32 [Filters], [channels after the gate]
+	Bias, Scale     abi.Buffer // fp32 [Filters], [channels after the gate]
 	Norm            NormKind
-	NormWeight      device.Buffer // fp32 [Channels]
-	NormBias        device.Buffer
+	NormWeight      abi.Buffer // fp32 [Channels]
+	NormBias        abi.Buffer
 	Eps             float32
 	Act             Activation
 	Gate            Gate
-	Residual        device.Buffer // fp16, as Y
-	Y, Y32          device.Buffer // one of: fp16 or fp32 rows of the channels after the gate, rounded up to 8
+	Residual        abi.Buffer // fp16, as Y
+	Y, Y32          abi.Buffer // one of: fp16 or fp32 rows of the channels after the gate, rounded up to 8
 }
 
 // GemvFits reports whether Gemv takes rows of pitch values.
@@ -54,7 +54,7 @@ func Gemv(v VectorProduct) (Launch, error) {
 		}
 	}
 	inputs := 0
-	for _, b := range []device.Buffer{v.X, v.X32, v.Partial} {
+	for _, b := range []abi.Buffer{v.X, v.X32, v.Partial} {
 		if !b.IsZero() {
 			inputs++
 		}
@@ -84,12 +84,12 @@ func Gemv(v VectorProduct) (Launch, error) {
 	p.optional("result", v.Y, v.Rows*out, 2)
 	p.optional("result", v.Y32, v.Rows*out, 4)
 	p.optional("residual", v.Residual, v.Rows*out, 2)
-	var a device.Args
+	var a abi.Args
 	a.Buf(v.X).Buf(v.X32).Buf(v.Partial).Buf(v.W).Buf(v.Bias).Buf(v.Scale).Buf(v.NormWeight).Buf(v.NormBias).Buf(v.Residual).Buf(v.Y).Buf(v.Y32)
 	a.I32(int32(v.Rows)).I32(int32(v.Pitch)).I32(int32(v.Channels)).I32(int32(v.Filters)).I32(int32(out)).I32(int32(v.Shares))
 	a.I32(int32(v.Norm)).I32(int32(v.Act)).I32(int32(v.Gate)).F32(v.Factor).F32(v.Eps)
 	l := Launch{Module: "gemv", Args: structure(&a)}
-	l.Shape = device.Shape{Grid: device.D1(max(ceilDiv(out, 8), 1)), Block: device.D1(256), Shared: 4 * v.Rows * v.Pitch}
+	l.Shape = abi.Shape{Grid: abi.D1(max(ceilDiv(out, 8), 1)), Block: abi.D1(256), Shared: 4 * v.Rows * v.Pitch}
 	l.Bytes = int64(size)*int64(v.Filters)*int64(v.Pitch) + 4*int64(v.Rows)*int64(max(v.Shares, 1)*v.Pitch+out)
 	l.Operations = 2 * int64(v.Rows) * int64(v.Filters) * int64(v.Pitch)
 	return p.done(l)

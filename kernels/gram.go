@@ -1,6 +1,6 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // maxGramHead is the widest head that depthwise and Gram matrix share a kernel for.
 const maxGramHead = 96
@@ -21,10 +21,10 @@ func GramSplits(pixels, heads, images, sms int) int {
 
 // DepthwiseGramConv is a 3×3 depthwise convolution of q, k and v that ends in Gram matrices of q and k and stores v.
 type DepthwiseGramConv struct {
-	X                     device.Buffer // fp16 rows of Pitch: q, k and v, Heads·Head channels each
-	W, Bias               device.Buffer // as DepthwiseConv
-	V                     device.Buffer // fp16 rows of Heads·Head values rounded up to 8
-	Partial               device.Buffer // fp32 [images][Heads][Splits][GramSize(Head)]
+	X                     abi.Buffer // fp16 rows of Pitch: q, k and v, Heads·Head channels each
+	W, Bias               abi.Buffer // as DepthwiseConv
+	V                     abi.Buffer // fp16 rows of Heads·Head values rounded up to 8
+	Partial               abi.Buffer // fp32 [images][Heads][Splits][GramSize(Head)]
 	Images, Height, Width int
 	Head, Heads           int
 	Pitch                 int
@@ -55,11 +55,11 @@ func DepthwiseGram(d DepthwiseGramConv) (Launch, error) {
 	p.fits("weight", d.W, 9*d.Pitch, 4)
 	p.optional("bias", d.Bias, d.Pitch, 4)
 	p.fits("partial Gram matrices", d.Partial, d.Images*d.Heads*d.Splits*GramSize(max(d.Head, 1)), 4)
-	var a device.Args
+	var a abi.Args
 	a.Buf(d.X).Buf(d.W).Buf(d.Bias).Buf(d.V).Buf(d.Partial).I32(int32(d.Height)).I32(int32(d.Width))
 	a.I32(int32(d.Pitch)).I32(int32(PadC(c))).I32(int32(d.Head)).I32(int32(d.Heads)).I32(int32(d.Act))
 	l := Launch{Module: "gram", Args: structure(&a)}
-	l.Shape = device.Shape{Grid: device.D3(max(d.Splits, 1), d.Heads+ceilDiv(d.Heads, 2), max(d.Images, 1)), Block: device.D1(4 * d.Head)}
+	l.Shape = abi.Shape{Grid: abi.D3(max(d.Splits, 1), d.Heads+ceilDiv(d.Heads, 2), max(d.Images, 1)), Block: abi.D1(4 * d.Head)}
 	l.Bytes = 2*int64(pixels)*int64(4*c) + 4*int64(d.Images*d.Heads*d.Splits*GramSize(max(d.Head, 1)))
 	l.Operations = int64(pixels) * int64(c) * (54 + 2*int64(d.Head))
 	return p.done(l)
@@ -67,9 +67,9 @@ func DepthwiseGram(d DepthwiseGramConv) (Launch, error) {
 
 // GramProduct sums q·kᵀ from memory.
 type GramProduct struct {
-	QK             device.Buffer // fp16 rows in Layout{2·Heads·Head, 2·Heads}
-	Partial        device.Buffer // fp32 [images][Heads][Splits][GramSize(Head)]
-	Images, Pixels int           // pixels of an image
+	QK             abi.Buffer // fp16 rows in Layout{2·Heads·Head, 2·Heads}
+	Partial        abi.Buffer // fp32 [images][Heads][Splits][GramSize(Head)]
+	Images, Pixels int        // pixels of an image
 	Head, Heads    int
 	Splits         int
 }
@@ -84,37 +84,37 @@ func GramPartial(g GramProduct) (Launch, error) {
 	if g.Splits > ceilDiv(g.Pixels, 64) {
 		p.addf("%d splits of %d pixels", g.Splits, g.Pixels)
 	}
-	var a device.Args
+	var a abi.Args
 	a.Buf(g.QK).Buf(g.Partial).I32(int32(g.Pixels)).I32(int32(d)).I32(int32(g.Heads))
 	across := ceilDiv(d, 64)
 	l := Launch{Module: "gram", Args: structure(&a)}
-	l.Shape = device.Shape{Grid: device.D3(max(g.Splits, 1), g.Heads*across*across, max(g.Images, 1)), Block: device.D1(128)}
+	l.Shape = abi.Shape{Grid: abi.D3(max(g.Splits, 1), g.Heads*across*across, max(g.Images, 1)), Block: abi.D1(128)}
 	l.Bytes = 4*int64(g.Images)*int64(g.Pixels)*int64(g.Heads*d) + 4*int64(g.Images*g.Heads*g.Splits)*int64(GramSize(g.Head))
 	l.Operations = 2 * int64(g.Images) * int64(g.Pixels) * int64(g.Heads) * int64(d) * int64(d)
 	return p.done(l)
 }
 
 // GramReduce adds the partial results of n = images·heads matrices to one each: out is fp32 [n][GramSize(head)].
-func GramReduce(partial, out device.Buffer, n, splits, head int) (Launch, error) {
+func GramReduce(partial, out abi.Buffer, n, splits, head int) (Launch, error) {
 	p := &problems{kernel: "gram_reduce"}
 	p.positive("matrices, splits and head", n, splits, head)
 	size := GramSize(head)
 	p.fits("partial Gram matrices", partial, n*splits*size, 4)
 	p.fits("sums", out, n*size, 4)
-	l := Launch{Module: "gram", Shape: device.Shape{Grid: device.D2(ceilDiv(size, 64), max(n, 1)), Block: device.D1(256)}}
+	l := Launch{Module: "gram", Shape: abi.Shape{Grid: abi.D2(ceilDiv(size, 64), max(n, 1)), Block: abi.D1(256)}}
 	l.Args.Buf(partial).Buf(out).I32(int32(splits)).I32(int32(size))
 	l.Bytes, l.Operations = 4*int64(n)*int64(size)*int64(splits+1), int64(n)*int64(size)*int64(splits)
 	return p.done(l)
 }
 
 // GramNormalise writes normalised Gram matrices, fp32 [n][head][PadC(head)].
-func GramNormalise(partial, out device.Buffer, n, splits, head int) (Launch, error) {
+func GramNormalise(partial, out abi.Buffer, n, splits, head int) (Launch, error) {
 	p := &problems{kernel: "gram_normalise"}
 	p.positive("matrices, splits and head", n, splits, head)
 	d := PadC(head)
 	p.fits("partial Gram matrices", partial, n*splits*GramSize(head), 4)
 	p.fits("Gram matrices", out, n*head*d, 4)
-	l := Launch{Module: "gram", Shape: device.Shape{Grid: device.D2(ceilDiv(head*d, 256), max(n, 1)), Block: device.D1(256)}}
+	l := Launch{Module: "gram", Shape: abi.Shape{Grid: abi.D2(ceilDiv(head*d, 256), max(n, 1)), Block: abi.D1(256)}}
 	l.Args.Buf(partial).Buf(out).I32(int32(splits)).I32(int32(d)).I32(int32(head))
 	l.Bytes, l.Operations = 4*int64(n)*int64(splits*GramSize(head)+head*d), int64(n)*int64(head*d)*int64(3*splits)
 	return p.done(l)

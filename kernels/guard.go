@@ -1,6 +1,6 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // GuardStateBytes is the size of the state of CountNonFinite.
 const GuardStateBytes = 16
@@ -8,7 +8,7 @@ const GuardStateBytes = 16
 // CountNonFinite writes to result, an unsigned 32-bit integer, how many of the n values of x are infinite or NaN; single
 // says that they are fp32, not fp16. state, GuardStateBytes of memory that were zero before the first use and belong to
 // one stream, is zero again afterwards.
-func CountNonFinite(x device.Buffer, n int, single bool, state, result device.Buffer) (Launch, error) {
+func CountNonFinite(x abi.Buffer, n int, single bool, state, result abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "guard_f16"}
 	elem := 2
 	if single {
@@ -22,10 +22,10 @@ func CountNonFinite(x device.Buffer, n int, single bool, state, result device.Bu
 	p.fits("state", state, 1, GuardStateBytes)
 	p.fits("result", result, 1, 4)
 	const atOnce = 264 // two blocks on each of an H200's processors
-	var a device.Args
+	var a abi.Args
 	a.Buf(x).I64(int64(n) * int64(elem)).Buf(state).Buf(result)
 	return p.done(Launch{
-		Module: "guard", Shape: device.Shape{Grid: device.D1(min(max(ceilDiv(n*elem, 16*256), 1), atOnce)), Block: device.D1(256)},
+		Module: "guard", Shape: abi.Shape{Grid: abi.D1(min(max(ceilDiv(n*elem, 16*256), 1), atOnce)), Block: abi.D1(256)},
 		Args: a, Bytes: int64(n)*int64(elem) + 4, Operations: int64(n),
 	})
 }

@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"math"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // Launch is one kernel with its arguments, ready for a stream, and what it costs.
 type Launch struct {
 	// Module is the PTX image, Kernel the entry in it.
 	Module, Kernel string
-	Shape          device.Shape
-	Args           device.Args
+	Shape          abi.Shape
+	Args           abi.Args
 	// Bytes is the least that the launch moves: each operand once. Operations counts a multiply-add as two.
 	Bytes, Operations int64
 }
@@ -93,7 +93,7 @@ func (p *problems) positive(name string, values ...int) {
 }
 
 // fits checks that a buffer is present, aligned to 16 bytes and holds count values of elem bytes.
-func (p *problems) fits(name string, b device.Buffer, count, elem int) {
+func (p *problems) fits(name string, b abi.Buffer, count, elem int) {
 	switch {
 	case b.IsZero():
 		p.addf("%s is missing", name)
@@ -105,7 +105,7 @@ func (p *problems) fits(name string, b device.Buffer, count, elem int) {
 }
 
 // optional is fits for operands that may be absent.
-func (p *problems) optional(name string, b device.Buffer, count, elem int) {
+func (p *problems) optional(name string, b abi.Buffer, count, elem int) {
 	if !b.IsZero() {
 		p.fits(name, b, count, elem)
 	}
@@ -118,24 +118,24 @@ func (p *problems) layout(name string, l Layout) {
 }
 
 // structure turns arguments that were appended one after the other into one struct parameter.
-func structure(fields *device.Args) device.Args {
+func structure(fields *abi.Args) abi.Args {
 	content := fields.Bytes()
 	for len(content)%8 != 0 {
 		content = append(content, 0)
 	}
-	var a device.Args
+	var a abi.Args
 	a.Struct(8, content)
 	return a
 }
 
 // linear is the shape for n threads in blocks of the given size.
-func (p *problems) linear(n, block int) device.Shape {
+func (p *problems) linear(n, block int) abi.Shape {
 	blocks := ceilDiv(n, block)
 	if blocks > maxCount {
 		p.addf("%d threads need too many blocks", n)
 		blocks = 1
 	}
-	return device.Shape{Grid: device.D1(max(blocks, 1)), Block: device.D1(block)}
+	return abi.Shape{Grid: abi.D1(max(blocks, 1)), Block: abi.D1(block)}
 }
 
 // done gives the launch, or the first problem.
@@ -160,7 +160,7 @@ func flag(b bool) int32 {
 
 // words are ints as a C struct of ints.
 func words(values ...int) []byte {
-	var a device.Args
+	var a abi.Args
 	for _, v := range values {
 		a.I32(int32(v))
 	}

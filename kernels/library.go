@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 //go:embed ptx/*.ptx
@@ -44,25 +44,25 @@ const defaultShared = 48 << 10
 // Library holds the kernels loaded on one device. Modules are loaded when a kernel of theirs is first used. It may be
 // used from several goroutines.
 type Library struct {
-	dev device.Device
+	dev abi.Device
 
 	mu        sync.Mutex
-	modules   map[string]device.Module
+	modules   map[string]abi.Module
 	functions map[string]*function
 }
 
 type function struct {
-	device.Function
+	abi.Function
 	shared int // dynamic shared memory allowed so far
 }
 
 // NewLibrary makes a library for a device, with nothing loaded yet.
-func NewLibrary(dev device.Device) *Library {
-	return &Library{dev: dev, modules: map[string]device.Module{}, functions: map[string]*function{}}
+func NewLibrary(dev abi.Device) *Library {
+	return &Library{dev: dev, modules: map[string]abi.Module{}, functions: map[string]*function{}}
 }
 
 // Function returns a kernel that may be launched with the given dynamic shared memory.
-func (l *Library) Function(module, kernel string, shared int) (device.Function, error) {
+func (l *Library) Function(module, kernel string, shared int) (abi.Function, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.functions[kernel]
@@ -87,7 +87,7 @@ func (l *Library) Function(module, kernel string, shared int) (device.Function, 
 	return f.Function, nil
 }
 
-func (l *Library) module(name string) (device.Module, error) {
+func (l *Library) module(name string) (abi.Module, error) {
 	if m := l.modules[name]; m != nil {
 		return m, nil
 	}
@@ -104,7 +104,7 @@ func (l *Library) module(name string) (device.Module, error) {
 }
 
 // Run enqueues a launch.
-func (l *Library) Run(ctx context.Context, s device.Stream, launch *Launch) error {
+func (l *Library) Run(ctx context.Context, s abi.Stream, launch *Launch) error {
 	f, err := l.Function(launch.Module, launch.Kernel, launch.Shape.Shared)
 	if err != nil {
 		return err

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // AdapterKind says how an adapter's change of a tensor is given.
@@ -25,32 +25,32 @@ const (
 type Adapter struct {
 	Name      string // for errors
 	Kind      AdapterKind
-	Base, Out device.Buffer
+	Base, Out abi.Buffer
 	Scale     float32 // alpha/r
 
 	// Values is the length of a dense tensor; Delta holds its change in the same layout, fp16.
 	Values int
-	Delta  device.Buffer
+	Delta  abi.Buffer
 
 	// A low-rank tensor is a packed weight, fp16 [Rows][Kernel²][Pitch]: row r is filter RowOf[r] (int32, -1 for none) of
 	// Filters, position p of a tap channel ChannelOf[p] (int32, -1 for none) of Channels. Without RowOf and ChannelOf they
 	// are in order.
 	Rows, Filters, Channels, Pitch int
 	Kernel                         int
-	RowOf, ChannelOf               device.Buffer
+	RowOf, ChannelOf               abi.Buffer
 	// A is fp16 [Inner][Channels·Kernel] and B fp16 [Filters·Kernel][Inner], as loralib's ConvLoRA stores them; B·A read
 	// row by row is the change of the weight [Filters][Channels][Kernel][Kernel].
-	A, B  device.Buffer
+	A, B  abi.Buffer
 	Inner int
 	// Factor, fp32 [Channels], multiplies the columns of the sum, as the factors of a normalisation in front do; absent for
 	// none.
-	Factor device.Buffer
+	Factor abi.Buffer
 	// NormSum, fp32 [Rows], takes the sums of Out's rows; absent for none.
-	NormSum device.Buffer
+	NormSum abi.Buffer
 	// Bias, fp32 [Rows], takes BaseBias plus, unless NormBias is absent, the sum before Factor times NormBias, fp32
 	// [Channels], the bias of the normalisation in front. Bias and BaseBias are both absent for none; with NormBias, Kernel
 	// must be 1.
-	BaseBias, Bias, NormBias device.Buffer
+	BaseBias, Bias, NormBias abi.Buffer
 }
 
 const (
@@ -165,7 +165,7 @@ func (t *AdapterTable) add(p *problems, a *Adapter) int {
 
 // apart checks that the result does not touch the base.
 func (p *problems) apart(a *Adapter, bytes int) {
-	if a.Base.Ptr < a.Out.Ptr+device.Ptr(bytes) && a.Out.Ptr < a.Base.Ptr+device.Ptr(bytes) {
+	if a.Base.Ptr < a.Out.Ptr+abi.Ptr(bytes) && a.Out.Ptr < a.Base.Ptr+abi.Ptr(bytes) {
 		p.addf("base and result overlap")
 	}
 }
@@ -176,7 +176,7 @@ func (t *AdapterTable) append(a *Adapter) {
 	if a.Kind != AdapterLowRank {
 		first, rows = a.Delta, a.Values
 	}
-	for _, b := range []device.Buffer{a.Base, a.Out, first, a.B, a.RowOf, a.ChannelOf, a.Factor, a.NormSum, a.BaseBias, a.Bias, a.NormBias} {
+	for _, b := range []abi.Buffer{a.Base, a.Out, first, a.B, a.RowOf, a.ChannelOf, a.Factor, a.NormSum, a.BaseBias, a.Bias, a.NormBias} {
 		t.Content = binary.LittleEndian.AppendUint64(t.Content, uint64(b.Ptr))
 	}
 	for _, v := range []int{t.blocks, int(a.Kind), rows, a.Kernel, a.Inner, a.Channels, a.Pitch} {
@@ -188,16 +188,16 @@ func (t *AdapterTable) append(a *Adapter) {
 
 // MergeAdapter makes every tensor of the table, whose content is at the address of table, from its base: out = (base +
 // strength·scale·change)·factor, rounded once. Strength 1 merges, 0 leaves the change out, bit for bit without a factor.
-func MergeAdapter(t *AdapterTable, table device.Buffer, strength float32) (Launch, error) {
+func MergeAdapter(t *AdapterTable, table abi.Buffer, strength float32) (Launch, error) {
 	p := &problems{kernel: "merge_adapter"}
 	p.fits("table", table, len(t.Content), 1)
 	if !(math.Abs(float64(strength)) <= math.MaxFloat32) {
 		p.addf("strength %g", strength)
 	}
-	var a device.Args
+	var a abi.Args
 	a.Buf(table).I32(int32(t.entries)).F32(strength)
 	return p.done(Launch{
-		Module: "lora", Shape: device.Shape{Grid: device.D1(t.blocks), Block: device.D1(256), Shared: t.shared}, Args: a,
+		Module: "lora", Shape: abi.Shape{Grid: abi.D1(t.blocks), Block: abi.D1(256), Shared: t.shared}, Args: a,
 		Bytes: t.bytes, Operations: t.operations,
 	})
 }

@@ -1,6 +1,6 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // Pad surrounds the images of x with top rows and left columns, and with as much below and to the right as makes them
 // y.H×y.W; mode says what stands there. Negative numbers cut away. Reflection of a side by its own length or more needs
@@ -20,13 +20,13 @@ func Pad(x, y Tensor, top, left int, mode PadMode) (Launch, error) {
 		p.addf("reflection by %d,%d,%d,%d pixels needs sides longer than that, have %dx%d", top, left, bottom, right, x.H, x.W)
 	}
 	units := x.Layout.Pitch() / 8
-	var f device.Args
+	var f abi.Args
 	f.Buf(x.Buffer).Buf(y.Buffer).I32(int32(x.H)).I32(int32(x.W)).I32(int32(y.H)).I32(int32(y.W)).I32(int32(units))
 	f.I32(int32(top)).I32(int32(left)).I32(int32(mode))
 	read := min(x.Values(), y.Values())
 	return p.done(Launch{
 		Module: "layout",
-		Shape:  device.Shape{Grid: device.D3(ceilDiv(max(y.W*units, 1), 256), min(max(y.H, 1), maxGridYZ), max(y.N, 1)), Block: device.D1(256)},
+		Shape:  abi.Shape{Grid: abi.D3(ceilDiv(max(y.W*units, 1), 256), min(max(y.H, 1), maxGridYZ), max(y.N, 1)), Block: abi.D1(256)},
 		Args:   structure(&f), Bytes: 2 * int64(read+y.Values()),
 	})
 }
@@ -72,7 +72,7 @@ func CopyChannels(x, x2, y Tensor, first int) (Launch, error) {
 		(second && split%8 == 0 || !second && first+split == x.Layout.Channels) {
 		p.kernel = "copy_octets"
 	}
-	var f device.Args
+	var f abi.Args
 	f.Buf(x.Buffer).Buf(x2.Buffer).Buf(y.Buffer).U32(uint32(y.octets())).I32(int32(first)).I32(int32(split))
 	for _, t := range []Tensor{x, x2, y} {
 		rows(&f, t.Layout)
@@ -83,13 +83,13 @@ func CopyChannels(x, x2, y Tensor, first int) (Launch, error) {
 }
 
 // rows appends a Rows struct.
-func rows(f *device.Args, l Layout) {
+func rows(f *abi.Args, l Layout) {
 	f.I32(int32(l.Channels)).I32(int32(l.parts())).I32(int32(l.Pitch()))
 }
 
 // Tokens makes y, N×1×T×C, of the patches x with T-1 pixels behind the class token, and adds positions. class and
 // positions are fp32 rows of the pitch, 1 and T of them.
-func Tokens(x Tensor, class, positions device.Buffer, y Tensor) (Launch, error) {
+func Tokens(x Tensor, class, positions abi.Buffer, y Tensor) (Launch, error) {
 	p := &problems{kernel: "tokens"}
 	p.tensor("x", x, 2)
 	p.tensor("y", y, 2)
@@ -99,7 +99,7 @@ func Tokens(x Tensor, class, positions device.Buffer, y Tensor) (Launch, error) 
 	}
 	p.fits("class token", class, pitch, 4)
 	p.fits("positions", positions, count*pitch, 4)
-	var a device.Args
+	var a abi.Args
 	a.Buf(x.Buffer).Buf(class).Buf(positions).Buf(y.Buffer).U32(uint32(y.octets())).I32(int32(count)).I32(int32(pitch))
 	return p.done(Launch{
 		Module: "layout", Shape: p.linear(y.octets(), 256), Args: a,
@@ -117,16 +117,16 @@ const (
 )
 
 // Import converts an fp32 tensor in host order, already in device memory, to y; single says that y holds fp32 too.
-func Import(host device.Buffer, order HostOrder, y Tensor, single bool) (Launch, error) {
+func Import(host abi.Buffer, order HostOrder, y Tensor, single bool) (Launch, error) {
 	return border("import_f32", host, order, y, single)
 }
 
 // Export converts x to an fp32 tensor in host order; single says that x holds fp32 too.
-func Export(x Tensor, host device.Buffer, order HostOrder, single bool) (Launch, error) {
+func Export(x Tensor, host abi.Buffer, order HostOrder, single bool) (Launch, error) {
 	return border("export_f32", host, order, x, single)
 }
 
-func border(kernel string, host device.Buffer, order HostOrder, t Tensor, single bool) (Launch, error) {
+func border(kernel string, host abi.Buffer, order HostOrder, t Tensor, single bool) (Launch, error) {
 	p := &problems{kernel: kernel}
 	elem := 2
 	if single {
@@ -138,7 +138,7 @@ func border(kernel string, host device.Buffer, order HostOrder, t Tensor, single
 	if order != NHWC && order != NCHW {
 		p.addf("host order %d", order)
 	}
-	var f device.Args
+	var f abi.Args
 	if kernel == "import_f32" {
 		f.Buf(host).Ptr(0)
 	} else {

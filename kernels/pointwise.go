@@ -3,7 +3,7 @@ package kernels
 import (
 	"fmt"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // PointwiseProduct is a 1×1 convolution or linear layer. At most one of norm, input scale, squeezed factors and input
@@ -13,25 +13,25 @@ type PointwiseProduct struct {
 	Rows int // pixels of an image
 
 	Norm     NormKind
-	NormSum  device.Buffer // fp32, one a column
-	Channels int           // that the norm averages
+	NormSum  abi.Buffer // fp32, one a column
+	Channels int        // that the norm averages
 	Eps      float32
 
 	// InScale multiplies the input: fp16 [images][ScaleHeight][ScaleWidth][Pitch], see graph.Conv.InScale.
-	InScale                 device.Buffer
+	InScale                 abi.Buffer
 	ScaleHeight, ScaleWidth int
 	Height, Width           int // of the input, with InScale
 	// InSqueeze multiplies the channels of an image by factors that a depthwise convolution left in shares.
 	InSqueeze InSqueeze
 	// InAffine is fp32 [images][2][Pitch].
-	InAffine device.Buffer
+	InAffine abi.Buffer
 }
 
 // InSqueeze are the factors of a channel attention: for each channel the sum of its shares and its bias, rounded to fp16.
 type InSqueeze struct {
-	Shares device.Buffer // fp32 [images][Groups][Pitch], see Squeeze
+	Shares abi.Buffer // fp32 [images][Groups][Pitch], see Squeeze
 	Groups int
-	Bias   device.Buffer // fp32 [Pitch], or zero for none
+	Bias   abi.Buffer // fp32 [Pitch], or zero for none
 }
 
 // maxSqueezed are the bytes of shared memory that remain for factors beside the kernel's own 24 KiB.

@@ -1,6 +1,6 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // PoolShares is how many partial sums PoolPartial makes of an image of so many pixels. It does not depend on the device,
 // and so neither do the sums.
@@ -8,7 +8,7 @@ func PoolShares(pixels int) int { return min(max(ceilDiv(pixels, 128), 1), 256) 
 
 // PoolPartial sums x, and x2 with it unless that is the zero Tensor, over the pixels of each image, in
 // PoolShares(pixels of an image) shares: partial is fp32 [N][shares][pitch]. PoolFinish adds them.
-func PoolPartial(x, x2 Tensor, partial device.Buffer) (Launch, error) {
+func PoolPartial(x, x2 Tensor, partial abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "pool_partial"}
 	p.tensor("x", x, 2)
 	bytes := 2 * int64(x.Values())
@@ -18,17 +18,17 @@ func PoolPartial(x, x2 Tensor, partial device.Buffer) (Launch, error) {
 	}
 	shares, pitch := PoolShares(x.H*x.W), x.Layout.Pitch()
 	p.fits("partial sums", partial, x.N*shares*pitch, 4)
-	var a device.Args
+	var a abi.Args
 	a.Buf(x.Buffer).Buf(x2.Buffer).Buf(partial).I32(int32(x.H * x.W)).I32(int32(pitch))
 	return p.done(Launch{
-		Module: "pool", Shape: device.Shape{Grid: device.D3(shares, max(ceilDiv(pitch, 64), 1), max(x.N, 1)), Block: device.D1(128)},
+		Module: "pool", Shape: abi.Shape{Grid: abi.D3(shares, max(ceilDiv(pitch, 64), 1), max(x.N, 1)), Block: abi.D1(128)},
 		Args: a, Bytes: bytes + 4*int64(x.N*shares*pitch), Operations: bytes / 2,
 	})
 }
 
 // PoolFinish adds the shares of partial sums, fp32 [y.N][shares][pitch], in order and writes their product with factor to
 // the vectors y, N×1×1×C.
-func PoolFinish(partial device.Buffer, shares int, factor float32, y Tensor) (Launch, error) {
+func PoolFinish(partial abi.Buffer, shares int, factor float32, y Tensor) (Launch, error) {
 	p := &problems{kernel: "pool_finish"}
 	p.tensor("y", y, 2)
 	p.positive("shares", shares)
@@ -40,10 +40,10 @@ func PoolFinish(partial device.Buffer, shares int, factor float32, y Tensor) (La
 	}
 	pitch := y.Layout.Pitch()
 	p.fits("partial sums", partial, y.N*shares*pitch, 4)
-	var a device.Args
+	var a abi.Args
 	a.Buf(partial).Buf(y.Buffer).I32(int32(shares)).I32(int32(pitch)).F32(factor)
 	return p.done(Launch{
-		Module: "pool", Shape: device.Shape{Grid: device.D2(ceilDiv(pitch, 32), y.N), Block: device.D1(256)}, Args: a,
+		Module: "pool", Shape: abi.Shape{Grid: abi.D2(ceilDiv(pitch, 32), y.N), Block: abi.D1(256)}, Args: a,
 		Bytes: 4*int64(y.N*shares*pitch) + 2*int64(y.Values()), Operations: int64(y.N * shares * pitch),
 	})
 }
@@ -53,7 +53,7 @@ const windowStrip = 64
 
 // WindowSums sums x, and x2 with it unless that is the zero Tensor, over every `window` consecutive rows: sums is fp32
 // [N][H-window+1][W][pitch]. WindowMeans does the columns.
-func WindowSums(x, x2 Tensor, window int, sums device.Buffer) (Launch, error) {
+func WindowSums(x, x2 Tensor, window int, sums abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "window_rows"}
 	p.tensor("x", x, 2)
 	bytes := 2 * int64(x.Values())
@@ -69,17 +69,17 @@ func WindowSums(x, x2 Tensor, window int, sums device.Buffer) (Launch, error) {
 	}
 	out, pitch := x.H-window+1, x.Layout.Pitch()
 	p.fits("sums", sums, x.N*out*x.W*pitch, 4)
-	var a device.Args
+	var a abi.Args
 	a.Buf(x.Buffer).Buf(x2.Buffer).Buf(sums).I32(int32(x.H)).I32(int32(x.W)).I32(int32(pitch)).I32(int32(window)).I32(windowStrip)
 	return p.done(Launch{
-		Module: "pool", Shape: device.Shape{Grid: device.D3(ceilDiv(x.W*pitch/4, 128), ceilDiv(out, windowStrip), x.N), Block: device.D1(128)},
+		Module: "pool", Shape: abi.Shape{Grid: abi.D3(ceilDiv(x.W*pitch/4, 128), ceilDiv(out, windowStrip), x.N), Block: abi.D1(128)},
 		Args: a, Bytes: bytes + 4*int64(x.N*out*x.W*pitch), Operations: 2 * int64(x.N*out*x.W*pitch),
 	})
 }
 
 // WindowMeans sums over every windowW consecutive columns of what WindowSums made of windowH rows each, fp32
 // [N][y.H][y.W+windowW-1][pitch], and writes the means to y.
-func WindowMeans(sums device.Buffer, windowH, windowW int, y Tensor) (Launch, error) {
+func WindowMeans(sums abi.Buffer, windowH, windowW int, y Tensor) (Launch, error) {
 	p := &problems{kernel: "window_columns"}
 	p.tensor("y", y, 2)
 	p.positive("window", windowH, windowW)
@@ -91,11 +91,11 @@ func WindowMeans(sums device.Buffer, windowH, windowW int, y Tensor) (Launch, er
 	if y.H*pitch/4 > maxCount {
 		p.addf("%s is too large for one launch", y.describe())
 	}
-	var a device.Args
+	var a abi.Args
 	a.Buf(sums).Buf(y.Buffer).I32(int32(y.H)).I32(int32(width)).I32(int32(pitch)).I32(int32(windowW)).I32(windowStrip)
 	a.F32(float32(1 / (float64(windowH) * float64(windowW))))
 	return p.done(Launch{
-		Module: "pool", Shape: device.Shape{Grid: device.D3(ceilDiv(y.H*pitch/4, 128), ceilDiv(y.W, windowStrip), y.N), Block: device.D1(128)},
+		Module: "pool", Shape: abi.Shape{Grid: abi.D3(ceilDiv(y.H*pitch/4, 128), ceilDiv(y.W, windowStrip), y.N), Block: abi.D1(128)},
 		Args: a, Bytes: 4*int64(y.N*y.H*width*pitch) + 2*int64(y.Values()), Operations: 2 * int64(y.Values()),
 	})
 }

@@ -1,19 +1,19 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // Epilogue says what becomes of a product's sums; see kernels/epilogue.cuh. Buffers left zero are absent.
 type Epilogue struct {
-	Y        device.Buffer // fp16 rows of Pitch values
-	Residual device.Buffer // fp16, as Y
-	Bias     device.Buffer // fp32, one a column
-	Scale    device.Buffer // fp32, one a column after the gate
-	Affine   device.Buffer // fp32 [images][2][columns after the gate]
-	Columns  int           // of the packed weight
-	Pitch    int           // of Y; 0 means the columns that Y gets
+	Y        abi.Buffer // fp16 rows of Pitch values
+	Residual abi.Buffer // fp16, as Y
+	Bias     abi.Buffer // fp32, one a column
+	Scale    abi.Buffer // fp32, one a column after the gate
+	Affine   abi.Buffer // fp32 [images][2][columns after the gate]
+	Columns  int        // of the packed weight
+	Pitch    int        // of Y; 0 means the columns that Y gets
 
 	// Y2 takes the first Split columns as rows of Split values: q and k for a Gram matrix.
-	Y2    device.Buffer
+	Y2    abi.Buffer
 	Split int
 
 	Act  Activation
@@ -90,7 +90,7 @@ func (e *Epilogue) resolve(p *problems, images, rows int) {
 	}
 }
 
-func (e *Epilogue) append(a *device.Args, partial device.Buffer, quads bool) {
+func (e *Epilogue) append(a *abi.Args, partial abi.Buffer, quads bool) {
 	group := 0
 	if e.Shuffle > 1 {
 		group = e.after() / (e.Shuffle * e.Shuffle)
@@ -110,21 +110,21 @@ func (e *Epilogue) bytes(rows int) int64 {
 
 // LowRank is an un-merged LoRA branch: Up·(Down∗x) is added before the activation.
 type LowRank struct {
-	Down, Up           device.Buffer // fp16 [adapter][Rank][Depth] and [adapter][Columns][Rank]
-	DownSum, DownShift device.Buffer // fp32 [adapter][Rank], with a normalisation
-	Rank               int           // 0 for no branch, 16 or 32
+	Down, Up           abi.Buffer // fp16 [adapter][Rank][Depth] and [adapter][Columns][Rank]
+	DownSum, DownShift abi.Buffer // fp32 [adapter][Rank], with a normalisation
+	Rank               int        // 0 for no branch, 16 or 32
 	// Adapter is an int32 for each image, -1 for none; zero: adapter 0 for all. Adapters is how many there are.
-	Adapter  device.Buffer
+	Adapter  abi.Buffer
 	Adapters int
 }
 
 // Product is what pointwise products and dense convolutions have in common.
 type Product struct {
-	X, X2  device.Buffer // fp16 rows of Pitch and Pitch2 values
+	X, X2  abi.Buffer // fp16 rows of Pitch and Pitch2 values
 	Pitch  int
 	Pitch2 int
 	Images int
-	W      device.Buffer // fp16 [Filters][depth], one for all images, or with WStride one every WStride values
+	W      abi.Buffer // fp16 [Filters][depth], one for all images, or with WStride one every WStride values
 	// Filters are the rows that W has; columns beyond them are zero. 0 means all columns.
 	Filters  int
 	WStride  int
@@ -133,7 +133,7 @@ type Product struct {
 	Tiling   Tiling
 	// Partial receives fp32 sums instead of the epilogue when it is not zero, [Tiling.Splits][images·rows][columns],
 	// for [Finish] or [NaturalFinish].
-	Partial device.Buffer
+	Partial abi.Buffer
 }
 
 // Tiling is how a product is divided between blocks.
@@ -178,8 +178,8 @@ type prepared struct {
 	norm                NormKind
 	channels            int
 	eps                 float32
-	normSum             device.Buffer
-	inScale, inAffine   device.Buffer
+	normSum             abi.Buffer
+	inScale, inAffine   abi.Buffer
 	squeezed            InSqueeze
 	height, width       int
 	scaleH, scaleW      int
@@ -240,8 +240,8 @@ func (q *Product) resolve(p *problems, r *prepared) {
 	}
 }
 
-func (q *Product) arguments(r *prepared) *device.Args {
-	var a device.Args
+func (q *Product) arguments(r *prepared) *abi.Args {
+	var a abi.Args
 	l := q.LowRank
 	a.Buf(q.X).Buf(q.X2).Buf(q.W).Buf(r.inScale).Buf(r.inAffine).Buf(r.squeezed.Shares).Buf(r.squeezed.Bias).Buf(r.normSum)
 	a.Buf(l.Down).Buf(l.Up).Buf(l.DownSum).Buf(l.DownShift).Buf(l.Adapter).I64(int64(q.WStride))
@@ -252,7 +252,7 @@ func (q *Product) arguments(r *prepared) *device.Args {
 	return &a
 }
 
-func (q *Product) launch(p *problems, module string, r *prepared, args device.Args) (Launch, error) {
+func (q *Product) launch(p *problems, module string, r *prepared, args abi.Args) (Launch, error) {
 	tiles := ceilDiv(r.rows, max(q.Tiling.Rows, 1)) * ceilDiv(q.Epilogue.Columns, tileColumns)
 	if tiles > maxCount {
 		p.addf("%d tiles are too many", tiles)
@@ -260,7 +260,7 @@ func (q *Product) launch(p *problems, module string, r *prepared, args device.Ar
 	rows, columns, depth := int64(q.Images)*int64(r.rows), int64(q.Epilogue.Columns), int64(r.depth)
 	l := Launch{
 		Module: module, Args: args,
-		Shape:      device.Shape{Grid: device.D3(max(tiles, 1), 1, max(q.Images*q.Tiling.Splits, 1)), Block: device.D1(128)},
+		Shape:      abi.Shape{Grid: abi.D3(max(tiles, 1), 1, max(q.Images*q.Tiling.Splits, 1)), Block: abi.D1(128)},
 		Operations: 2 * rows * depth * (int64(q.Filters) + int64(q.LowRank.Rank)),
 	}
 	weights := int64(q.Filters) * depth

@@ -1,15 +1,15 @@
 package kernels
 
-import "unirestorer/runtime/device"
+import "unirestorer/kernels/abi"
 
 // PrologueMap multiplies by an input scale and applies an affine map, for convolutions whose kernel does not.
 type PrologueMap struct {
-	X, Y                    device.Buffer // fp16 [images][Height][Width][Pitch]
+	X, Y                    abi.Buffer // fp16 [images][Height][Width][Pitch]
 	Images, Height, Width   int
 	Pitch                   int
-	Scale                   device.Buffer // fp16 [images][ScaleHeight][ScaleWidth][Pitch], or zero
+	Scale                   abi.Buffer // fp16 [images][ScaleHeight][ScaleWidth][Pitch], or zero
 	ScaleHeight, ScaleWidth int
-	Affine                  device.Buffer // fp32 [images][2][Pitch], or zero
+	Affine                  abi.Buffer // fp32 [images][2][Pitch], or zero
 }
 
 // Prologue computes y = affine(x·scale).
@@ -29,7 +29,7 @@ func Prologue(m PrologueMap) (Launch, error) {
 		p.fits("input scale", m.Scale, m.Images*m.ScaleHeight*m.ScaleWidth*m.Pitch, 2)
 	}
 	p.optional("input affine map", m.Affine, m.Images*2*m.Pitch, 4)
-	var a device.Args
+	var a abi.Args
 	a.Buf(m.X).Buf(m.Scale).Buf(m.Affine).Buf(m.Y).I32(int32(m.Images)).I32(int32(m.Height)).I32(int32(m.Width)).I32(int32(m.Pitch))
 	a.I32(int32(m.ScaleHeight)).I32(int32(m.ScaleWidth))
 	l := Launch{Module: "prologue", Shape: p.linear(n/8, 256), Args: structure(&a), Bytes: 4 * int64(n), Operations: 2 * int64(n)}

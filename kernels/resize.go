@@ -3,7 +3,7 @@ package kernels
 import (
 	"math"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // Resize is Pillow's bicubic resize with antialias followed by a centre crop and a normalisation, what the degradation
@@ -115,7 +115,7 @@ func (r Resize) alpha() int32 {
 
 // Launches gives the three launches of the resize, in order. taps and rows are the intermediate memory, y is
 // 1×Size×Size×3.
-func (r *ResizePlan) Launches(taps, rows device.Buffer, y Tensor) ([]Launch, error) {
+func (r *ResizePlan) Launches(taps, rows abi.Buffer, y Tensor) ([]Launch, error) {
 	p := &problems{kernel: "resize_taps"}
 	p.fits("taps", taps, r.TapBytes, 1)
 	p.fits("rows", rows, r.RowBytes, 1)
@@ -126,18 +126,18 @@ func (r *ResizePlan) Launches(taps, rows device.Buffer, y Tensor) ([]Launch, err
 	if p.err != nil {
 		return nil, p.err
 	}
-	columnTaps := taps.Ptr + device.Ptr(4*r.Size*(2+r.rowTaps))
+	columnTaps := taps.Ptr + abi.Ptr(4*r.Size*(2+r.rowTaps))
 	n := r.Image.Channels
 
-	var a device.Args
+	var a abi.Args
 	for _, axis := range []struct {
-		taps                   device.Ptr
+		taps                   abi.Ptr
 		in, out, first, stride int
 	}{
 		{taps.Ptr, r.Image.Width, r.Width, r.Left, r.rowTaps},
 		{columnTaps, r.Image.Height, r.Height, r.Top, r.columnTaps},
 	} {
-		var f device.Args
+		var f abi.Args
 		f.Ptr(axis.taps).I32(int32(axis.in)).I32(int32(axis.out)).I32(int32(axis.first)).I32(int32(r.Size))
 		f.I32(int32(axis.stride)).I32(r.mode(axis.in, axis.out))
 		record(&a, &f, 8)
@@ -150,7 +150,7 @@ func (r *ResizePlan) Launches(taps, rows device.Buffer, y Tensor) ([]Launch, err
 		return err
 	}
 	err := keep(p, Launch{
-		Shape: device.Shape{Grid: device.D2(r.Size, 2), Block: device.D1(32), Shared: 8 * max(r.rowTaps, r.columnTaps)}, Args: a,
+		Shape: abi.Shape{Grid: abi.D2(r.Size, 2), Block: abi.D1(32), Shared: 8 * max(r.rowTaps, r.columnTaps)}, Args: a,
 		Bytes: int64(r.TapBytes), Operations: 12 * int64(r.Size*(r.rowTaps+r.columnTaps)),
 	})
 	if err != nil {
@@ -161,11 +161,11 @@ func (r *ResizePlan) Launches(taps, rows device.Buffer, y Tensor) ([]Launch, err
 	if r.Image.Depth == 16 {
 		p.kernel = "resize_rows_u16"
 	}
-	a = device.Args{}
+	a = abi.Args{}
 	r.Image.record(&a)
 	a.Buf(rows).Ptr(taps.Ptr).I32(int32(r.rowTaps)).I32(int32(r.first)).I32(int32(r.rows)).I32(int32(r.Size)).I32(r.alpha())
 	err = keep(p, Launch{
-		Shape: device.Shape{Grid: device.D2(ceilDiv(r.Size, 8), ceilDiv(r.rows, resizeRowsAtOnce)), Block: device.D1(256)}, Args: a,
+		Shape: abi.Shape{Grid: abi.D2(ceilDiv(r.Size, 8), ceilDiv(r.rows, resizeRowsAtOnce)), Block: abi.D1(256)}, Args: a,
 		Bytes:      int64(r.rows)*int64(min(r.Image.Width, r.Size*r.rowTaps))*int64(r.Image.pixelBytes()) + int64(r.RowBytes),
 		Operations: 2 * int64(r.rows) * int64(r.Size*r.rowTaps*n),
 	})
@@ -174,16 +174,16 @@ func (r *ResizePlan) Launches(taps, rows device.Buffer, y Tensor) ([]Launch, err
 	}
 
 	p = &problems{kernel: "resize_columns"}
-	a = device.Args{}
+	a = abi.Args{}
 	a.Buf(rows).Buf(y.Buffer).Ptr(columnTaps)
-	var f device.Args
+	var f abi.Args
 	for _, v := range [][3]float32{r.Mean, r.Deviation} {
 		f.F32(v[0]).F32(v[1]).F32(v[2])
 	}
 	record(&a, &f, 4)
 	a.I32(int32(r.columnTaps)).I32(int32(r.first)).I32(int32(r.Size)).I32(int32(n)).I32(r.alpha())
 	err = keep(p, Launch{
-		Shape: device.Shape{Grid: device.D2(ceilDiv(r.Size, 128), r.Size), Block: device.D1(128)}, Args: a,
+		Shape: abi.Shape{Grid: abi.D2(ceilDiv(r.Size, 128), r.Size), Block: abi.D1(128)}, Args: a,
 		Bytes: int64(r.RowBytes) + 2*int64(y.Values()), Operations: 2 * int64(r.Size*r.Size*r.columnTaps*n),
 	})
 	return launches, err

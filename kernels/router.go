@@ -1,7 +1,7 @@
 package kernels
 
 import (
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // RouteOptions describes a router's tree and where its gates lie.
@@ -9,11 +9,11 @@ type RouteOptions struct {
 	Leaves, Levels          int
 	LeafPitch, LevelPitch   int  // values between the logits of consecutive images
 	Single                  bool // logits are fp32, not fp16
-	LeafLogits, LevelLogits device.Buffer
-	Override                device.Buffer // fp32 [Leaves+1] an image, see graph.Route; the zero Buffer leaves all to the logits
+	LeafLogits, LevelLogits abi.Buffer
+	Override                abi.Buffer // fp32 [Leaves+1] an image, see graph.Route; the zero Buffer leaves all to the logits
 	OverridePitch           int
-	Experts                 device.Buffer // int32 [Leaves][Levels]
-	OutPitch                int           // values between consecutive decisions
+	Experts                 abi.Buffer // int32 [Leaves][Levels]
+	OutPitch                int        // values between consecutive decisions
 }
 
 const routeHead = 7
@@ -23,7 +23,7 @@ func RouteValues(leaves, levels int) int { return routeHead + leaves + levels }
 
 // Route turns the router's gates into decisions for n images, RouteValues fp32 numbers each in the order of graph.Route. The
 // most probable leaf and level are chosen, the first of equals, as the host does.
-func Route(n int, opt RouteOptions, out device.Buffer) (Launch, error) {
+func Route(n int, opt RouteOptions, out abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "router_f16"}
 	elem := 2
 	if opt.Single {
@@ -49,14 +49,14 @@ func Route(n int, opt RouteOptions, out device.Buffer) (Launch, error) {
 		p.optional("override", opt.Override, (n-1)*opt.OverridePitch+opt.Leaves+1, 4)
 		p.fits("decisions", out, (n-1)*opt.OutPitch+values, 4)
 	}
-	var shape device.Args
+	var shape abi.Args
 	for _, v := range []int{opt.LeafPitch, opt.LevelPitch, opt.OverridePitch, opt.OutPitch, opt.Leaves, opt.Levels} {
 		shape.I32(int32(v))
 	}
-	var a device.Args
+	var a abi.Args
 	a.Buf(opt.LeafLogits).Buf(opt.LevelLogits).Buf(opt.Override).Buf(opt.Experts).Buf(out).Struct(4, shape.Bytes())
 	return p.done(Launch{
-		Module: "router", Shape: device.Shape{Grid: device.D1(max(n, 1)), Block: device.D1(64), Shared: shared}, Args: a,
+		Module: "router", Shape: abi.Shape{Grid: abi.D1(max(n, 1)), Block: abi.D1(64), Shared: shared}, Args: a,
 		Bytes:      int64(n)*int64(elem*(opt.Leaves+opt.Levels)+4*values) + 4*int64(opt.Leaves*opt.Levels),
 		Operations: int64(n) * 8 * int64(opt.Leaves+opt.Levels),
 	})

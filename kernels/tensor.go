@@ -3,12 +3,12 @@ package kernels
 import (
 	"fmt"
 
-	"unirestorer/runtime/device"
+	"unirestorer/kernels/abi"
 )
 
 // Tensor is an activation in device memory: N×H×W pixels, each a row of channels as Layout says.
 type Tensor struct {
-	Buffer  device.Buffer
+	Buffer  abi.Buffer
 	N, H, W int
 	Layout  Layout
 }
@@ -52,7 +52,7 @@ func (t Tensor) describe() string {
 }
 
 // record appends the fields as one struct parameter passed by value.
-func record(a, fields *device.Args, align int) {
+func record(a, fields *abi.Args, align int) {
 	content := fields.Bytes()
 	for len(content)%align != 0 {
 		content = append(content, 0)

@@ -1,4 +1,4 @@
-package device
+package abi
 
 import (
 	"encoding/binary"
