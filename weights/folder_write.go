@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"unirestorer/weights/atomicfile"
 	"unirestorer/weights/half"
 )
 
@@ -92,7 +93,7 @@ func CreateFolder(path string, opts FolderOptions) (*FolderWriter, error) {
 	}
 	temp := ""
 	if err == nil {
-		temp = nameBeside(path)
+		temp = atomicfile.Beside(path)
 		err = os.Mkdir(temp, 0o777)
 	}
 	if err != nil {
@@ -269,7 +270,7 @@ func (w *FolderWriter) finish(ctx context.Context, config []byte) (FolderSummary
 			return FolderSummary{}, err
 		}
 	}
-	syncDir(w.temp)
+	atomicfile.SyncDir(w.temp)
 	if err := ctx.Err(); err != nil {
 		return FolderSummary{}, err
 	}
@@ -309,7 +310,7 @@ func (w *FolderWriter) moveIntoPlace() error {
 	if err := CheckFolderPath(w.path, w.opts.Overwrite); err != nil {
 		return err
 	}
-	old := nameBeside(w.path)
+	old := atomicfile.Beside(w.path)
 	err := os.Rename(w.path, old)
 	hadOld := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -322,7 +323,7 @@ func (w *FolderWriter) moveIntoPlace() error {
 		return err
 	}
 	w.temp = ""
-	syncDir(filepath.Dir(w.path))
+	atomicfile.SyncDir(filepath.Dir(w.path))
 	if hadOld {
 		return os.RemoveAll(old)
 	}

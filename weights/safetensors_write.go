@@ -7,10 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"unirestorer/weights/atomicfile"
 )
 
 // WriteSafetensors writes tensors to a safetensors file, a chunk at a time, so that memory does not grow with their
@@ -19,11 +20,7 @@ import (
 //
 // Tensors with larger elements come first and otherwise keep their order, so that each is aligned to its elements.
 func WriteSafetensors(ctx context.Context, path string, tensors []*Tensor, metadata map[string]string) error {
-	err := writeFileAtomic(path, func(f *os.File) error { return writeSafetensors(ctx, f, tensors, metadata) })
-	if err != nil {
-		return fmt.Errorf("write safetensors file %s: %w", path, err)
-	}
-	return nil
+	return atomicfile.Write(ctx, path, func(w io.Writer) error { return writeSafetensors(ctx, w, tensors, metadata) })
 }
 
 func writeSafetensors(ctx context.Context, w io.Writer, tensors []*Tensor, metadata map[string]string) error {

@@ -13,9 +13,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"unirestorer/graph/models"
-	"unirestorer/runtime/atomicfile"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/profile"
+	"unirestorer/weights/atomicfile"
 )
 
 func profileCommand() *cli.Command {

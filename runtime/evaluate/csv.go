@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"unirestorer/runtime/atomicfile"
+	"unirestorer/weights/atomicfile"
 )
 
 // WriteCSV writes one line for each result of an expert: what the picture is,

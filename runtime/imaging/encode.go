@@ -7,7 +7,7 @@ import (
 	"image"
 	"io"
 
-	"unirestorer/runtime/atomicfile"
+	"unirestorer/weights/atomicfile"
 )
 
 // Compression chooses between speed and size for PNG and TIFF; nothing is lost either way.

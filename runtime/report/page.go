@@ -9,7 +9,7 @@ import (
 	"io"
 	"strings"
 
-	"unirestorer/runtime/atomicfile"
+	"unirestorer/weights/atomicfile"
 )
 
 // Page is a report as one HTML file.

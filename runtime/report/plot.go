@@ -19,7 +19,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
-	"unirestorer/runtime/atomicfile"
+	"unirestorer/weights/atomicfile"
 )
 
 // ink is the colour of a plot's axes and words. In SVG drawings it becomes the colour of the text around them, so

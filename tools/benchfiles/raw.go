@@ -8,7 +8,7 @@ import (
 	"math"
 	"os"
 
-	"unirestorer/runtime/atomicfile"
+	"unirestorer/weights/atomicfile"
 )
 
 // WriteRaw writes values as little-endian float32. The file appears whole or not at all.

@@ -20,11 +20,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/runtime/atomicfile"
 	"unirestorer/tools/cuda/assembler"
 	"unirestorer/tools/gpukit/floors"
 	"unirestorer/tools/gpukit/kit"
 	"unirestorer/tools/gpukit/results"
+	"unirestorer/weights/atomicfile"
 )
 
 func main() {

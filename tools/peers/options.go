@@ -14,7 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/runtime/atomicfile"
+	"unirestorer/weights/atomicfile"
 )
 
 // options are what the command line asks for, checked.

@@ -14,10 +14,10 @@ import (
 	"strings"
 	"time"
 
-	"unirestorer/runtime/atomicfile"
 	"unirestorer/runtime/cuda"
 	"unirestorer/tools/gpukit/measure"
 	"unirestorer/tools/gpukit/results"
+	"unirestorer/weights/atomicfile"
 )
 
 // RunOptions choose what a run of the kit does.

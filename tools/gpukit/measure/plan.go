@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"unirestorer/runtime/atomicfile"
 	"unirestorer/tools/benchfiles"
 	"unirestorer/tools/gpukit/networks"
 	"unirestorer/tools/gpukit/results"
+	"unirestorer/weights/atomicfile"
 )
 
 // Size is a size and number of images.

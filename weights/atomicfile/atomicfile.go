@@ -3,11 +3,11 @@ package atomicfile
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 )
@@ -79,8 +79,7 @@ func resolveTarget(path string) (target string, mode *fs.FileMode, err error) {
 }
 
 func replaceFile(ctx context.Context, target string, mode *fs.FileMode, write func(w io.Writer) error) (err error) {
-	dir := filepath.Dir(target)
-	f, err := createTemp(dir, filepath.Base(target))
+	f, err := createTemp(target)
 	if err != nil {
 		return err
 	}
@@ -115,28 +114,41 @@ func replaceFile(ctx context.Context, target string, mode *fs.FileMode, write fu
 		return err
 	}
 	renamed = true
-	// The new name is durable once its directory is; not every system can sync one, and the file is complete anyway.
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		d.Close()
-	}
+	SyncDir(filepath.Dir(target))
 	return nil
 }
 
 // createTemp is os.CreateTemp with the permissions of an ordinary new file (0666 less the umask) instead of 0600.
-func createTemp(dir, base string) (*os.File, error) {
-	const attempts = 1000
-	if len(base) > 200 { // leave room for the suffix in file systems that allow 255 bytes
-		base = base[:200]
-	}
-	for range attempts {
-		name := filepath.Join(dir, fmt.Sprintf(".%s.%08x.tmp", base, rand.Uint32()))
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+func createTemp(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(Beside(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 		if !errors.Is(err, fs.ErrExist) {
 			return f, err
 		}
 	}
-	return nil, fmt.Errorf("no free name for a temporary file in %s", dir)
+}
+
+// Beside returns the path of a hidden temporary entry in the folder of path. It says nothing of what is there, but 48
+// random bits make sure that nothing is.
+func Beside(path string) string {
+	base := filepath.Base(path)
+	if len(base) > 200 { // leave room for the suffix in file systems that allow 255 bytes
+		base = base[:200]
+	}
+	var random [6]byte
+	rand.Read(random[:]) // never fails
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%x.tmp", base, random))
+}
+
+// SyncDir makes a rename in dir durable where the system can. Some can't sync folders, and none loses the rename other
+// than by a power failure, so there is no error.
+func SyncDir(dir string) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	_ = d.Sync()
+	d.Close()
 }
 
 // ctxWriter fails once its context is cancelled.
