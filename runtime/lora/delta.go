@@ -1,4 +1,4 @@
-package weights
+package lora
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/mat"
+
+	"unirestorer/weights"
 )
 
 // Delta is the difference of two weights of one convolution, full − base, in the form of the matrix that a LoRA
@@ -32,7 +34,7 @@ type Delta struct {
 // The singular vectors of the smaller side of D are the eigenvectors of the smaller of D·Dᵀ and Dᵀ·D, and the vectors
 // of the other side are projections of D. That resolves singular values down to about 1e-8 of the largest, below the
 // precision of float32 weights.
-func NewDelta(base, full *Tensor, groups, maxRank int) (*Delta, error) {
+func NewDelta(base, full *weights.Tensor, groups, maxRank int) (*Delta, error) {
 	d, err := newDelta(base, full, groups)
 	if err != nil {
 		return nil, fmt.Errorf("difference of %v and %v: %w", full, base, err)
@@ -46,7 +48,7 @@ func NewDelta(base, full *Tensor, groups, maxRank int) (*Delta, error) {
 	return d, nil
 }
 
-func newDelta(base, full *Tensor, groups int) (*Delta, error) {
+func newDelta(base, full *weights.Tensor, groups int) (*Delta, error) {
 	s := base.Shape
 	if len(s) != 4 || !slices.Equal(s, full.Shape) || s[2] != s[3] || base.NumElements() == 0 {
 		return nil, fmt.Errorf("two 4-d weights of one shape with a square kernel are needed")
@@ -116,13 +118,13 @@ func (d *Delta) Kept(rank int) float64 {
 // Factors gives the adapter of a rank, module.lora_A [r·k, Cin·k] and module.lora_B [(Cout/g)·k, r·k], both F32, for
 // alpha = rank: B·A is D_r. Each singular value is shared equally between the two, which keeps both far from the ends
 // of F16's range. Columns beyond the rank of D are zero.
-func (d *Delta) Factors(module string, rank int) (a, b *Tensor, err error) {
+func (d *Delta) Factors(module string, rank int) (a, b *weights.Tensor, err error) {
+	if rank > math.MaxInt32/(d.Kernel*(d.rows+d.cols)) {
+		return nil, nil, fmt.Errorf("adapter of rank %d of %q: too large", rank, module)
+	}
 	inner := rank * d.Kernel
 	if rank <= 0 || inner > len(d.values) && rank < d.FullRank() {
 		return nil, nil, fmt.Errorf("adapter of rank %d of %q: ranks from 1 to %d were prepared", rank, module, len(d.values)/d.Kernel)
-	}
-	if _, err := countElements([]int{inner, d.rows + d.cols}); err != nil {
-		return nil, nil, fmt.Errorf("adapter of rank %d of %q: %w", rank, module, err)
 	}
 	held := min(inner, len(d.values))
 	lead := d.vectors.Slice(0, min(d.rows, d.cols), 0, held)
@@ -152,9 +154,9 @@ func (d *Delta) Factors(module string, rank int) (a, b *Tensor, err error) {
 			valuesB[r*inner+i] = float32(toB * left.At(r, i))
 		}
 	}
-	if a, err = FromFloat32(module+loraASuffix, []int{inner, d.cols}, valuesA); err != nil {
+	if a, err = weights.FromFloat32(module+".lora_A", []int{inner, d.cols}, valuesA); err != nil {
 		return nil, nil, err
 	}
-	b, err = FromFloat32(module+loraBSuffix, []int{d.rows, inner}, valuesB)
+	b, err = weights.FromFloat32(module+".lora_B", []int{d.rows, inner}, valuesB)
 	return a, b, err
 }
