@@ -1,8 +1,10 @@
 package models
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"unirestorer/graph"
 	"unirestorer/weights"
@@ -206,4 +208,29 @@ func (b vitBuilder) pool(x *graph.Tensor) *graph.Tensor {
 	}
 	proj := b.param(b.path+".proj", b.Vision.Width, b.EmbedDim)
 	return b.Conv(b.path+".proj", graph.Conv{X: x, Norm: norm, Weight: transposed(proj)})
+}
+
+// defaultHeadWidth is CLIP's for every size.
+const defaultHeadWidth = 64
+
+// RecogniseEncoder reads the degradation encoder's arguments off the shapes.
+func RecogniseEncoder(src weights.Source, h Hints) (json.RawMessage, error) {
+	s := &shapes{src: src}
+	var d DACLIP
+	const path = "visual_control."
+	d.EmbedDim = s.dim(path+"proj", 1)
+	d.Vision.Width = s.dim(path+"conv1.weight", 0)
+	d.Vision.PatchSize = s.dim(path+"conv1.weight", 2)
+	d.Vision.Layers = s.count(path + "transformer.transformer.resblocks.%d.ln_1.weight")
+	d.Vision.HeadWidth = cmp.Or(h.HeadWidth, defaultHeadWidth)
+	tokens := s.dim(path+"positional_embedding", 0)
+	grid := int(math.Round(math.Sqrt(float64(tokens - 1))))
+	d.Vision.ImageSize = grid * d.Vision.PatchSize
+	if s.err == nil && grid*grid+1 != tokens {
+		s.err = fmt.Errorf("%d positions are no square grid and a class token", tokens)
+	}
+	if s.err != nil {
+		return nil, fmt.Errorf("degradation encoder: %w", s.err)
+	}
+	return overridden(d, h.Args[DACLIPName])
 }

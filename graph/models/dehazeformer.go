@@ -3,6 +3,7 @@ package models
 import (
 	"fmt"
 	"math"
+	"strconv"
 
 	"unirestorer/graph"
 	"unirestorer/weights"
@@ -21,6 +22,26 @@ type DehazeFormer struct {
 	Heads       []int     `json:"num_heads"`
 	AttnRatio   []float64 `json:"attn_ratio"`
 	ConvType    []string  `json:"conv_type"`
+}
+
+// DehazeFormerName is DehazeFormer's name in configurations.
+const DehazeFormerName = "dehazeformer"
+
+func init() {
+	Register(Architecture{
+		Name:    DehazeFormerName,
+		Default: func() Network { return defaultDehazeFormer() },
+		Probes:  []string{"patch_merge1.proj.weight"},
+		Infer: func(s *shapes, _ Hints) Network {
+			d := s.dehazeFormer()
+			return &d
+		},
+		Sizes: []Size{
+			{Name: "dehazeformer-s", Args: `{"embed_dims":[24,48,96,48,24],"depths":[8,8,8,4,4]}`, Peer: true},
+			{Name: "dehazeformer", Args: `{}`, Pool: true, Peer: true},
+		},
+		Small: `{"embed_dims":[8,16,16,16,8],"depths":[1,1,1,1,1],"num_heads":[1,2,2,1,1]}`,
+	})
 }
 
 // dehazeMultiple is upstream's patch_size: both downsamplings together.
@@ -313,4 +334,49 @@ func relativeBias(dst []float32, ws, heads int, src [][]float32) {
 
 func signedLog(d int) float64 {
 	return math.Copysign(math.Log1p(math.Abs(float64(d))), float64(d))
+}
+
+func (s *shapes) dehazeFormer() DehazeFormer {
+	d := DehazeFormer{InChannels: 3, OutChannels: s.dim("patch_unembed.proj.0.weight", 0), Window: 8}
+	for i := 1; i <= 5; i++ {
+		layer := fmt.Sprintf("layer%d.blocks.", i)
+		depth := s.count(layer + "%d.mlp.mlp.0.weight")
+		width := s.dim(layer+"0.mlp.mlp.0.weight", 1)
+		attending, heads := 0, 1
+		for b := range depth {
+			if block := layer + strconv.Itoa(b); s.has(block + ".attn.QK.weight") {
+				attending++
+				heads = s.dim(block+".attn.attn.meta.2.weight", 0)
+				if positions := block + ".attn.attn.relative_positions"; s.has(positions) {
+					d.Window = int(math.Round(math.Sqrt(float64(s.dim(positions, 0)))))
+				}
+			}
+		}
+		d.Depths = append(d.Depths, depth)
+		d.EmbedDims = append(d.EmbedDims, width)
+		d.Heads = append(d.Heads, heads)
+		ratio, err := expansion([]int{width}, []int{s.dim(layer+"0.mlp.mlp.0.weight", 0)})
+		if err != nil && s.err == nil {
+			s.err = err
+		}
+		d.MLPRatios = append(d.MLPRatios, ratio)
+		d.AttnRatio = append(d.AttnRatio, attentionRatio(attending, depth))
+		d.ConvType = append(d.ConvType, "Conv")
+	}
+	return d
+}
+
+// attentionRatio is the ratio for which the network's rule, that block i of
+// depth attends if i ≥ depth-ratio·depth, makes the last attending blocks
+// attend. The quotient itself may round to one block less.
+func attentionRatio(attending, depth int) float64 {
+	if depth == 0 {
+		return 0
+	}
+	d := float64(depth)
+	ratio := float64(attending) / d
+	for float64(depth-attending) < d-ratio*d {
+		ratio = math.Nextafter(ratio, 1)
+	}
+	return ratio
 }

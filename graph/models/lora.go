@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"fmt"
 
 	"unirestorer/graph"
@@ -21,6 +22,23 @@ type LoRARestormer struct {
 	// than they would: such a convolution holds its effective weight in place
 	// of the base's. Upstream has no such networks; lora extract makes them.
 	Dense bool `json:"dense_where_smaller,omitempty"`
+}
+
+// LoRARestormerName is LoRARestormer's name in configurations.
+const LoRARestormerName = "lora_restormer"
+
+func init() {
+	Register(Architecture{
+		Name:    LoRARestormerName,
+		Default: func() Network { return defaultLoRARestormer() },
+		Probes:  []string{"encoder_level1.0.attn.temperature", "patch_embed.proj.lora_A"},
+		Infer: func(s *shapes, h Hints) Network {
+			l := s.loraRestormer(h)
+			return &l
+		},
+		Sizes: []Size{{Name: "lora_restormer", Args: `{}`, Pool: true}},
+		Small: `{"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2],"r":[2,2,2,2],"lora_alpha":[4,4,4,4]}`,
+	})
 }
 
 func defaultLoRARestormer() *LoRARestormer {
@@ -155,4 +173,23 @@ func (c loraConvs) weight(l *loader, path string, level int, dims ...int) (*grap
 		Up:    factor(path+".lora_B", []int{dims[0], ad.rank}, func(lr *weights.LowRank) []float32 { return lr.Up }),
 		Scale: 1, // in Up
 	}
+}
+
+// releasedLoRAScale is alpha/r of the released adapters, which no file stores.
+const releasedLoRAScale = 2
+
+func (s *shapes) loraRestormer(h Hints) LoRARestormer {
+	l := LoRARestormer{Restormer: s.restormer(".conv"), MergeWeights: true}
+	// One convolution of each rank level, with its kernel size.
+	for _, conv := range []struct {
+		path string
+		k    int
+	}{
+		{"patch_embed.proj", 3}, {"encoder_level2.0.attn.qkv", 1}, {"encoder_level3.0.attn.qkv", 1}, {"latent.0.attn.qkv", 1},
+	} {
+		r := s.dim(conv.path+".lora_A", 0) / conv.k
+		l.Ranks = append(l.Ranks, r)
+		l.Alphas = append(l.Alphas, cmp.Or(h.LoRAScale, releasedLoRAScale)*float64(r))
+	}
+	return l
 }

@@ -24,6 +24,52 @@ type NAFNet struct {
 	local bool
 }
 
+// NAFNetName and NAFNetLocalName are NAFNet's names in configurations, without
+// and with local windows.
+const (
+	NAFNetName      = "nafnet"
+	NAFNetLocalName = "nafnet_local"
+)
+
+// nafnetProbes are tensors of both forms: no tensor tells them apart.
+var nafnetProbes = []string{"intro.weight"}
+
+func init() {
+	Register(Architecture{
+		Name:    NAFNetName,
+		Default: func() Network { return defaultNAFNet(false) },
+		Probes:  nafnetProbes,
+		Infer: func(s *shapes, _ Hints) Network {
+			n := s.nafnet()
+			return &n
+		},
+		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1]}`,
+	})
+	Register(Architecture{
+		Name:    NAFNetLocalName,
+		Default: func() Network { return defaultNAFNet(true) },
+		Probes:  nafnetProbes,
+		Asked:   func(h Hints) bool { return h.TrainSize != 0 },
+		Infer: func(s *shapes, h Hints) Network {
+			n := s.nafnet()
+			n.local, n.TrainSize = true, []int{1, 3, h.TrainSize, h.TrainSize}
+			return &n
+		},
+		Sizes: []Size{
+			{Name: "nafnet-nano", Args: nafnetArgs(16, 2), Peer: true},
+			{Name: "nafnet-32", Args: nafnetArgs(32, 28), Peer: true},
+			{Name: "nafnet", Args: nafnetArgs(64, 28), Pool: true, Peer: true},
+		},
+		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1],"train_size":[1,3,16,16]}`,
+	})
+}
+
+// nafnetArgs are those of the networks that deblur GoPro's pictures and of the
+// pool: one block a level but for blocks ones at the lowest resolution.
+func nafnetArgs(width, blocks int) string {
+	return fmt.Sprintf(`{"width":%d,"enc_blk_nums":[1,1,1,%d],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`, width, blocks)
+}
+
 func defaultNAFNet(local bool) *NAFNet {
 	n := &NAFNet{Channels: 3, Width: 16, MiddleNum: 1, local: local}
 	if local {
@@ -211,4 +257,18 @@ func (b nafnetBuilder) traceWindow(name string, t, like *graph.Tensor) {
 		t = b.Pad(name, graph.Pad{X: t, Top: dy / 2, Bottom: dy - dy/2, Left: dx / 2, Right: dx - dx/2, Mode: graph.Replicate})
 	}
 	b.Trace(name, t, graph.NCHW)
+}
+
+// nafnet reads the arguments off the shapes.
+func (s *shapes) nafnet() NAFNet {
+	n := NAFNet{
+		Channels: 3, Width: s.dim("intro.weight", 0), MiddleNum: s.count("middle_blks.%d.conv1.weight"),
+		EncNums: []int{}, DecNums: []int{},
+	}
+	levels := s.count("downs.%d.weight")
+	for i := range levels {
+		n.EncNums = append(n.EncNums, s.count("encoders.%d.%d.conv1.weight", i))
+		n.DecNums = append(n.DecNums, s.count("decoders.%d.%d.conv1.weight", i))
+	}
+	return n
 }

@@ -49,49 +49,6 @@ type Options struct {
 	Layout graph.Layout
 }
 
-// Names of the architectures that New knows.
-const (
-	RestormerName     = "restormer"
-	LoRARestormerName = "lora_restormer"
-	NAFNetName        = "nafnet"
-	NAFNetLocalName   = "nafnet_local"
-	DehazeFormerName  = "dehazeformer"
-	RetinexFormerName = "retinexformer"
-)
-
-// New makes a network from an architecture name and its constructor arguments,
-// a JSON object with upstream's names. Arguments left out take upstream's
-// defaults; unknown ones are an error.
-func New(architecture string, args json.RawMessage) (Network, error) {
-	var n interface {
-		Network
-		check() error
-	}
-	switch architecture {
-	case RestormerName:
-		n = defaultRestormer()
-	case LoRARestormerName:
-		n = defaultLoRARestormer()
-	case NAFNetName:
-		n = defaultNAFNet(false)
-	case NAFNetLocalName:
-		n = defaultNAFNet(true)
-	case DehazeFormerName:
-		n = defaultDehazeFormer()
-	case RetinexFormerName:
-		n = defaultRetinexFormer()
-	default:
-		return nil, fmt.Errorf("unknown architecture %q", architecture)
-	}
-	if err := decodeArgs(args, n); err != nil {
-		return nil, fmt.Errorf("%s arguments: %w", architecture, err)
-	}
-	if err := n.check(); err != nil {
-		return nil, fmt.Errorf("%s arguments: %w", architecture, err)
-	}
-	return n, nil
-}
-
 func decodeArgs(args json.RawMessage, into any) error {
 	if len(bytes.TrimSpace(args)) == 0 {
 		return nil

@@ -72,8 +72,7 @@ func releasedExpert(index, level, i int, levelName string) ExpertConfig {
 	case slices.Contains([]int{6, 27, 28}, index):
 		e.Architecture = RetinexFormerName
 	case index == 7, index == 29:
-		e.Architecture = NAFNetLocalName
-		e.Args = json.RawMessage(`{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`)
+		e.Architecture, e.Args = NAFNetLocalName, json.RawMessage(nafnetArgs(64, 28))
 	}
 	return e
 }

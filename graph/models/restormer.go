@@ -23,6 +23,27 @@ type Restormer struct {
 	DualPixelTask    bool    `json:"dual_pixel_task"`
 }
 
+// RestormerName is Restormer's name in configurations.
+const RestormerName = "restormer"
+
+func init() {
+	Register(Architecture{
+		Name:    RestormerName,
+		Default: func() Network { return defaultRestormer() },
+		Probes:  []string{"encoder_level1.0.attn.temperature"},
+		Infer: func(s *shapes, _ Hints) Network {
+			r := s.restormer("")
+			return &r
+		},
+		Sizes: []Size{
+			{Name: "restormer-nano", Args: `{"dim":16,"num_blocks":[1,1,1,2],"num_refinement_blocks":1,"heads":[1,2,4,8]}`, Peer: true},
+			{Name: "restormer", Args: `{}`, Pool: true, Peer: true},
+			{Name: "restormer-biasfree", Args: `{"LayerNorm_type":"BiasFree"}`},
+		},
+		Small: `{"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2]}`,
+	})
+}
+
 const restormerMultiple = 8
 
 func defaultRestormer() *Restormer {
@@ -241,4 +262,31 @@ func (b restormerBuilder) feedForward(path string, level int, x *graph.Tensor) *
 		b.Trace(ffn, b.conv(ffn+".project_out", level, graph.Conv{X: t}, c, 1, b.Bias), graph.NCHW)
 	}
 	return b.conv(ffn+".project_out", level, graph.Conv{X: t, Residual: x}, c, 1, b.Bias)
+}
+
+// restormer reads the arguments off the shapes; infix stands between a
+// convolution's path and "weight".
+func (s *shapes) restormer(infix string) Restormer {
+	conv := func(path string) string { return path + infix + ".weight" }
+	dim := s.dim(conv("patch_embed.proj"), 0)
+	r := Restormer{
+		InChannels: 3, OutChannels: 3, Dim: dim, LayerNorm: "BiasFree",
+		RefinementBlocks: s.count("refinement.%d.attn.temperature"),
+		Bias:             s.has("output" + infix + ".bias"),
+	}
+	if s.has("encoder_level1.0.norm1.body.bias") {
+		r.LayerNorm = "WithBias"
+	}
+	var hidden, width []int
+	for i, level := range []string{"encoder_level1", "encoder_level2", "encoder_level3", "latent"} {
+		r.NumBlocks = append(r.NumBlocks, s.count(level+".%d.attn.temperature"))
+		r.Heads = append(r.Heads, s.dim(level+".0.attn.temperature", 0))
+		width = append(width, dim<<i)
+		hidden = append(hidden, s.dim(conv(level+".0.ffn.project_in"), 0)/2)
+	}
+	var err error
+	if r.Expansion, err = expansion(width, hidden); err != nil && s.err == nil {
+		s.err = err
+	}
+	return r
 }

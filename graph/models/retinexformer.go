@@ -2,6 +2,7 @@ package models
 
 import (
 	"fmt"
+	"strings"
 
 	"unirestorer/graph"
 	"unirestorer/weights"
@@ -16,6 +17,29 @@ type RetinexFormer struct {
 	Features    int   `json:"n_feat"`
 	Stage       int   `json:"stage"`
 	NumBlocks   []int `json:"num_blocks"`
+}
+
+// RetinexFormerName is RetinexFormer's name in configurations.
+const RetinexFormerName = "retinexformer"
+
+func init() {
+	Register(Architecture{
+		Name:    RetinexFormerName,
+		Default: func() Network { return defaultRetinexFormer() },
+		Probes:  []string{"body.0.denoiser.embedding.weight"},
+		Infer: func(s *shapes, _ Hints) Network {
+			r := s.retinexFormer()
+			return &r
+		},
+		Sizes: []Size{{Name: "retinexformer", Args: `{}`, Pool: true, Peer: true}},
+		Small: `{"n_feat":8,"num_blocks":[1,1,1]}`,
+		Stage: func(node string) string {
+			if _, inner, ok := strings.Cut(node, ".denoiser."); ok { // the only stage
+				node = inner
+			}
+			return blockStage(node)
+		},
+	})
 }
 
 const (
@@ -205,4 +229,22 @@ func (b retinexBuilder) feedForward(path string, x *graph.Tensor) *graph.Tensor 
 	t := b.conv(path+".fn.net.0", graph.Conv{X: x, Norm: norm, Act: graph.GELU}, 4*c, 1)
 	t = b.Depthwise(path+".fn.net.2", graph.Depthwise{X: t, Weight: b.param(path+".fn.net.2.weight", 4*c, 1, 3, 3), Act: graph.GELU})
 	return b.conv(path+".fn.net.4", graph.Conv{X: t, Residual: x}, c, 1)
+}
+
+func (s *shapes) retinexFormer() RetinexFormer {
+	const path = "body.0.denoiser."
+	blocks := func(p string) int { return s.count(path + p + ".blocks.%d.0.to_q.weight") }
+	return RetinexFormer{
+		InChannels: 3, OutChannels: 3, Features: s.dim(path+"embedding.weight", 0), Stage: 1 + s.stages(),
+		NumBlocks: []int{blocks("encoder_layers.0.0"), blocks("encoder_layers.1.0"), blocks("bottleneck")},
+	}
+}
+
+// stages counts RetinexFormer's stages after the first.
+func (s *shapes) stages() int {
+	n := 0
+	for s.has(fmt.Sprintf("body.%d.denoiser.embedding.weight", n+1)) {
+		n++
+	}
+	return n
 }

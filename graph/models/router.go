@@ -36,6 +36,19 @@ func NewRouter(r Router) (*Router, error) {
 	return &r, nil
 }
 
+// RecogniseRouter reads a router's sizes off its tensors' shapes.
+func RecogniseRouter(src weights.Source) (*Router, error) {
+	s := &shapes{src: src}
+	r := Router{
+		Width:  s.dim("mu.0.weight", 0),
+		Leaves: s.dim("lf_gate.0.weight", 0) / gateNoise, Levels: s.dim("layer_gate.0.weight", 0) / gateNoise,
+	}
+	if s.err != nil {
+		return nil, fmt.Errorf("router: %w", s.err)
+	}
+	return NewRouter(r)
+}
+
 // Build makes the graph from port "degra_features", n×1×1×Width, to the ports
 // "mu" and "logvar" of that shape and "lf_gate_raw" and "layer_gate_raw", whose
 // first Leaves and Levels channels are the logits.

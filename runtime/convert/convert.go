@@ -36,7 +36,7 @@ const encoderPrefix = "daclip_model."
 // checkpoint; it may be nil, and it is only read when model does not hold the
 // degradation encoder, because upstream loads model over it.
 func New(ctx context.Context, model, daclip weights.Source, h Hints) (*Plan, error) {
-	p := &Plan{Hints: h.withDefaults(), Config: &models.Config{
+	p := &Plan{Hints: withDefaults(h), Config: &models.Config{
 		Format: models.ConfigFormat, Version: models.ConfigVersion,
 		Name: "unirestorer", Tree: models.ReleasedTree(),
 	}}
@@ -107,7 +107,7 @@ func copyOf(src weights.Source) (*weights.Map, error) {
 }
 
 func (p *Plan) addEstimator(src weights.Source) error {
-	args, err := encoder(weights.Prefix(src, encoderPrefix), p.Hints)
+	args, err := models.RecogniseEncoder(weights.Prefix(src, encoderPrefix), p.Hints)
 	if err != nil {
 		return err
 	}
@@ -120,22 +120,21 @@ func (p *Plan) addEstimator(src weights.Source) error {
 
 // addRouter checks that the gates are for the released tree.
 func (p *Plan) addRouter(src weights.Source) error {
-	s := &shapes{src: src}
-	p.Config.Router.Width = s.dim("mu.0.weight", 0)
-	leaves, layers := s.dim("lf_gate.0.weight", 0)/2, s.dim("layer_gate.0.weight", 0)/2
-	if s.err != nil {
-		return fmt.Errorf("router: %w", s.err)
+	r, err := models.RecogniseRouter(src)
+	if err != nil {
+		return err
 	}
-	if tree := p.Config.Tree; leaves != len(tree.Leaves) || layers != len(tree.Levels) {
+	p.Config.Router.Width = r.Width
+	if tree := p.Config.Tree; r.Leaves != len(tree.Leaves) || r.Levels != len(tree.Levels) {
 		return fmt.Errorf("router: gates for %d leaves and %d levels; the released tree has %d and %d",
-			leaves, layers, len(tree.Leaves), len(tree.Levels))
+			r.Leaves, r.Levels, len(tree.Leaves), len(tree.Levels))
 	}
 	return nil
 }
 
 func (p *Plan) addExpert(src weights.Source, level, i int) error {
 	prefix := fmt.Sprintf("l%d_experts.%d.", level, i)
-	arch, args, err := expert(weights.Prefix(src, prefix), p.Hints)
+	arch, args, err := models.Recognise(weights.Prefix(src, prefix), p.Hints)
 	if err != nil {
 		return fmt.Errorf("%s%w", strings.TrimSuffix(prefix, ".")+": ", err)
 	}

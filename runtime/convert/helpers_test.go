@@ -170,3 +170,15 @@ func fill(s *weightstest.Spec, seed uint64, scale float64) {
 		binary.LittleEndian.PutUint32(s.Data[4*i:], math.Float32bits(float32(scale*rng.NormFloat64())))
 	}
 }
+
+// describe is all that shows of a network: its tensors and its work.
+func describe(t testing.TB, n models.Network) string {
+	t.Helper()
+	specs, err := models.Stored(n)
+	require.NoError(t, err)
+	h, w, err := models.Fit(n, 64, 64)
+	require.NoError(t, err)
+	g, err := n.Build(nil, 1, h, w, models.Options{})
+	require.NoError(t, err)
+	return fmt.Sprint(specs, g.Cost(), len(g.Nodes))
+}

@@ -3,9 +3,9 @@ package profile
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"unirestorer/graph"
+	"unirestorer/graph/models"
 	"unirestorer/kernels"
 )
 
@@ -17,7 +17,7 @@ const elementBytes = 4
 func partsOf(g *graph.Graph, launches [][]*kernels.Launch) []Part {
 	parts := make([]Part, len(g.Nodes))
 	for i, n := range g.Nodes {
-		p := Part{Name: n.Name, Kind: n.Op.Kind(), Stage: StageOf(n.Name), Cost: n.Cost}
+		p := Part{Name: n.Name, Kind: n.Op.Kind(), Stage: models.StageOf(g.Name, n.Name), Cost: n.Cost}
 		if launches == nil {
 			read, written := n.Traffic(elementBytes)
 			p.Bytes, p.Operations = read+written, 2*n.Cost.Executed
@@ -33,26 +33,6 @@ func partsOf(g *graph.Graph, launches [][]*kernels.Launch) []Part {
 		parts[i] = p
 	}
 	return parts
-}
-
-// StageOf is the part of the network that a node belongs to: its name up to the
-// number of its block, "encoder_level1" for "encoder_level1.0.attn.qkv",
-// "encoders.2" for "encoders.2.3.conv1", where levels are numbered too.
-func StageOf(name string) string {
-	if _, inner, ok := strings.Cut(name, ".denoiser."); ok { // RetinexFormer's only stage
-		name = inner
-	}
-	name, _, _ = strings.Cut(name, ":") // ports
-	parts := strings.Split(name, ".")
-	number := func(i int) bool {
-		return i < len(parts) && parts[i] != "" && strings.Trim(parts[i], "0123456789") == ""
-	}
-	for i := range parts {
-		if number(i) && !number(i+1) && i > 0 {
-			return strings.Join(parts[:i], ".")
-		}
-	}
-	return parts[0]
 }
 
 // Group is the sum of parts that have something in common.

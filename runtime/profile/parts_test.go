@@ -9,28 +9,6 @@ import (
 	"unirestorer/runtime/ptxsim"
 )
 
-func TestStages(t *testing.T) {
-	for name, want := range map[string]string{
-		"encoder_level1.0.attn.qkv":       "encoder_level1",
-		"down1_2.body.0":                  "down1_2.body",
-		"encoders.3.26.conv2":             "encoders.3",
-		"middle_blks.0.conv1":             "middle_blks",
-		"downs.2":                         "downs",
-		"layer1.blocks.2.mlp.mlp.0":       "layer1.blocks",
-		"output":                          "output",
-		"output:restored":                 "output",
-		"visual_control.conv1":            "visual_control",
-		"":                                "",
-		"..":                              "",
-		"7":                               "7",
-		"body.0.denoiser.bottleneck.norm": "bottleneck",
-		"body.0.denoiser.encoder_layers.1.0.blocks.1.0.to_qkv":        "encoder_layers.1",
-		"visual_control.transformer.transformer.resblocks.3.mlp.c_fc": "visual_control.transformer.transformer.resblocks",
-	} {
-		require.Equal(t, want, StageOf(name), name)
-	}
-}
-
 func TestGroupsAddUpAndTheMostExpensiveComesFirst(t *testing.T) {
 	parts := []Part{
 		{Name: "a.0.x", Stage: "a", Kind: "conv", Cost: graph.Cost{MACs: 1, AttentionMACs: 2, Executed: 3}, Bytes: 10, Operations: 6, Seconds: 1,

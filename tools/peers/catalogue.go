@@ -22,23 +22,18 @@ type network struct {
 // estimatorSide is the input side of ViT-B/32.
 const estimatorSide = 224
 
-// catalogue lists the networks in the order in which they are measured. "nano" networks are made for CPUs, those
-// without a suffix have the released sizes.
+// catalogue lists the networks in the order in which they are measured: the sizes that architectures name for it, and
+// the degradation encoder. "nano" networks are made for CPUs.
 func catalogue() []network {
-	nafnet := func(width, blocks int) string {
-		return fmt.Sprintf(`{"width":%d,"enc_blk_nums":[1,1,1,%d],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`, width, blocks)
+	var all []network
+	for _, a := range models.Architectures() {
+		for _, size := range a.Sizes {
+			if size.Peer {
+				all = append(all, network{name: size.Name, architecture: a.Name, args: size.Args})
+			}
+		}
 	}
-	return []network{
-		{name: "nafnet-nano", architecture: models.NAFNetLocalName, args: nafnet(16, 2)},
-		{name: "nafnet-32", architecture: models.NAFNetLocalName, args: nafnet(32, 28)},
-		{name: "nafnet", architecture: models.NAFNetLocalName, args: nafnet(64, 28)},
-		{name: "restormer-nano", architecture: models.RestormerName, args: `{"dim":16,"num_blocks":[1,1,1,2],"num_refinement_blocks":1,"heads":[1,2,4,8]}`},
-		{name: "restormer", architecture: models.RestormerName, args: `{}`},
-		{name: "dehazeformer-s", architecture: models.DehazeFormerName, args: `{"embed_dims":[24,48,96,48,24],"depths":[8,8,8,4,4]}`},
-		{name: "dehazeformer", architecture: models.DehazeFormerName, args: `{}`},
-		{name: "retinexformer", architecture: models.RetinexFormerName, args: `{}`},
-		{name: "estimator", architecture: models.DACLIPName, args: `{}`, side: estimatorSide},
-	}
+	return append(all, network{name: "estimator", architecture: models.DACLIPName, args: `{}`, side: estimatorSide})
 }
 
 func networkNames() []string {

@@ -22,22 +22,20 @@ type Network struct {
 	Side int `json:"side,omitempty"`
 }
 
-// nafnet64 are the arguments of the released NAFNetLocal.
-const nafnet64 = `{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`
-
 // estimatorSide is the input side of ViT-B/32.
 const estimatorSide = 224
 
 // Released are the kinds of networks of the released model, the degradation estimator with the router's heads last.
 func Released() []Network {
-	return []Network{
-		{Name: "restormer", Architecture: models.RestormerName, Args: json.RawMessage(`{}`)},
-		{Name: "lora_restormer", Architecture: models.LoRARestormerName, Args: json.RawMessage(`{}`)},
-		{Name: "nafnet_local", Architecture: models.NAFNetLocalName, Args: json.RawMessage(nafnet64)},
-		{Name: "dehazeformer", Architecture: models.DehazeFormerName, Args: json.RawMessage(`{}`)},
-		{Name: "retinexformer", Architecture: models.RetinexFormerName, Args: json.RawMessage(`{}`)},
-		{Name: "estimator", Architecture: models.DACLIPName, Args: json.RawMessage(`{}`), Side: estimatorSide},
+	var all []Network
+	for _, a := range models.Architectures() {
+		for _, size := range a.Sizes {
+			if size.Pool {
+				all = append(all, Network{Name: a.Name, Architecture: a.Name, Args: json.RawMessage(size.Args)})
+			}
+		}
 	}
+	return append(all, Network{Name: "estimator", Architecture: models.DACLIPName, Args: json.RawMessage(`{}`), Side: estimatorSide})
 }
 
 // UnmergedLoRA is the released LoRA-Restormer with its adapters left as low-rank branches.
@@ -47,14 +45,11 @@ func UnmergedLoRA() Network {
 
 // Small are one network of each kind in a size that a simulator runs in moments.
 func Small() []Network {
-	return []Network{
-		{Name: "restormer", Architecture: models.RestormerName, Args: json.RawMessage(`{"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2]}`)},
-		{Name: "lora_restormer", Architecture: models.LoRARestormerName, Args: json.RawMessage(`{"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2],"r":[2,2,2,2],"lora_alpha":[4,4,4,4]}`)},
-		{Name: "nafnet_local", Architecture: models.NAFNetLocalName, Args: json.RawMessage(`{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1],"train_size":[1,3,16,16]}`)},
-		{Name: "dehazeformer", Architecture: models.DehazeFormerName, Args: json.RawMessage(`{"embed_dims":[8,16,16,16,8],"depths":[1,1,1,1,1],"num_heads":[1,2,2,1,1]}`)},
-		{Name: "retinexformer", Architecture: models.RetinexFormerName, Args: json.RawMessage(`{"n_feat":8,"num_blocks":[1,1,1]}`)},
-		{Name: "estimator", Architecture: models.DACLIPName, Args: json.RawMessage(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":1,"width":16,"head_width":8,"patch_size":8}}`), Side: 32},
+	var all []Network
+	for _, a := range models.Architectures() {
+		all = append(all, Network{Name: a.Name, Architecture: a.Name, Args: json.RawMessage(a.Small)})
 	}
+	return append(all, Network{Name: "estimator", Architecture: models.DACLIPName, Args: json.RawMessage(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":1,"width":16,"head_width":8,"patch_size":8}}`), Side: 32})
 }
 
 // routerLeaves and routerLevels are the released tree's.

@@ -1,4 +1,4 @@
-package convert
+package models
 
 import (
 	"encoding/json"
@@ -9,12 +9,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"unirestorer/graph/models"
 	"unirestorer/weights"
 )
 
+// poolHints are those of the released pool, whose NAFNets are local ones.
+var poolHints = Hints{TrainSize: 256}
+
 // zeros stores tensors of the given shapes; only shapes are read.
-func zeros(t testing.TB, specs []models.Spec) *weights.Map {
+func zeros(t testing.TB, specs []Spec) *weights.Map {
 	t.Helper()
 	m := weights.NewMap()
 	for _, s := range specs {
@@ -27,32 +29,32 @@ func zeros(t testing.TB, specs []models.Spec) *weights.Map {
 
 func TestArgumentsAreReadOffTheShapes(t *testing.T) {
 	for _, c := range []struct{ arch, args string }{
-		{models.RestormerName, `{}`},
-		{models.RestormerName, `{"LayerNorm_type":"BiasFree"}`},
-		{models.RestormerName, `{"dim":6,"num_blocks":[1,2,3,1],"num_refinement_blocks":0,"heads":[3,2,1,6],"ffn_expansion_factor":1.7,"bias":true}`},
-		{models.RestormerName, `{"dim":4,"num_blocks":[2,1,1,1],"heads":[1,1,1,1],"ffn_expansion_factor":4}`},
-		{models.LoRARestormerName, `{"dim":4,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,2,2,4],"r":[1,2,3,4],"lora_alpha":[2,4,6,8]}`},
-		{models.LoRARestormerName, `{"dim":8,"num_blocks":[1,2,1,1],"num_refinement_blocks":1,"heads":[1,2,2,4],"LayerNorm_type":"BiasFree","bias":true}`},
-		{models.NAFNetLocalName, `{"width":3,"enc_blk_nums":[1,2],"middle_blk_num":0,"dec_blk_nums":[3,1]}`},
-		{models.NAFNetLocalName, `{"width":5,"enc_blk_nums":[],"middle_blk_num":2,"dec_blk_nums":[]}`},
-		{models.NAFNetLocalName, `{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`},
-		{models.DehazeFormerName, `{}`},
-		{models.DehazeFormerName, `{"window_size":5,"embed_dims":[7,9,12,9,7],"mlp_ratios":[1.3,2,0.34,4,1],"depths":[3,2,7,1,2],"num_heads":[7,3,2,1,7],"attn_ratio":[0.3333333333333333,0.5,0.42857142857142855,0,1]}`},
-		{models.RetinexFormerName, `{}`},
-		{models.RetinexFormerName, `{"n_feat":12,"num_blocks":[3,1,2]}`},
+		{RestormerName, `{}`},
+		{RestormerName, `{"LayerNorm_type":"BiasFree"}`},
+		{RestormerName, `{"dim":6,"num_blocks":[1,2,3,1],"num_refinement_blocks":0,"heads":[3,2,1,6],"ffn_expansion_factor":1.7,"bias":true}`},
+		{RestormerName, `{"dim":4,"num_blocks":[2,1,1,1],"heads":[1,1,1,1],"ffn_expansion_factor":4}`},
+		{LoRARestormerName, `{"dim":4,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,2,2,4],"r":[1,2,3,4],"lora_alpha":[2,4,6,8]}`},
+		{LoRARestormerName, `{"dim":8,"num_blocks":[1,2,1,1],"num_refinement_blocks":1,"heads":[1,2,2,4],"LayerNorm_type":"BiasFree","bias":true}`},
+		{NAFNetLocalName, `{"width":3,"enc_blk_nums":[1,2],"middle_blk_num":0,"dec_blk_nums":[3,1]}`},
+		{NAFNetLocalName, `{"width":5,"enc_blk_nums":[],"middle_blk_num":2,"dec_blk_nums":[]}`},
+		{NAFNetLocalName, `{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`},
+		{DehazeFormerName, `{}`},
+		{DehazeFormerName, `{"window_size":5,"embed_dims":[7,9,12,9,7],"mlp_ratios":[1.3,2,0.34,4,1],"depths":[3,2,7,1,2],"num_heads":[7,3,2,1,7],"attn_ratio":[0.3333333333333333,0.5,0.42857142857142855,0,1]}`},
+		{RetinexFormerName, `{}`},
+		{RetinexFormerName, `{"n_feat":12,"num_blocks":[3,1,2]}`},
 	} {
 		t.Run(c.arch+" "+c.args, func(t *testing.T) {
-			want, err := models.New(c.arch, json.RawMessage(c.args))
+			want, err := New(c.arch, json.RawMessage(c.args))
 			require.NoError(t, err)
-			specs, err := models.Stored(want)
+			specs, err := Stored(want)
 			require.NoError(t, err)
-			arch, args, err := expert(zeros(t, specs), Hints{}.withDefaults())
+			arch, args, err := Recognise(zeros(t, specs), poolHints)
 			require.NoError(t, err)
 			require.Equal(t, c.arch, arch)
-			got, err := models.New(arch, args)
+			got, err := New(arch, args)
 			require.NoError(t, err)
 			require.Equal(t, describe(t, want), describe(t, got))
-			if c.arch != models.DehazeFormerName { // its heads say nothing in stages without attention
+			if c.arch != DehazeFormerName { // its heads say nothing in stages without attention
 				require.Equal(t, want, got)
 			}
 		})
@@ -60,12 +62,12 @@ func TestArgumentsAreReadOffTheShapes(t *testing.T) {
 }
 
 // describe is all that shows of a network: its tensors and its work.
-func describe(t testing.TB, n models.Network) string {
-	specs, err := models.Stored(n)
+func describe(t testing.TB, n Network) string {
+	specs, err := Stored(n)
 	require.NoError(t, err)
-	h, w, err := models.Fit(n, 64, 64)
+	h, w, err := Fit(n, 64, 64)
 	require.NoError(t, err)
-	g, err := n.Build(nil, 1, h, w, models.Options{})
+	g, err := n.Build(nil, 1, h, w, Options{})
 	require.NoError(t, err)
 	return fmt.Sprint(specs, g.Cost(), len(g.Nodes))
 }
@@ -87,17 +89,17 @@ func TestRandomDehazeFormersRoundTrip(t *testing.T) {
 		}
 		args, err := json.Marshal(map[string]any{"window_size": 2 + rng.IntN(7), "embed_dims": dims, "mlp_ratios": mlp, "depths": depths, "num_heads": heads, "attn_ratio": attn})
 		require.NoError(t, err)
-		want, err := models.New(models.DehazeFormerName, args)
+		want, err := New(DehazeFormerName, args)
 		require.NoError(t, err)
-		specs, err := models.Stored(want)
+		specs, err := Stored(want)
 		require.NoError(t, err)
-		arch, found, err := expert(zeros(t, specs), Hints{}.withDefaults())
+		arch, found, err := Recognise(zeros(t, specs), poolHints)
 		require.NoError(t, err)
-		got, err := models.New(arch, found)
+		got, err := New(arch, found)
 		require.NoError(t, err)
-		wantSpecs, err := models.Stored(want)
+		wantSpecs, err := Stored(want)
 		require.NoError(t, err)
-		gotSpecs, err := models.Stored(got)
+		gotSpecs, err := Stored(got)
 		require.NoError(t, err)
 		require.Equal(t, wantSpecs, gotSpecs, "%s", args)
 	}
@@ -153,38 +155,38 @@ func TestExpansionFactorIsTheShortestThatFits(t *testing.T) {
 
 func TestTensorsOfNoKnownNetworkAreRefused(t *testing.T) {
 	none := weights.NewMap()
-	_, _, err := expert(none, Hints{})
+	_, _, err := Recognise(none, Hints{})
 	require.ErrorContains(t, err, "belong to no known architecture")
 
 	// Recognised, and then incomplete.
 	for _, probe := range []string{
 		"patch_embed.proj.lora_A", "encoder_level1.0.attn.temperature", "intro.weight", "patch_merge1.proj.weight", "body.0.denoiser.embedding.weight",
 	} {
-		arch, args, err := expert(zeros(t, []models.Spec{{Name: probe, Dims: []int{8}}}), Hints{}.withDefaults())
+		arch, args, err := Recognise(zeros(t, []Spec{{Name: probe, Dims: []int{8}}}), poolHints)
 		if err == nil {
-			_, err = models.New(arch, args)
+			_, err = New(arch, args)
 		}
 		if err == nil {
-			net, _ := models.New(arch, args)
-			_, err = net.Build(zeros(t, []models.Spec{{Name: probe, Dims: []int{8}}}), 1, 64, 64, models.Options{})
+			net, _ := New(arch, args)
+			_, err = net.Build(zeros(t, []Spec{{Name: probe, Dims: []int{8}}}), 1, 64, 64, Options{})
 		}
 		require.Error(t, err, probe)
 	}
 }
 
 func TestHintsOverrideWhatWasFound(t *testing.T) {
-	net, err := models.New(models.NAFNetLocalName, json.RawMessage(`{"width":4}`))
+	net, err := New(NAFNetLocalName, json.RawMessage(`{"width":4}`))
 	require.NoError(t, err)
-	specs, err := models.Stored(net)
+	specs, err := Stored(net)
 	require.NoError(t, err)
 	src := zeros(t, specs)
-	_, args, err := expert(src, Hints{TrainSize: 64})
+	_, args, err := Recognise(src, Hints{TrainSize: 64})
 	require.NoError(t, err)
 	require.Contains(t, string(args), `"train_size":[1,3,64,64]`)
-	_, args, err = expert(src, Hints{Args: map[string]json.RawMessage{models.NAFNetLocalName: json.RawMessage(`{"train_size":[1,3,8,9]}`)}}.withDefaults())
+	_, args, err = Recognise(src, Hints{Args: map[string]json.RawMessage{NAFNetLocalName: json.RawMessage(`{"train_size":[1,3,8,9]}`)}, TrainSize: 1})
 	require.NoError(t, err)
 	require.Contains(t, string(args), `"train_size":[1,3,8,9]`)
 	require.Contains(t, string(args), `"width":4`)
-	_, _, err = expert(src, Hints{Args: map[string]json.RawMessage{models.NAFNetLocalName: json.RawMessage(`[1]`)}}.withDefaults())
+	_, _, err = Recognise(src, Hints{Args: map[string]json.RawMessage{NAFNetLocalName: json.RawMessage(`[1]`)}, TrainSize: 1})
 	require.ErrorContains(t, err, "argument overrides")
 }
