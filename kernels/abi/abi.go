@@ -90,6 +90,12 @@ type Shape struct {
 	Grid   Dim3 `json:"grid"`   // blocks
 	Block  Dim3 `json:"block"`  // threads per block
 	Shared int  `json:"shared"` // dynamic shared memory per block in bytes
+
+	// Programmatic launches the kernel dependent on the kernel before it in the stream by program (programmatic
+	// stream serialization): it may start once every block of that kernel has executed
+	// griddepcontrol.launch_dependents or ended, and must execute griddepcontrol.wait before it reads what that
+	// kernel writes or writes what it reads. Devices before compute capability 9.0 launch it as any other.
+	Programmatic bool `json:"programmatic,omitempty"`
 }
 
 // String formats s for messages, "grid (4,1,1), block (128,1,1), 1024 bytes shared".

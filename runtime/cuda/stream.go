@@ -167,7 +167,8 @@ func (s *stream) launch(ctx context.Context, fn *function, shape *device.Shape, 
 	if err := fn.check(shape, args); err != nil {
 		return err
 	}
-	if err := cuext.Launch(s.gpu.ctx, fn.fn, shape, s.s, args.Bytes()); err != nil {
+	programmatic := shape.Programmatic && s.gpu.info.Major >= 9 // older devices do not know the attribute
+	if err := cuext.Launch(s.gpu.ctx, fn.fn, shape, s.s, args.Bytes(), programmatic); err != nil {
 		return s.blame(failed("cuLaunchKernel", err))
 	}
 	if s.capturing {

@@ -10,6 +10,7 @@ type barrierState struct {
 	vc       [lanes]uint64
 	pop      uint32 // bar.red: lanes whose predicate holds
 	count    uint32 // lanes that took part
+	waited   bool   // a thread that arrived has executed griddepcontrol.wait
 }
 
 // barrier operations
@@ -65,6 +66,7 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 	}
 	s.expected = expected
 	s.arrived += lanes
+	s.waited = s.waited || w.waited&mask != 0
 	for i := range s.vc {
 		s.vc[i] = max(s.vc[i], w.vc[i])
 	}
@@ -102,6 +104,9 @@ func (w *warp) leave(s *barrierState) {
 		w.vc[i] = max(w.vc[i], s.vc[i])
 	}
 	w.learn()
+	if s.waited {
+		w.waited = full
+	}
 	in := w.waitInst
 	w.state, w.waitInst = warpReady, nil
 	if in.x.n != barRed {

@@ -20,6 +20,7 @@ type block struct {
 	barriers    [16]barrierState
 	barrierDone uint64 // completed barriers
 	exited      bool   // some thread has exited
+	dependence  dependence
 
 	counts []uint64 // executions by instruction
 	laneCt []uint64 // lanes that executed it
@@ -103,7 +104,7 @@ func (b *block) run(index uint64) {
 	b.index = index
 	b.ctaid = [3]uint32{uint32(index % uint64(g.X)), uint32(index / uint64(g.X) % uint64(g.Y)), uint32(index / uint64(g.X) / uint64(g.Y))}
 	b.exited, b.failed, b.barrierDone = false, false, 0
-	b.barriers = [16]barrierState{}
+	b.barriers, b.dependence = [16]barrierState{}, dependence{}
 	if l.check {
 		b.shadow.reset(len(b.shared))
 		poison(b.shared)
@@ -127,6 +128,7 @@ func (b *block) run(index uint64) {
 	if l.check {
 		b.races.end(b)
 	}
+	l.dependence.add(b.dependence)
 	b.ctr.Barriers += b.barrierDone
 }
 

@@ -142,7 +142,6 @@ func decTrap(d *decoder, s *stmt, m *modset, in *inst) error {
 // decNop translates instructions that have no effect on results.
 func decNop(d *decoder, s *stmt, m *modset, in *inst) error {
 	m.typ()
-	m.one("launch_dependents", "wait")
 	in.class, in.kind, in.exec = clOther, kExec, execNothing
 	return nil
 }

@@ -26,5 +26,5 @@ var decoders = map[string]decodeFunc{
 	"bar": decBar, "barrier": decBar, "membar": decFence, "fence": decFence,
 
 	"bra": decBra, "brx": decBrx, "call": decCall, "ret": decExit, "exit": decExit, "trap": decTrap, "brkpt": decTrap,
-	"nanosleep": decNop, "pmevent": decNop, "griddepcontrol": decNop,
+	"nanosleep": decNop, "pmevent": decNop, "griddepcontrol": decGridDep,
 }

@@ -18,6 +18,7 @@ const (
 	ReadOnly          Kind = "write to read-only memory"
 	SharedRace        Kind = "shared-memory race"
 	GlobalRace        Kind = "global-memory race between blocks"
+	DependentLaunch   Kind = "access not ordered by griddepcontrol.wait"
 	AsyncHazard       Kind = "access to memory with an asynchronous copy in flight"
 	BarrierDivergence Kind = "barrier divergence"
 	WarpDivergence    Kind = "warp divergence"

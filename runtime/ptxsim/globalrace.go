@@ -34,6 +34,7 @@ type touched struct {
 	kind   accessKind
 	when   when
 	lanes  uint32 // that may have made the access, in kernels that order their blocks
+	early  bool   // before griddepcontrol.wait; see dependent.go
 }
 
 // raceLog collects what one block touched.
@@ -53,7 +54,7 @@ func (r *raceLog) begin() {
 func (r *raceLog) add(mem int32, a touched) {
 	if i := r.last[mem] - 1; i >= 0 {
 		t := &r.log[i]
-		if t.when == a.when && a.lo <= t.hi && a.hi >= t.lo {
+		if t.when == a.when && t.early == a.early && a.lo <= t.hi && a.hi >= t.lo {
 			t.lo, t.hi, t.lanes = min(t.lo, a.lo), max(t.hi, a.hi), t.lanes|a.lanes
 			return
 		}
@@ -65,11 +66,16 @@ func (r *raceLog) add(mem int32, a touched) {
 	r.last[mem] = int32(len(r.log))
 }
 
-// compareTouched orders by kind, moment and start.
+// compareTouched orders by kind, phase, moment and start.
 func compareTouched(a, b touched) int {
 	switch {
 	case a.kind != b.kind:
 		return int(a.kind) - int(b.kind)
+	case a.early != b.early:
+		if a.early {
+			return -1
+		}
+		return 1
 	case a.when != b.when:
 		return cmp.Or(cmp.Compare(a.when.warp, b.when.warp), cmp.Compare(a.when.clock, b.when.clock), cmp.Compare(a.when.step, b.when.step))
 	case a.lo < b.lo:
@@ -90,7 +96,7 @@ func (r *raceLog) compact() {
 	out := r.log[:1]
 	for _, t := range r.log[1:] {
 		l := &out[len(out)-1]
-		if t.kind == l.kind && t.when == l.when && t.lo <= l.hi {
+		if t.kind == l.kind && t.early == l.early && t.when == l.when && t.lo <= l.hi {
 			l.hi, l.lanes = max(l.hi, t.hi), l.lanes|t.lanes
 		} else {
 			out = append(out, t)

@@ -26,6 +26,9 @@ type launch struct {
 	stopped  atomic.Bool // no further blocks: cancelled, or enough findings
 	findings findingList
 	races    raceCheck
+
+	before     *past // the kernel before it in the stream, for programmatic launches
+	dependence launchDependence
 }
 
 // findingList collects findings of all workers.
@@ -136,6 +139,7 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 	l.prog.count(counts, laneCt, &report.Counters, report.HotLines)
 	if l.check && !l.stopped.Load() {
 		l.checkRaces()
+		l.checkDependence()
 	}
 	report.Wall = time.Since(begin)
 	report.Findings = l.findings.sorted()

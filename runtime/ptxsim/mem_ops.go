@@ -160,7 +160,7 @@ func (w *warp) checkGlobal(in *inst, a *allocation, mask uint32, size uint64, ki
 	if b.launch.check {
 		now := w.when()
 		for _, s := range segs {
-			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, uint16(w.id*lanes + s.lane), kind, now, mask})
+			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, uint16(w.id*lanes + s.lane), kind, now, mask, mask&^w.waited != 0})
 			lo, hi := s.lo-a.base, s.hi-a.base
 			if kind == accWrite {
 				if a.init != nil {

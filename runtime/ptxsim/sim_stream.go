@@ -12,7 +12,7 @@ import (
 
 // node is one piece of work: it runs at once, or is captured and runs when the graph is launched.
 type node struct {
-	run    func(ctx context.Context) error
+	run    func(ctx context.Context, on *Stream) error
 	marker bool // of an event; not work of its own
 }
 
@@ -21,6 +21,7 @@ type Stream struct {
 	dev       *Device
 	capturing bool
 	nodes     []node
+	last      *past // kernel that ran last, if nothing else ran since
 }
 
 func (s *Stream) do(ctx context.Context, n node) error {
@@ -28,11 +29,15 @@ func (s *Stream) do(ctx context.Context, n node) error {
 		s.nodes = append(s.nodes, n)
 		return nil
 	}
-	return n.run(ctx)
+	return n.run(ctx, s)
 }
 
-func (s *Stream) work(ctx context.Context, run func(context.Context) error) error {
-	return s.do(ctx, node{run: run})
+// work enqueues what is no kernel: everything after it starts when it is done.
+func (s *Stream) work(ctx context.Context, run func(st *Stream) error) error {
+	return s.do(ctx, node{run: func(ctx context.Context, on *Stream) error {
+		on.last = nil
+		return run(on)
+	}})
 }
 
 // CopyHtoD copies src to the start of dst.
@@ -40,7 +45,7 @@ func (s *Stream) CopyHtoD(dst device.Buffer, src []byte) error {
 	if int64(len(src)) > dst.Size {
 		return fmt.Errorf("copy %d bytes to a buffer of %d", len(src), dst.Size)
 	}
-	return s.work(context.Background(), func(context.Context) error {
+	return s.work(context.Background(), func(*Stream) error {
 		return s.dev.withRange(dst.Ptr, int64(len(src)), true, func(p []byte) { copy(p, src) })
 	})
 }
@@ -50,7 +55,7 @@ func (s *Stream) CopyDtoH(dst []byte, src device.Buffer) error {
 	if int64(len(dst)) > src.Size {
 		return fmt.Errorf("copy %d bytes from a buffer of %d", len(dst), src.Size)
 	}
-	return s.work(context.Background(), func(context.Context) error {
+	return s.work(context.Background(), func(*Stream) error {
 		return s.dev.withRange(src.Ptr, int64(len(dst)), false, func(p []byte) { copy(dst, p) })
 	})
 }
@@ -60,12 +65,12 @@ func (s *Stream) CopyDtoD(dst, src device.Buffer) error {
 	if src.Size > dst.Size {
 		return fmt.Errorf("copy %d bytes to a buffer of %d", src.Size, dst.Size)
 	}
-	return s.work(context.Background(), func(context.Context) error { return s.dev.copyDtoD(dst.Ptr, src.Ptr, src.Size) })
+	return s.work(context.Background(), func(*Stream) error { return s.dev.copyDtoD(dst.Ptr, src.Ptr, src.Size) })
 }
 
 // Memset sets every byte of dst.
 func (s *Stream) Memset(dst device.Buffer, value byte) error {
-	return s.work(context.Background(), func(context.Context) error {
+	return s.work(context.Background(), func(*Stream) error {
 		return s.dev.withRange(dst.Ptr, dst.Size, true, func(p []byte) { fillByte(p, value) })
 	})
 }
@@ -148,34 +153,46 @@ func (s *Stream) Launch(ctx context.Context, f device.Function, shape device.Sha
 	if s.capturing {
 		params = slices.Clone(params)
 	}
-	return s.work(ctx, func(ctx context.Context) error { return wrap(s.dev.launch(ctx, fn, shape, params)) })
+	return s.do(ctx, node{run: func(ctx context.Context, on *Stream) error {
+		before := on.last
+		on.last = nil
+		if !shape.Programmatic || s.dev.opt.Arch < 90 {
+			before = nil
+		}
+		ran, err := s.dev.launch(ctx, fn, shape, params, before)
+		if err != nil {
+			return wrap(err)
+		}
+		on.last = ran
+		return nil
+	}})
 }
 
 // launch runs a kernel now.
-func (d *Device) launch(ctx context.Context, f *Function, shape device.Shape, params []byte) error {
+func (d *Device) launch(ctx context.Context, f *Function, shape device.Shape, params []byte, before *past) (*past, error) {
 	if err := d.lock(); err != nil {
-		return err
+		return nil, err
 	}
-	report, err := d.runLaunch(ctx, f, shape, params)
+	report, ran, err := d.runLaunch(ctx, f, shape, params, before)
 	d.last = report
 	d.mu.Unlock()
 	if d.opt.OnLaunch != nil && report.Kernel != "" {
 		d.opt.OnLaunch(report)
 	}
-	return err
+	return ran, err
 }
 
-func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape, params []byte) (Report, error) {
+func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape, params []byte, before *past) (Report, *past, error) {
 	if !d.modules[f.mod] {
-		return Report{}, errors.New("the module was closed")
+		return Report{}, nil, errors.New("the module was closed")
 	}
 	if err := ctx.Err(); err != nil {
-		return Report{}, err
+		return Report{}, nil, err
 	}
 	l := &launch{
 		prog: f.prog, shape: shape, params: params, mem: d.mem, check: !d.opt.NoCheck, seed: d.opt.Seed,
 		maxSteps: uint64(d.opt.MaxSteps), sms: d.Info().SMs, maxWarpsPerSM: d.arch.MaxThreads / lanes,
-		findings: findingList{limit: d.opt.MaxFindings},
+		findings: findingList{limit: d.opt.MaxFindings}, before: before,
 	}
 	report, err := l.run(ctx, d.opt.Workers)
 	report.Registers = f.registers()
@@ -183,7 +200,10 @@ func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape,
 	for _, a := range d.mem.allocs {
 		a.settle()
 	}
-	return report, err
+	if err != nil {
+		return report, nil, err
+	}
+	return report, l.past(), nil
 }
 
 // Record marks the present moment.
@@ -192,7 +212,7 @@ func (s *Stream) Record(e device.Event) error {
 	if !ok {
 		return fmt.Errorf("record: %T is an event of another device", e)
 	}
-	return s.do(context.Background(), node{marker: true, run: func(context.Context) error {
+	return s.do(context.Background(), node{marker: true, run: func(context.Context, *Stream) error {
 		ev.at, ev.set = time.Now(), true
 		return nil
 	}})
@@ -204,7 +224,7 @@ func (s *Stream) Wait(e device.Event) error {
 	if !ok {
 		return fmt.Errorf("wait: %T is an event of another device", e)
 	}
-	return s.do(context.Background(), node{marker: true, run: func(context.Context) error {
+	return s.do(context.Background(), node{marker: true, run: func(context.Context, *Stream) error {
 		if !ev.set {
 			return errNotRecorded
 		}
@@ -273,6 +293,10 @@ func (e *graphExec) Launch(ctx context.Context, s device.Stream) error {
 	st, ok := s.(*Stream)
 	if !ok || st.dev != e.dev {
 		return errors.New("launch graph: the stream belongs to another device")
+	}
+	if !st.capturing {
+		st.last = nil
+		defer func() { st.last = nil }()
 	}
 	for i, n := range e.nodes {
 		if err := st.do(ctx, n); err != nil {

@@ -52,7 +52,9 @@ type warp struct {
 	clock uint64        // sync operations so far, from 1; see shadow.go
 	vc    [lanes]uint64 // for each warp, the clock up to which its accesses are ordered before this warp
 	order orderState    // with other blocks
-	async asyncCopies
+
+	waited uint32 // lanes whose accesses come after a griddepcontrol.wait
+	async  asyncCopies
 
 	counts []uint64 // executions by instruction
 	laneCt []uint64 // lanes that executed it
@@ -107,6 +109,7 @@ func (w *warp) reset(mask uint32) {
 	w.splits, w.state, w.steps, w.ticks = w.splits[:0], warpReady, 0, 0
 	w.clock, w.vc = 1, [lanes]uint64{}
 	w.order, w.waitInst = orderState{}, nil
+	w.waited = w.blk.launch.waitedFromStart()
 	w.async.reset()
 }
 
@@ -411,6 +414,9 @@ func (w *warp) syncLanes(in *inst, mask uint32) bool {
 		return w.resume(true)
 	}
 	in.exec(w, in)
+	if in.class == clBarrier && w.waited&mask != 0 {
+		w.waited |= mask
+	}
 	w.clock++
 	w.pc++
 	return true

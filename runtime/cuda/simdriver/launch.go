@@ -22,6 +22,52 @@ const (
 
 //export cuLaunchKernel
 func cuLaunchKernel(handle C.uintptr_t, gx, gy, gz, bx, by, bz, shared C.uint, on C.uintptr_t, params, extra *unsafe.Pointer) C.int {
+	return launch(handle, device.Shape{
+		Grid:   device.Dim3{X: uint32(gx), Y: uint32(gy), Z: uint32(gz)},
+		Block:  device.Dim3{X: uint32(bx), Y: uint32(by), Z: uint32(bz)},
+		Shared: int(shared),
+	}, on, params, extra)
+}
+
+// launchConfig is a CUlaunchConfig.
+type launchConfig struct {
+	grid, block device.Dim3
+	shared      uint32
+	stream      C.uintptr_t
+	attributes  *launchAttribute
+	n           uint32
+}
+
+// launchAttribute is a CUlaunchAttribute.
+type launchAttribute struct {
+	id    int32
+	_     int32
+	value [64]byte
+}
+
+// The CUlaunchAttributeID values that are served.
+const (
+	attributeIgnore       = 0
+	attributeProgrammatic = 6
+)
+
+//export cuLaunchKernelEx
+func cuLaunchKernelEx(config unsafe.Pointer, handle C.uintptr_t, params, extra *unsafe.Pointer) C.int {
+	c := (*launchConfig)(config)
+	shape := device.Shape{Grid: c.grid, Block: c.block, Shared: int(c.shared)}
+	for _, a := range unsafe.Slice(c.attributes, c.n) {
+		switch a.id {
+		case attributeIgnore:
+		case attributeProgrammatic:
+			shape.Programmatic = *(*int32)(unsafe.Pointer(&a.value)) != 0
+		default:
+			return fail(notSupported, fmt.Errorf("launch attribute %d is not simulated", a.id))
+		}
+	}
+	return launch(handle, shape, c.stream, params, extra)
+}
+
+func launch(handle C.uintptr_t, shape device.Shape, on C.uintptr_t, params, extra *unsafe.Pointer) C.int {
 	f, r := functionOf(handle)
 	if r != success {
 		return r
@@ -29,11 +75,6 @@ func cuLaunchKernel(handle C.uintptr_t, gx, gy, gz, bx, by, bz, shared C.uint, o
 	args, err := arguments(f.fn.Params(), params, extra)
 	if err != nil {
 		return fail(launchResources, err)
-	}
-	shape := device.Shape{
-		Grid:   device.Dim3{X: uint32(gx), Y: uint32(gy), Z: uint32(gz)},
-		Block:  device.Dim3{X: uint32(bx), Y: uint32(by), Z: uint32(bz)},
-		Shared: int(shared),
 	}
 	return enqueue(on, nodeKernel, func(s device.Stream) error {
 		return s.Launch(gocontext.Background(), f.fn, shape, args)

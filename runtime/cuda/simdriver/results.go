@@ -28,6 +28,7 @@ const (
 	launchResources    C.int = 701
 	misalignedAddress  C.int = 716
 	launchFailed       C.int = 719
+	notSupported       C.int = 801
 	captureUnsupported C.int = 900
 	captureUnmatched   C.int = 903
 	captureUnjoined    C.int = 904
@@ -57,7 +58,7 @@ var results = map[C.int][2]string{
 	capturedEvent:      {"CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream"},
 	captureWrongThread: {"CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", "attempt to terminate a thread-local capture sequence from another thread"},
 	updateFailure:      {"CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE", "the graph update was not performed because it included changes which violated constraints specific to instantiated graph update"},
-	801:                {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+	notSupported:       {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
 }
 
 // fail returns code and keeps what the simulator said, if anything, as part of the code's description.

@@ -15,6 +15,24 @@ static CUresult launch(CUcontext ctx, CUfunction f, unsigned gx, unsigned gy, un
 	return cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, s, NULL, size ? packed : NULL);
 }
 
+static CUresult launch_programmatic(CUcontext ctx, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
+                                    unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s, void *args, size_t size)
+{
+	CUresult r = cuCtxSetCurrent(ctx);
+	if (r != CUDA_SUCCESS)
+		return r;
+	void *packed[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, args, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+	CUlaunchAttribute attribute = {
+		.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+		.value = {.programmaticStreamSerializationAllowed = 1},
+	};
+	CUlaunchConfig config = {
+		.gridDimX = gx, .gridDimY = gy, .gridDimZ = gz, .blockDimX = bx, .blockDimY = by, .blockDimZ = bz,
+		.sharedMemBytes = shared, .hStream = s, .attrs = &attribute, .numAttrs = 1,
+	};
+	return cuLaunchKernelEx(&config, f, NULL, size ? packed : NULL);
+}
+
 static CUresult launch_graph(CUcontext ctx, CUgraphExec e, CUstream s)
 {
 	CUresult r = cuCtxSetCurrent(ctx);
@@ -38,12 +56,17 @@ import (
 )
 
 // Launch enqueues f on s in context ctx. args is the parameter buffer, every argument at the offset the kernel
-// gives it; the driver copies it before Launch returns.
+// gives it; the driver copies it before Launch returns. programmatic allows programmatic stream serialization.
 //
 // cu.Function.Launch is not used: it allocates and frees C memory twice a launch and reads exactly eight bytes for
 // every argument, too many for a float and too few for a struct.
-func Launch(ctx cu.CUContext, f cu.Function, shape *device.Shape, s cu.Stream, args []byte) error {
+func Launch(ctx cu.CUContext, f cu.Function, shape *device.Shape, s cu.Stream, args []byte, programmatic bool) error {
 	grid, block := shape.Grid, shape.Block
+	if programmatic {
+		return check(C.launch_programmatic(context(ctx), function(f), C.uint(grid.X), C.uint(grid.Y), C.uint(grid.Z),
+			C.uint(block.X), C.uint(block.Y), C.uint(block.Z), C.uint(shape.Shared), stream(s),
+			unsafe.Pointer(unsafe.SliceData(args)), C.size_t(len(args))))
+	}
 	return check(C.launch(context(ctx), function(f), C.uint(grid.X), C.uint(grid.Y), C.uint(grid.Z),
 		C.uint(block.X), C.uint(block.Y), C.uint(block.Z), C.uint(shape.Shared), stream(s),
 		unsafe.Pointer(unsafe.SliceData(args)), C.size_t(len(args))))
