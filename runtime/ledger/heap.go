@@ -1,0 +1,84 @@
+package ledger
+
+import (
+	"runtime/debug"
+	"runtime/metrics"
+)
+
+// HoldsHeap says that Go's heap lies in the memory of l, which must be the root
+// of its tree: before memory is granted that dead objects have no room beside,
+// they are collected and their pages given back to the system.
+//
+// With govern the limit of the garbage collector (debug.SetMemoryLimit) follows
+// the bound less what lies outside of the heap. That is a setting of the whole
+// process, so it is for commands, not for libraries.
+func (l *Ledger) HoldsHeap(govern bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	root := l
+	for root.parent != nil {
+		root = root.parent
+	}
+	l.book.heap, l.book.govern = true, govern
+	l.followHeap()
+}
+
+func (l *Ledger) root() *Ledger {
+	for l.parent != nil {
+		l = l.parent
+	}
+	return l
+}
+
+// Collect makes room for bytes that are about to be taken within a reservation:
+// it collects dead objects if they have no room beside them. It is called where
+// a picture's memory changes hands, from a decoder to the pixels, say.
+func (l *Ledger) Collect(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	root := l.root()
+	if l.heap && root.bound > 0 && heapInUse()+Mapped()+bytes > root.bound {
+		debug.FreeOSMemory()
+	}
+}
+
+// collect is Collect for bytes that are new: what others have reserved and not
+// taken yet needs its room too. l.mu is held.
+func (l *Ledger) collect(bytes int64) {
+	root := l.root()
+	if l.heap && root.bound > 0 && heapInUse()+Mapped()+root.held+bytes > root.bound {
+		debug.FreeOSMemory()
+	}
+}
+
+// heapInUse is what Go's runtime has from the system.
+func heapInUse() int64 {
+	s := [2]metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s[:])
+	return int64(s[0].Value.Uint64() - s[1].Value.Uint64())
+}
+
+// leastHeap is a limit of the heap that a program can work with whatever the
+// bound, and limitStep how far the right limit may be from the one set: setting
+// it stops all goroutines for a moment.
+const (
+	leastHeap = 24 << 20
+	limitStep = 4 << 20
+)
+
+// followHeap sets the collector's limit if it has changed. l.mu is held.
+func (l *Ledger) followHeap() {
+	if !l.govern {
+		return
+	}
+	root := l.root()
+	if root.bound == 0 {
+		return
+	}
+	limit := max(root.bound-Mapped(), leastHeap)
+	if diff := limit - l.limit; diff > -limitStep && diff < limitStep {
+		return
+	}
+	l.limit = limit
+	debug.SetMemoryLimit(limit)
+}
