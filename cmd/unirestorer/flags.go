@@ -9,19 +9,17 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/pbnjay/memory"
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/graph/models"
+	"unirestorer"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/platform"
-	"unirestorer/runtime/router"
 	"unirestorer/weights/nano"
 )
 
@@ -81,15 +79,74 @@ func poolFlags() []cli.Flag {
 }
 
 // poolOptions reads poolFlags.
-func poolOptions(c *cli.Context) (experts.Adapters, experts.Predictor, error) {
-	a, err := experts.ParseAdapters(c.String("adapters"))
-	if err != nil {
-		return "", nil, usageError{fmt.Errorf("--adapters: %w", err)}
-	}
+func poolOptions(c *cli.Context) []unirestorer.Option {
+	opts := []unirestorer.Option{unirestorer.WithAdapters(unirestorer.Adapters(c.String("adapters")))}
 	if c.Bool("prefetch") {
-		return a, &experts.Successors{}, nil
+		opts = append(opts, unirestorer.WithPrefetch())
 	}
-	return a, nil, nil
+	return opts
+}
+
+// openOptions reads modelFlag and deviceFlags.
+func openOptions(c *cli.Context) []unirestorer.Option {
+	return []unirestorer.Option{
+		unirestorer.WithModel(c.String("model")), unirestorer.WithDevice(c.String("device")), unirestorer.WithThreads(c.Int("threads")),
+	}
+}
+
+// memoryOptions reads memoryFlag. A bound that the user set also tells the garbage collector to stay below it.
+func memoryOptions(c *cli.Context) ([]unirestorer.Option, error) {
+	n, err := memorySize(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == 0:
+		return nil, nil
+	case n < 0:
+		return []unirestorer.Option{unirestorer.WithoutMemoryBound()}, nil
+	}
+	debug.SetMemoryLimit(n - min(programBytes, n/8)/2)
+	return []unirestorer.Option{unirestorer.WithMemory(n)}, nil
+}
+
+// memorySize reads --memory: 0 is auto, -1 off.
+func memorySize(c *cli.Context) (int64, error) {
+	switch s := strings.ToLower(c.String("memory")); s {
+	case "off":
+		return -1, nil
+	case "auto", "":
+		return 0, nil
+	default:
+		n, err := humanize.ParseBytes(s)
+		if err != nil || n == 0 || n > math.MaxInt64 {
+			return 0, usagef("--memory %q: want a size like 1GiB, auto or off", c.String("memory"))
+		}
+		return int64(n), nil
+	}
+}
+
+// routeOptions reads overrideFlags.
+func routeOptions(c *cli.Context) []unirestorer.CallOption {
+	var opts []unirestorer.CallOption
+	if c.IsSet("expert") {
+		opts = append(opts, unirestorer.WithExpert(c.Int("expert")))
+	}
+	if s := c.String("level"); s != "" {
+		opts = append(opts, unirestorer.WithLevel(s))
+	}
+	return append(opts, unirestorer.WithDegradation(c.StringSlice("degradation")...))
+}
+
+// usageOf marks errors of options as errors of the command line.
+func usageOf(err error) error {
+	var option *unirestorer.OptionError
+	switch {
+	case errors.As(err, &option) && option.Option != "":
+		return usageError{fmt.Errorf("--%w", option)}
+	case option != nil || errors.Is(err, unirestorer.ErrUnknownDevice):
+		return usageError{err}
+	}
+	return err
 }
 
 // openModel opens the model that --model names, the built-in one by default.
@@ -129,60 +186,16 @@ const programBytes = 48 << 20
 // intermediate results; 0 means no bound. A bound that the user set also tells
 // the garbage collector to stay below it.
 func memoryBound(c *cli.Context) (int64, error) {
-	switch s := strings.ToLower(c.String("memory")); s {
-	case "off":
-		return 0, nil
-	case "auto", "":
+	n, err := memorySize(c)
+	switch {
+	case err != nil || n < 0:
+		return 0, err
+	case n == 0:
 		return int64(min(memory.TotalMemory()/2, math.MaxInt64)), nil
-	default:
-		n, err := humanize.ParseBytes(s)
-		if err != nil || n == 0 || n > math.MaxInt64 {
-			return 0, usagef("--memory %q: want a size like 1GiB, auto or off", c.String("memory"))
-		}
-		reserve := min(programBytes, int64(n)/8)
-		debug.SetMemoryLimit(int64(n) - reserve/2)
-		return int64(n) - reserve, nil
 	}
-}
-
-// override reads --expert, --level and --degradation.
-func override(c *cli.Context, m *models.Config) (router.Override, error) {
-	var o router.Override
-	if c.IsSet("expert") {
-		n := c.Int("expert")
-		o.Expert = &n
-	}
-	if s := c.String("level"); s != "" {
-		n, err := levelNumber(m, s)
-		if err != nil {
-			return o, err
-		}
-		o.Level = &n
-	}
-	if kinds := c.StringSlice("degradation"); len(kinds) > 0 {
-		leaves, err := router.Instruct(&m.Tree, kinds)
-		if err != nil {
-			return o, usageError{fmt.Errorf("--degradation: %w", err)}
-		}
-		o.Leaves = leaves
-	}
-	if err := o.Check(m); err != nil {
-		return o, usageError{err}
-	}
-	return o, nil
-}
-
-func levelNumber(m *models.Config, s string) (int, error) {
-	for i, name := range m.Tree.Levels {
-		if strings.EqualFold(name, s) {
-			return i, nil
-		}
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0, usagef("--level %q: want 0 to %d or one of %s", s, len(m.Tree.Levels)-1, strings.Join(m.Tree.Levels, ", "))
-	}
-	return n, nil
+	reserve := min(programBytes, n/8)
+	debug.SetMemoryLimit(n - reserve/2)
+	return n - reserve, nil
 }
 
 // session is what most commands work with: a model and a device.

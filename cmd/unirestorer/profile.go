@@ -131,8 +131,11 @@ func newProfiling(c *cli.Context) (*profiling, error) {
 		return nil, usageError{err}
 	}
 	var err error
-	if p.Adapters, p.Predictor, err = poolOptions(c); err != nil {
-		return nil, err
+	if p.Adapters, err = experts.ParseAdapters(c.String("adapters")); err != nil {
+		return nil, usageError{fmt.Errorf("--adapters: %w", err)}
+	}
+	if c.Bool("prefetch") {
+		p.Predictor = &experts.Successors{}
 	}
 	if p.sizes, err = sizeList(c.String("size")); err != nil {
 		return nil, err

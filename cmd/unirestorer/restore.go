@@ -12,7 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/runtime/restore"
+	"unirestorer"
 )
 
 func restoreCommand() *cli.Command {
@@ -35,7 +35,7 @@ func restoreCommand() *cli.Command {
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT` of the results: png, jpeg, webp, tiff or bmp; by default that of OUT or of the input"},
 			&cli.IntFlag{Name: "quality", Aliases: []string{"q"}, Usage: "JPEG `QUALITY`, 1 to 100 (default 95)"},
 			&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
-			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", restore.DefaultOverlap)},
+			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", unirestorer.DefaultOverlap)},
 			memoryFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
@@ -48,93 +48,85 @@ func restoreCommand() *cli.Command {
 
 // restored is one line of the JSON report.
 type restored struct {
-	In      string          `json:"in"`
-	Out     string          `json:"out"`
-	Skipped bool            `json:"skipped,omitempty"`
-	Error   string          `json:"error,omitempty"`
-	Report  *restore.Report `json:"report,omitempty"`
+	In      string              `json:"in"`
+	Out     string              `json:"out"`
+	Skipped bool                `json:"skipped,omitempty"`
+	Error   string              `json:"error,omitempty"`
+	Report  *unirestorer.Report `json:"report,omitempty"`
 }
 
 func restoreAction(c *cli.Context) (err error) {
-	opt, err := fileOptions(c)
+	opts, err := fileOptions(c)
 	if err != nil {
 		return err
 	}
-	jobs, err := restore.Jobs(c.Args().Slice(), c.String("output"), opt)
+	jobs, err := unirestorer.Jobs(c.Args().Slice(), c.String("output"), opts...)
 	if err != nil {
-		return usageError{err}
+		return usageOf(err)
 	}
-	bound, err := memoryBound(c)
-	if err != nil {
-		return err
-	}
-	adapters, predictor, err := poolOptions(c)
+	bound, err := memoryOptions(c)
 	if err != nil {
 		return err
 	}
-	s, err := openSession(c)
-	if err != nil {
-		return err
+	opening := slices.Concat(openOptions(c), bound, poolOptions(c))
+	if c.IsSet("expert") {
+		opening = append(opening, unirestorer.WithLazyEstimator())
 	}
-	defer closing(&err, s.close)
-	if opt.Override, err = override(c, s.model.Config); err != nil {
-		return err
-	}
-	r, err := restore.New(c.Context, s.model, s.backend, restore.Config{
-		Memory: bound, Adapters: adapters, Predictor: predictor, Lazy: opt.Override.Expert != nil,
-	})
+	r, err := unirestorer.Open(c.Context, opening...)
 	if err != nil {
-		return err
+		return usageOf(err)
 	}
 	defer closing(&err, r.Close)
-	b := &batch{c: c, r: r, opt: opt, jobs: jobs, results: []restored{}}
+	opts = append(opts, unirestorer.WithStreams(c.App.Reader, c.App.Writer))
+	if err := r.Check(opts...); err != nil {
+		return usageOf(err)
+	}
+	b := &batch{c: c, r: r, opts: opts, jobs: jobs, results: []restored{}}
 	return b.run(c.Context)
 }
 
-func fileOptions(c *cli.Context) (restore.FileOptions, error) {
-	var opt restore.FileOptions
+// fileOptions reads what concerns each picture.
+func fileOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 	if c.NArg() == 0 {
-		return opt, usagef("no input given; see unirestorer restore --help")
+		return nil, usagef("no input given; see unirestorer restore --help")
 	}
 	if c.String("output") == "" {
-		return opt, usagef("no output given: use -o OUT")
+		return nil, usagef("no output given: use -o OUT")
 	}
-	var err error
-	if opt.Format, opt.Encode.Quality, err = resultFormat(c); err != nil {
-		return opt, err
-	}
-	if opt.Overlap = c.Int("overlap"); opt.Overlap < 0 || c.IsSet("overlap") && opt.Overlap == 0 {
-		return opt, usagef("--overlap %d: want 1 or more", opt.Overlap)
+	opts := append(routeOptions(c), unirestorer.WithFormat(c.String("format")), unirestorer.WithQuality(c.Int("quality")))
+	if c.IsSet("overlap") {
+		opts = append(opts, unirestorer.WithOverlap(c.Int("overlap")))
 	}
 	switch s := c.String("tile"); s {
 	case "auto":
-		opt.Tile = restore.TileAuto
 	case "off":
-		opt.Tile = restore.TileOff
+		opts = append(opts, unirestorer.WithoutTiles())
 	default:
 		n, err := strconv.Atoi(s)
 		if err != nil || n <= 0 {
-			return opt, usagef("--tile %q: want a number of pixels, auto or off", s)
+			return nil, usagef("--tile %q: want a number of pixels, auto or off", s)
 		}
-		opt.Tile = n
+		opts = append(opts, unirestorer.WithTile(n))
 	}
-	opt.Compare = c.Bool("compare")
-	if opt.Compare && c.String("output") == restore.Stream {
-		return opt, usagef("--compare needs an output file")
+	if c.Bool("compare") {
+		if c.String("output") == unirestorer.Stream {
+			return nil, usagef("--compare needs an output file")
+		}
+		opts = append(opts, unirestorer.WithComparison())
 	}
-	if c.Bool("json") && c.String("output") == restore.Stream {
-		return opt, usagef("--json and -o - both want standard output")
+	if c.Bool("json") && c.String("output") == unirestorer.Stream {
+		return nil, usagef("--json and -o - both want standard output")
 	}
-	return opt, nil
+	return opts, nil
 }
 
 // batch restores jobs one after the other. A job that fails does not stop the
 // others; its error is repeated at the end.
 type batch struct {
 	c    *cli.Context
-	r    *restore.Restorer
-	opt  restore.FileOptions
-	jobs []restore.Job
+	r    *unirestorer.Restorer
+	opts []unirestorer.CallOption
+	jobs []unirestorer.Job
 
 	results []restored
 	failed  []error
@@ -171,7 +163,7 @@ func (b *batch) run(ctx context.Context) error {
 	return errReported
 }
 
-func (b *batch) one(ctx context.Context, i int, j restore.Job) restored {
+func (b *batch) one(ctx context.Context, i int, j unirestorer.Job) restored {
 	res := restored{In: j.In, Out: j.Out}
 	if j.FromFolder && !b.c.Bool("overwrite") {
 		if _, err := os.Stat(j.Out); err == nil {
@@ -180,10 +172,8 @@ func (b *batch) one(ctx context.Context, i int, j restore.Job) restored {
 			return res
 		}
 	}
-	opt := b.opt
 	bar := newBar(b.c.App.ErrWriter, b.c.Bool("quiet"), fmt.Sprintf("[%d/%d] %s", i+1, len(b.jobs), j.In))
-	opt.Progress = bar.set
-	rep, err := b.r.File(ctx, j, opt, b.c.App.Reader, b.c.App.Writer)
+	result, err := b.r.RestoreJob(ctx, j, append(slices.Clone(b.opts), unirestorer.WithProgress(bar.set))...)
 	bar.close()
 	if err != nil {
 		res.Error = err.Error()
@@ -193,8 +183,8 @@ func (b *batch) one(ctx context.Context, i int, j restore.Job) restored {
 		}
 		return res
 	}
-	res.Report = &rep
-	b.say("%s", describe(b.r, j, rep))
+	res.Report = &result.Report
+	b.say("%s", describe(j, result))
 	return res
 }
 
@@ -206,21 +196,19 @@ func (b *batch) say(format string, args ...any) {
 }
 
 // describe is the report line of an image.
-func describe(r *restore.Restorer, j restore.Job, rep restore.Report) string {
+func describe(j unirestorer.Job, res *unirestorer.Result) string {
 	var s strings.Builder
+	rep := res.Report
 	fmt.Fprintf(&s, "%s → %s: %d×%d, expert %d %q (%s) on %s", j.In, j.Out, rep.Width, rep.Height,
 		rep.Decision.Expert, rep.Expert, rep.Architecture, rep.Device)
-	fmt.Fprintf(&s, "; %s", why(r.Model().Config, rep.Decision))
-	if rep.PaddedWidth > 0 {
-		fmt.Fprintf(&s, "; padded by reflection to %d×%d, which the network needs", rep.PaddedWidth, rep.PaddedHeight)
-	}
+	fmt.Fprintf(&s, "; %v", res.Route)
 	if rep.TilesX*rep.TilesY > 1 {
 		fmt.Fprintf(&s, "; %d×%d tiles of %d×%d", rep.TilesX, rep.TilesY, rep.TileWidth, rep.TileHeight)
 	}
-	if len(rep.Losses) > 0 {
-		fmt.Fprintf(&s, "; the file does not keep %s", strings.Join(rep.Losses, ", "))
+	for _, w := range res.Warnings {
+		fmt.Fprintf(&s, "; %s", w)
 	}
-	t := rep.Times
+	t := res.Stages
 	fmt.Fprintf(&s, "; decode %s, estimate %s, load %s, restore %s, encode %s",
 		short(t.Decode), short(t.Estimate), short(t.Load), short(t.Run), short(t.Encode))
 	return s.String()

@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/graph/models"
-	"unirestorer/runtime/imaging"
-	"unirestorer/runtime/router"
+	"unirestorer"
 )
 
 func routeCommand() *cli.Command {
@@ -29,64 +26,52 @@ func routeCommand() *cli.Command {
 
 // routed is the decision for one file.
 type routed struct {
-	In       string           `json:"in"`
-	Error    string           `json:"error,omitempty"`
-	Expert   string           `json:"expert_name,omitempty"`
-	Decision *router.Decision `json:"decision,omitempty"`
+	In       string                `json:"in"`
+	Error    string                `json:"error,omitempty"`
+	Expert   string                `json:"expert_name,omitempty"`
+	Decision *unirestorer.Decision `json:"decision,omitempty"`
+
+	route *unirestorer.Route
 }
 
 func routeAction(c *cli.Context) (err error) {
 	if c.NArg() == 0 {
 		return usagef("no input given; see unirestorer route --help")
 	}
-	s, err := openSession(c)
+	r, err := unirestorer.Open(c.Context, openOptions(c)...)
 	if err != nil {
-		return err
+		return usageOf(err)
 	}
-	defer closing(&err, s.close)
-	config := s.model.Config
-	o, err := override(c, config)
-	if err != nil {
-		return err
+	defer closing(&err, r.Close)
+	opts := routeOptions(c)
+	if err := r.Check(opts...); err != nil {
+		return usageOf(err)
 	}
-	e, err := router.NewEstimator(c.Context, s.backend, config, s.model.Source)
-	if err != nil {
-		return err
-	}
-	defer closing(&err, e.Close)
 	var all []routed
 	for _, in := range c.Args().Slice() {
 		if err := c.Context.Err(); err != nil {
 			return err
 		}
-		r := routed{In: in}
-		if d, err := routeFile(c, e, in, o); err != nil {
-			r.Error = err.Error()
+		one := routed{In: in}
+		if route, err := routeFile(c, r, in, opts); err != nil {
+			one.Error = err.Error()
 		} else {
-			r.Decision, r.Expert = &d, config.Experts[d.Expert].Name
+			one.Expert, one.Decision, one.route = route.Expert.Name, &route.Decision, route
 		}
-		all = append(all, r)
+		all = append(all, one)
 	}
-	return printRouted(c, config, all)
+	return printRouted(c, all)
 }
 
-func routeFile(c *cli.Context, e *router.Estimator, path string, o router.Override) (router.Decision, error) {
-	var img *imaging.Image
-	var err error
-	if path == "-" {
-		if img, err = imaging.Decode(c.App.Reader, imaging.Limits{}); err != nil {
-			err = fmt.Errorf("standard input: %w", err)
-		}
-	} else {
-		img, err = imaging.DecodeFile(path, imaging.Limits{})
-	}
+func routeFile(c *cli.Context, r *unirestorer.Restorer, path string, opts []unirestorer.CallOption) (*unirestorer.Route, error) {
+	img, err := unirestorer.DecodeFile(path, append(opts, unirestorer.WithStreams(c.App.Reader, nil))...)
 	if err != nil {
-		return router.Decision{}, fmt.Errorf("route: %w", err)
+		return nil, fmt.Errorf("route: %w", err)
 	}
-	return e.Route(c.Context, img, o)
+	return r.Route(c.Context, img, opts...)
 }
 
-func printRouted(c *cli.Context, config *models.Config, all []routed) error {
+func printRouted(c *cli.Context, all []routed) error {
 	failed := false
 	for _, r := range all {
 		if r.Error != "" {
@@ -102,8 +87,9 @@ func printRouted(c *cli.Context, config *models.Config, all []routed) error {
 		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "IMAGE\tEXPERT\tNAME\tARCHITECTURE\tWHY")
 		for _, r := range all {
-			if d := r.Decision; d != nil {
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", r.In, d.Expert, r.Expert, config.Experts[d.Expert].Architecture, why(config, *d))
+			if r.route != nil {
+				e := r.route.Expert
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%v\n", r.In, e.Index, e.Name, e.Architecture, r.route)
 			}
 		}
 		if err := w.Flush(); err != nil {
@@ -114,16 +100,4 @@ func printRouted(c *cli.Context, config *models.Config, all []routed) error {
 		return errReported
 	}
 	return nil
-}
-
-// why tells in words how a decision came about.
-func why(config *models.Config, d router.Decision) string {
-	if d.Leaf < 0 {
-		return string(d.Mode)
-	}
-	return strings.Join([]string{
-		string(d.Mode),
-		fmt.Sprintf("%s %.0f%% (entropy %.2f)", config.Tree.Leaves[d.Leaf].Name, 100*d.LeafProbs[d.Leaf], d.LeafEntropy),
-		fmt.Sprintf("level %s %.0f%% (entropy %.2f)", config.Tree.Levels[d.Level], 100*d.LevelProbs[d.Level], d.LevelEntropy),
-	}, ", ")
 }

@@ -12,13 +12,21 @@ import (
 	"unirestorer/runtime/router"
 )
 
-// Route estimates an image's degradation and chooses an expert.
-func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
+// choose is Route, but leaves the estimator alone where the expert is named.
+func (r *Restorer) choose(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
 	if err := o.Check(r.model.Config); err != nil {
 		return router.Decision{}, err
 	}
 	if o.Expert != nil {
 		return router.Decide(&r.model.Config.Tree, nil, nil, o)
+	}
+	return r.Route(ctx, img, o)
+}
+
+// Route estimates an image's degradation and chooses an expert.
+func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
+	if err := o.Check(r.model.Config); err != nil {
+		return router.Decision{}, err
 	}
 	for {
 		r.mu.RLock()

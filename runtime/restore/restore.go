@@ -146,7 +146,7 @@ func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options)
 		return nil, Report{}, err
 	}
 	start := time.Now()
-	d, err := r.Route(ctx, img, opt.Override)
+	d, err := r.choose(ctx, img, opt.Override)
 	if err != nil {
 		return nil, Report{}, err
 	}

@@ -1,0 +1,340 @@
+package unirestorer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/pbnjay/memory"
+
+	"unirestorer/graph/models"
+	"unirestorer/runtime/engine"
+	"unirestorer/runtime/experts"
+	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/restore"
+	"unirestorer/runtime/router"
+	"unirestorer/weights/nano"
+)
+
+// Option is a choice for [Open].
+type Option func(*opening) error
+
+// opening is what [Open] was told.
+type opening struct {
+	path      string
+	folder    *filesystem
+	released  bool
+	device    string
+	threads   int
+	memory    int64 // bytes; 0 is half of the machine's, unbounded none
+	adapters  experts.Adapters
+	predictor experts.Predictor
+	lazy      bool
+}
+
+const unbounded = -1
+
+// filesystem names a model inside a file system.
+type filesystem struct {
+	name  string
+	files fs.FS
+}
+
+func openingOf(opts []Option) (opening, error) {
+	var o opening
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// WithModel opens a model folder, as the command unirestorer convert makes it. An empty path means the built-in model,
+// as does the name nano where nothing on disk is called so.
+func WithModel(path string) Option {
+	return func(o *opening) error { o.path = path; return nil }
+}
+
+// WithModelFS opens a model folder in a file system, such as one that the program embeds. name is for messages.
+func WithModelFS(name string, files fs.FS) Option {
+	return func(o *opening) error {
+		if files == nil {
+			return optionf("model", " %s: no file system", name)
+		}
+		o.folder = &filesystem{name, files}
+		return nil
+	}
+}
+
+// WithReleasedSizes opens networks of the released model's sizes with random weights, to measure what they cost without
+// a checkpoint.
+func WithReleasedSizes() Option {
+	return func(o *opening) error { o.released = true; return nil }
+}
+
+// WithDevice runs networks on "cpu" (the default), "sim", or "cuda", "cuda:N" and "cuda:UUID".
+func WithDevice(name string) Option {
+	return func(o *opening) error { o.device = name; return nil }
+}
+
+// WithThreads bounds the CPU threads; 0 is all cores.
+func WithThreads(n int) Option {
+	return func(o *opening) error {
+		if n < 0 {
+			return optionf("threads", " %d: want 0 or more", n)
+		}
+		o.threads = n
+		return nil
+	}
+}
+
+// WithMemory bounds the bytes of images, weights and intermediate results and of the program itself. By default it is
+// half of the machine's memory. Large images run in tiles to stay below it, and experts that were not used for long
+// leave.
+func WithMemory(bytes int64) Option {
+	return func(o *opening) error {
+		if bytes <= 0 {
+			return optionf("memory", " %d: want a positive number of bytes", bytes)
+		}
+		o.memory = bytes
+		return nil
+	}
+}
+
+// WithoutMemoryBound lets images, weights and intermediate results take what they need.
+func WithoutMemoryBound() Option {
+	return func(o *opening) error { o.memory = unbounded; return nil }
+}
+
+// Adapters says how LoRA experts run.
+type Adapters = experts.Adapters
+
+// How LoRA experts run: merged into weights of their own (the default), switched in one base that stays in memory, or as
+// low-rank branches beside it.
+const (
+	Merged   = experts.Merged
+	Switched = experts.Switched
+	Unmerged = experts.Unmerged
+)
+
+// WithAdapters says how LoRA experts run.
+func WithAdapters(a Adapters) Option {
+	return func(o *opening) (err error) {
+		if o.adapters, err = experts.ParseAdapters(string(a)); err != nil {
+			return optionf("adapters", ": %w", err)
+		}
+		return nil
+	}
+}
+
+// WithPrefetch loads the expert that followed the present one most often while that is at work, as far as memory allows.
+func WithPrefetch() Option {
+	return func(o *opening) error { o.predictor = &experts.Successors{}; return nil }
+}
+
+// WithLazyEstimator leaves the estimator to be prepared when a picture first needs it, for callers that name experts
+// themselves.
+func WithLazyEstimator() Option {
+	return func(o *opening) error { o.lazy = true; return nil }
+}
+
+// randomSeed is where the weights of WithReleasedSizes are drawn from.
+const randomSeed = 1
+
+func (o *opening) model() (*experts.Model, error) {
+	switch {
+	case o.released && (o.path != "" || o.folder != nil) || o.path != "" && o.folder != nil:
+		return nil, optionf("", "more than one model was named")
+	case o.released:
+		config := models.Released()
+		src, err := models.RandomWeights(config, randomSeed)
+		if err != nil {
+			return nil, err
+		}
+		return &experts.Model{Config: config, Source: src, Path: "the released configuration with random weights"}, nil
+	case o.folder != nil:
+		return experts.OpenModelFS(o.folder.name, o.folder.files)
+	case o.path == "" || o.path == nano.Name && !exists(nano.Name):
+		return experts.OpenModelFS(nano.Name, nano.Files())
+	default:
+		return experts.OpenModel(o.path)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// programBytes is what a process takes beside images, weights and intermediate results: code, stacks, decoders' buffers.
+const programBytes = 48 << 20
+
+func (o *opening) engine() engine.Config {
+	bound := int64(0)
+	switch {
+	case o.memory > 0:
+		bound = o.memory - min(programBytes, o.memory/8)
+	case o.memory == 0:
+		bound = int64(memory.TotalMemory() / 2)
+	}
+	return engine.Config{Device: o.device, Threads: o.threads, Restore: restore.Config{
+		Memory: bound, Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy,
+	}}
+}
+
+// CallOption is a choice for one picture.
+type CallOption func(*call) error
+
+// call is what a call was told. What needs the model is looked up when that is known.
+type call struct {
+	file         restore.FileOptions
+	level        string
+	degradations []string
+	stdin        io.Reader
+	stdout       io.Writer
+}
+
+func callOf(opts []CallOption) (call, error) {
+	var c call
+	for _, opt := range opts {
+		if err := opt(&c); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// optionf says what is wrong with an option.
+func optionf(option, format string, args ...any) error {
+	return &OptionError{option, fmt.Errorf(format, args...)}
+}
+
+// call reads options and holds them against the model.
+func (r *Restorer) call(opts []CallOption) (call, error) {
+	c, err := callOf(opts)
+	if err != nil {
+		return c, err
+	}
+	config := r.engine.Model().Config
+	o := &c.file.Override
+	if c.level != "" {
+		n, err := levelNumber(config, c.level)
+		if err != nil {
+			return c, err
+		}
+		o.Level = &n
+	}
+	if len(c.degradations) > 0 {
+		if o.Leaves, err = router.Instruct(&config.Tree, c.degradations); err != nil {
+			return c, optionf("degradation", ": %w", err)
+		}
+	}
+	if err := o.Check(config); err != nil {
+		return c, &OptionError{Err: err}
+	}
+	return c, nil
+}
+
+func levelNumber(m *models.Config, s string) (int, error) {
+	for i, name := range m.Tree.Levels {
+		if strings.EqualFold(name, s) {
+			return i, nil
+		}
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, optionf("level", " %q: want 0 to %d or one of %s", s, len(m.Tree.Levels)-1, strings.Join(m.Tree.Levels, ", "))
+	}
+	return n, nil
+}
+
+// WithExpert uses expert n of [Restorer.Experts], whatever the picture looks like.
+func WithExpert(n int) CallOption {
+	return func(c *call) error { c.file.Override.Expert = &n; return nil }
+}
+
+// WithLevel uses experts of a granularity: its name, as "coarse", or its number, 0 being the coarsest.
+func WithLevel(level string) CallOption {
+	return func(c *call) error { c.level = level; return nil }
+}
+
+// WithDegradation considers only experts for these degradations: what they restore ("rain"), or names or numbers of
+// leaves of the tree.
+func WithDegradation(kinds ...string) CallOption {
+	return func(c *call) error { c.degradations = append(c.degradations, kinds...); return nil }
+}
+
+// WithTile runs tiles of so many pixels a side. By default the whole picture runs at once if memory allows, and otherwise
+// the largest tiles that fit.
+func WithTile(pixels int) CallOption {
+	return func(c *call) error {
+		if pixels <= 0 {
+			return optionf("tile", " %d: want a positive number of pixels", pixels)
+		}
+		c.file.Tile = pixels
+		return nil
+	}
+}
+
+// WithoutTiles runs the whole picture at once, and fails if memory does not allow that.
+func WithoutTiles() CallOption {
+	return func(c *call) error { c.file.Tile = restore.TileOff; return nil }
+}
+
+// DefaultOverlap is the number of pixels that neighbouring tiles share where there is room.
+const DefaultOverlap = restore.DefaultOverlap
+
+// WithOverlap has neighbouring tiles share so many pixels at least.
+func WithOverlap(pixels int) CallOption {
+	return func(c *call) error {
+		if pixels <= 0 {
+			return optionf("overlap", " %d: want 1 or more", pixels)
+		}
+		c.file.Overlap = pixels
+		return nil
+	}
+}
+
+// WithProgress is told the fraction of the expert's work that is done. It is called from one goroutine at a time.
+func WithProgress(report func(done float64)) CallOption {
+	return func(c *call) error { c.file.Progress = report; return nil }
+}
+
+// WithFormat writes files as "png", "jpeg", "webp", "tiff" or "bmp". An empty format leaves the choice to the extension.
+func WithFormat(format string) CallOption {
+	return func(c *call) (err error) {
+		if format == "" {
+			return nil
+		}
+		if c.file.Format, err = imaging.FormatFromPath("x." + strings.TrimPrefix(format, ".")); err != nil {
+			return optionf("format", " %q: want png, jpeg, webp, tiff or bmp", format)
+		}
+		return nil
+	}
+}
+
+// WithQuality sets the JPEG quality, 1 to 100; 0 is the default, 95.
+func WithQuality(quality int) CallOption {
+	return func(c *call) error {
+		if quality < 0 || quality > 100 {
+			return optionf("quality", " %d: want 1 to 100", quality)
+		}
+		c.file.Encode.Quality = quality
+		return nil
+	}
+}
+
+// WithComparison also writes a before and after picture beside a file's result.
+func WithComparison() CallOption {
+	return func(c *call) error { c.file.Compare = true; return nil }
+}
+
+// WithStreams serves jobs that name [Stream] instead of a file.
+func WithStreams(in io.Reader, out io.Writer) CallOption {
+	return func(c *call) error { c.stdin, c.stdout = in, out; return nil }
+}
