@@ -7,9 +7,19 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 20s
 # CUDA is a folder with CUDA 12.4: bin/nvcc and usr/include. `make toolkit` fetches one.
 CUDA ?= build/cuda
-CUDAENV = PATH="$(abspath $(CUDA))/bin:$$PATH" CGO_CFLAGS="-O2 -g -I$(abspath $(CUDA))/usr/include"
+# The tag cuda needs a C compiler and the project's own header, which stands before any toolkit's.
+CUDAENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(abspath runtime/cuda/include) $(MUSLFLAGS) $(CGO_CFLAGS)" CGO_LDFLAGS="$(MUSLLIBS) $(CGO_LDFLAGS)"
+# gorgonia.org/cu names /usr/include and /usr/lib, where glibc lies beside a musl-gcc: musl's folders must stand first.
+ifneq (,$(findstring musl-gcc,$(CC)))
+MUSL := $(shell $(CC) -dumpmachine | sed 's/-gnu/-musl/; s/-pc//')
+MUSLFLAGS = -Wno-parentheses -I$(abspath build/musl)
+MUSLLIBS = -L/usr/lib/$(MUSL)
+cuda-build: build/musl
+build/musl: # a copy, because the compiler passes over a folder that it knows as a system folder
+	mkdir -p build && cp -r /usr/include/$(MUSL) $@
+endif
 
-.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-lint cuda-test train-smoke gpu-kit
+.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test train-smoke gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,10 +81,16 @@ kernel-table: toolkit ## write docs/kernels.md; fails on spills and on missing t
 floors: toolkit ## write docs/floors.md: what every kernel moves, computes and takes at least
 	$(GO) run ./tools/gpukit floors --ptxas $(CUDA)/bin/ptxas --output docs/floors.md
 
-cuda-build: toolkit ## build bin/unirestorer-cuda, which starts on machines without a driver too
+cuda-build: ## build bin/unirestorer-cuda, which starts on machines without a driver too
 	$(CUDAENV) $(GO) build -tags cuda -trimpath -o bin/unirestorer-cuda ./cmd/unirestorer
 
-cuda-lint: toolkit ## vet and staticcheck with the CUDA tags
+cuda-header: toolkit ## compare runtime/cuda/include/cuda.h with the header of CUDA 12.4 and with the symbols of drivers
+	CUDA=$(abspath $(CUDA)) $(GO) test -count=1 ./runtime/cuda/include
+
+cuda-chroot: ## build and start in a Debian without apt and CUDA, with gcc and with musl-gcc; needs root and debootstrap
+	tools/cuda/chroot.sh
+
+cuda-lint: ## vet and staticcheck with the CUDA tags
 	$(CUDAENV) $(GO) vet -tags cuda ./...
 	$(CUDAENV) $(GO) vet -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./tools/gpukit/...
 	$(CUDAENV) $(GO) run $(STATICCHECK) -tags cuda ./runtime/cuda/... ./runtime/gpu/... ./runtime/platform/...
@@ -82,8 +98,8 @@ cuda-lint: toolkit ## vet and staticcheck with the CUDA tags
 train-smoke: ## run the training recipe for a few steps; needs Debian's python3-torch
 	cd tools && /usr/bin/python3 -m train smoke
 
-cuda-test: toolkit ## run the CUDA device, the GPU backend and the GPU kit on the simulated driver, through gorgonia.org/cu
+cuda-test: ## run the CUDA device, the GPU backend and the GPU kit on the simulated driver, through gorgonia.org/cu
 	$(CUDAENV) $(GO) test -short -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./tools/gpukit
 
-gpu-kit: toolkit ## build build/gpukit, which tests and measures on a machine with a GPU but without Go
+gpu-kit: ## build build/gpukit, which tests and measures on a machine with a GPU but without Go
 	$(CUDAENV) $(GO) run ./tools/gpukit build --output build/gpukit

@@ -1,18 +1,19 @@
 // Package cuda drives NVIDIA GPUs through the CUDA driver and gorgonia.org/cu: the implementation of
 // [unirestorer/runtime/device] that runs on real hardware.
 //
-// It is compiled in with the build tag cuda on Linux and needs cgo and the headers of CUDA 12 then, but neither
-// libcuda to link nor a driver to start: the driver is loaded when the program starts, and [List] and [Open] say what
+// It is compiled in with the build tag cuda on Linux and needs a C compiler then, but no toolkit, no libcuda to link
+// and no driver to start: the driver is loaded when the program starts, and [List] and [Open] say what
 // is missing. Without the tag they return [ErrNotBuilt]. With the tags cuda and cudasim the driver is a simulated one
 // (package simdriver), which runs the whole of this package without a GPU.
 //
 // # Building
 //
-// With the tag, gorgonia.org/cu includes cuda.h: CGO_CFLAGS=-I<toolkit>/include unless the headers are in
-// /usr/local/cuda. The headers of CUDA 12.4 are what it is tested with.
+// gorgonia.org/cu includes cuda.h. The folder include has one that suffices; CGO_CFLAGS puts it before the places where
+// gorgonia.org/cu looks, so that an installed toolkit, of whatever version, does not matter:
 //
-//	CGO_CFLAGS=-I/usr/local/cuda-12.4/include go build -tags cuda ./...
-//	CGO_CFLAGS=-I/usr/local/cuda-12.4/include go test -tags "cuda cudasim" ./runtime/cuda/...
+//	export CGO_CFLAGS="-O2 -g -I$PWD/runtime/cuda/include"
+//	go build -tags cuda ./...
+//	go test -tags "cuda cudasim" ./runtime/cuda/...
 //
 // The PTX of this project needs a driver for CUDA 12.4, release 550, or newer.
 //

@@ -3,6 +3,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"unirestorer/runtime/device"
 )
@@ -32,6 +33,12 @@ func (e *Error) Error() string {
 		text += "; " + todo
 	}
 	return text
+}
+
+// foreignLibc reports whether the dynamic loader's complaint is musl's about a library that needs glibc, or that of a
+// program without a dynamic loader.
+func foreignLibc(why string) bool {
+	return strings.Contains(why, "Error relocating") || strings.Contains(why, "Dynamic loading not supported")
 }
 
 // Is makes CUDA's out-of-memory result a [device.ErrOutOfMemory].

@@ -116,6 +116,10 @@ func TestDriverIsBoundAtRunTime(t *testing.T) {
 		"a function that the driver lacks is an error, not a crash")
 }
 
+func TestSliceOfAGPUHasItsOwnName(t *testing.T) {
+	require.Contains(t, withDriver(t, "TestChildOpens", "FAKE_MIG=1"), "list: Fake GPU MIG-1fababab-abab-abab-abab-abababababab sm_90")
+}
+
 func TestDriverThatRefusesToStartIsExplained(t *testing.T) {
 	for result, want := range map[string]string{
 		"100": "no usable NVIDIA GPU: the driver is installed but finds no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES if it is set",

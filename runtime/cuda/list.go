@@ -36,6 +36,10 @@ func List() ([]device.Info, error) {
 // noDevice says why no GPU can be used and what to do about it.
 func noDevice(err *Error) error {
 	if _, why := driverStatus(); why != "" {
+		if foreignLibc(why) {
+			return fmt.Errorf("%w: %s; NVIDIA's driver needs glibc, and this program was built for another C library: "+
+				"build or take one for glibc", ErrNoDevice, why)
+		}
 		return fmt.Errorf("%w: %s; install the NVIDIA driver; in a container, start it with access to the GPU "+
 			"(docker run --gpus all)", ErrNoDevice, why)
 	}
@@ -44,6 +48,15 @@ func noDevice(err *Error) error {
 			"if it is set", ErrNoDevice)
 	}
 	return fmt.Errorf("%w: %w", ErrNoDevice, err)
+}
+
+// uuid writes the identity of a GPU or of a MIG slice as nvidia-smi does.
+func uuid(id [16]byte, mig bool) string {
+	kind := "GPU"
+	if mig {
+		kind = "MIG"
+	}
+	return fmt.Sprintf("%s-%x-%x-%x-%x-%x", kind, id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
 // describe asks for identity and limits of the GPU with the given index.
@@ -56,11 +69,11 @@ func describe(index int) (device.Info, error) {
 	if info.Name, err = gpu.Name(); err != nil {
 		return device.Info{}, failed("cuDeviceGetName", err)
 	}
-	uuid, err := gpu.UUID()
+	id, mig, err := cuext.UUID(gpu)
 	if err != nil {
 		return device.Info{}, failed("cuDeviceGetUuid", err)
 	}
-	info.UUID = "GPU-" + uuid.String() // as nvidia-smi writes it
+	info.UUID = uuid(id, mig)
 	if info.TotalMemory, err = gpu.TotalMem(); err != nil {
 		return device.Info{}, failed("cuDeviceTotalMem", err)
 	}

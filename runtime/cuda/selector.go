@@ -9,7 +9,8 @@ import (
 )
 
 // choose returns the position in infos that selector names: "" for the first device, an index as List counts them,
-// or a UUID, of which any unambiguous beginning will do; "cuda:" may stand in front.
+// or the UUID of a GPU or MIG slice, of which any unambiguous beginning will do, with or without "GPU-" or "MIG-";
+// "cuda:" may stand in front.
 func choose(infos []device.Info, selector string) (int, error) {
 	want := strings.ToLower(strings.TrimSpace(selector))
 	if want == "cuda" {
@@ -34,7 +35,7 @@ func choose(infos []device.Info, selector string) (int, error) {
 	found, matches := 0, 0
 	for at, info := range infos {
 		uuid := strings.ToLower(info.UUID)
-		if strings.HasPrefix(uuid, want) || strings.HasPrefix(strings.TrimPrefix(uuid, "gpu-"), want) {
+		if strings.HasPrefix(uuid, want) || strings.HasPrefix(bare(uuid), want) {
 			found, matches = at, matches+1
 		}
 	}
@@ -45,6 +46,11 @@ func choose(infos []device.Info, selector string) (int, error) {
 		return found, nil
 	}
 	return 0, fmt.Errorf("%d GPUs have a UUID that begins with %q; there are %s", matches, selector, enumerate(infos))
+}
+
+// bare is a UUID without what says whether it is of a GPU or of a MIG slice.
+func bare(uuid string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(uuid, "gpu-"), "mig-")
 }
 
 // enumerate lists devices for an error message.

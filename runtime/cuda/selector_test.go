@@ -14,6 +14,7 @@ func TestSelectorNamesOneGPU(t *testing.T) {
 		{Index: 0, Name: "A", UUID: "GPU-1f2e3d4c-0000-0000-0000-000000000001"},
 		{Index: 1, Name: "B", UUID: "GPU-1f2e3d4c-0000-0000-0000-000000000002"},
 		{Index: 2, Name: "C", UUID: "GPU-20000000-0000-0000-0000-000000000003"},
+		{Index: 3, Name: "D", UUID: "MIG-30000000-0000-0000-0000-000000000004"},
 	}
 	for _, c := range []struct {
 		selector string
@@ -30,9 +31,13 @@ func TestSelectorNamesOneGPU(t *testing.T) {
 		{selector: "GPU-20000000-0000-0000-0000-000000000003", want: 2},
 		{selector: "gpu-2", want: 2},
 		{selector: "2000", want: 2},
+		{selector: "cuda:MIG-30000000-0000-0000-0000-000000000004", want: 3},
+		{selector: "mig-3", want: 3},
+		{selector: "3000", want: 3},
+		{selector: "gpu-3", err: `no GPU has the UUID "gpu-3"`},
 		{selector: "cuda:1F2E3D4C-0000-0000-0000-000000000002", want: 1},
 		{selector: "1f2e", err: `2 GPUs have a UUID that begins with "1f2e"; there are 0 (A, GPU-1f2e3d4c-`},
-		{selector: "3", err: "no GPU 3; there are 0 (A, "},
+		{selector: "4", err: "no GPU 4; there are 0 (A, "},
 		{selector: "-1", err: "no GPU -1"},
 		{selector: "cudax", err: `no GPU has the UUID "cudax"`},
 		{selector: "rtx", err: `no GPU has the UUID "rtx"; there are 0 (A, `},
@@ -78,4 +83,11 @@ func FuzzSelector(f *testing.F) {
 		}
 		require.Contains(t, []int{0, 1}, at)
 	})
+}
+
+func TestLibraryOfAnotherLibcIsRecognised(t *testing.T) {
+	require.True(t, foreignLibc("Error relocating /usr/lib/libcuda.so.1: __register_atfork: symbol not found"))
+	require.True(t, foreignLibc("Dynamic loading not supported"))
+	require.False(t, foreignLibc("Error loading shared library libcuda.so.1: No such file or directory"))
+	require.False(t, foreignLibc("libcuda.so.1: cannot open shared object file: No such file or directory"))
 }

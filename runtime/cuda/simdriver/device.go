@@ -73,6 +73,9 @@ func cuDeviceGetUuid(uuid unsafe.Pointer, n C.int) C.int {
 	return success
 }
 
+//export cuDeviceGetUuid_v2
+func cuDeviceGetUuid_v2(uuid unsafe.Pointer, n C.int) C.int { return cuDeviceGetUuid(uuid, n) }
+
 //export cuDeviceTotalMem_v2
 func cuDeviceTotalMem_v2(size *C.size_t, n C.int) C.int {
 	g, r := card(n)

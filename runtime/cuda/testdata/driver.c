@@ -28,6 +28,15 @@ int cuDeviceGetCount(int *n) { return *n = 1, 0; }
 int cuDeviceGet(int *device, int i) { return *device = i, 0; }
 int cuDeviceGetName(char *name, int size, int device) { return strncpy(name, "Fake GPU", size), device; }
 int cuDeviceGetUuid(void *uuid, int device) { return memset(uuid, 0xab, 16), device; }
+
+int cuDeviceGetUuid_v2(char *uuid, int device)
+{
+	memset(uuid, 0xab, 16);
+	if (getenv("FAKE_MIG"))
+		uuid[0] = 0x1f;
+	return device;
+}
+
 int cuDeviceTotalMem_v2(size_t *size, int device) { return *size = 1 << 30, device; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int device)

@@ -2,8 +2,8 @@
 # gensymbols.sh: write symbols.h, the CUDA driver functions that gorgonia.org/cu and internal/cuext call.
 #
 # The list is read from the packages' object files, so it holds the versioned names (cuMemAlloc_v2) that cuda.h
-# substitutes; it depends on the CUDA headers (12.4) and on the version of gorgonia.org/cu alone. Needs go, a C
-# compiler, nm and the headers (CGO_CFLAGS=-I<cuda>/include). The architecture makes no difference.
+# substitutes; it depends on runtime/cuda/include/cuda.h and on the version of gorgonia.org/cu alone. Needs go, a C
+# compiler and nm (CGO_CFLAGS=-I<module>/runtime/cuda/include). The architecture makes no difference.
 set -eu
 cd "$(dirname "$0")"
 
