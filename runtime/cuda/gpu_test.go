@@ -206,27 +206,26 @@ func TestCompilerMessageIsPartOfTheError(t *testing.T) {
 }
 
 func TestFaultIsBlamedOnTheRightLaunch(t *testing.T) {
-	if !gpus(t)[0].Simulated && os.Getenv(faultEnv) == "" {
-		t.Skip("TestFaultsOfACard runs this in a process of its own")
-	}
-	t.Run("OnlyLaunch", func(t *testing.T) {
+	gpus(t)
+	alone(t, "OnlyLaunch", func(t *testing.T) {
 		b := newBench(t, openFaulty(t, cuda.Options{}))
 		require.NoError(t, b.fault())
 		err := b.stream.Synchronize(background)
 		require.ErrorContains(t, err, "synchronize: kernel poke (grid (1,1,1), block (1,1,1), 0 bytes shared): cuStreamSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS (700): ")
 		require.NotContains(t, err.Error(), "launched before it")
 	})
-	if !gpus(t)[0].Simulated {
-		return // CUDA promises no second context after a fault
-	}
-	t.Run("SeveralLaunches", func(t *testing.T) {
+	alone(t, "SeveralLaunches", func(t *testing.T) {
 		b := newBench(t, openFaulty(t, cuda.Options{}))
 		require.NoError(t, b.launch(b.stream, 1))
 		require.NoError(t, b.fault())
 		require.ErrorContains(t, b.stream.Synchronize(background), "launched before it")
 		require.Error(t, b.launch(b.stream, 1), "the context is lost")
+		if gpus(t)[0].Simulated {
+			_, err := cuda.Open("1", cuda.Options{})
+			require.ErrorContains(t, err, "CUDA_ERROR_ILLEGAL_ADDRESS", "and so is the process")
+		}
 	})
-	t.Run("Synchronous", func(t *testing.T) {
+	alone(t, "Synchronous", func(t *testing.T) {
 		b := newBench(t, openFaulty(t, cuda.Options{Synchronous: true}))
 		require.NoError(t, b.launch(b.stream, 1))
 		err := b.fault()
@@ -237,18 +236,22 @@ func TestFaultIsBlamedOnTheRightLaunch(t *testing.T) {
 	})
 }
 
-// faultEnv tells the test binary that it may ruin the card for its process.
-const faultEnv = "UNIRESTORER_TEST_FAULT"
+// aloneEnv names the test for which the test binary is a process of its own.
+const aloneEnv = "UNIRESTORER_TEST_ALONE"
 
-func TestFaultsOfACard(t *testing.T) {
-	if gpus(t)[0].Simulated {
-		t.Skip("TestFaultIsBlamedOnTheRightLaunch runs on the simulated driver in this process")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestFaultIsBlamedOnTheRightLaunch$", "-test.v")
-	cmd.Env = append(os.Environ(), faultEnv+"=1")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.Contains(t, string(out), "--- PASS: TestFaultIsBlamedOnTheRightLaunch/OnlyLaunch")
+// alone runs a subtest in a process of its own: after a fault the driver serves its process no more.
+func alone(t *testing.T, name string, test func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		if os.Getenv(aloneEnv) == t.Name() {
+			test(t)
+			return
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+		cmd.Env = append(os.Environ(), aloneEnv+"="+t.Name())
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, string(out), "--- PASS: "+t.Name())
+	})
 }
 
 // openFaulty returns a device whose context the test breaks: closing it may report that.

@@ -105,6 +105,7 @@ type Report struct {
 	Wall      time.Duration  `json:"-"`         // time the simulation took
 	HotLines  map[int]uint64 `json:"-"`         // executions by PTX line, summed over warps
 	Findings  []Finding      `json:"findings,omitempty"`
+	Touched   []Range        `json:"-"` // with Options.Footprints
 }
 
 // count turns executions by instruction into counters by class.

@@ -12,11 +12,13 @@ import (
 )
 
 func TestSimulatorMeetsTheDeviceContract(t *testing.T) {
-	devicetest.Run(t, func(t testing.TB) device.Device {
+	open := func(t testing.TB) device.Device {
 		d, err := ptxsim.New(ptxsim.Options{})
 		require.NoError(t, err)
 		return d
-	})
+	}
+	devicetest.Run(t, open)
+	t.Run("Fault", func(t *testing.T) { devicetest.RunFault(t, open) })
 }
 
 func TestGraphReplaysCapturedWork(t *testing.T) {

@@ -41,6 +41,9 @@ type Options struct {
 	// name get an estimate.
 	Registers map[string]int
 
+	// Footprints has checked launches report the ranges of memory they touched.
+	Footprints bool
+
 	// OnLaunch, if not nil, is called after every launch.
 	OnLaunch func(Report)
 }

@@ -200,6 +200,9 @@ func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape,
 	for _, a := range d.mem.allocs {
 		a.settle()
 	}
+	if d.opt.Footprints {
+		report.Touched = l.races.footprint()
+	}
 	if err != nil {
 		return report, nil, err
 	}

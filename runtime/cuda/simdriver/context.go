@@ -13,6 +13,9 @@ func cuDevicePrimaryCtxRetain(handle *C.uintptr_t, n C.int) C.int {
 	if r != success {
 		return r
 	}
+	if r := broken(); r != success {
+		return r
+	}
 	state.mu.Lock()
 	defer state.mu.Unlock()
 	if g.ctx == nil {
@@ -69,8 +72,10 @@ func cuDevicePrimaryCtxGetState(n C.int, flags *C.uint, active *C.int) C.int {
 	return success
 }
 
-//export cuCtxSetCurrent
-func cuCtxSetCurrent(handle C.uintptr_t) C.int {
+// cuCtxSetCurrent itself is in thread.c.
+//
+//export sim_set_current_checked
+func sim_set_current_checked(handle C.uintptr_t) C.int {
 	if _, ok := lookup[*context](handle); !ok && handle != 0 {
 		return fail(invalidContext, nil)
 	}
@@ -108,5 +113,6 @@ func cuCtxSynchronize() C.int {
 	if captured {
 		return fail(captureUnsupported, nil)
 	}
-	return success
+	c.time.WaitAll()
+	return broken()
 }

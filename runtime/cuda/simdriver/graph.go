@@ -7,11 +7,8 @@ package simdriver
 import "C"
 
 import (
-	gocontext "context"
 	"slices"
 	"unsafe"
-
-	"unirestorer/runtime/device"
 )
 
 // nodeKind is a CUgraphNodeType.
@@ -24,16 +21,17 @@ const (
 	nodeGraph  nodeKind = 4
 )
 
-// node is one operation of a graph; child is the graph that a nodeGraph launches.
+// node is one operation of a graph, to run after others of the graph; child is the graph that a nodeGraph launches.
 type node struct {
 	kind  nodeKind
+	work  work
+	after []int
 	child *graph
 }
 
 // graph is captured work.
 type graph struct {
 	ctx     *context
-	g       device.Graph
 	nodes   []node
 	handles []C.uintptr_t // of the nodes and child graphs that were asked for
 }
@@ -41,12 +39,15 @@ type graph struct {
 // exec is a graph that is ready to launch.
 type exec struct {
 	ctx   *context
-	e     device.Exec
 	nodes []node
 }
 
-// relaxed is the CUstreamCaptureMode that lets any thread end the capture.
-const relaxed = 2
+// The values of CUstreamCaptureMode. A capture that is not relaxed must end on the thread that began it.
+const (
+	global      = 0
+	threadLocal = 1
+	relaxed     = 2
+)
 
 //export cuStreamBeginCapture_v2
 func cuStreamBeginCapture_v2(handle C.uintptr_t, mode C.int) C.int {
@@ -54,19 +55,13 @@ func cuStreamBeginCapture_v2(handle C.uintptr_t, mode C.int) C.int {
 	if r != success {
 		return r
 	}
-	if s == s.ctx.null {
+	switch {
+	case mode < global || mode > relaxed:
+		return fail(invalidValue, nil)
+	case s == s.ctx.null, s.into != nil:
 		return fail(captureUnsupported, nil)
 	}
-	if s.into != nil {
-		return fail(captureUnsupported, nil)
-	}
-	if err := s.s.BeginCapture(); err != nil {
-		return done(err)
-	}
-	s.into = &capture{origin: s}
-	if mode != relaxed {
-		s.into.thread = C.sim_thread()
-	}
+	s.into, s.at = &capture{origin: s, mode: mode, thread: C.sim_thread()}, nil
 	s.ctx.mu.Lock()
 	s.ctx.into[s.into] = true
 	s.ctx.mu.Unlock()
@@ -84,31 +79,43 @@ func cuStreamEndCapture(handle C.uintptr_t, to *C.uintptr_t) C.int {
 	switch {
 	case c == nil || c.origin != s:
 		return fail(captureUnmatched, nil)
-	case c.thread != 0 && c.thread != C.sim_thread():
+	case c.mode != relaxed && c.thread != C.sim_thread():
 		return fail(captureWrongThread, nil)
 	}
 	s.ctx.mu.Lock()
 	delete(s.ctx.into, c)
 	s.ctx.mu.Unlock()
-	s.into = nil
-	unjoined := false
-	for _, f := range c.forked {
-		unjoined = unjoined || f.unjoined
-		f.into, f.unjoined = nil, false
+	unjoined := c.unjoined()
+	for _, f := range append(c.forked, s) {
+		f.into, f.at = nil, nil
 	}
-	g, err := s.s.EndCapture()
 	switch {
-	case err != nil:
-		return done(err)
 	case c.invalid:
 		return fail(captureUnsupported, nil)
 	case unjoined:
 		return fail(captureUnjoined, nil)
 	}
-	made := &graph{ctx: s.ctx, g: g, nodes: c.nodes}
+	made := &graph{ctx: s.ctx, nodes: c.nodes}
 	s.ctx.own(made, "graph")
 	*to = C.uintptr_t(put(made))
 	return success
+}
+
+// unjoined reports whether there is work that the end of the origin does not come after.
+func (c *capture) unjoined() bool {
+	joined := make([]bool, len(c.nodes))
+	for _, i := range c.origin.at {
+		joined[i] = true
+	}
+	for i := len(c.nodes) - 1; i >= 0; i-- {
+		if !joined[i] {
+			return true
+		}
+		for _, j := range c.nodes[i].after {
+			joined[j] = true
+		}
+	}
+	return false
 }
 
 //export cuStreamIsCapturing
@@ -154,7 +161,7 @@ func cuGraphDestroy(handle C.uintptr_t) C.int {
 	for _, h := range g.handles {
 		drop(h)
 	}
-	return done(g.g.Close())
+	return success
 }
 
 //export cuGraphGetNodes
@@ -208,11 +215,7 @@ func cuGraphInstantiateWithFlags(to *C.uintptr_t, of C.uintptr_t, flags C.ulongl
 	if r != success {
 		return r
 	}
-	sim, err := g.g.Instantiate()
-	if err != nil {
-		return done(err)
-	}
-	e := &exec{ctx: g.ctx, e: sim, nodes: slices.Clone(g.nodes)}
+	e := &exec{ctx: g.ctx, nodes: slices.Clone(g.nodes)}
 	g.ctx.own(e, "graph instance")
 	*to = C.uintptr_t(put(e))
 	return success
@@ -241,16 +244,11 @@ func cuGraphExecUpdate_v2(handle, from C.uintptr_t, info unsafe.Pointer) C.int {
 	if r != success {
 		return r
 	}
-	if !slices.EqualFunc(e.nodes, g.nodes, func(a, b node) bool { return a.kind == b.kind }) {
+	if !slices.EqualFunc(e.nodes, g.nodes, func(a, b node) bool { return a.kind == b.kind && slices.Equal(a.after, b.after) }) {
 		return fail(updateFailure, nil)
 	}
-	sim, err := g.g.Instantiate()
-	if err != nil {
-		return done(err)
-	}
-	err = e.e.Close()
-	e.e = sim
-	return done(err)
+	e.nodes = slices.Clone(g.nodes)
+	return success
 }
 
 //export cuGraphExecDestroy
@@ -261,7 +259,7 @@ func cuGraphExecDestroy(handle C.uintptr_t) C.int {
 	}
 	drop(handle)
 	e.ctx.disown(e)
-	return done(e.e.Close())
+	return success
 }
 
 //export cuGraphLaunch
@@ -274,7 +272,5 @@ func cuGraphLaunch(handle, on C.uintptr_t) C.int {
 	if r != success {
 		return r
 	}
-	return s.enqueue(node{kind: nodeGraph, child: &graph{ctx: e.ctx, nodes: e.nodes}}, func(sim device.Stream) error {
-		return e.e.Launch(gocontext.Background(), sim)
-	})
+	return s.enqueue(node{kind: nodeGraph, child: &graph{ctx: e.ctx, nodes: e.nodes}})
 }

@@ -6,7 +6,6 @@ package simdriver
 import "C"
 
 import (
-	gocontext "context"
 	"fmt"
 	"unsafe"
 
@@ -76,9 +75,14 @@ func launch(handle C.uintptr_t, shape device.Shape, on C.uintptr_t, params, extr
 	if err != nil {
 		return fail(launchResources, err)
 	}
-	return enqueue(on, nodeKernel, func(s device.Stream) error {
-		return s.Launch(gocontext.Background(), f.fn, shape, args)
-	})
+	if err := f.fn.Check(shape, args); err != nil {
+		return fail(invalidValue, err)
+	}
+	s, r := streamOf(on)
+	if r != success {
+		return r
+	}
+	return s.enqueue(node{kind: nodeKernel, work: kernelWork(s.ctx, f, shape, args)})
 }
 
 // arguments copies a kernel's arguments: either params has the address of each, or extra is a list of keys and

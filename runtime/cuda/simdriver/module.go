@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	"unirestorer/runtime/device"
@@ -27,6 +28,7 @@ type module struct {
 	ctx       *context
 	mod       device.Module
 	functions map[string]C.uintptr_t
+	pending   atomic.Int64 // launches that have not run
 }
 
 // function is a kernel.
@@ -39,6 +41,9 @@ type function struct {
 func cuModuleLoadDataEx(handle *C.uintptr_t, image unsafe.Pointer, n C.uint, options *C.int, values unsafe.Pointer) C.int {
 	c, r := enter()
 	if r != success {
+		return r
+	}
+	if r := c.unsafeCall(); r != success {
 		return r
 	}
 	text := C.GoString((*C.char)(image))
@@ -94,6 +99,12 @@ func cuModuleUnload(handle C.uintptr_t) C.int {
 	m, r := moduleOf(handle)
 	if r != success {
 		return r
+	}
+	if r := m.ctx.unsafeCall(); r != success {
+		return r
+	}
+	if n := m.pending.Load(); n > 0 {
+		return found("a module was unloaded before %d launches of its kernels were waited for", n)
 	}
 	drop(handle)
 	for _, f := range m.functions {

@@ -5,7 +5,10 @@ package simdriver_test
 import (
 	"encoding/binary"
 	"math"
+	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -210,9 +213,34 @@ func TestFreedThingsAreRefused(t *testing.T) {
 	requireResult(t, "InvalidHandle", again.Destroy())
 }
 
+// alone runs the test in a process of its own, whose driver it may ruin, and reports whether this is that process.
+func alone(t *testing.T) bool {
+	const variable = "SIMDRIVER_TEST_ALONE"
+	if os.Getenv(variable) != "" {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	cmd.Env = append(os.Environ(), variable+"=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: "+t.Name())
+	return false
+}
+
 func TestFaultShowsLaterAndStays(t *testing.T) {
-	d, _ := retain(t, 0)
-	_, poke := functions(t)
+	if !alone(t) {
+		return
+	}
+	runtime.LockOSThread()
+	d, err := cu.GetDevice(0)
+	require.NoError(t, err)
+	ctx, err := d.RetainPrimaryCtx()
+	require.NoError(t, err)
+	require.NoError(t, cu.SetCurrentContext(ctx))
+	m, err := cu.LoadDataEx(axpyPTX)
+	require.NoError(t, err)
+	poke, err := m.Function("poke")
+	require.NoError(t, err)
 	wild := cu.DevicePtr(0x1234)
 	require.NoError(t, poke.Launch(1, 1, 1, 1, 1, 1, 0, cu.NoStream, []unsafe.Pointer{unsafe.Pointer(&wild)}))
 	for range 2 {
@@ -224,12 +252,15 @@ func TestFaultShowsLaterAndStays(t *testing.T) {
 	require.Equal(t, "CUDA_ERROR_ILLEGAL_ADDRESS", name)
 	require.Contains(t, text, "an illegal memory access was encountered (")
 	require.Contains(t, text, "poke", "what the simulator found is part of the text")
+	require.Len(t, simdriver.Findings(), 1)
 
 	require.NoError(t, d.ReleasePrimaryCtx())
-	ctx, err := d.RetainPrimaryCtx()
-	require.NoError(t, err)
-	require.NoError(t, cu.SetCurrentContext(ctx))
-	require.NoError(t, cu.Synchronize(), "a new context works")
+	for i := range 2 {
+		d, err := cu.GetDevice(i)
+		require.NoError(t, err)
+		_, err = d.RetainPrimaryCtx()
+		requireResult(t, "IllegalAddress", err)
+	}
 }
 
 func TestCaptureRules(t *testing.T) {

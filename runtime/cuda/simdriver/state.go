@@ -14,6 +14,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"unirestorer/runtime/cuda/simdriver/timeline"
 	"unirestorer/runtime/device"
 	"unirestorer/runtime/ptxsim"
 )
@@ -27,12 +28,18 @@ var state = struct {
 	details map[C.int]string
 	strings map[string]unsafe.Pointer
 	leaked  []string
+
+	pinned   map[uintptr]uintptr // page-locked memory, from start to end
+	fault    C.int               // that ended the driver's work in this process
+	why      error
+	findings []string
 }{
 	gpus:    []*gpu{{arch: 90}, {arch: 80}},
 	handles: map[uintptr]any{},
 	next:    1 << 20, // unlike any small number
 	details: map[C.int]string{},
 	strings: map[string]unsafe.Pointer{},
+	pinned:  map[uintptr]uintptr{},
 }
 
 // gpu is a simulated card.
@@ -48,12 +55,11 @@ type context struct {
 	gpu    int
 	sim    *ptxsim.Device
 	null   *stream // of handle 0
+	time   *timeline.Timeline
 
-	mu      sync.Mutex
-	owned   map[any]string // what lives in the context, and what it is
-	into    map[*capture]bool
-	fault   C.int // of the kernel that broke the context
-	faulted error
+	mu    sync.Mutex
+	owned map[any]string // what lives in the context, and what it is
+	into  map[*capture]bool
 }
 
 // put gives v a handle.
@@ -101,31 +107,27 @@ func enter() (*context, C.int) {
 	if !ok {
 		return nil, fail(invalidContext, nil)
 	}
-	c.mu.Lock()
-	fault, why := c.fault, c.faulted
-	c.mu.Unlock()
-	if fault != success {
-		return nil, fail(fault, why)
+	if r := broken(); r != success {
+		return nil, r
+	}
+	c.time.Tick()
+	if r := broken(); r != success {
+		return nil, r
 	}
 	return c, success
 }
 
-// ran is the result of enqueueing work that the simulator has carried out at once: a fault breaks the context
-// and shows at the next call, everything else is an error of the call.
-func (c *context) ran(err error) C.int {
-	r := resultOf(err)
-	if r < illegalAddress {
-		return done(err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.fault, c.faulted = r, err
-	return success
-}
-
 // open makes the primary context.
 func (g *gpu) open(index int) (*context, error) {
-	sim, err := ptxsim.New(ptxsim.Options{Arch: g.arch})
+	seed, err := order()
+	if err != nil {
+		return nil, err
+	}
+	opt := ptxsim.Options{Arch: g.arch, Footprints: true}
+	if seed > timeline.Reverse {
+		opt.Seed = seed
+	}
+	sim, err := ptxsim.New(opt)
 	if err != nil {
 		return nil, fmt.Errorf("simulated GPU %d: %w", index, err)
 	}
@@ -134,12 +136,16 @@ func (g *gpu) open(index int) (*context, error) {
 		return nil, fmt.Errorf("simulated GPU %d: %w", index, err)
 	}
 	c := &context{gpu: index, sim: sim, owned: map[any]string{}, into: map[*capture]bool{}}
-	c.null = &stream{ctx: c, s: s}
+	c.time = timeline.New(seed, blame)
+	c.null = &stream{ctx: c, sim: s, lane: c.time.NewLane(), blocking: true}
 	return c, nil
 }
 
 // close destroys the context and notes what was left in it.
 func (c *context) close() {
+	if work := c.time.Pending(nil); work != "" && broken() == success {
+		blame(fmt.Errorf("the context was destroyed while %s had not been waited for", work))
+	}
 	c.mu.Lock()
 	var left []string
 	for v, what := range c.owned {
@@ -149,10 +155,10 @@ func (c *context) close() {
 		}
 	}
 	clear(c.owned)
-	if c.fault != success {
-		left = nil // a broken context refuses to free anything
-	}
 	c.mu.Unlock()
+	if broken() != success {
+		left = nil // a broken driver refuses to free anything
+	}
 	slices.Sort(left)
 	drop(C.uintptr_t(c.handle))
 	state.mu.Lock()
@@ -161,8 +167,8 @@ func (c *context) close() {
 	_ = c.sim.Close() // a simulated device has nothing that can fail
 }
 
-// Leaked describes what was left in contexts when they were destroyed, and forgets it. Contexts that a faulting
-// kernel broke do not count.
+// Leaked describes what was left in contexts when they were destroyed, and forgets it. After a fault nothing can be
+// freed, and nothing counts.
 func Leaked() []string {
 	state.mu.Lock()
 	defer state.mu.Unlock()

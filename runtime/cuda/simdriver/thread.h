@@ -10,4 +10,7 @@ void sim_set_current(uintptr_t context);
 // A number that no other living thread has.
 uintptr_t sim_thread(void);
 
+// Every cuCtxSetCurrent takes so long from now on; 0: one in sixteen takes a little.
+void sim_restless(int microseconds);
+
 #endif

@@ -61,7 +61,6 @@ func Run(t *testing.T, open func(t testing.TB) device.Device) {
 			})
 		}
 	})
-	t.Run("FaultNamesTheKernel", func(t *testing.T) { testFault(t, open) })
 	t.Run("ForeignObjectsAreRefused", func(t *testing.T) { testForeign(t, open) })
 	t.Run("CloseReleasesEverything", func(t *testing.T) { testClose(t, open) })
 }
