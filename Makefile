@@ -75,11 +75,11 @@ kernels-check: toolkit ## fail if the committed PTX is not what the sources give
 	$(MAKE) -C kernels NVCC=$(abspath $(CUDA))/bin/nvcc PTX=$(abspath build/ptx)
 	diff -r kernels/ptx build/ptx
 
-kernel-table: toolkit ## write docs/kernels.md; fails on spills and on missing tensor-core instructions
+kernel-table: toolkit ## write docs/kernels.md and kernels/resources.json; fails on spills and on missing tensor-core instructions
 	$(GO) run ./tools/cuda/kerneltable -ptxas $(CUDA)/bin/ptxas -out docs/kernels.md
 
-floors: toolkit ## write docs/floors.md: what every kernel moves, computes and takes at least
-	$(GO) run ./tools/gpukit floors --ptxas $(CUDA)/bin/ptxas --output docs/floors.md
+floors: ## write docs/floors.md: what the kernels do on a GPU, how long that is predicted to take and what binds
+	$(GO) run ./tools/gpukit floors --output docs/floors.md
 
 cuda-build: ## build bin/unirestorer-cuda, which starts on machines without a driver too
 	$(CUDAENV) $(GO) build -tags cuda -trimpath -o bin/unirestorer-cuda ./cmd/unirestorer

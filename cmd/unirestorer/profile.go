@@ -29,7 +29,7 @@ func profileCommand() *cli.Command {
 		ArgsUsage: " ",
 		Description: "Counts parameters, multiply-adds, bytes and launches, and measures load time, latency, throughput, memory and\n" +
 			"energy of experts, estimator and router, against the limits of the device. On --device sim nothing is timed:\n" +
-			"kernels are counted by the simulator, and the least time on a GPU is predicted (--gpu does that for any\n" +
+			"kernels are counted by the simulator, and the time on a GPU is predicted (--gpu does that for any\n" +
 			"device). --released profiles the released networks with random weights, without a checkpoint.\n\n" +
 			"With --images, every image of a folder is routed, and the pool's cost is what each expert costs as often as it\n" +
 			"is chosen, with estimator, router and loading, against always running the coarse expert.\n\n" +

@@ -55,7 +55,7 @@ func TestProfileWritesTableTraceAndPage(t *testing.T) {
 	html, trace := filepath.Join(dir, "p.html"), filepath.Join(dir, "t.json")
 	out, errs := ok(t, brief("profile", "-m", tinyModel(t), "--expert", "1", "--size", "32", "--gpu", "a100", "--images", images,
 		"--memory", "100MB", "--html", html, "--trace", trace, "--nodes")...)
-	for _, want := range []string{"Networks: counted", "Measured on cpu", "Predicted floor on NVIDIA A100", "As routed: 3 images, costed at 32×32", "by stage", "under a bound of 95 MiB"} {
+	for _, want := range []string{"Networks: counted", "Measured on cpu", "Predicted on NVIDIA A100", "As routed: 3 images, costed at 32×32", "by stage", "under a bound of 95 MiB"} {
 		require.Contains(t, out, want)
 	}
 	require.Contains(t, errs, "not routed: ")
@@ -75,7 +75,7 @@ func TestProfileOnTheSimulatorCountsAndPredicts(t *testing.T) {
 	n := p.Networks[0]
 	require.Nil(t, n.Measured)
 	require.NotEmpty(t, n.Counters)
-	require.Positive(t, n.Predicted.Floor())
+	require.Positive(t, n.Predicted.Seconds())
 	require.Equal(t, "l4", p.Predicted.Name)
 }
 

@@ -73,10 +73,10 @@ type Difference struct {
 
 // The names of metrics.
 const (
-	LatencyMetric = "latency"
-	loadMetric    = "load"
-	firstMetric   = "first run"
-	floorMetric   = "predicted floor"
+	LatencyMetric   = "latency"
+	loadMetric      = "load"
+	firstMetric     = "first run"
+	predictedMetric = "predicted time"
 )
 
 type networkKey struct {
@@ -188,8 +188,8 @@ func (d *Difference) count(a, b *Network) {
 		}
 	}
 	if a.Predicted != nil && b.Predicted != nil {
-		if x, y := a.Predicted.Floor(), b.Predicted.Floor(); math.Abs(x-y) > 1e-9*max(x, y) {
-			d.add(a, floorMetric, x, y, better(x, y))
+		if x, y := a.Predicted.Seconds(), b.Predicted.Seconds(); math.Abs(x-y) > 1e-9*max(x, y) {
+			d.add(a, predictedMetric, x, y, better(x, y))
 		}
 	}
 }
@@ -259,7 +259,7 @@ func (d *Difference) Table() *report.Table {
 	for _, c := range d.Changes {
 		value := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 		switch c.Metric {
-		case LatencyMetric, loadMetric, firstMetric, floorMetric:
+		case LatencyMetric, loadMetric, firstMetric, predictedMetric:
 			value = func(v float64) string { return milliseconds(v) + " ms" }
 		}
 		change, p := "-", "-"

@@ -104,7 +104,7 @@ func TestCountedFiguresAreComparedExactly(t *testing.T) {
 	require.Equal(t, []Verdict{Worse}, verdicts(d, "MACs"))
 	require.Equal(t, []Verdict{Better}, verdicts(d, "arena bytes"))
 	require.Equal(t, []Verdict{Worse}, verdicts(d, "launches"))
-	require.Equal(t, []Verdict{Worse}, verdicts(d, floorMetric))
+	require.Equal(t, []Verdict{Worse}, verdicts(d, predictedMetric))
 	for _, c := range d.Changes {
 		switch c.Metric {
 		case "arena bytes":

@@ -6,6 +6,6 @@
 // the graph and its lowering alone: multiply-adds, bytes, launches, the memory
 // plan. Measured ones are times, memory and energy of runs on this machine,
 // stored with their samples so that two profiles can be compared with noise in
-// mind. Predicted ones are floors: what a named GPU cannot beat, from counted
-// figures and that GPU's peaks.
+// mind. Predicted ones are times on a named GPU that need not be at hand, see
+// package predict.
 package profile

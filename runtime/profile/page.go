@@ -113,7 +113,7 @@ func (p *Profile) predictionChart() (*plot.Plot, vg.Length, string, error) {
 	if p.Predicted == nil {
 		return nil, 0, "", nil
 	}
-	b := report.Bars{Title: "Predicted floor on " + p.Predicted.Title, Axis: "ms"}
+	b := report.Bars{Title: "Predicted on " + p.Predicted.Title, Axis: "ms"}
 	var s report.Series
 	for i := range p.Networks {
 		n := &p.Networks[i]
@@ -121,7 +121,7 @@ func (p *Profile) predictionChart() (*plot.Plot, vg.Length, string, error) {
 			continue
 		}
 		b.Names = append(b.Names, n.barName())
-		s.Values = append(s.Values, n.Predicted.Floor()*1e3)
+		s.Values = append(s.Values, n.Predicted.Seconds()*1e3)
 	}
 	b.Series = []report.Series{s}
 	pl, h, err := b.Draw()

@@ -44,7 +44,7 @@ type Group struct {
 	Bytes      int64
 	Operations int64
 	Seconds    float64
-	Floor      float64
+	Predicted  float64 // on the GPU that predictions are for
 }
 
 // GroupBy adds parts up by a key, the most expensive group first: by time, or
@@ -67,7 +67,7 @@ func GroupBy(parts []Part, key func(*Part) string) []Group {
 		g.Operations += p.Operations
 		g.Seconds += p.Seconds
 		for _, l := range p.Launches {
-			g.Floor += l.Floor
+			g.Predicted += l.Predicted
 		}
 	}
 	groups := make([]Group, len(order))
@@ -75,7 +75,7 @@ func GroupBy(parts []Part, key func(*Part) string) []Group {
 		groups[i] = *g
 	}
 	slices.SortStableFunc(groups, func(a, b Group) int {
-		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(b.Floor, a.Floor), cmp.Compare(b.Operations, a.Operations))
+		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(b.Predicted, a.Predicted), cmp.Compare(b.Operations, a.Operations))
 	})
 	return groups
 }

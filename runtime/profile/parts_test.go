@@ -12,19 +12,19 @@ import (
 func TestGroupsAddUpAndTheMostExpensiveComesFirst(t *testing.T) {
 	parts := []Part{
 		{Name: "a.0.x", Stage: "a", Kind: "conv", Cost: graph.Cost{MACs: 1, AttentionMACs: 2, Executed: 3}, Bytes: 10, Operations: 6, Seconds: 1,
-			Launches: []Launch{{Kernel: "k", Bytes: 4, Operations: 2, Floor: 0.5}, {Kernel: "l", Bytes: 6, Operations: 4, Floor: 0.25}}},
+			Launches: []Launch{{Kernel: "k", Bytes: 4, Operations: 2, Predicted: 0.5}, {Kernel: "l", Bytes: 6, Operations: 4, Predicted: 0.25}}},
 		{Name: "b.0.x", Stage: "b", Kind: "conv", Cost: graph.Cost{MACs: 10}, Bytes: 5, Operations: 20, Seconds: 4},
-		{Name: "a.1.x", Stage: "a", Kind: "norm", Bytes: 1, Seconds: 2, Launches: []Launch{{Kernel: "k", Bytes: 1, Floor: 1}}},
+		{Name: "a.1.x", Stage: "a", Kind: "norm", Bytes: 1, Seconds: 2, Launches: []Launch{{Kernel: "k", Bytes: 1, Predicted: 1}}},
 	}
 	stages := GroupBy(parts, ByStage)
 	require.Equal(t, []Group{
 		{Name: "b", Parts: 1, Cost: graph.Cost{MACs: 10}, Bytes: 5, Operations: 20, Seconds: 4},
-		{Name: "a", Parts: 2, Launches: 3, Cost: graph.Cost{MACs: 1, AttentionMACs: 2, Executed: 3}, Bytes: 11, Operations: 6, Seconds: 3, Floor: 1.75},
+		{Name: "a", Parts: 2, Launches: 3, Cost: graph.Cost{MACs: 1, AttentionMACs: 2, Executed: 3}, Bytes: 11, Operations: 6, Seconds: 3, Predicted: 1.75},
 	}, stages)
 	require.Equal(t, "conv", GroupBy(parts, ByKind)[0].Name)
 	require.Equal(t, []Group{
-		{Name: "k", Parts: 2, Launches: 2, Bytes: 5, Operations: 2, Floor: 1.5},
-		{Name: "l", Parts: 1, Launches: 1, Bytes: 6, Operations: 4, Floor: 0.25},
+		{Name: "k", Parts: 2, Launches: 2, Bytes: 5, Operations: 2, Predicted: 1.5},
+		{Name: "l", Parts: 1, Launches: 1, Bytes: 6, Operations: 4, Predicted: 0.25},
 	}, ByKernel(parts))
 }
 

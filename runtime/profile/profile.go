@@ -5,6 +5,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/predict"
 )
 
 // Format and Version mark a stored profile.
@@ -136,11 +137,13 @@ type Part struct {
 
 // Launch is a kernel that a node launches.
 type Launch struct {
-	Kernel     string  `json:"kernel"`
-	Shape      string  `json:"shape"`
-	Bytes      int64   `json:"bytes_moved"`
-	Operations int64   `json:"operations"`
-	Floor      float64 `json:"floor_seconds,omitempty"`
+	Kernel     string `json:"kernel"`
+	Shape      string `json:"shape"`
+	Bytes      int64  `json:"bytes_moved"`
+	Operations int64  `json:"operations"`
+	// Predicted is the time on the GPU that predictions are for, with the gap before the launch, and Binding what sets it.
+	Predicted float64      `json:"predicted_seconds,omitempty"`
+	Binding   predict.Term `json:"binding,omitempty"`
 }
 
 // Busy is the median time that the device works on a run, in seconds: without

@@ -17,9 +17,9 @@ import (
 	"unirestorer/graph"
 	"unirestorer/kernels"
 	"unirestorer/runtime/backend"
-	"unirestorer/runtime/device"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/gpu"
+	"unirestorer/runtime/predict"
 )
 
 // Profiler measures a model's networks, one after another.
@@ -82,7 +82,7 @@ func (p *Profiler) network(ctx context.Context, t Target) (*Network, error) {
 	if n.Memory, err = p.Backend.Plan(g); err != nil {
 		return nil, err
 	}
-	if err := p.predict(n, g); err != nil {
+	if err := p.predict(ctx, n, g); err != nil {
 		return nil, err
 	}
 	if err := p.run(ctx, n, s); err != nil {
@@ -101,66 +101,45 @@ func (p *Profiler) network(ctx context.Context, t Target) (*Network, error) {
 
 // predict costs the launches that the network would be on the GPU, and makes
 // them the network's parts until it is run.
-func (p *Profiler) predict(n *Network, g *graph.Graph) error {
+func (p *Profiler) predict(ctx context.Context, n *Network, g *graph.Graph) (err error) {
 	if p.GPU == nil {
 		return nil
 	}
-	parts, memory, err := lowered(g, p.GPU.limits())
+	counter, err := predict.NewCounter(*p.GPU)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, counter.Close()) }()
+	counted, err := counter.Graph(ctx, g)
 	if err != nil {
 		return fmt.Errorf("lower for %s: %w", p.GPU.Title, err)
 	}
-	n.Parts = parts
-	p.floors(n.Parts)
-	var all []Launch
-	for _, part := range parts {
-		all = append(all, part.Launches...)
-	}
-	predicted := p.GPU.Predict(all)
-	predicted.Arena, predicted.Weights = memory.Arena, memory.Weights
+	n.Parts = partsOf(g, counted.Launches)
+	predicted := price(p.GPU, n.Parts, counted.Counts)
+	predicted.Arena, predicted.Weights = counted.Memory.Arena, counted.Memory.Weights
 	n.Predicted = &predicted
 	return nil
 }
 
-// floors fills in the least time of every launch.
-func (p *Profiler) floors(parts []Part) {
-	for i := range parts {
-		for j := range parts[i].Launches {
-			l := &parts[i].Launches[j]
-			l.Floor = p.GPU.Peaks.Floor(l.Operations, l.Bytes) + p.GPU.Launch
-		}
-	}
-}
-
 // runParts are the parts of a program: its own launches where it has some, else
-// those predicted.
+// those predicted. Launches of its own take over the predictions of the same
+// ones.
 func (p *Profiler) runParts(program backend.Program, predicted []Part) []Part {
 	launches := launchesOf(program)
 	parts := partsOf(program.Graph(), launches)
-	switch {
-	case p.GPU == nil:
-	case launches != nil:
-		p.floors(parts)
-	default:
-		for i := range predicted {
+	for i := range predicted {
+		switch {
+		case launches == nil:
 			parts[i].Launches = predicted[i].Launches
+		case len(parts[i].Launches) == len(predicted[i].Launches):
+			for j, l := range predicted[i].Launches {
+				if own := &parts[i].Launches[j]; own.Kernel == l.Kernel && own.Shape == l.Shape {
+					own.Predicted, own.Binding = l.Predicted, l.Binding
+				}
+			}
 		}
 	}
 	return parts
-}
-
-// lowered costs the launches of a graph on a device with the given limits.
-func lowered(g *graph.Graph, limits device.Info) ([]Part, backend.Memory, error) {
-	l, err := gpu.Lower(g, limits)
-	if err != nil {
-		return nil, backend.Memory{}, err
-	}
-	// Nothing is run: the addresses only have to be aligned and far apart.
-	memory := l.Memory()
-	launches, err := l.Launches(device.Buffer{Ptr: 1 << 44, Size: memory.Arena}, device.Buffer{Ptr: 1 << 46, Size: l.LargestWeight()})
-	if err != nil {
-		return nil, backend.Memory{}, err
-	}
-	return partsOf(g, launches), memory, nil
 }
 
 // run loads the network and measures or counts its runs.

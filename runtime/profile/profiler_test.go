@@ -152,13 +152,13 @@ func TestDeviceProfileTimesItsLaunches(t *testing.T) {
 	require.Positive(t, n.Measured.Busy())
 	require.Equal(t, n.Predicted.Launches, n.Launches)
 	require.Equal(t, n.Predicted.Bytes, n.Bytes)
-	var floor float64
+	var predicted float64
 	for _, g := range ByKernel(n.Parts) {
-		floor += g.Floor
+		predicted += g.Predicted
 	}
-	require.InDelta(t, n.Predicted.Floor(), floor, 1e-12)
+	require.InDelta(t, n.Predicted.Seconds(), predicted, 1e-12)
 	result := &Profile{Networks: []Network{*n}, Predicted: p.GPU, Device: p.Backend.Info()}
-	require.NotEqual(t, "-", result.predictions().Rows[0][len(result.predictions().Columns)-1], "measured against the floor")
+	require.NotEqual(t, "-", result.predictions().Rows[0][len(result.predictions().Columns)-1], "measured against the prediction")
 }
 
 func TestLargeNetworksArePredictedWithoutRunning(t *testing.T) {
@@ -167,7 +167,7 @@ func TestLargeNetworksArePredictedWithoutRunning(t *testing.T) {
 	n, err := p.Network(context.Background(), Target{Kind: Expert, Expert: 1, Width: 2048, Height: 1024, Batch: 1})
 	require.NoError(t, err)
 	require.Empty(t, n.Counters)
-	require.Positive(t, n.Predicted.Floor())
+	require.Positive(t, n.Predicted.Seconds())
 	require.Positive(t, n.Launches)
 }
 
@@ -302,7 +302,7 @@ func TestReportsOfOneProfileAgree(t *testing.T) {
 	require.NoError(t, err)
 	b.Reset()
 	require.NoError(t, page.Write(&b))
-	for _, want := range []string{"Roofline", "Predicted floor on NVIDIA L4", "The pool as routed", "Nodes: rain", "1 rain, 50.0"} {
+	for _, want := range []string{"Roofline", "Predicted on NVIDIA L4", "The pool as routed", "Nodes: rain", "1 rain, 50.0"} {
 		require.Contains(t, b.String(), want)
 	}
 	flat := result.Flat()

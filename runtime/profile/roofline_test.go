@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/runtime/cpu"
+	"unirestorer/runtime/predict"
 )
 
 // 100 operations and 10 bytes a second: the ridge is at 10 operations a byte.
@@ -35,29 +36,19 @@ func TestRatesOfARun(t *testing.T) {
 	require.Zero(t, n.RatesAt(8, nil).Roofline)
 }
 
-func TestPredictionAddsTheFloorOfEveryLaunch(t *testing.T) {
-	g := GPU{Peaks: slow, Launch: 0.25}
-	p := g.Predict([]Launch{{Bytes: 40, Operations: 200}, {Bytes: 40, Operations: 500}, {}})
+func TestPredictionAddsUpLaunches(t *testing.T) {
+	g := GPU{SMs: 1, Clock: 1, L2: 1, HBM: 1, Tensor: 1, FP32: 1, Integer: 1, Half: 1, Convert: 1, Special: 1, Gap: 0.25}
+	parts := []Part{{Launches: []Launch{{Bytes: 40, Operations: 200}, {Bytes: 40, Operations: 500}}}, {Launches: []Launch{{}}}}
+	p := price(&g, parts, [][]predict.Counts{{{Blocks: 1, Instructions: 16, Path: 3}, {Blocks: 1, Path: 5}}, {{}}})
 	require.Equal(t, 3, p.Launches)
 	require.Equal(t, int64(80), p.Bytes)
 	require.Equal(t, int64(700), p.Operations)
-	require.Equal(t, 9.0, p.Kernels, "more than the 8 of all bytes, or the 7 of all operations, at once")
+	require.Equal(t, 9.0, p.Kernels)
 	require.Equal(t, 0.75, p.Launch)
-	require.Equal(t, 9.75, p.Floor())
-}
-
-func TestEveryGPUCanBeFoundAndLoweredFor(t *testing.T) {
-	for _, g := range GPUs() {
-		found, err := FindGPU(g.Name)
-		require.NoError(t, err)
-		require.Equal(t, g, found)
-		require.NotEmpty(t, g.Peaks.Source)
-		ridge := g.Peaks.Ridge()
-		require.True(t, ridge > 50 && ridge < 500, "%s: %g operations a byte", g.Name, ridge)
-		require.GreaterOrEqual(t, g.limits().Arch(), 80)
-	}
-	_, err := FindGPU("voodoo2")
-	require.ErrorContains(t, err, `unknown GPU "voodoo2" (known: h200, `)
+	require.Equal(t, 4.0, p.Issue)
+	require.Equal(t, 9.75, p.Seconds())
+	require.Equal(t, 4.25, parts[0].Launches[0].Predicted)
+	require.Equal(t, predict.Latency, parts[0].Launches[1].Binding)
 }
 
 func TestPeaksOfThisMachineAreMeasured(t *testing.T) {

@@ -166,14 +166,14 @@ func (p *Profile) speeds() *report.Table {
 
 func (p *Profile) predictions() *report.Table {
 	t := &report.Table{Columns: networkHead(
-		number("launches", ""), number("moved", ""), number("Gop", ""), number("kernels", "ms"), number("between", "ms"), number("floor", "ms"),
-		number("img/s at most", ""), number("arena", ""), number("weights", ""), number("measured/floor", ""),
+		number("launches", ""), number("moved", ""), number("Gop", ""), number("kernels", "ms"), number("between", "ms"), number("predicted", "ms"),
+		number("img/s", ""), number("arena", ""), number("weights", ""), number("measured/predicted", ""),
 	)}
 	g := p.Predicted
 	if g == nil {
 		return t
 	}
-	t.Caption = "Predicted floor on " + g.Title
+	t.Caption = "Predicted on " + g.Title
 	onCard := p.Device.Half
 	for _, n := range p.shown() {
 		f := n.Predicted
@@ -182,14 +182,14 @@ func (p *Profile) predictions() *report.Table {
 		}
 		ratio := "-"
 		if onCard && n.Measured != nil {
-			ratio = digits(n.Measured.Busy() / f.Floor())
+			ratio = digits(n.Measured.Busy() / f.Seconds())
 		}
 		t.Add(append(n.head(), strconv.Itoa(f.Launches), size(f.Bytes), digits(float64(f.Operations)/1e9), milliseconds(f.Kernels), milliseconds(f.Launch),
-			milliseconds(f.Floor()), digits(float64(n.Batch)/f.Floor()), size(f.Arena), size(f.Weights), ratio)...)
+			milliseconds(f.Seconds()), digits(float64(n.Batch)/f.Seconds()), size(f.Arena), size(f.Weights), ratio)...)
 	}
 	t.Notes = []string{fmt.Sprintf(
-		"A prediction, and a floor: for each launch the longer of its bytes at %s TB/s and its operations at %s TFLOP/s (%s), plus an assumed %s µs a launch. Kernels that reach neither take longer.",
-		digits(g.Peaks.Bytes/1e12), digits(g.Peaks.Operations/1e12), g.Peaks.Source, digits(g.Launch*1e6))}
+		"A prediction: for each launch the slowest of what the simulator counts of it (instructions, pipes, memory, dependent steps) at the card's rates (%s), and %s µs between launches, %s µs where the next one starts early.",
+		g.Source, digits(g.Gap*1e6), digits(g.EarlyGap*1e6))}
 	return t
 }
 
@@ -309,7 +309,7 @@ func (p *Profile) PartTables(n *Network, nodes bool) []*report.Table {
 func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.Table {
 	t := &report.Table{Caption: fmt.Sprintf("%s (%s), %s", n.describe(), n.Architecture, title), Columns: []report.Column{
 		text("part"), number("nodes", ""), number("launches", ""), number("as defined", "GMAC"), number("executed", "GMAC"), number("moved", ""),
-		number("time", "ms"), number("share", "%"), number("GFLOP/s", ""), number("GB/s", ""), number("roofline", "%"), number("floor", "µs"),
+		number("time", "ms"), number("share", "%"), number("GFLOP/s", ""), number("GB/s", ""), number("roofline", "%"), number("predicted", "µs"),
 	}}
 	var total float64
 	for _, g := range groups {
@@ -327,8 +327,8 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 		} else {
 			row = append(row, "-", "-", "-", "-", "-")
 		}
-		if g.Floor > 0 {
-			row = append(row, digits(g.Floor*1e6))
+		if g.Predicted > 0 {
+			row = append(row, digits(g.Predicted*1e6))
 		} else {
 			row = append(row, "-")
 		}
@@ -418,7 +418,7 @@ func (p *Profile) Flat() *report.Table {
 		if f == nil {
 			f = &Prediction{}
 		}
-		real("predicted floor", "s", f.Floor(), n.Predicted != nil)
+		real("predicted time", "s", f.Seconds(), n.Predicted != nil)
 		real("predicted launches", "", float64(f.Launches), n.Predicted != nil)
 		total := Total(n.Counters)
 		counted := len(n.Counters) > 0

@@ -28,7 +28,7 @@ const (
 // WriteTrace writes the profile as a trace: a process for each network, in it a
 // thread of nodes, where nodes were timed, and one of launches, where times of
 // launches are predicted. Nodes are laid end to end with the median times of
-// the timed runs; launches with their floors.
+// the timed runs; launches with their predicted times.
 func (p *Profile) WriteTrace(w io.Writer) error {
 	var all []traceEvent
 	for i := range p.Networks {
@@ -67,17 +67,17 @@ func (n *Network) trace(process int, p *Profile) []traceEvent {
 			})
 		}
 		for _, l := range part.Launches {
-			if l.Floor <= 0 {
+			if l.Predicted <= 0 {
 				continue
 			}
 			predicted = true
 			events = append(events, traceEvent{
-				Name: l.Kernel, Category: part.Kind, Phase: "X", Time: at * 1e6, Duration: l.Floor * 1e6,
+				Name: l.Kernel, Category: part.Kind, Phase: "X", Time: at * 1e6, Duration: l.Predicted * 1e6,
 				Process: process, Thread: launchThread, Args: map[string]any{
-					"node": part.Name, "launch": l.Shape, "bytes_moved": l.Bytes, "operations": l.Operations,
+					"node": part.Name, "launch": l.Shape, "bytes_moved": l.Bytes, "operations": l.Operations, "binding": l.Binding,
 				},
 			})
-			at += l.Floor
+			at += l.Predicted
 		}
 	}
 	if !timed && !predicted {

@@ -8,9 +8,10 @@ type barrierState struct {
 	expected int // 0 while nobody has arrived
 	waiting  uint32
 	vc       [lanes]uint64
-	pop      uint32 // bar.red: lanes whose predicate holds
-	count    uint32 // lanes that took part
-	waited   bool   // a thread that arrived has executed griddepcontrol.wait
+	pop      uint32  // bar.red: lanes whose predicate holds
+	count    uint32  // lanes that took part
+	waited   bool    // a thread that arrived has executed griddepcontrol.wait
+	at       float32 // when the last warp so far arrived
 }
 
 // barrier operations
@@ -71,6 +72,9 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 		s.vc[i] = max(s.vc[i], w.vc[i])
 	}
 	s.vc[w.id] = w.clock
+	if w.time != nil {
+		s.at = max(s.at, w.time.floor)
+	}
 	w.clock++
 	if in.x.n == barRed {
 		p := w.pred[in.c] & mask
@@ -106,6 +110,9 @@ func (w *warp) leave(s *barrierState) {
 	w.learn()
 	if s.waited {
 		w.waited = full
+	}
+	if w.time != nil {
+		w.time.enter(s.at + w.blk.launch.latencies.Barrier)
 	}
 	in := w.waitInst
 	w.state, w.waitInst = warpReady, nil

@@ -28,6 +28,9 @@ type block struct {
 	acache []*allocation // allocation each memory instruction found last
 	races  raceLog
 	ctr    memCounters
+	seen   map[uint64]struct{} // sectors the block has loaded, nil unless the critical path is asked for
+	paths  float64             // critical paths of the blocks so far, summed
+	path   float64             // the longest
 	rng    *rand.Rand
 	failed bool // a finding after which going on is pointless
 }
@@ -81,6 +84,10 @@ func newBlock(p *program, n, shared int, check bool) *block {
 // prepare makes the block part of a launch.
 func (b *block) prepare(l *launch) {
 	b.launch, b.ctr = l, memCounters{}
+	b.paths, b.path, b.seen = 0, 0, nil
+	if l.latencies != nil {
+		b.seen = map[uint64]struct{}{}
+	}
 	clear(b.counts)
 	clear(b.laneCt)
 	for _, w := range b.warps {
@@ -88,6 +95,9 @@ func (b *block) prepare(l *launch) {
 			copy(w.frame[lane*b.prog.frameBytes:], l.params)
 		}
 		w.prepare()
+		if w.time = nil; l.latencies != nil {
+			w.time = &timeline{ready: make([]float32, b.prog.timed)}
+		}
 	}
 }
 
@@ -130,6 +140,16 @@ func (b *block) run(index uint64) {
 	}
 	l.dependence.add(b.dependence)
 	b.ctr.Barriers += b.barrierDone
+	if l.latencies != nil {
+		var path float32
+		for _, w := range b.warps {
+			path = max(path, w.time.end)
+		}
+		b.ctr.Distinct += uint64(len(b.seen))
+		clear(b.seen)
+		b.paths += float64(path)
+		b.path = max(b.path, float64(path))
+	}
 }
 
 // poison fills memory with a pattern that is NaN as half, bfloat16, float and double.

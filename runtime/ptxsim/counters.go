@@ -65,6 +65,8 @@ type memCounters struct {
 	SharedAtom  uint64          `json:"shared_atomics"`
 	Barriers    uint64          `json:"barriers"` // completed block barriers
 	TensorMACs  uint64          `json:"tensor_macs"`
+	// Distinct counts each sector that a block loads once, as if the rest came from L1; with Options.Latencies.
+	Distinct uint64 `json:"distinct_sectors,omitempty"`
 }
 
 func (c *memCounters) merge(o *memCounters) {
@@ -79,6 +81,7 @@ func (c *memCounters) merge(o *memCounters) {
 	c.SharedAtom += o.SharedAtom
 	c.Barriers += o.Barriers
 	c.TensorMACs += o.TensorMACs
+	c.Distinct += o.Distinct
 }
 
 // Counters are figures of one launch. They depend on the kernel, its arguments and its launch shape only, not on
@@ -97,15 +100,19 @@ func (c Counters) Conflicts() uint64 {
 
 // Report describes a finished launch.
 type Report struct {
-	Kernel    string         `json:"kernel"`
-	Shape     device.Shape   `json:"shape"`
-	Counters  Counters       `json:"counters"`
-	Registers int            `json:"registers"` // per thread, from Options.Registers or an estimate
-	Occupancy Occupancy      `json:"occupancy"` // on the simulated architecture
-	Wall      time.Duration  `json:"-"`         // time the simulation took
-	HotLines  map[int]uint64 `json:"-"`         // executions by PTX line, summed over warps
-	Findings  []Finding      `json:"findings,omitempty"`
-	Touched   []Range        `json:"-"` // with Options.Footprints
+	Kernel   string       `json:"kernel"`
+	Shape    device.Shape `json:"shape"`
+	Blocks   uint64       `json:"blocks"` // that ran: all, or Options.Sample
+	Counters Counters     `json:"counters"`
+	// Path is the mean critical path of a block in cycles, LongestPath the longest, with Options.Latencies.
+	Path        float64        `json:"path,omitempty"`
+	LongestPath float64        `json:"longest_path,omitempty"`
+	Registers   int            `json:"registers"` // per thread, from Options.Registers or an estimate
+	Occupancy   Occupancy      `json:"occupancy"` // on the simulated architecture
+	Wall        time.Duration  `json:"-"`         // time the simulation took
+	HotLines    map[int]uint64 `json:"-"`         // executions by PTX line, summed over warps
+	Findings    []Finding      `json:"findings,omitempty"`
+	Touched     []Range        `json:"-"` // with Options.Footprints
 }
 
 // count turns executions by instruction into counters by class.

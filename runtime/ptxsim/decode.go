@@ -275,8 +275,10 @@ func (d *decoder) function(fn *function) error {
 		if err != nil {
 			return fmt.Errorf("line %d: %s: %w", s.line, s.text(), err)
 		}
+		operandsOf(s, int32(d.prog.timed), in.x)
 		code = append(code, in)
 	}
+	d.prog.timed += len(fn.regs)
 	end := inst{kind: kExit, class: clControl, guard: -1, mem: -1, line: int32(fn.line), x: &extra{text: "end of function"}}
 	if !fn.entry {
 		end.kind = kRet

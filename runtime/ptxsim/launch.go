@@ -22,6 +22,8 @@ type launch struct {
 	maxSteps      uint64
 	sms           int
 	maxWarpsPerSM int
+	latencies     *Latencies // nil: no critical path
+	sample        uint64     // blocks to run, 0 for all
 
 	stopped  atomic.Bool // no further blocks: cancelled, or enough findings
 	findings findingList
@@ -102,13 +104,20 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 	if l.prog.ordered {
 		workers = 1
 	}
+	all := grid
+	order := l.blockOrder(grid)
+	if l.sample > 0 && l.sample < grid {
+		// Evenly spread, from the middle of each share.
+		grid = l.sample
+		order = func(i uint64) uint64 { return (2*i + 1) * all / (2 * grid) }
+	}
 	workers = int(min(uint64(workers), grid))
 	stopWatch := context.AfterFunc(ctx, func() { l.stopped.Store(true) })
 	defer stopWatch()
 
 	report := Report{Kernel: l.prog.kernel.name, Shape: l.shape, HotLines: map[int]uint64{}}
 	counts, laneCt := make([]uint64, len(l.prog.code)), make([]uint64, len(l.prog.code))
-	order := l.blockOrder(grid)
+	report.Blocks = grid
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -128,6 +137,8 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 			laneCt[i] += b.laneCt[i]
 		}
 		report.Counters.memCounters.merge(&b.ctr)
+		report.Path += b.paths / float64(grid)
+		report.LongestPath = max(report.LongestPath, b.path)
 		l.prog.giveBack(b, workers)
 	}
 	for range workers - 1 {
@@ -137,7 +148,7 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 	wg.Wait()
 
 	l.prog.count(counts, laneCt, &report.Counters, report.HotLines)
-	if l.check && !l.stopped.Load() {
+	if l.check && grid == all && !l.stopped.Load() {
 		l.checkRaces()
 		l.checkDependence()
 	}

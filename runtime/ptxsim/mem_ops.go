@@ -179,6 +179,13 @@ func (w *warp) checkGlobal(in *inst, a *allocation, mask uint32, size uint64, ki
 	ctr.Requests++
 	ctr.Bytes += uint64(onesCount(mask)) * size
 	ctr.Sectors += sectors(segs)
+	if b.seen != nil && ctr == &b.ctr.GlobalLoad {
+		for _, s := range segs {
+			for at := s.lo >> 5; at <= (s.hi-1)>>5; at++ {
+				b.seen[at] = struct{}{}
+			}
+		}
+	}
 }
 
 // checkInit reports the first byte of a segment that was never written.

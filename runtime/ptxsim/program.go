@@ -101,6 +101,11 @@ type extra struct {
 	combine byte  // 0, '&', '|', '^'
 	cNeg    bool
 
+	// for the critical path: registers, and what orders memory
+	uses, defs []int32
+	async      asyncKind
+	fence      bool
+
 	// everything else
 	rows   []int32
 	n      int
@@ -149,6 +154,7 @@ type program struct {
 	ordered   bool // has atomics on global memory: blocks run one after another
 	hasFence  bool
 	registers int // estimate of the registers a thread needs
+	timed     int // registers of all functions, for timelines
 
 	idleMu sync.Mutex
 	idle   []*block // of earlier launches

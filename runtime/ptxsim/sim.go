@@ -29,13 +29,18 @@ import (
 
 // Options configures a simulated device. The zero value is a checked H200-like device on all cores.
 type Options struct {
-	Arch        int   // compute capability, 80, 86, 89 or 90; 0 means 90
+	Arch        int   // compute capability, 80, 86, 89, 90, 100 or 120; 0 means 90
 	Memory      int64 // bytes of device memory; 0 means 8 GiB
 	Workers     int   // goroutines that run blocks; 0 means all cores
 	Seed        int64 // not 0: run blocks and interleave warps in an order drawn from it
 	NoCheck     bool  // skip the checker, except for bounds and alignment
 	MaxFindings int   // stop a launch after this many; 0 means 20
 	MaxSteps    int64 // instructions a warp may execute; 0 means 2^27
+
+	// Sample, if not 0, runs only so many blocks of a launch, spread over its grid; results are then of no use, counters
+	// are those of the blocks that ran. Latencies, if not nil, adds the blocks' critical paths to reports.
+	Sample    int
+	Latencies *Latencies
 
 	// Registers gives the registers per thread by kernel name, from the assembler's report. Kernels it does not
 	// name get an estimate.
@@ -88,7 +93,7 @@ func New(opt Options) (*Device, error) {
 
 // Info returns the limits of the simulated architecture.
 func (d *Device) Info() device.Info {
-	sms := map[int]int{80: 108, 86: 84, 89: 128, 90: 132}[d.opt.Arch]
+	sms := map[int]int{80: 108, 86: 84, 89: 128, 90: 132, 100: 148, 120: 170}[d.opt.Arch]
 	return device.Info{
 		Name: fmt.Sprintf("PTX simulator (sm_%d)", d.opt.Arch), Major: d.opt.Arch / 10, Minor: d.opt.Arch % 10,
 		SMs: sms, TotalMemory: d.opt.Memory, MaxThreadsPerBlock: 1024, MaxThreadsPerSM: d.arch.MaxThreads,

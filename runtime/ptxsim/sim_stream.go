@@ -192,6 +192,7 @@ func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape,
 	l := &launch{
 		prog: f.prog, shape: shape, params: params, mem: d.mem, check: !d.opt.NoCheck, seed: d.opt.Seed,
 		maxSteps: uint64(d.opt.MaxSteps), sms: d.Info().SMs, maxWarpsPerSM: d.arch.MaxThreads / lanes,
+		latencies: d.opt.Latencies, sample: uint64(max(0, d.opt.Sample)),
 		findings: findingList{limit: d.opt.MaxFindings}, before: before,
 	}
 	report, err := l.run(ctx, d.opt.Workers)

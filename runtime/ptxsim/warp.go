@@ -56,8 +56,9 @@ type warp struct {
 	waited uint32 // lanes whose accesses come after a griddepcontrol.wait
 	async  asyncCopies
 
-	counts []uint64 // executions by instruction
-	laneCt []uint64 // lanes that executed it
+	counts []uint64  // executions by instruction
+	laneCt []uint64  // lanes that executed it
+	time   *timeline // nil unless the critical path is asked for
 
 	frame []byte // param-space variables, lane after lane
 	local []byte // local memory, lane after lane
@@ -111,6 +112,9 @@ func (w *warp) reset(mask uint32) {
 	w.order, w.waitInst = orderState{}, nil
 	w.waited = w.blk.launch.waitedFromStart()
 	w.async.reset()
+	if w.time != nil {
+		w.time.reset()
+	}
 }
 
 func fill[T word](r *[lanes]T, v T) {
@@ -177,6 +181,9 @@ func (w *warp) run(quantum int) {
 		w.mask = mask
 		w.counts[w.pc]++
 		w.laneCt[w.pc] += uint64(bits.OnesCount32(mask))
+		if w.time != nil && in.kind != kJump {
+			w.time.advance(w, in, w.blk.launch.latencies)
+		}
 		switch in.kind {
 		case k32:
 			if mask == full {

@@ -57,7 +57,7 @@ func TestMeasurementsRunOnASimulatedDevice(t *testing.T) {
 		seen[r.Network] = true
 		require.Positive(t, r.WarmUS, r.Kernel)
 		require.Positive(t, r.ColdUS, r.Kernel)
-		require.Positive(t, r.FloorUS, r.Kernel)
+		require.Positive(t, r.PredictedUS, r.Kernel)
 	}
 	require.Len(t, seen, len(networks.Small()))
 

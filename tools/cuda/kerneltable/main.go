@@ -1,4 +1,4 @@
-// Kerneltable writes docs/kernels.md: what each kernel takes of a multiprocessor, by architecture, as ptxas reports it.
+// Kerneltable writes docs/kernels.md and kernels/resources.json: what each kernel takes of a multiprocessor, by architecture, as ptxas reports it.
 // It fails when a kernel spills registers, or when one that should run on tensor cores has no such instruction.
 //
 //	go run ./tools/cuda/kerneltable -ptxas /opt/cuda/bin/ptxas -out docs/kernels.md
@@ -7,9 +7,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,20 +36,22 @@ var notTensorCore = []string{"gram_reduce", "gram_normalise"}
 // usage is what one kernel takes on one architecture.
 type usage struct {
 	ptxsim.Resources
-	matrix int // tensor-core instructions
+	matrix       int // tensor-core instructions
+	instructions int // of the machine code
 }
 
 func main() {
 	ptxas := flag.String("ptxas", "ptxas", "the assembler; nvdisasm is looked for beside it")
 	out := flag.String("out", "docs/kernels.md", "file to write")
+	resources := flag.String("resources", "kernels/resources.json", "file to write for predictions")
 	flag.Parse()
-	if err := run(*ptxas, *out); err != nil {
+	if err := run(*ptxas, *out, *resources); err != nil {
 		fmt.Fprintln(os.Stderr, "kerneltable:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ptxas, out string) error {
+func run(ptxas, out, resources string) error {
 	found, err := exec.LookPath(ptxas)
 	if err != nil {
 		return err
@@ -80,18 +84,65 @@ func run(ptxas, out string) error {
 			}
 		}
 	}
-	if err := os.WriteFile(out+".new", render(table), 0o644); err != nil {
+	figures, err := figures(table)
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(out+".new", out); err != nil {
-		return err
+	for name, content := range map[string][]byte{out: render(table), resources: figures} {
+		if err := os.WriteFile(name+".new", content, 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			return err
+		}
 	}
 	return errors.Join(faults...)
+}
+
+// figures are what package kernels embeds: by kernel and architecture registers, static shared memory, and machine
+// instructions for each PTX instruction.
+func figures(table map[string]map[string]usage) ([]byte, error) {
+	all := map[string]map[string]kernels.Resources{}
+	for key, by := range table {
+		module, kernel, _ := strings.Cut(key, "/")
+		image, err := kernels.Image(module)
+		if err != nil {
+			return nil, err
+		}
+		ptx := ptxInstructions(image, kernel)
+		if ptx == 0 {
+			return nil, fmt.Errorf("%s.ptx has no instructions of %s", module, kernel)
+		}
+		all[kernel] = map[string]kernels.Resources{}
+		for arch, u := range by {
+			ratio := math.Round(1000*float64(u.instructions)/float64(ptx)) / 1000
+			all[kernel][strings.TrimPrefix(arch, "sm_")] = kernels.Resources{Registers: u.Registers, Shared: u.Shared, Expansion: ratio}
+		}
+	}
+	b, err := json.MarshalIndent(all, "", " ")
+	return append(b, '\n'), err
+}
+
+// ptxInstructions counts the statements of a kernel.
+func ptxInstructions(image []byte, kernel string) int {
+	_, body, _ := bytes.Cut(image, []byte(".entry "+kernel+"("))
+	body, _, _ = bytes.Cut(body, []byte(".entry "))
+	n := 0
+	for line := range bytes.Lines(body) {
+		line = bytes.TrimSpace(line)
+		if bytes.HasSuffix(line, []byte(";")) && !bytes.HasPrefix(line, []byte(".")) {
+			n++
+		}
+	}
+	return n
 }
 
 func begins(s string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
+
+// machine is a line of the disassembly that holds an instruction.
+var machine = regexp.MustCompile(`^\s+/\*[0-9a-f]{4,}\*/\s+\S`)
 
 var function = regexp.MustCompile(`^\s*\.section\s+\.text\.(\w+)`)
 
@@ -114,11 +165,18 @@ func assemble(ptxas, module, arch, cubin string) (map[string]usage, error) {
 		if m := function.FindSubmatch(line); m != nil {
 			kernel = string(m[1])
 		}
-		if bytes.Contains(line, []byte("HMMA.")) {
-			u := all[kernel]
-			u.matrix++
-			all[kernel] = u
+		if bytes.Contains(line, []byte("$__internal_")) && bytes.HasSuffix(bytes.TrimSpace(line), []byte(":")) {
+			kernel = "" // a division's slow path, which no kernel takes for sizes of images
 		}
+		if kernel == "" || !machine.Match(line) || bytes.Contains(line, []byte("NOP")) {
+			continue
+		}
+		u := all[kernel]
+		u.instructions++
+		if bytes.Contains(line, []byte("HMMA.")) {
+			u.matrix++
+		}
+		all[kernel] = u
 	}
 	return all, nil
 }

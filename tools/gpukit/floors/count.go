@@ -1,33 +1,20 @@
-// Package floors counts, kernel by kernel, what the networks must move and compute on a GPU, the least time that takes,
-// and how well the kernels' accesses fit the memory system. Nothing of it needs a GPU.
+// Package floors says, kernel by kernel, what the networks do on a GPU, how long that is predicted to take and what binds.
+// Nothing of it needs a GPU.
 package floors
 
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
 	"unirestorer/kernels"
 	"unirestorer/runtime/device"
 	"unirestorer/runtime/gpu"
+	"unirestorer/runtime/predict"
 	"unirestorer/tools/gpukit/networks"
 )
-
-// Peaks are the rates of a GPU that floors are counted with.
-type Peaks struct {
-	GPU string
-	// Bandwidth is that of device memory in bytes a second.
-	Bandwidth float64
-	// Tensor and Vector are operations a second on tensor cores, fp16, and on the others, fp32; a multiply-add is two.
-	Tensor, Vector float64
-	// Launch is what a kernel in a captured graph costs beside its work, in seconds.
-	Launch float64
-}
-
-// H200 are the rates of an H200: copies were measured at 4.3 TB/s and matrix products at 790 TFLOP/s; 67 TFLOP/s of
-// fp32 are the vendor's figure; 1.5 µs between dependent kernels of a graph is an assumption.
-func H200() Peaks { return Peaks{"H200", 4.3e12, 790e12, 67e12, 1.5e-6} }
 
 // Row is one kind of launch of a network: a kernel at one launch shape with the same bytes and operations.
 type Row struct {
@@ -37,21 +24,12 @@ type Row struct {
 	Count int
 	// Bytes is the least that one launch moves, Operations what it computes, as the launcher reports them.
 	Bytes, Operations int64
-	// Tensor says that the operations run on tensor cores.
-	Tensor bool
-	// Counts says that blocks meet at counters in memory, which are zero before the first launch.
-	Counts bool
+	// Meets says that blocks meet at counters in memory, which are zero before the first launch.
+	Meets bool
+	// Counts are what a launch does, where it was counted.
+	Counts predict.Counts
 
 	launch *kernels.Launch
-}
-
-// Floor is the least time in seconds that one launch takes: that of its bytes or that of its operations.
-func (r Row) Floor(p Peaks) float64 {
-	rate := p.Vector
-	if r.Tensor {
-		rate = p.Tensor
-	}
-	return max(float64(r.Bytes)/p.Bandwidth, float64(r.Operations)/rate)
 }
 
 // Network is what a network launches for one image.
@@ -88,29 +66,40 @@ func (n Network) sum(of func(Row) int64) int64 {
 	return sum
 }
 
-// Floor is the sum of the launches' floors in seconds.
-func (n Network) Floor(p Peaks) float64 {
-	sum := 0.0
+// Time is the sum over launches of the kernels' times and of the gaps in front of them on a card, in seconds, and Issue
+// that of issuing the kernels' instructions, which no schedule beats.
+func (n Network) Time(c predict.Card) (kernels, gaps, issue float64) {
 	for _, r := range n.Rows {
-		sum += float64(r.Count) * r.Floor(p)
+		t := c.Time(r.Counts)
+		kernels += float64(r.Count) * t.Kernel
+		gaps += float64(r.Count) * t.Gap
+		issue += float64(r.Count) * t.Terms[predict.Issue]
 	}
-	return sum
+	return kernels, gaps, issue
 }
 
 // Launch is one of the row's launches. Only that of a network that was placed may run.
 func (r Row) Launch() *kernels.Launch { return r.launch }
 
-// target is the GPU that launches are chosen for.
-var target = device.Info{
-	Name: "H200", Major: 9, SMs: 132, MaxThreadsPerBlock: 1024, MaxThreadsPerSM: 2048, SharedPerBlock: 48 << 10,
-	SharedPerBlockOptin: 227 << 10, SharedPerSM: 228 << 10, RegistersPerSM: 65536, MaxGridX: 1<<31 - 1, MaxGridYZ: 65535,
-}
-
-// Count lowers a network for an H200 and images of the given size, or of its own if it takes one only.
-func Count(n networks.Network, batch, h, w int) (Network, error) {
-	return lower(n, batch, h, w, target, func(arena, weights int64) (a, b device.Buffer, err error) {
-		return device.Buffer{Ptr: 1 << 40, Size: arena}, device.Buffer{Ptr: 1 << 41, Size: weights}, nil // nobody reads there
-	})
+// Count lowers a network for the card of a counter and images of the given size, or of its own if it takes one only, and
+// counts its launches.
+func Count(ctx context.Context, c *predict.Counter, n networks.Network, batch, h, w int) (Network, error) {
+	if n.Side != 0 {
+		h, w = n.Side, n.Side
+	}
+	g, err := n.Build(nil, batch, h, w)
+	if err != nil {
+		return Network{}, err
+	}
+	l, err := c.Graph(ctx, g)
+	if err != nil {
+		return Network{}, err
+	}
+	rows, err := group(l.Launches, l.Counts)
+	if err != nil {
+		return Network{}, fmt.Errorf("%s: %w", n.Name, err)
+	}
+	return Network{Name: n.Name, Height: h, Width: w, Rows: rows}, nil
 }
 
 // Place lowers a network for one square image so that its launches run on a device: memory provides the arena for
@@ -139,7 +128,7 @@ func lower(n networks.Network, batch, h, w int, dev device.Info, memory func(are
 	if err != nil {
 		return Network{}, err
 	}
-	rows, err := group(launches)
+	rows, err := group(launches, nil)
 	if err != nil {
 		return Network{}, fmt.Errorf("%s: %w", n.Name, err)
 	}
@@ -154,26 +143,29 @@ type kind struct {
 }
 
 // group sorts launches by kernel, the largest first.
-func group(launches [][]*kernels.Launch) ([]Row, error) {
+func group(launches [][]*kernels.Launch, counts [][]predict.Counts) ([]Row, error) {
 	var rows []Row
 	at := map[kind]int{}
-	for _, node := range launches {
-		for _, l := range node {
+	for i, node := range launches {
+		for j, l := range node {
 			k := kind{l.Kernel, l.Shape, l.Bytes, l.Operations}
-			i, ok := at[k]
+			row, ok := at[k]
 			if !ok {
 				ptx, err := code(l.Module, l.Kernel)
 				if err != nil {
 					return nil, err
 				}
-				i = len(rows)
-				at[k] = i
+				row = len(rows)
+				at[k] = row
 				rows = append(rows, Row{
 					Kernel: l.Kernel, Shape: l.Shape, Bytes: l.Bytes, Operations: l.Operations, launch: l,
-					Tensor: bytes.Contains(ptx, []byte("mma.sync")), Counts: bytes.Contains(ptx, []byte("atom.")),
+					Meets: bytes.Contains(ptx, []byte("atom.")),
 				})
+				if counts != nil {
+					rows[row].Counts = counts[i][j]
+				}
 			}
-			rows[i].Count++
+			rows[row].Count++
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b Row) int {

@@ -9,8 +9,10 @@ import (
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/gpu"
+	"unirestorer/runtime/predict"
 	"unirestorer/tools/benchfiles"
 	"unirestorer/tools/gpukit/floors"
+	"unirestorer/tools/gpukit/networks"
 	"unirestorer/tools/gpukit/results"
 	"unirestorer/weights"
 )
@@ -150,8 +152,8 @@ func size(ctx context.Context, p backend.Program, s Subject, c Case, graph, laun
 		}
 		r.Device, r.Bytes = results.TimingOf(times), p.Memory().Total()
 	}
-	if counted, err := floors.Count(s.Network, c.Batch, c.Height, c.Width); err == nil {
-		graph.FloorMS = counted.Floor(floors.H200()) * 1e3
+	if graph.PredictedMS, err = predicted(ctx, s.Network, c); err != nil {
+		return err
 	}
 	return benchfiles.WriteRaw(ctx, c.Output, slices.Concat(outputs...))
 }
@@ -193,3 +195,22 @@ func hosts(p backend.Program, c Case) (inputs, outputs [][]float32, err error) {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// predicted is the time predicted for the network on an H200, in milliseconds.
+func predicted(ctx context.Context, n networks.Network, c Case) (ms float64, err error) {
+	card, err := predict.Find("h200")
+	if err != nil {
+		return 0, err
+	}
+	counter, err := predict.NewCounter(card)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, counter.Close()) }()
+	counted, err := floors.Count(ctx, counter, n, c.Batch, c.Height, c.Width)
+	if err != nil {
+		return 0, err
+	}
+	kernels, gaps, _ := counted.Time(card)
+	return 1e3 * (kernels + gaps), nil
+}

@@ -9,6 +9,7 @@ import (
 
 	"unirestorer/kernels"
 	"unirestorer/runtime/device"
+	"unirestorer/runtime/predict"
 	"unirestorer/tools/gpukit/floors"
 	"unirestorer/tools/gpukit/networks"
 	"unirestorer/tools/gpukit/results"
@@ -88,13 +89,17 @@ func (t *launchTimer) network(ctx context.Context, n networks.Network) (_ []resu
 	if err := t.fillAll(ctx); err != nil {
 		return nil, err
 	}
-	peaks := floors.H200()
+	predicted, err := predictions(ctx, n, t.opt.Side, t.dev.Info())
+	if err != nil {
+		return nil, err
+	}
 	var rows []results.Kernel
-	for _, r := range l.Rows {
+	for i, r := range l.Rows {
 		g := r.Shape.Grid
 		k := results.Kernel{
 			Network: n.Name, Kernel: r.Kernel, Grid: fmt.Sprintf("%d×%d×%d", g.X, g.Y, g.Z), Block: r.Shape.Block.Count(), Count: r.Count,
-			Bytes: r.Bytes, Operations: r.Operations, FloorUS: r.Floor(peaks) * 1e6,
+			Bytes: r.Bytes, Operations: r.Operations, PredictedUS: predicted[i].Kernel * 1e6,
+			Binding: string(predicted[i].Binding),
 		}
 		if err := t.row(ctx, r, &k); err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Kernel, err)
@@ -104,9 +109,27 @@ func (t *launchTimer) network(ctx context.Context, n networks.Network) (_ []resu
 	return rows, nil
 }
 
+// predictions are those of the rows of a network on the card at hand, or on an H200 if that is not known.
+func predictions(ctx context.Context, n networks.Network, side int, dev device.Info) (times []predict.Time, err error) {
+	card := predict.Of(dev)
+	c, err := predict.NewCounter(card)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	counted, err := floors.Count(ctx, c, n, 1, side, side)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range counted.Rows {
+		times = append(times, card.Time(r.Counts))
+	}
+	return times, nil
+}
+
 // row times one kind of launch.
 func (t *launchTimer) row(ctx context.Context, r floors.Row, k *results.Kernel) (err error) {
-	if r.Counts { // all constants lie in one place, the counters among them
+	if r.Meets { // all constants lie in one place, the counters among them
 		for _, m := range t.buffers {
 			if err := t.stream.Memset(m, 0); err != nil {
 				return err

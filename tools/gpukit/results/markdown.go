@@ -156,7 +156,7 @@ func find(runs []Run, size Run, runtime string) (Run, bool) {
 func ratioTable(ours, peers []Run) *report.Table {
 	others := []string{Eager, EagerGraph, Compile, CompileGraph}
 	t := &report.Table{
-		Columns: columns("<network", "size", "batch", "ours|ms", "without graph|ms", "floors|ms", "eager|ms", "/ ours", "eager, graph|ms", "/ ours",
+		Columns: columns("<network", "size", "batch", "ours|ms", "without graph|ms", "predicted|ms", "eager|ms", "/ ours", "eager, graph|ms", "/ ours",
 			"compile|ms", "/ ours", "compile, graph|ms", "/ ours"),
 		Notes: []string{"Medians of the time between two events, inputs and outputs on the device, fp16. “/ ours” above 1: ours is faster by that factor."},
 	}
@@ -165,7 +165,7 @@ func ratioTable(ours, peers []Run) *report.Table {
 		mine, ok := find(ours, s, Graph)
 		cells = append(cells, cell(mine.Device.Median, ok))
 		apart, apartOK := find(ours, s, Launches)
-		cells = append(cells, cell(apart.Device.Median, apartOK), cell(mine.FloorMS, ok && mine.FloorMS > 0))
+		cells = append(cells, cell(apart.Device.Median, apartOK), cell(mine.PredictedMS, ok && mine.PredictedMS > 0))
 		for _, o := range others {
 			p, has := find(peers, s, o)
 			cells = append(cells, cell(p.Device.Median, has))
@@ -225,10 +225,10 @@ func startTable(starts []Start) *report.Table {
 }
 
 func networkTable(k *Kernels) *report.Table {
-	t := &report.Table{Columns: columns("<network", "launches", "floors|ms", "warm|ms", "cold|ms", "warm / floors")}
+	t := &report.Table{Columns: columns("<network", "launches", "predicted|ms", "warm|ms", "cold|ms", "warm / predicted")}
 	type sum struct {
-		launches          int
-		floor, warm, cold float64
+		launches              int
+		predicted, warm, cold float64
 	}
 	sums := map[string]*sum{}
 	var order []string
@@ -241,25 +241,25 @@ func networkTable(k *Kernels) *report.Table {
 		}
 		n := float64(r.Count)
 		s.launches += r.Count
-		s.floor, s.warm, s.cold = s.floor+n*r.FloorUS/1e3, s.warm+n*r.WarmUS/1e3, s.cold+n*r.ColdUS/1e3
+		s.predicted, s.warm, s.cold = s.predicted+n*r.PredictedUS/1e3, s.warm+n*r.WarmUS/1e3, s.cold+n*r.ColdUS/1e3
 	}
 	for _, n := range order {
 		s := sums[n]
-		t.Add(n, fmt.Sprint(s.launches), cell(s.floor, true), cell(s.warm, true), cell(s.cold, true), cell2(s.warm/s.floor, s.floor > 0))
+		t.Add(n, fmt.Sprint(s.launches), cell(s.predicted, true), cell(s.warm, true), cell(s.cold, true), cell2(s.warm/s.predicted, s.predicted > 0))
 	}
 	return t
 }
 
 func kernelTable(k *Kernels) *report.Table {
-	t := &report.Table{Columns: columns("<network", "<kernel", "grid", "block", "launches", "MB", "Mop", "floor|µs", "warm|µs", "cold|µs", "cold GB/s", "cold Gop/s",
-		"cold / floor")}
+	t := &report.Table{Columns: columns("<network", "<kernel", "grid", "block", "launches", "MB", "Mop", "predicted|µs", "<binding", "warm|µs", "cold|µs", "cold GB/s", "cold Gop/s",
+		"warm / predicted")}
 	for _, r := range k.Rows {
 		rate := func(v int64) string {
 			return cell2(float64(v)/(r.ColdUS*1e3), r.ColdUS > 0)
 		}
 		t.Add(r.Network, r.Kernel, r.Grid, fmt.Sprint(r.Block), fmt.Sprint(r.Count), fmt.Sprintf("%.3f", float64(r.Bytes)/1e6),
-			fmt.Sprintf("%.2f", float64(r.Operations)/1e6), cell2(r.FloorUS, true), cell2(r.WarmUS, true), cell2(r.ColdUS, true),
-			rate(r.Bytes), rate(r.Operations), cell2(r.ColdUS/r.FloorUS, r.FloorUS > 0))
+			fmt.Sprintf("%.2f", float64(r.Operations)/1e6), cell2(r.PredictedUS, true), r.Binding, cell2(r.WarmUS, true), cell2(r.ColdUS, true),
+			rate(r.Bytes), rate(r.Operations), cell2(r.WarmUS/r.PredictedUS, r.PredictedUS > 0))
 	}
 	return t
 }

@@ -68,14 +68,16 @@ func TimingOf(times []time.Duration) Timing {
 
 // Kernel is a kind of launch with its time.
 type Kernel struct {
-	Network    string  `json:"network"`
-	Kernel     string  `json:"kernel"`
-	Grid       string  `json:"grid"`
-	Block      uint64  `json:"block"`
-	Count      int     `json:"launches"` // in a run of the network
-	Bytes      int64   `json:"bytes"`
-	Operations int64   `json:"operations"`
-	FloorUS    float64 `json:"floor_us"`
+	Network    string `json:"network"`
+	Kernel     string `json:"kernel"`
+	Grid       string `json:"grid"`
+	Block      uint64 `json:"block"`
+	Count      int    `json:"launches"` // in a run of the network
+	Bytes      int64  `json:"bytes"`
+	Operations int64  `json:"operations"`
+	// PredictedUS is the time predicted for it, the gap in front left out, and Binding what sets that.
+	PredictedUS float64 `json:"predicted_us"`
+	Binding     string  `json:"binding"`
 	// WarmUS is the time of a launch among equal ones in a captured graph, the step from one to the next included; ColdUS
 	// that of one alone after L2 was filled with other data, two events included.
 	WarmUS float64 `json:"warm_us"`
@@ -109,8 +111,8 @@ type Run struct {
 	FirstMS float64 `json:"first_ms"`
 	// Bytes is what the network holds on the device at its peak, weights included.
 	Bytes int64 `json:"bytes"`
-	// FloorMS is the sum of the floors of our kernels.
-	FloorMS float64 `json:"floor_ms,omitempty"`
+	// PredictedMS is the time predicted for our kernels.
+	PredictedMS float64 `json:"predicted_ms,omitempty"`
 	// PSNR and MaxAbs compare the result with PyTorch's in fp32, for values up to 1; "inf" for equal ones. Empty: not compared.
 	PSNR   string `json:"psnr_db,omitempty"`
 	MaxAbs string `json:"max_abs,omitempty"`

@@ -57,7 +57,7 @@ func TestTablesHoldOursAgainstPyTorch(t *testing.T) {
 		Verify:  json.RawMessage(`[{"case":"c","ok":false,"checks":[{"name":"y","psnr_db":"inf","ok":true},{"name":"z","psnr_db":61.25,"ok":false,"note":"why"}]}]`),
 		Ours:    []Run{run("a", Graph, 2), run("a", Launches, 3)},
 		Peers:   []Run{run("a", Eager, 8), failed},
-		Kernels: &Kernels{LaunchUS: 1.5, Rows: []Kernel{{Network: "a", Kernel: "k", Count: 2, Bytes: 4e6, Operations: 8e6, FloorUS: 1, WarmUS: 2, ColdUS: 4}}},
+		Kernels: &Kernels{LaunchUS: 1.5, Rows: []Kernel{{Network: "a", Kernel: "k", Count: 2, Bytes: 4e6, Operations: 8e6, PredictedUS: 1, WarmUS: 2, ColdUS: 4}}},
 		Starts:  []Start{{What: "it", Wall: Timing{Median: 7, Least: 6, Runs: 3}}},
 	}
 	var b bytes.Buffer
