@@ -134,6 +134,10 @@ type Hints struct {
 	// TrainSize is the side of NAFNetLocal's training patches in pixels; 0 takes
 	// a NAFNet's tensors for those of one that averages over the whole image.
 	TrainSize int
+	// Single says that the tensors are a network by itself as its authors publish
+	// it, not an expert of UniRestorer's pool: pictures have the range and the
+	// padding of the authors' code.
+	Single bool
 	// HeadWidth is the number of channels of an attention head of the degradation
 	// encoder; 0 means 64.
 	HeadWidth int

@@ -22,6 +22,7 @@ type DehazeFormer struct {
 	Heads       []int     `json:"num_heads"`
 	AttnRatio   []float64 `json:"attn_ratio"`
 	ConvType    []string  `json:"conv_type"`
+	Ports
 }
 
 // DehazeFormerName is DehazeFormer's name in configurations.
@@ -32,16 +33,31 @@ func init() {
 		Name:    DehazeFormerName,
 		Default: func() Network { return defaultDehazeFormer() },
 		Probes:  []string{"patch_merge1.proj.weight"},
-		Infer: func(s *shapes, _ Hints) Network {
+		Infer: func(s *shapes, h Hints) Network {
 			d := s.dehazeFormer()
+			if h.Single { // its authors' pictures, unlike the pool's
+				d.Range = []float64{-1, 1}
+			}
 			return &d
 		},
 		Sizes: []Size{
+			{Name: "dehazeformer-t", Args: dehazeArgs(24, "[4,4,4,2,2]", "[0,0.5,1,0,0]", dwConv)},
+			{Name: "dehazeformer-s-dwconv", Args: dehazeArgs(24, "[8,8,8,4,4]", "[0.25,0.5,0.75,0,0]", dwConv)},
+			{Name: "dehazeformer-b", Args: dehazeArgs(24, "[16,16,16,8,8]", "[0.25,0.5,0.75,0,0]", dwConv)},
+			{Name: "dehazeformer-d", Args: dehazeArgs(24, "[32,32,32,16,16]", "[0.25,0.5,0.75,0,0]", dwConv)},
+			{Name: "dehazeformer-w", Args: dehazeArgs(48, "[16,16,16,8,8]", "[0.25,0.5,0.75,0,0]", dwConv)},
+			{Name: "dehazeformer-m", Args: dehazeArgs(24, "[12,12,12,6,6]", "[0.25,0.5,0.75,0,0]", "Conv")},
 			{Name: "dehazeformer-s", Args: `{"embed_dims":[24,48,96,48,24],"depths":[8,8,8,4,4]}`, Peer: true},
 			{Name: "dehazeformer", Args: `{}`, Pool: true, Peer: true},
 		},
 		Small: `{"embed_dims":[8,16,16,16,8],"depths":[1,1,1,1,1],"num_heads":[1,2,2,1,1]}`,
 	})
+}
+
+// dehazeArgs are the arguments of a released size.
+func dehazeArgs(width int, depths, ratios, conv string) string {
+	return fmt.Sprintf(`{"embed_dims":[%d,%d,%d,%d,%d],"depths":%s,"attn_ratio":%s,"conv_type":["%[8]s","%[8]s","%[8]s","%[8]s","%[8]s"]}`,
+		width, 2*width, 4*width, 2*width, width, depths, ratios, conv)
 }
 
 // dehazeMultiple is upstream's patch_size: both downsamplings together.
@@ -85,8 +101,8 @@ func (d *DehazeFormer) check() error {
 			return fmt.Errorf("mlp_ratios %v", d.MLPRatios)
 		case !(d.AttnRatio[i] >= 0 && d.AttnRatio[i] <= 1):
 			return fmt.Errorf("attn_ratio %v: want 0 to 1", d.AttnRatio)
-		case d.ConvType[i] != "Conv":
-			return fmt.Errorf("conv_type %q is not supported, only Conv", d.ConvType[i])
+		case d.ConvType[i] != "Conv" && d.ConvType[i] != dwConv:
+			return fmt.Errorf("conv_type %q: want Conv or %s", d.ConvType[i], dwConv)
 		case d.attends(i, d.Depths[i]-1) && c%d.Heads[i] != 0:
 			return fmt.Errorf("stage %d: %d channels do not split into %d heads", i+1, c, d.Heads[i])
 		}
@@ -94,7 +110,7 @@ func (d *DehazeFormer) check() error {
 	if d.EmbedDims[0] != d.EmbedDims[4] || d.EmbedDims[1] != d.EmbedDims[3] {
 		return fmt.Errorf("embed_dims %v: skips join stages 1 and 5, 2 and 4", d.EmbedDims)
 	}
-	return nil
+	return d.Ports.check()
 }
 
 // attends tells whether a block has attention: the last ones of a stage do.
@@ -114,13 +130,17 @@ func (d *DehazeFormer) shift(block int) int {
 // CheckSide implements Network: all reflections need more pixels than they
 // add, at every stage.
 func (d *DehazeFormer) CheckSide(n int) error {
+	n, err := d.side(n)
+	if err != nil {
+		return err
+	}
 	if m := missing(n, dehazeMultiple); n <= 0 || m >= n {
 		return fmt.Errorf("%d pixels cannot be padded to a multiple of %d by reflection", n, dehazeMultiple)
 	}
 	n += missing(n, dehazeMultiple)
 	for stage, scale := range []int{1, 2, 4, 2, 1} {
 		side := n / scale
-		if side < 2 && d.Depths[stage] > 0 {
+		if side <= d.radius(stage) && d.Depths[stage] > 0 {
 			return fmt.Errorf("stage %d: %d pixels cannot be padded by reflection", stage+1, side)
 		}
 		for block := range d.Depths[stage] {
@@ -136,14 +156,28 @@ func (d *DehazeFormer) CheckSide(n int) error {
 	return nil
 }
 
+// dwConv is the conv_type whose convolution is 5×5 and depthwise.
+const dwConv = "DWConv"
+
+// radius is how far the convolutions of a stage reach.
+func (d *DehazeFormer) radius(stage int) int {
+	if d.ConvType[stage] == dwConv {
+		return dwRadius
+	}
+	return 1
+}
+
+const dwRadius = 2
+
 // Grid implements Network: windows at the lowest resolution.
-func (d *DehazeFormer) Grid() int { return dehazeMultiple * d.Window }
+func (d *DehazeFormer) Grid() int { return d.grid(dehazeMultiple * d.Window) }
 
 // Build implements Network.
 func (d *DehazeFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(DehazeFormerName, src, opt)
 	b := dehazeBuilder{d, l}
 	in := l.photo(d, n, h, w, opt)
+	h, w = in.Shape.H, in.Shape.W
 	image := l.padTo(in, dehazeMultiple, graph.Reflect)
 
 	x := b.conv3("patch_embed.proj", graph.Conv{X: image}, d.EmbedDims[0])
@@ -213,9 +247,14 @@ func (b dehazeBuilder) stage(i int, x *graph.Tensor) *graph.Tensor {
 	path := fmt.Sprintf("layer%d", i+1)
 	for block := range b.Depths[i] {
 		p := fmt.Sprintf("%s.blocks.%d", path, block)
-		if b.attends(i, block) {
+		switch {
+		case b.attends(i, block):
 			x = b.attention(p, i, block, x)
-		} else {
+		case b.ConvType[i] == dwConv:
+			v := b.conv(p+".attn.V", graph.Conv{X: x}, x.Shape.C, 1)
+			x = b.conv(p+".attn.proj", graph.Conv{X: b.depthwise(p+".attn.conv", v), Residual: x}, x.Shape.C, 1)
+			b.Trace(p+".attn", x, graph.NCHW)
+		default:
 			x = b.convBranch(p+".attn", x, x)
 			b.Trace(p+".attn", x, graph.NCHW)
 		}
@@ -233,6 +272,17 @@ func (b dehazeBuilder) convBranch(path string, x, residual *graph.Tensor) *graph
 	c := x.Shape.C
 	t := b.conv3(path+".conv.0", graph.Conv{X: x, Act: graph.ReLU}, c)
 	return b.conv3(path+".conv.2", graph.Conv{X: t, Residual: residual}, c)
+}
+
+// depthwise is a 5×5 convolution of every channel, padded by reflection.
+func (b dehazeBuilder) depthwise(path string, x *graph.Tensor) *graph.Tensor {
+	const r = dwRadius
+	s := x.Shape
+	t := b.Pad(path+".pad", graph.Pad{X: x, Top: r, Left: r, Bottom: r, Right: r, Mode: graph.Reflect})
+	t = b.Depthwise(path, graph.Depthwise{
+		X: t, Weight: b.param(path+".weight", s.C, 1, 2*r+1, 2*r+1), Bias: b.param(path+".bias", s.C),
+	})
+	return b.Crop(path+".crop", graph.Crop{X: t, Y: r, X0: r, H: s.H, W: s.W})
 }
 
 // attention is x + proj(window attention + conv(V))·rescale + rebias on the
@@ -263,7 +313,11 @@ func (b dehazeBuilder) attention(path string, stage, block int, x *graph.Tensor)
 	// Upstream evaluates the bias network for every pair of tokens in every run.
 	pairs := int64(b.Window * b.Window * b.Window * b.Window)
 	b.Counted(t, pairs*biasHidden*int64(2+b.Heads[stage]))
-	t = b.convBranch(attn, v, t)
+	if b.ConvType[stage] == dwConv {
+		t = b.Sum(attn+".sum", b.depthwise(attn+".conv", v), t)
+	} else {
+		t = b.convBranch(attn, v, t)
+	}
 	if b.Traces(attn) {
 		b.Trace(attn, b.conv(attn+".proj", graph.Conv{X: t}, c, 1), graph.NCHW)
 	}
@@ -342,8 +396,11 @@ func (s *shapes) dehazeFormer() DehazeFormer {
 		layer := fmt.Sprintf("layer%d.blocks.", i)
 		depth := s.count(layer + "%d.mlp.mlp.0.weight")
 		width := s.dim(layer+"0.mlp.mlp.0.weight", 1)
-		attending, heads := 0, 1
+		attending, heads, kind := 0, 1, "Conv"
 		for b := range depth {
+			if s.has(layer + strconv.Itoa(b) + ".attn.conv.weight") {
+				kind = dwConv
+			}
 			if block := layer + strconv.Itoa(b); s.has(block + ".attn.QK.weight") {
 				attending++
 				heads = s.dim(block+".attn.attn.meta.2.weight", 0)
@@ -361,7 +418,7 @@ func (s *shapes) dehazeFormer() DehazeFormer {
 		}
 		d.MLPRatios = append(d.MLPRatios, ratio)
 		d.AttnRatio = append(d.AttnRatio, attentionRatio(attending, depth))
-		d.ConvType = append(d.ConvType, "Conv")
+		d.ConvType = append(d.ConvType, kind)
 	}
 	return d
 }

@@ -20,6 +20,7 @@ type NAFNet struct {
 	TrainSize []int `json:"train_size"`
 	// FastImp is upstream's approximate pooling, which is not supported.
 	FastImp bool `json:"fast_imp"`
+	Ports
 
 	local bool
 }
@@ -43,6 +44,12 @@ func init() {
 			n := s.nafnet()
 			return &n
 		},
+		Sizes: []Size{
+			{Name: "nafnet-sidd-32", Args: siddArgs(32)},
+			{Name: "nafnet-sidd-64", Args: siddArgs(64)},
+			{Name: "nafnet-gopro-32", Args: nafnetArgs(32, 28)},
+			{Name: "nafnet-gopro-64", Args: nafnetArgs(64, 28)},
+		},
 		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1]}`,
 	})
 	Register(Architecture{
@@ -62,6 +69,11 @@ func init() {
 		},
 		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1],"train_size":[1,3,16,16]}`,
 	})
+}
+
+// siddArgs are those of the networks that remove the noise of SIDD's pictures.
+func siddArgs(width int) string {
+	return fmt.Sprintf(`{"width":%d,"enc_blk_nums":[2,2,4,8],"middle_blk_num":12,"dec_blk_nums":[2,2,2,2]}`, width)
 }
 
 // nafnetArgs are those of the networks that deblur GoPro's pictures and of the
@@ -94,8 +106,8 @@ func (n *NAFNet) check() error {
 		return err
 	}
 	switch {
-	case n.Channels != 3:
-		return fmt.Errorf("img_channel %d: only 3 is supported", n.Channels)
+	case n.Channels != 1 && n.Channels != 3:
+		return fmt.Errorf("img_channel %d: want 1 or 3", n.Channels)
 	case len(n.EncNums) != len(n.DecNums) || len(n.EncNums) > 8:
 		return fmt.Errorf("%d encoder and %d decoder levels: want as many of both, at most 8", len(n.EncNums), len(n.DecNums))
 	case n.Width<<len(n.EncNums) > maxWidth:
@@ -109,21 +121,26 @@ func (n *NAFNet) check() error {
 		if err := length("train_size", n.TrainSize, 4); err != nil {
 			return err
 		}
-		return within("train_size", 1<<16, n.TrainSize...)
+		if err := within("train_size", 1<<16, n.TrainSize...); err != nil {
+			return err
+		}
 	}
-	return nil
+	return n.Ports.check()
 }
+
+func (n *NAFNet) channels() (in, out int) { return n.Channels, n.Channels }
 
 // CheckSide implements Network: zero padding takes any side.
 func (n *NAFNet) CheckSide(side int) error {
-	if side <= 0 {
-		return fmt.Errorf("%d pixels", side)
-	}
-	return nil
+	_, err := n.side(side)
+	return err
 }
 
 // Grid implements Network.
-func (n *NAFNet) Grid() int { return 1 << len(n.EncNums) }
+func (n *NAFNet) Grid() int { return n.grid(n.multiple()) }
+
+// multiple is what the network pads sides to.
+func (n *NAFNet) multiple() int { return 1 << len(n.EncNums) }
 
 // window is the local window at a level whose features are 1/2^level of the
 // image: 1.5 times the training patch at level 0, scaled with the features of
@@ -143,10 +160,16 @@ func (n *NAFNet) window(level int) (h, w int) {
 
 // Build implements Network.
 func (n *NAFNet) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
-	l := newLoader(n.Architecture(), src, opt)
-	b := nafnetBuilder{n, l}
+	b := nafnetBuilder{NAFNet: n, loader: newLoader(n.Architecture(), src, opt)}
+	b.blocks = b.block
+	return b.build(batch, h, w, opt)
+}
+
+func (b nafnetBuilder) build(batch, h, w int, opt Options) (*graph.Graph, error) {
+	n, l := b.NAFNet, b.loader
 	in := l.photo(n, batch, h, w, opt)
-	image := l.padTo(in, n.Grid(), graph.Zero)
+	h, w = in.Shape.H, in.Shape.W
+	image := l.padTo(in, n.multiple(), graph.Zero)
 
 	x := b.conv("intro", graph.Conv{X: image, Pad: 1}, n.Width, 3)
 	l.Trace("intro", x, graph.NCHW)
@@ -179,6 +202,8 @@ func (n *NAFNet) Build(src weights.Source, batch, h, w int, opt Options) (*graph
 type nafnetBuilder struct {
 	*NAFNet
 	*loader
+	// blocks adds a block at a level.
+	blocks func(path string, level int, x *graph.Tensor) *graph.Tensor
 }
 
 func (b nafnetBuilder) conv(path string, c graph.Conv, cout, k int) *graph.Tensor {
@@ -189,7 +214,7 @@ func (b nafnetBuilder) conv(path string, c graph.Conv, cout, k int) *graph.Tenso
 
 func (b nafnetBuilder) level(path string, level int, x *graph.Tensor, blocks int) *graph.Tensor {
 	for i := range blocks {
-		x = b.block(fmt.Sprintf("%s.%d", path, i), level, x)
+		x = b.blocks(fmt.Sprintf("%s.%d", path, i), level, x)
 	}
 	b.Trace(path, x, graph.NCHW)
 	return x
@@ -262,7 +287,7 @@ func (b nafnetBuilder) traceWindow(name string, t, like *graph.Tensor) {
 // nafnet reads the arguments off the shapes.
 func (s *shapes) nafnet() NAFNet {
 	n := NAFNet{
-		Channels: 3, Width: s.dim("intro.weight", 0), MiddleNum: s.count("middle_blks.%d.conv1.weight"),
+		Channels: s.dim("intro.weight", 1), Width: s.dim("intro.weight", 0), MiddleNum: s.count("middle_blks.%d.conv1.weight"),
 		EncNums: []int{}, DecNums: []int{},
 	}
 	levels := s.count("downs.%d.weight")

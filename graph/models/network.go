@@ -22,7 +22,7 @@ type Network interface {
 	// Build makes the graph for n images of h×w pixels. A nil src gives a graph
 	// without values, for planning and counting. For an image to image network
 	// the ports are "image" and "restored", N×H×W×3 each, RGB in 0..1, not
-	// clamped.
+	// clamped; a network of two pictures takes them one after the other, N×H×W×6.
 	Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error)
 	// CheckSide reports why an image side of n pixels cannot be processed, or
 	// nil.
@@ -47,6 +47,9 @@ type Options struct {
 	Switchable bool
 	// Layout is how the ports hold images.
 	Layout graph.Layout
+	// OwnPorts gives the graph the ports of the authors' code: the network's own
+	// channels, range and order instead of RGB in 0..1.
+	OwnPorts bool
 }
 
 func decodeArgs(args json.RawMessage, into any) error {
@@ -152,6 +155,7 @@ type loader struct {
 	unmerged bool
 	// switchable marks parameters as the adapter's own.
 	switchable bool
+	frame      frame
 }
 
 func newLoader(name string, src weights.Source, opt Options) *loader {
@@ -279,14 +283,39 @@ func transposed(p *graph.Param) *graph.Param {
 	}, p)
 }
 
-// photo adds the input port of net, whose sides must be ones that it accepts.
+// photo adds the input port of net, whose sides must be ones that it accepts,
+// and gives what the network sees of it.
 func (l *loader) photo(net Network, n, h, w int, opt Options) *graph.Tensor {
 	for _, side := range [2]int{h, w} {
 		if err := net.CheckSide(side); err != nil {
 			l.Fail(fmt.Errorf("image of %dx%d pixels: %w", w, h, err))
 		}
 	}
-	return l.image(n, h, w, 3, opt)
+	own, _ := Channels(net)
+	port, _ := PortChannels(net)
+	if opt.OwnPorts {
+		port = own
+	}
+	l.frame = frame{h: h, w: w}
+	x := l.image(n, h, w, port, opt)
+	p, ok := net.(ported)
+	if !ok {
+		return x
+	}
+	l.frame.ports = p.ports()
+	if m := l.frame.ports.Multiple; m > 1 {
+		x = l.padTo(x, m, padModes[l.frame.ports.Padding])
+	}
+	if opt.OwnPorts {
+		return x
+	}
+	return l.enter(l.frame.ports, x, own)
+}
+
+// frame is what the ports of an image to image network hold of it.
+type frame struct {
+	h, w  int
+	ports *Ports // nil: RGB in 0..1
 }
 
 // image adds the input port of an image.
@@ -294,8 +323,14 @@ func (l *loader) image(n, h, w, channels int, opt Options) *graph.Tensor {
 	return l.Input("image", graph.Shape{N: n, H: h, W: w, C: channels}, opt.Layout)
 }
 
-// restored adds the output port.
+// restored adds the output port for the network's result.
 func (l *loader) restored(t *graph.Tensor, opt Options) (*graph.Graph, error) {
+	if l.frame.ports != nil && !opt.OwnPorts {
+		t = l.leave(l.frame.ports, t)
+	}
+	if l.Err() == nil && (t.Shape.H != l.frame.h || t.Shape.W != l.frame.w) {
+		t = l.Crop("crop", graph.Crop{X: t, H: l.frame.h, W: l.frame.w})
+	}
 	l.Output("restored", t, opt.Layout)
 	return l.Build()
 }

@@ -21,6 +21,7 @@ type Restormer struct {
 	Bias             bool    `json:"bias"`
 	LayerNorm        string  `json:"LayerNorm_type"`
 	DualPixelTask    bool    `json:"dual_pixel_task"`
+	Ports
 }
 
 // RestormerName is Restormer's name in configurations.
@@ -36,6 +37,8 @@ func init() {
 			return &r
 		},
 		Sizes: []Size{
+			{Name: "restormer-gray", Args: `{"inp_channels":1,"out_channels":1,"LayerNorm_type":"BiasFree"}`},
+			{Name: "restormer-dual-pixel", Args: `{"inp_channels":6,"dual_pixel_task":true}`},
 			{Name: "restormer-nano", Args: `{"dim":16,"num_blocks":[1,1,1,2],"num_refinement_blocks":1,"heads":[1,2,4,8]}`, Peer: true},
 			{Name: "restormer", Args: `{}`, Pool: true, Peer: true},
 			{Name: "restormer-biasfree", Args: `{"LayerNorm_type":"BiasFree"}`},
@@ -73,23 +76,33 @@ func (r *Restormer) check() error {
 		}
 	}
 	switch {
-	case r.InChannels != 3 || r.OutChannels != 3:
-		return fmt.Errorf("%d input and %d output channels: only 3 and 3 are supported", r.InChannels, r.OutChannels)
+	case !picturesIn(r.InChannels) || r.OutChannels != 1 && r.OutChannels != 3:
+		return fmt.Errorf("inp_channels %d, out_channels %d: want 1 or 3, or 6 for two pictures, in, and 1 or 3 out", r.InChannels, r.OutChannels)
+	case !r.DualPixelTask && r.InChannels != r.OutChannels:
+		return fmt.Errorf("inp_channels %d, out_channels %d: they are added; only with dual_pixel_task may they differ", r.InChannels, r.OutChannels)
 	case r.LayerNorm != "WithBias" && r.LayerNorm != "BiasFree":
 		return fmt.Errorf("LayerNorm_type %q: want WithBias or BiasFree", r.LayerNorm)
-	case r.DualPixelTask:
-		return fmt.Errorf("dual_pixel_task is not supported")
 	case r.Dim%2 != 0:
 		return fmt.Errorf("dim %d is odd", r.Dim)
 	case !(r.Expansion > 0) || float64(r.Dim)*r.Expansion < 1 || r.Expansion > 64:
 		return fmt.Errorf("ffn_expansion_factor %g", r.Expansion)
 	}
-	return nil
+	return r.Ports.check()
 }
+
+func (r *Restormer) channels() (in, out int) { return r.InChannels, r.OutChannels }
+
+// picturesIn tells whether a network can take that many channels: grey, RGB or
+// two RGB pictures.
+func picturesIn(channels int) bool { return channels == 1 || channels == 3 || channels == 6 }
 
 // CheckSide implements Network: reflection to a multiple of 8 needs more
 // pixels than it adds.
 func (r *Restormer) CheckSide(n int) error {
+	n, err := r.side(n)
+	if err != nil {
+		return err
+	}
 	if m := missing(n, restormerMultiple); n <= 0 || m >= n {
 		return fmt.Errorf("%d pixels cannot be padded to a multiple of %d by reflection", n, restormerMultiple)
 	}
@@ -97,7 +110,7 @@ func (r *Restormer) CheckSide(n int) error {
 }
 
 // Grid implements Network.
-func (r *Restormer) Grid() int { return restormerMultiple }
+func (r *Restormer) Grid() int { return r.grid(restormerMultiple) }
 
 // Build implements Network.
 func (r *Restormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
@@ -137,10 +150,12 @@ type restormerBuilder struct {
 func (r *Restormer) build(l *loader, c convs, n, h, w int, opt Options) (*graph.Graph, error) {
 	b := restormerBuilder{r, l, c}
 	in := l.photo(r, n, h, w, opt)
+	h, w = in.Shape.H, in.Shape.W
 	x := l.padTo(in, restormerMultiple, graph.Reflect)
 
 	e1 := b.conv("patch_embed.proj", 0, graph.Conv{X: x, Pad: 1}, r.Dim, 3, r.Bias)
 	l.Trace("patch_embed", e1, graph.NCHW)
+	embedded := e1
 	e1 = b.level("encoder_level1", 0, e1, r.NumBlocks[0], r.Heads[0])
 	e2 := b.level("encoder_level2", 1, b.down("down1_2", 0, e1), r.NumBlocks[1], r.Heads[1])
 	e3 := b.level("encoder_level3", 2, b.down("down2_3", 1, e2), r.NumBlocks[2], r.Heads[2])
@@ -154,10 +169,17 @@ func (r *Restormer) build(l *loader, c convs, n, h, w int, opt Options) (*graph.
 	d1 = b.level("decoder_level1", 0, d1, r.NumBlocks[0], r.Heads[0])
 	d1 = b.level("refinement", 0, d1, r.RefinementBlocks, r.Heads[0])
 
+	if r.DualPixelTask {
+		d1 = b.conv("skip_conv", 0, graph.Conv{X: embedded, Residual: d1}, 2*r.Dim, 1, r.Bias)
+	}
 	if l.Traces("output") {
 		l.Trace("output", b.conv("output", 0, graph.Conv{X: d1, Pad: 1}, r.OutChannels, 3, r.Bias), graph.NCHW)
 	}
-	y := b.conv("output", 0, graph.Conv{X: d1, Pad: 1, Residual: x}, r.OutChannels, 3, r.Bias)
+	output := graph.Conv{X: d1, Pad: 1}
+	if !r.DualPixelTask {
+		output.Residual = x
+	}
+	y := b.conv("output", 0, output, r.OutChannels, 3, r.Bias)
 	return l.restored(l.Crop("crop", graph.Crop{X: y, H: h, W: w}), opt)
 }
 
@@ -270,7 +292,8 @@ func (s *shapes) restormer(infix string) Restormer {
 	conv := func(path string) string { return path + infix + ".weight" }
 	dim := s.dim(conv("patch_embed.proj"), 0)
 	r := Restormer{
-		InChannels: 3, OutChannels: 3, Dim: dim, LayerNorm: "BiasFree",
+		InChannels: s.dim(conv("patch_embed.proj"), 1), OutChannels: s.dim(conv("output"), 0), Dim: dim, LayerNorm: "BiasFree",
+		DualPixelTask:    s.has(conv("skip_conv")),
 		RefinementBlocks: s.count("refinement.%d.attn.temperature"),
 		Bias:             s.has("output" + infix + ".bias"),
 	}

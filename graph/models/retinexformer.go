@@ -17,6 +17,7 @@ type RetinexFormer struct {
 	Features    int   `json:"n_feat"`
 	Stage       int   `json:"stage"`
 	NumBlocks   []int `json:"num_blocks"`
+	Ports
 }
 
 // RetinexFormerName is RetinexFormer's name in configurations.
@@ -27,8 +28,11 @@ func init() {
 		Name:    RetinexFormerName,
 		Default: func() Network { return defaultRetinexFormer() },
 		Probes:  []string{"body.0.denoiser.embedding.weight"},
-		Infer: func(s *shapes, _ Hints) Network {
+		Infer: func(s *shapes, h Hints) Network {
 			r := s.retinexFormer()
+			if h.Single { // as its authors' test program does
+				r.Multiple = retinexMultiple
+			}
 			return &r
 		},
 		Sizes: []Size{{Name: "retinexformer", Args: `{}`, Pool: true, Peer: true}},
@@ -70,19 +74,23 @@ func (r *RetinexFormer) check() error {
 	case r.Features%retinexGroups != 0:
 		return fmt.Errorf("n_feat %d is no multiple of %d", r.Features, retinexGroups)
 	}
-	return nil
+	return r.Ports.check()
 }
 
-// CheckSide implements Network: the network does not pad.
+// CheckSide implements Network: the network itself does not pad.
 func (r *RetinexFormer) CheckSide(n int) error {
-	if n <= 0 || n%retinexMultiple != 0 {
+	n, err := r.side(n)
+	if err != nil {
+		return err
+	}
+	if n%retinexMultiple != 0 {
 		return fmt.Errorf("%d pixels are no multiple of %d", n, retinexMultiple)
 	}
 	return nil
 }
 
 // Grid implements Network.
-func (r *RetinexFormer) Grid() int { return retinexMultiple }
+func (r *RetinexFormer) Grid() int { return r.grid(retinexMultiple) }
 
 // Build implements Network.
 func (r *RetinexFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
