@@ -1,8 +1,11 @@
 package unirestorer
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"io/fs"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"github.com/pbnjay/memory"
 
 	"unirestorer/graph/models"
+	"unirestorer/runtime/convert"
 	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
@@ -26,6 +30,7 @@ type Option func(*opening) error
 // opening is what [Open] was told.
 type opening struct {
 	path      string
+	args      json.RawMessage
 	folder    *filesystem
 	released  bool
 	device    string
@@ -54,10 +59,23 @@ func openingOf(opts []Option) (opening, error) {
 	return o, nil
 }
 
-// WithModel opens a model folder, as the command unirestorer convert makes it. An empty path means the built-in model,
-// as does the name nano where nothing on disk is called so.
+// WithModel opens a model folder, as the commands unirestorer convert and pool make it, or the file of one network as its
+// authors publish it (.pth, .pt, .ckpt, .safetensors). An empty path means the built-in model, as does the name nano
+// where nothing on disk is called so.
 func WithModel(path string) Option {
 	return func(o *opening) error { o.path = path; return nil }
+}
+
+// WithNetworkArgs gives arguments of a single network's file that its tensors do not tell, as a JSON object or as the name
+// of a file with one: "architecture", "train_size" of NAFNetLocal, "range", "channel_order", "size_multiple",
+// "size_padding", or any argument of the network's constructor.
+func WithNetworkArgs(args string) Option {
+	return func(o *opening) (err error) {
+		if o.args, err = convert.ReadArgs(args); err != nil {
+			return optionf("net-args", " %w", err)
+		}
+		return nil
+	}
 }
 
 // WithModelFS opens a model folder in a file system, such as one that the program embeds. name is for messages.
@@ -146,8 +164,10 @@ func WithLazyEstimator() Option {
 // randomSeed is where the weights of WithReleasedSizes are drawn from.
 const randomSeed = 1
 
-func (o *opening) model() (*experts.Model, error) {
+func (o *opening) model(ctx context.Context) (*experts.Model, error) {
 	switch {
+	case len(o.args) > 0 && (o.path == "" || o.folder != nil || o.released):
+		return nil, optionf("net-args", ": they are for the file of a single network")
 	case o.released && (o.path != "" || o.folder != nil) || o.path != "" && o.folder != nil:
 		return nil, optionf("", "more than one model was named")
 	case o.released:
@@ -162,7 +182,7 @@ func (o *opening) model() (*experts.Model, error) {
 	case o.path == "" || o.path == nano.Name && !exists(nano.Name):
 		return experts.OpenModelFS(nano.Name, nano.Files())
 	default:
-		return experts.OpenModel(o.path)
+		return convert.Open(ctx, o.path, convert.OpenOptions{Args: o.args})
 	}
 }
 
@@ -194,6 +214,7 @@ type CallOption func(*call) error
 type call struct {
 	file         restore.FileOptions
 	level        string
+	expert       string
 	degradations []string
 	stdin        io.Reader
 	stdout       io.Writer
@@ -222,6 +243,13 @@ func (r *Restorer) call(opts []CallOption) (call, error) {
 	}
 	config := r.engine.Model().Config
 	o := &c.file.Override
+	if c.expert != "" {
+		n, err := config.FindExpert(c.expert)
+		if err != nil {
+			return c, optionf("expert", ": %w", err)
+		}
+		o.Expert = &n
+	}
 	if c.level != "" {
 		n, err := levelNumber(config, c.level)
 		if err != nil {
@@ -256,6 +284,20 @@ func levelNumber(m *models.Config, s string) (int, error) {
 // WithExpert uses expert n of [Restorer.Experts], whatever the picture looks like.
 func WithExpert(n int) CallOption {
 	return func(c *call) error { c.file.Override.Expert = &n; return nil }
+}
+
+// WithExpertNamed uses the expert with a name, or a number in digits, whatever the picture looks like.
+func WithExpertNamed(name string) CallOption {
+	return func(c *call) error { c.expert = name; return nil }
+}
+
+// WithSecond gives the second picture to networks that take two, as dual-pixel cameras make them. It has the size of
+// the first.
+func WithSecond(img image.Image) CallOption {
+	return func(c *call) (err error) {
+		c.file.Second, err = imaging.FromStandard(img)
+		return err
+	}
 }
 
 // WithLevel uses experts of a granularity: its name, as "coarse", or its number, 0 being the coarsest.

@@ -70,7 +70,7 @@ type Route struct {
 // String tells in words how the choice came about: "automatic, rain 98% (entropy 0.11), level fine 87% (entropy 0.39)".
 func (r *Route) String() string {
 	d := r.Decision
-	if d.Leaf < 0 {
+	if d.Leaf < 0 || len(d.LeafProbs) == 0 {
 		return string(d.Mode)
 	}
 	return strings.Join([]string{
@@ -103,6 +103,7 @@ func (r *Restorer) result(rep restore.Report) *Result {
 	if rep.PaddedWidth > 0 {
 		res.Warnings = append(res.Warnings, fmt.Sprintf("padded by reflection to %d×%d, which the network needs", rep.PaddedWidth, rep.PaddedHeight))
 	}
+	res.Warnings = append(res.Warnings, rep.Notes...)
 	if len(rep.Losses) > 0 {
 		res.Warnings = append(res.Warnings, "the file does not keep "+strings.Join(rep.Losses, ", "))
 	}

@@ -84,7 +84,7 @@ func Open(ctx context.Context, opts ...Option) (*Restorer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open restorer: %w", err)
 	}
-	m, err := o.model()
+	m, err := o.model(ctx)
 	if err != nil {
 		return nil, err
 	}

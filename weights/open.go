@@ -35,7 +35,10 @@ type File interface {
 
 // Open opens a safetensors file, a PyTorch checkpoint with default options, or a model folder. It goes by the
 // content; names don't matter.
-func Open(path string) (File, error) {
+func Open(path string) (File, error) { return OpenRoots(path, nil) }
+
+// OpenRoots is Open for checkpoints whose state dict lies under one of roots; see CheckpointOptions.RootKeys.
+func OpenRoots(path string, roots []string) (File, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return asFile(OpenFolder(path))
 	}
@@ -51,7 +54,7 @@ func Open(path string) (File, error) {
 	if format == FormatSafetensors {
 		return asFile(openSafetensors(data))
 	}
-	return asFile(openCheckpoint(data, CheckpointOptions{}))
+	return asFile(openCheckpoint(data, CheckpointOptions{RootKeys: roots}))
 }
 
 // asFile keeps a nil pointer from becoming a File that is not nil.

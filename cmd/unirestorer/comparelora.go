@@ -36,7 +36,7 @@ func compareLoRACommand() *cli.Command {
 			"   unirestorer compare-lora --model model/ --pair 9:0 --ranks 1,4,16,64 --json\n" +
 			"   unirestorer compare-lora --released --pair 15:11 --ranks 8 --device cuda",
 		Flags: append([]cli.Flag{
-			modelFlag(),
+			modelFlag(), netArgsFlag(),
 			&cli.BoolFlag{Name: "released", Usage: "compare experts of the released configuration with random weights"},
 			&cli.StringSliceFlag{Name: "pair", Usage: "compare `FULL:OTHER`, by number or name: OTHER is a LoRA expert, or the Restormer to adapt; may be repeated"},
 			&cli.StringFlag{Name: "ranks", Value: "1,2,4,8,16", Usage: "`RANKS` of the adapters that are extracted, or none"},
@@ -166,7 +166,7 @@ func pairsNamed(c *cli.Context, m *models.Config) ([]lora.Pair, error) {
 		var found [2]int
 		for i, ref := range []string{full, other} {
 			var err error
-			if found[i], err = lora.Find(m, strings.TrimSpace(ref)); err != nil {
+			if found[i], err = m.FindExpert(strings.TrimSpace(ref)); err != nil {
 				return nil, usageError{fmt.Errorf("--pair %s: %w", text, err)}
 			}
 		}

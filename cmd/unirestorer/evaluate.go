@@ -35,7 +35,7 @@ func evaluateCommand() *cli.Command {
 			"   unirestorer evaluate --synth photo.jpg --case noise --case haze:0.6+noise:0.2 --severity 0.3,0.6\n" +
 			"   unirestorer evaluate --data testset/ --device cuda --json",
 		Flags: append([]cli.Flag{
-			modelFlag(),
+			modelFlag(), netArgsFlag(),
 			&cli.GenericFlag{Name: "synth", Value: &texts{}, Usage: "degrade crops of the clean `PHOTOS` in this file or folder; may be repeated, and further ones may follow"},
 			&cli.StringFlag{Name: "data", Usage: "evaluate on the pairs of files in `DIR`"},
 			&cli.GenericFlag{Name: "case", Value: &texts{}, Usage: "with --synth, evaluate on this `CASE` only: a kind, mixed, clean or a spec; may be repeated"},

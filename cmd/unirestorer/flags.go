@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"unirestorer"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/convert"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/platform"
@@ -26,7 +28,15 @@ import (
 func modelFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "model", Aliases: []string{"m"}, EnvVars: []string{"UNIRESTORER_MODEL"},
-		Usage: "model `FOLDER`, as the convert command makes it; without it the built-in model " + nano.Name,
+		Usage: "`MODEL`: a folder as convert and pool make it, or the file of one network (.pth, .pt, .ckpt, .safetensors); without it the built-in model " + nano.Name,
+	}
+}
+
+// netArgsFlag says what the file of a single network does not tell.
+func netArgsFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name:  "net-args",
+		Usage: "arguments of a single network that its tensors do not tell, as `JSON` or a file with it: architecture, train_size, range, channel_order, size_multiple, size_padding, or any of its constructor",
 	}
 }
 
@@ -39,7 +49,7 @@ func deviceFlags() []cli.Flag {
 
 func overrideFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "expert", Aliases: []string{"e"}, Usage: "use expert `N` whatever the image looks like"},
+		&cli.StringFlag{Name: "expert", Aliases: []string{"e"}, Usage: "use `EXPERT`, a number or a name, whatever the image looks like"},
 		&cli.StringFlag{Name: "level", Aliases: []string{"l"}, Usage: "use experts of granularity `LEVEL` (name or number, 0 is coarsest)"},
 		&cli.StringSliceFlag{Name: "degradation", Aliases: []string{"k"}, Usage: "consider only leaves of this degradation `KIND` (name or number of a leaf, or what it restores); may be repeated"},
 	}
@@ -90,7 +100,8 @@ func poolOptions(c *cli.Context) []unirestorer.Option {
 // openOptions reads modelFlag and deviceFlags.
 func openOptions(c *cli.Context) []unirestorer.Option {
 	return []unirestorer.Option{
-		unirestorer.WithModel(c.String("model")), unirestorer.WithDevice(c.String("device")), unirestorer.WithThreads(c.Int("threads")),
+		unirestorer.WithModel(c.String("model")), unirestorer.WithNetworkArgs(c.String("net-args")),
+		unirestorer.WithDevice(c.String("device")), unirestorer.WithThreads(c.Int("threads")),
 	}
 }
 
@@ -129,7 +140,7 @@ func memorySize(c *cli.Context) (int64, error) {
 func routeOptions(c *cli.Context) []unirestorer.CallOption {
 	var opts []unirestorer.CallOption
 	if c.IsSet("expert") {
-		opts = append(opts, unirestorer.WithExpert(c.Int("expert")))
+		opts = append(opts, unirestorer.WithExpertNamed(c.String("expert")))
 	}
 	if s := c.String("level"); s != "" {
 		opts = append(opts, unirestorer.WithLevel(s))
@@ -150,14 +161,32 @@ func usageOf(err error) error {
 }
 
 // openModel opens the model that --model names, the built-in one by default.
-func openModel(c *cli.Context) (*experts.Model, error) { return modelAt(c.String("model")) }
+func openModel(c *cli.Context) (*experts.Model, error) {
+	opt, err := networkOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	return modelAt(c.Context, c.String("model"), opt)
+}
 
-// modelAt opens a model folder or the built-in model.
-func modelAt(path string) (*experts.Model, error) {
+// networkOptions reads what concerns the file of a single network.
+func networkOptions(c *cli.Context) (convert.OpenOptions, error) {
+	args, err := convert.ReadArgs(c.String("net-args"))
+	if err != nil {
+		return convert.OpenOptions{}, usageError{fmt.Errorf("--net-args %w", err)}
+	}
+	return convert.OpenOptions{Args: args}, nil
+}
+
+// modelAt opens the built-in model, a model folder or a file.
+func modelAt(ctx context.Context, path string, opt convert.OpenOptions) (*experts.Model, error) {
 	if path == "" || isBuiltIn(path) {
+		if len(opt.Args) > 0 {
+			return nil, usagef("--net-args is for the file of a single network, given by --model")
+		}
 		return experts.OpenModelFS(nano.Name, nano.Files())
 	}
-	return experts.OpenModel(path)
+	return convert.Open(ctx, path, opt)
 }
 
 // isBuiltIn tells whether path means the built-in model: its name, where nothing

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -34,6 +35,7 @@ func inspectCommand() *cli.Command {
 			&cli.StringFlag{Name: "size", Value: "256x256", Usage: "count multiply-adds for images of `WxH` pixels"},
 			&cli.BoolFlag{Name: "tensors", Usage: "list the tensors"},
 			&cli.StringFlag{Name: "root", Usage: "top-level `KEY` of a checkpoint's state dict"},
+			netArgsFlag(),
 			&cli.StringFlag{Name: "hints", Usage: "JSON `FILE` with arguments that a checkpoint does not store, as for convert"},
 			jsonFlag(),
 		},
@@ -66,7 +68,10 @@ func inspectedFile(path, root string) (weights.File, error) {
 	if isBuiltIn(path) {
 		return weights.OpenFolderFS(nano.Name, nano.Files())
 	}
-	return openTensors(path, root)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return weights.Open(path)
+	}
+	return convert.OpenTensors(path, root)
 }
 
 func inspectAction(c *cli.Context) (err error) {
@@ -123,7 +128,15 @@ func modelOf(c *cli.Context, f weights.File) (m *models.Config, problem string, 
 		return m, "", err
 	}
 	if !slices.ContainsFunc(f.Names(), func(n string) bool { return strings.HasPrefix(n, "l0_experts.") }) {
-		return nil, "", nil
+		opt, err := networkOptions(c)
+		if err != nil {
+			return nil, "", err
+		}
+		single, err := convert.FindNetwork(f, opt.Args)
+		if err != nil {
+			return nil, "no network: " + err.Error(), nil
+		}
+		return single.Pool(convert.Stem(f.Path())), "", nil
 	}
 	hints, err := readHints(c)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +13,12 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"unirestorer/graph/models"
+	"unirestorer/runtime/convert"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/lora"
 	"unirestorer/runtime/report"
 	"unirestorer/weights"
+	"unirestorer/weights/nano"
 )
 
 func loraCommand() *cli.Command {
@@ -54,7 +57,7 @@ func loraExtractCommand() *cli.Command {
 			"   unirestorer lora extract --base model/#0 --full tuned/#9 --rank 16 -o with-tuned/ --json\n" +
 			"   unirestorer restore rain.jpg -o clear.png --model with-lora/ --expert 30",
 		Flags: []cli.Flag{
-			modelFlag(),
+			modelFlag(), netArgsFlag(),
 			&cli.StringFlag{Name: "base", Usage: "`EXPERT` to adapt"},
 			&cli.StringSliceFlag{Name: "full", Usage: "`EXPERT` to come close to; may be repeated"},
 			&cli.IntFlag{Name: "rank", Aliases: []string{"r"}, Usage: "`RANK` of the adapters"},
@@ -100,7 +103,11 @@ func loraExtractAction(c *cli.Context) (err error) {
 	}
 	folders := &modelFolders{}
 	defer closing(&err, folders.close)
-	x := &extractor{c: c, folders: folders, dtype: dtype}
+	opened, err := networkOptions(c)
+	if err != nil {
+		return err
+	}
+	x := &extractor{c: c, folders: folders, dtype: dtype, opened: opened}
 	if err := x.openBase(); err != nil {
 		return err
 	}
@@ -130,6 +137,7 @@ type extractor struct {
 	c       *cli.Context
 	folders *modelFolders
 	dtype   weights.DType
+	opened  convert.OpenOptions
 
 	model *experts.Model // that adapters are added to
 	base  int            // in model
@@ -141,8 +149,11 @@ func (x *extractor) openBase() error {
 	var err error
 	path := x.c.String("model")
 	ref := x.c.String("base")
+	if path == "" && !exists(before(ref)) {
+		path = nano.Name
+	}
 	if path != "" {
-		if x.model, err = x.folders.open(path); err != nil {
+		if x.model, err = x.folders.open(x.c.Context, path, x.opened); err != nil {
 			return err
 		}
 	}
@@ -161,27 +172,27 @@ func (x *extractor) openBase() error {
 // resolve finds the expert that an option names. like, if not nil, narrows down a folder's experts.
 func (x *extractor) resolve(option, ref string, like models.Network) (*experts.Model, int, error) {
 	if x.model != nil {
-		i, err := lora.Find(x.model.Config, ref)
+		i, err := x.model.Config.FindExpert(ref)
 		if err == nil {
 			return x.model, i, nil
 		}
-		if path, _, _ := strings.Cut(ref, "#"); !isFolder(path) {
+		if !exists(before(ref)) {
 			return nil, 0, usageError{fmt.Errorf("%s %s: %w", option, ref, err)}
 		}
 	}
 	path, name, named := strings.Cut(ref, "#")
-	if !isFolder(path) {
+	if !exists(path) {
 		if x.model == nil {
 			return nil, 0, usagef("%s %s: want --model FOLDER, or FOLDER#EXPERT", option, ref)
 		}
-		return nil, 0, usagef("%s %s: there is no model folder %s", option, ref, path)
+		return nil, 0, usagef("%s %s: there is no model %s", option, ref, path)
 	}
-	m, err := x.folders.open(path)
+	m, err := x.folders.open(x.c.Context, path, x.opened)
 	if err != nil {
 		return nil, 0, err
 	}
 	if named {
-		i, err := lora.Find(m.Config, name)
+		i, err := m.Config.FindExpert(name)
 		if err != nil {
 			return nil, 0, usageError{fmt.Errorf("%s %s: %w", option, ref, err)}
 		}
@@ -197,9 +208,16 @@ func (x *extractor) resolve(option, ref string, like models.Network) (*experts.M
 	return m, fits[0], nil
 }
 
-func isFolder(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+// exists tells whether there is something on disk, or the built-in model, under that name.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil || isBuiltIn(path)
+}
+
+// before is the model in a reference MODEL#EXPERT.
+func before(ref string) string {
+	path, _, _ := strings.Cut(ref, "#")
+	return path
 }
 
 // extract adds the adapter of one full expert to the plan.
@@ -319,7 +337,7 @@ type modelFolders struct {
 	models map[string]*experts.Model
 }
 
-func (f *modelFolders) open(path string) (*experts.Model, error) {
+func (f *modelFolders) open(ctx context.Context, path string, opt convert.OpenOptions) (*experts.Model, error) {
 	key, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -327,7 +345,7 @@ func (f *modelFolders) open(path string) (*experts.Model, error) {
 	if m := f.models[key]; m != nil {
 		return m, nil
 	}
-	m, err := modelAt(path)
+	m, err := modelAt(ctx, path, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -42,9 +42,9 @@ func profileCommand() *cli.Command {
 			"   unirestorer profile diff before.json after.json",
 		Subcommands: []*cli.Command{profileDiffCommand()},
 		Flags: append([]cli.Flag{
-			modelFlag(),
+			modelFlag(), netArgsFlag(),
 			&cli.BoolFlag{Name: "released", Usage: "profile the released configuration with random weights instead of a model"},
-			&cli.IntSliceFlag{Name: "expert", Aliases: []string{"e"}, Usage: "profile expert `N`; may be repeated (default all)"},
+			&cli.StringSliceFlag{Name: "expert", Aliases: []string{"e"}, Usage: "profile `EXPERT`, a number or a name; may be repeated (default all)"},
 			&cli.BoolFlag{Name: "all", Usage: "profile all experts, estimator and router; the default without --expert and --estimator"},
 			&cli.BoolFlag{Name: "estimator", Usage: "profile estimator and router"},
 			&cli.BoolFlag{Name: "unique", Usage: "run only one of the experts that have the same structure"},
@@ -194,11 +194,13 @@ func profiledModel(c *cli.Context) (*experts.Model, error) {
 // chosen are the experts to profile, and whether estimator and router are.
 func (p *profiling) chosen() (chosen []int, heads bool, err error) {
 	all := p.Model.Config.Experts
-	named := p.c.IntSlice("expert")
-	for _, e := range named {
-		if e < 0 || e >= len(all) {
-			return nil, false, usagef("--expert %d: the pool has 0 to %d", e, len(all)-1)
+	var named []int
+	for _, ref := range p.c.StringSlice("expert") {
+		e, err := p.Model.Config.FindExpert(ref)
+		if err != nil {
+			return nil, false, usageError{fmt.Errorf("--expert: %w", err)}
 		}
+		named = append(named, e)
 	}
 	everything := p.c.Bool("all") || len(named) == 0 && !p.c.Bool("estimator")
 	if everything {
@@ -207,7 +209,7 @@ func (p *profiling) chosen() (chosen []int, heads bool, err error) {
 			named = append(named, e)
 		}
 	}
-	return named, everything || p.c.Bool("estimator"), nil
+	return named, (everything || p.c.Bool("estimator")) && p.Model.Config.Routed(), nil
 }
 
 func (p *profiling) openDevice() (err error) {

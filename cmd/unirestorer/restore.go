@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,11 +32,12 @@ func restoreCommand() *cli.Command {
 			"   cat noisy.png | unirestorer restore - -o - >clean.png",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`OUT` file or folder, or - for standard output"},
-			modelFlag(),
+			modelFlag(), netArgsFlag(),
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT` of the results: png, jpeg, webp, tiff or bmp; by default that of OUT or of the input"},
 			&cli.IntFlag{Name: "quality", Aliases: []string{"q"}, Usage: "JPEG `QUALITY`, 1 to 100 (default 95)"},
 			&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
 			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", unirestorer.DefaultOverlap)},
+			&cli.StringFlag{Name: "second", Usage: "second `PICTURE` for networks that take two (dual pixel): a file, or a folder with files of the same names"},
 			memoryFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
@@ -63,6 +65,9 @@ func restoreAction(c *cli.Context) (err error) {
 	jobs, err := unirestorer.Jobs(c.Args().Slice(), c.String("output"), opts...)
 	if err != nil {
 		return usageOf(err)
+	}
+	if err := pairUp(c, jobs); err != nil {
+		return err
 	}
 	bound, err := memoryOptions(c)
 	if err != nil {
@@ -118,6 +123,28 @@ func fileOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 		return nil, usagef("--json and -o - both want standard output")
 	}
 	return opts, nil
+}
+
+// pairUp gives every job its second picture.
+func pairUp(c *cli.Context, jobs []unirestorer.Job) error {
+	second := c.String("second")
+	if second == "" {
+		return nil
+	}
+	info, err := os.Stat(second)
+	switch {
+	case err != nil:
+		return usagef("--second: %v", err)
+	case !info.IsDir() && len(jobs) != 1:
+		return usagef("--second %s: %d pictures need a folder of second ones", second, len(jobs))
+	}
+	for i := range jobs {
+		jobs[i].Second = second
+		if info.IsDir() {
+			jobs[i].Second = filepath.Join(second, filepath.Base(jobs[i].In))
+		}
+	}
+	return nil
 }
 
 // batch restores jobs one after the other. A job that fails does not stop the

@@ -19,7 +19,7 @@ func routeCommand() *cli.Command {
 			"Examples:\n" +
 			"   unirestorer route rain.jpg dark.png\n" +
 			"   unirestorer route photo.png --level middle --json",
-		Flags:  append([]cli.Flag{modelFlag(), jsonFlag()}, append(overrideFlags(), deviceFlags()...)...),
+		Flags:  append([]cli.Flag{modelFlag(), netArgsFlag(), jsonFlag()}, append(overrideFlags(), deviceFlags()...)...),
 		Action: routeAction,
 	}
 }

@@ -134,6 +134,8 @@ type Hints struct {
 	// TrainSize is the side of NAFNetLocal's training patches in pixels; 0 takes
 	// a NAFNet's tensors for those of one that averages over the whole image.
 	TrainSize int
+	// Architecture, if not empty, is what the tensors are said to be.
+	Architecture string
 	// Single says that the tensors are a network by itself as its authors publish
 	// it, not an expert of UniRestorer's pool: pictures have the range and the
 	// padding of the authors' code.
@@ -158,10 +160,13 @@ func Recognise(src weights.Source, h Hints) (architecture string, args json.RawM
 	most := 0
 	for _, a := range Architectures() {
 		score := len(a.Probes)
-		if a.Asked != nil {
-			if !a.Asked(h) {
-				continue
-			}
+		switch {
+		case h.Architecture != "" && h.Architecture != a.Name:
+			continue
+		case a.Asked == nil || h.Architecture != "":
+		case !a.Asked(h):
+			continue
+		default:
 			score++
 		}
 		if score > most && !slices.ContainsFunc(a.Probes, func(name string) bool { return !s.has(name) }) {
@@ -169,7 +174,7 @@ func Recognise(src weights.Source, h Hints) (architecture string, args json.RawM
 		}
 	}
 	if best == nil {
-		return "", nil, ErrUnknown
+		return "", nil, s.unknown(h)
 	}
 	found := best.Infer(s, h)
 	if s.err != nil {
@@ -177,6 +182,89 @@ func Recognise(src weights.Source, h Hints) (architecture string, args json.RawM
 	}
 	args, err = overridden(found, h.Args[best.Name])
 	return best.Name, args, err
+}
+
+// unknown is ErrUnknown with the architecture that comes nearest and what the
+// tensors lack of it.
+func (s *shapes) unknown(h Hints) error {
+	if h.Architecture != "" {
+		a, err := Lookup(h.Architecture)
+		if err != nil {
+			return err
+		}
+		for _, probe := range a.Probes {
+			if !s.has(probe) {
+				return fmt.Errorf("the tensors are no %s: there is no %q", a.Name, probe)
+			}
+		}
+	}
+	var near *Architecture
+	most := 0.0
+	for _, a := range Architectures() {
+		n, err := New(a.Name, json.RawMessage(a.Small))
+		if err != nil {
+			continue
+		}
+		specs, err := Stored(n)
+		if err != nil {
+			continue
+		}
+		present := 0
+		for _, spec := range specs {
+			if s.has(spec.Name) {
+				present++
+			}
+		}
+		if share := float64(present) / float64(len(specs)); share > most {
+			near, most = a, share
+		}
+	}
+	if near == nil || most < 0.5 {
+		return ErrUnknown
+	}
+	for _, probe := range near.Probes {
+		if !s.has(probe) {
+			return fmt.Errorf("%w; most names are those of a %s, but there is no %q", ErrUnknown, near.Name, probe)
+		}
+	}
+	return ErrUnknown
+}
+
+// CheckStored reports the first tensor of a network that src lacks or that has
+// another shape, and otherwise the first tensor of src that the network has no
+// place for, so that no network is taken for another that it is merely like.
+func CheckStored(n Network, src weights.Source) error {
+	specs, err := Stored(n)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool, len(specs))
+	for _, s := range specs {
+		known[s.Name] = true
+		t, err := src.Tensor(s.Name)
+		switch {
+		case err != nil && s.Unused:
+		case err != nil:
+			return fmt.Errorf("%s: %w; the network is %s", n.Architecture(), err, describeArgs(n))
+		case !slices.Equal(t.Shape, s.Dims) && !s.Unused:
+			return fmt.Errorf("%s: tensor %q has shape %v, but %v goes with the others; the network is %s",
+				n.Architecture(), s.Name, t.Shape, s.Dims, describeArgs(n))
+		}
+	}
+	for _, name := range src.Names() {
+		if !known[name] && !strings.HasSuffix(name, ".num_batches_tracked") {
+			return fmt.Errorf("%s: tensor %q has no place in it; the network is %s", n.Architecture(), name, describeArgs(n))
+		}
+	}
+	return nil
+}
+
+func describeArgs(n Network) string {
+	b, err := json.Marshal(n)
+	if err != nil {
+		return n.Architecture()
+	}
+	return string(b)
 }
 
 // overridden is the JSON of args with the fields of override in place of its own.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	"unirestorer/graph"
 	"unirestorer/weights"
@@ -79,6 +81,9 @@ type ExpertConfig struct {
 	Prefix string `json:"prefix"`
 	// Level is the granularity the expert was trained for.
 	Level int `json:"level"`
+	// Kinds are the degradations that the expert restores, in a pool that was put
+	// together expert by expert.
+	Kinds []string `json:"kinds,omitempty"`
 	// Base is the index of the expert whose weights a LoRA expert's base equals,
 	// or nil.
 	Base *int `json:"base,omitempty"`
@@ -161,6 +166,9 @@ func (c *Config) Check() error {
 			return fmt.Errorf("expert %d: level %d is not one of %d", i, e.Level, len(c.Tree.Levels))
 		}
 	}
+	if !c.Routed() {
+		return nil
+	}
 	for i := range 3 {
 		if s := float64(c.Estimator.Std[i]); !(s > 0) || math.IsInf(s, 0) || math.IsNaN(float64(c.Estimator.Mean[i])) {
 			return errors.New("estimator: mean and std must be numbers, std positive")
@@ -176,8 +184,18 @@ func (c *Config) Check() error {
 	return nil
 }
 
+// Routed tells whether the model has a degradation encoder and a router. A
+// single network, and a pool whose experts are named by hand, has none.
+func (c *Config) Routed() bool { return c.Estimator.Architecture != "" }
+
+// ErrUnrouted says that a model has no degradation encoder and no router.
+var ErrUnrouted = errors.New("the model has no router")
+
 // Heads makes the degradation encoder and the router.
 func (c *Config) Heads() (*DACLIP, *Router, error) {
+	if !c.Routed() {
+		return nil, nil, ErrUnrouted
+	}
 	if a := c.Estimator.Architecture; a != DACLIPName {
 		return nil, nil, fmt.Errorf("estimator: unknown architecture %q", a)
 	}
@@ -201,6 +219,25 @@ func (c *Config) Expert(i int) (Network, error) {
 		return nil, fmt.Errorf("expert %d: the pool has 0 to %d", i, len(c.Experts)-1)
 	}
 	return New(c.Experts[i].Architecture, c.Experts[i].Args)
+}
+
+// FindExpert gives the index of the expert with a number or a name; names are
+// compared without case.
+func (c *Config) FindExpert(expert string) (int, error) {
+	if n, err := strconv.Atoi(expert); err == nil {
+		if n < 0 || n >= len(c.Experts) {
+			return 0, fmt.Errorf("expert %d: the pool has 0 to %d", n, len(c.Experts)-1)
+		}
+		return n, nil
+	}
+	var names []string
+	for i, e := range c.Experts {
+		if strings.EqualFold(e.Name, expert) {
+			return i, nil
+		}
+		names = append(names, fmt.Sprintf("%d %q", i, e.Name))
+	}
+	return 0, fmt.Errorf("no expert is called %q; there are %s", expert, strings.Join(names, ", "))
 }
 
 // BuildEstimator makes the graph of encoder and router with the weights of
@@ -262,10 +299,6 @@ func (t *Tree) Reachable() []int {
 // Stored lists all tensors of estimator, router and experts by their full
 // names; those that inference does not read are marked.
 func (c *Config) Stored() ([]Spec, error) {
-	d, r, err := c.Heads()
-	if err != nil {
-		return nil, err
-	}
 	var all []Spec
 	add := func(prefix string, specs []Spec, err error) error {
 		for _, s := range specs {
@@ -274,13 +307,19 @@ func (c *Config) Stored() ([]Spec, error) {
 		}
 		return err
 	}
-	specs, err := d.Stored()
-	if err := add(c.Estimator.Prefix, specs, err); err != nil {
-		return nil, err
-	}
-	specs, err = r.Stored()
-	if err := add(c.Router.Prefix, specs, err); err != nil {
-		return nil, err
+	if c.Routed() {
+		d, r, err := c.Heads()
+		if err != nil {
+			return nil, err
+		}
+		specs, err := d.Stored()
+		if err := add(c.Estimator.Prefix, specs, err); err != nil {
+			return nil, err
+		}
+		specs, err = r.Stored()
+		if err := add(c.Router.Prefix, specs, err); err != nil {
+			return nil, err
+		}
 	}
 	for i, e := range c.Experts {
 		net, err := c.Expert(i)

@@ -48,7 +48,7 @@ func NewDACLIP(args json.RawMessage) (*DACLIP, error) {
 		return nil, fmt.Errorf("%s arguments: %w", DACLIPName, err)
 	}
 	if v.Width%v.HeadWidth != 0 || v.ImageSize%v.PatchSize != 0 {
-		return nil, fmt.Errorf("%s arguments: width %d does not split into heads of %d, or %d pixels into patches of %d",
+		return nil, fmt.Errorf("%s arguments: width %d does not split into heads of %d (--head-width of convert, head_width of the arguments), or %d pixels into patches of %d",
 			DACLIPName, v.Width, v.HeadWidth, v.ImageSize, v.PatchSize)
 	}
 	return d, nil

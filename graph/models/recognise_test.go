@@ -40,6 +40,13 @@ func TestArgumentsAreReadOffTheShapes(t *testing.T) {
 		{NAFNetLocalName, `{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`},
 		{DehazeFormerName, `{}`},
 		{DehazeFormerName, `{"window_size":5,"embed_dims":[7,9,12,9,7],"mlp_ratios":[1.3,2,0.34,4,1],"depths":[3,2,7,1,2],"num_heads":[7,3,2,1,7],"attn_ratio":[0.3333333333333333,0.5,0.42857142857142855,0,1]}`},
+		{RestormerName, `{"inp_channels":1,"out_channels":1}`},
+		{RestormerName, `{"inp_channels":6,"dual_pixel_task":true}`},
+		{RestormerName, `{"inp_channels":6,"dual_pixel_task":true,"bias":true,"LayerNorm_type":"BiasFree"}`},
+		{BaselineName, `{"width":6,"enc_blk_nums":[1,2],"middle_blk_num":1,"dec_blk_nums":[3,1]}`},
+		{BaselineName, `{"width":4,"middle_blk_num":2,"enc_blk_nums":[1],"dec_blk_nums":[1],"img_channel":1,"dw_expand":2,"ffn_expand":3}`},
+		{NAFNetLocalName, `{"width":4,"img_channel":1,"enc_blk_nums":[1],"dec_blk_nums":[1]}`},
+		{DehazeFormerName, dehazeArgs(24, "[4,4,4,2,2]", "[0,0.5,1,0,0]", dwConv)},
 		{RetinexFormerName, `{}`},
 		{RetinexFormerName, `{"n_feat":12,"num_blocks":[3,1,2]}`},
 	} {

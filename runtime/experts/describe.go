@@ -31,10 +31,6 @@ type Description struct {
 // Describe counts the estimator, the router and every expert of a model, the
 // experts at h×w pixels or the nearest size they accept.
 func Describe(c *models.Config, h, w int) ([]Description, error) {
-	encoder, heads, err := c.Heads()
-	if err != nil {
-		return nil, err
-	}
 	all := make([]Description, 0, 2+len(c.Experts))
 	add := func(d Description, specs []models.Spec, g *graph.Graph) {
 		cost := g.Cost()
@@ -42,22 +38,28 @@ func Describe(c *models.Config, h, w int) ([]Description, error) {
 		d.MACs, d.Attention = cost.MACs, cost.AttentionMACs
 		all = append(all, d)
 	}
-	specs, err := encoder.Stored()
-	if err != nil {
-		return nil, err
+	if c.Routed() {
+		encoder, heads, err := c.Heads()
+		if err != nil {
+			return nil, err
+		}
+		specs, err := encoder.Stored()
+		if err != nil {
+			return nil, err
+		}
+		g, err := encoder.Build(nil, 1, models.Options{})
+		if err != nil {
+			return nil, err
+		}
+		add(Description{Index: -1, Name: "estimator", Architecture: c.Estimator.Architecture}, specs, g)
+		if specs, err = heads.Stored(); err != nil {
+			return nil, err
+		}
+		if g, err = heads.Build(nil, 1, models.Options{}); err != nil {
+			return nil, err
+		}
+		add(Description{Index: -1, Name: "router", Architecture: "router"}, specs, g)
 	}
-	g, err := encoder.Build(nil, 1, models.Options{})
-	if err != nil {
-		return nil, err
-	}
-	add(Description{Index: -1, Name: "estimator", Architecture: c.Estimator.Architecture}, specs, g)
-	if specs, err = heads.Stored(); err != nil {
-		return nil, err
-	}
-	if g, err = heads.Build(nil, 1, models.Options{}); err != nil {
-		return nil, err
-	}
-	add(Description{Index: -1, Name: "router", Architecture: "router"}, specs, g)
 	for i, e := range c.Experts {
 		net, err := c.Expert(i)
 		if err != nil {
@@ -67,10 +69,12 @@ func Describe(c *models.Config, h, w int) ([]Description, error) {
 		if err != nil {
 			return nil, err
 		}
-		if g, err = net.Build(nil, 1, fh, fw, models.Options{}); err != nil {
+		g, err := net.Build(nil, 1, fh, fw, models.Options{})
+		if err != nil {
 			return nil, fmt.Errorf("expert %d: %w", i, err)
 		}
-		if specs, err = models.Stored(net); err != nil {
+		specs, err := models.Stored(net)
+		if err != nil {
 			return nil, fmt.Errorf("expert %d: %w", i, err)
 		}
 		d := Description{Index: i, Name: e.Name, Architecture: e.Architecture, Level: e.Level}

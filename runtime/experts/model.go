@@ -5,6 +5,7 @@ package experts
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"unirestorer/graph/models"
@@ -18,7 +19,16 @@ type Model struct {
 	// Path is where the model was opened, for messages.
 	Path string
 
-	folder *weights.Folder
+	closer io.Closer
+}
+
+// NewModel is a model whose tensors come from elsewhere than a model folder. Close
+// closes closer, which may be nil.
+func NewModel(path string, c *models.Config, src weights.Source, closer io.Closer) (*Model, error) {
+	if err := c.Check(); err != nil {
+		return nil, fmt.Errorf("model %s: %w", path, err)
+	}
+	return &Model{Config: c, Source: src, Path: path, closer: closer}, nil
 }
 
 // OpenModel opens a model folder. Weights are mapped, not read.
@@ -45,14 +55,14 @@ func newModel(path string, f *weights.Folder) (*Model, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open model %s: %w", path, err), f.Close())
 	}
-	return &Model{Config: c, Source: f, Path: path, folder: f}, nil
+	return &Model{Config: c, Source: f, Path: path, closer: f}, nil
 }
 
 // Close unmaps the weights. Programs compiled from the model keep their own
 // copies.
 func (m *Model) Close() error {
-	if m.folder == nil {
+	if m.closer == nil {
 		return nil
 	}
-	return m.folder.Close()
+	return m.closer.Close()
 }

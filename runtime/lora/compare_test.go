@@ -108,15 +108,15 @@ func TestPairsAreFoundInThePool(t *testing.T) {
 func TestExpertsAreFoundByNumberAndName(t *testing.T) {
 	c := pool(t).Config
 	for ref, want := range map[string]int{"0": 0, "2": 2, "coarse": 0, "FINE": 1, "fine-TWIN": 2} {
-		i, err := Find(c, ref)
+		i, err := c.FindExpert(ref)
 		require.NoError(t, err)
 		require.Equal(t, want, i, ref)
 	}
-	_, err := Find(c, "3")
+	_, err := c.FindExpert("3")
 	require.ErrorContains(t, err, "the pool has 0 to 2")
-	_, err = Find(c, "-1")
+	_, err = c.FindExpert("-1")
 	require.ErrorContains(t, err, "expert -1")
-	_, err = Find(c, "rain")
+	_, err = c.FindExpert("rain")
 	require.ErrorContains(t, err, `no expert is called "rain"; there are 0 "coarse", 1 "fine", 2 "Fine-twin"`)
 }
 

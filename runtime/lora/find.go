@@ -2,30 +2,11 @@ package lora
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"unirestorer/graph/models"
 	"unirestorer/weights"
 )
-
-// Find gives the index of the expert with a number or name; names are compared without case.
-func Find(c *models.Config, expert string) (int, error) {
-	if n, err := strconv.Atoi(expert); err == nil {
-		if n < 0 || n >= len(c.Experts) {
-			return 0, fmt.Errorf("expert %d: the pool has 0 to %d", n, len(c.Experts)-1)
-		}
-		return n, nil
-	}
-	var names []string
-	for i, e := range c.Experts {
-		if strings.EqualFold(e.Name, expert) {
-			return i, nil
-		}
-		names = append(names, fmt.Sprintf("%d %q", i, e.Name))
-	}
-	return 0, fmt.Errorf("no expert is called %q; there are %s", expert, strings.Join(names, ", "))
-}
 
 // TwinSuffix ends the name of a LoRA expert that was trained for the same clusters as the full expert whose name
 // stands before it.

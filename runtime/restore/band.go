@@ -77,6 +77,24 @@ func storeRows(out *imaging.Image, rows []float32, width, first, n int) error {
 	return nil
 }
 
+// read reads a rectangle of the picture, or of both one after the other in each
+// pixel.
+func (j *job) read(img *imaging.Image, dst []float32, r image.Rectangle) error {
+	if j.second == nil {
+		return readPadded(img, dst, r)
+	}
+	part := make([]float32, 3*r.Dx()*r.Dy())
+	for k, picture := range []*imaging.Image{img, j.second} {
+		if err := readPadded(picture, part, r); err != nil {
+			return err
+		}
+		for i := 0; i < len(part); i += 3 {
+			copy(dst[2*i+3*k:], part[i:i+3])
+		}
+	}
+	return nil
+}
+
 // readPadded reads a rectangle that may reach beyond the right and bottom edge
 // of img, where the image is reflected as often as needed.
 func readPadded(img *imaging.Image, dst []float32, r image.Rectangle) error {

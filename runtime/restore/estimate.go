@@ -49,7 +49,7 @@ func (r *Restorer) loadEstimator(ctx context.Context, held int64) error {
 	if r.estimator != nil {
 		return nil
 	}
-	if r.memory > 0 {
+	if r.memory > 0 && r.model.Config.Routed() {
 		g, err := r.model.Config.BuildRouting(nil, 1, models.Options{})
 		if err != nil {
 			return err

@@ -21,6 +21,8 @@ const Stream = "-"
 // Job is one image to restore.
 type Job struct {
 	In, Out string
+	// Second is the file of the second picture, for networks that take two.
+	Second string
 	// FromFolder says that In was found in a folder rather than named.
 	FromFolder bool
 }
@@ -215,6 +217,12 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 	img, err := decode(j.In, opt.Limits, stdin)
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err) // names the file
+	}
+	if j.Second != "" {
+		if opt.Second, err = imaging.DecodeFile(j.Second, opt.Limits); err != nil {
+			return Report{}, fmt.Errorf("restore: second picture: %w", err)
+		}
+		opt.Reserve += imageBytes(opt.Second)
 	}
 	decoded := time.Since(start)
 	rep, err := r.decoded(ctx, j, img, opt, stdout)

@@ -76,6 +76,9 @@ func (r *Restorer) Model() *experts.Model { return r.model }
 // Options are the choices for one image.
 type Options struct {
 	Override router.Override
+	// Second is the second picture for a network that takes two, of the first
+	// one's size; nil for others.
+	Second *imaging.Image
 	// Tile is the side of a tile in pixels, TileAuto or TileOff.
 	Tile int
 	// Overlap is the number of pixels neighbouring tiles share at least; 0 means
@@ -118,6 +121,8 @@ type Report struct {
 	TileHeight int `json:"tile_height"`
 	// Memory is what the expert holds on the device.
 	Memory backend.Memory `json:"memory"`
+	// Notes say, in words, what the network does not tell of the picture.
+	Notes []string `json:"notes,omitempty"`
 	// Losses names, in words, what the result's file format does not keep.
 	Losses []string `json:"losses,omitempty"`
 	Times  Times    `json:"times"`
@@ -186,6 +191,9 @@ func (r *Restorer) prepare(ctx context.Context, expert int, img *imaging.Image, 
 		return nil, nil, err
 	}
 	j, err := r.plan(expert, net, img, opt)
+	if err == nil {
+		err = j.take(net, img, opt)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
 	}
@@ -213,7 +221,7 @@ func (r *Restorer) plan(expert int, net models.Network, img *imaging.Image, opt 
 	cut := func(tile int) (*job, error) {
 		y, errY := newAxis(h, tile, overlapFor(opt.Overlap, tile, h, net.Grid()), net.Grid())
 		x, errX := newAxis(w, tile, overlapFor(opt.Overlap, tile, w, net.Grid()), net.Grid())
-		return &job{x: x, y: y}, errors.Join(errY, errX)
+		return &job{x: x, y: y, pictures: models.Pictures(net)}, errors.Join(errY, errX)
 	}
 	held := imageBytes(img) + opt.Reserve + r.estimatorBytes()
 	whole := max(h, w)
@@ -266,13 +274,43 @@ func imageBytes(img *imaging.Image) int64 {
 }
 
 // job is the work on one image: the tiles of both axes.
-type job struct{ x, y *axis }
+type job struct {
+	x, y *axis
+	// pictures is how many the network takes at a time; second is the other one.
+	pictures int
+	second   *imaging.Image
+	notes    []string
+}
+
+// take checks that the pictures given are those that the network takes.
+func (j *job) take(net models.Network, img *imaging.Image, opt Options) error {
+	if own, _ := models.Channels(net); own == 1 && !img.Grey() {
+		j.notes = append(j.notes, "the network is one for grey pictures: colours are lost")
+	}
+	if opt.Second == nil {
+		if j.pictures > 1 {
+			return fmt.Errorf("the network takes %d pictures at a time: give it the second one too", j.pictures)
+		}
+		return nil
+	}
+	if j.pictures == 1 {
+		return errors.New("the network takes one picture, two were given")
+	}
+	j.second = opt.Second.Oriented()
+	if j.second.W != img.W || j.second.H != img.H {
+		return fmt.Errorf("the second picture has %d×%d pixels, the first %d×%d", j.second.W, j.second.H, img.W, img.H)
+	}
+	return nil
+}
 
 func (j *job) tiles() int { return len(j.x.origin) * len(j.y.origin) }
 
 // hostBytes counts input, output and blending band in float32.
 func (j *job) hostBytes() int64 {
-	n := 2 * j.y.tile * j.x.tile
+	n := (1 + max(1, j.pictures)) * j.y.tile * j.x.tile
+	if j.pictures > 1 {
+		n += 2 * j.y.tile * j.x.tile
+	}
 	if j.tiles() > 1 {
 		n += j.y.tile * j.x.size
 	}
@@ -283,6 +321,7 @@ func (j *job) describe(rep *Report) {
 	if j.x.size != rep.Width || j.y.size != rep.Height {
 		rep.PaddedWidth, rep.PaddedHeight = j.x.size, j.y.size
 	}
+	rep.Notes = j.notes
 	rep.TilesX, rep.TilesY = len(j.x.origin), len(j.y.origin)
 	rep.TileWidth, rep.TileHeight = j.x.tile, j.y.tile
 }
@@ -290,9 +329,9 @@ func (j *job) describe(rep *Report) {
 // run restores img into out, which has its size.
 func (j *job) run(ctx context.Context, p backend.Program, img, out *imaging.Image, progress func(float64)) error {
 	tw, th := j.x.tile, j.y.tile
-	in, res := make([]float32, th*tw*3), make([]float32, th*tw*3)
+	in, res := make([]float32, th*tw*3*max(1, j.pictures)), make([]float32, th*tw*3)
 	runTile := func(n int, y, x int) error {
-		if err := readPadded(img, in, image.Rect(x, y, x+tw, y+th)); err != nil {
+		if err := j.read(img, in, image.Rect(x, y, x+tw, y+th)); err != nil {
 			return err
 		}
 		var opt backend.RunOptions

@@ -14,7 +14,8 @@ import (
 // Estimator reads an image's degradation and decides which expert restores it.
 // It may be used by several goroutines.
 type Estimator struct {
-	config  *models.Config
+	config *models.Config
+	// program is nil for a model without a router.
 	program backend.Program
 	view    imaging.EstimatorView
 }
@@ -30,8 +31,12 @@ func View(c *models.Config) (imaging.EstimatorView, error) {
 
 // NewEstimator compiles the degradation encoder and the router of a model for
 // one image at a time. The decision is made on the device: it is all that
-// crosses to the host.
+// crosses to the host. For a model without a router there is nothing to compile,
+// and decisions follow from the override alone; see Unrouted.
 func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src weights.Source) (*Estimator, error) {
+	if !c.Routed() {
+		return &Estimator{config: c}, nil
+	}
 	view, err := View(c)
 	if err != nil {
 		return nil, err
@@ -48,16 +53,34 @@ func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src 
 }
 
 // Close frees the estimator's program.
-func (e *Estimator) Close() error { return e.program.Close() }
+func (e *Estimator) Close() error {
+	if e.program == nil {
+		return nil
+	}
+	return e.program.Close()
+}
 
 // Memory is what the estimator holds on the device.
-func (e *Estimator) Memory() backend.Memory { return e.program.Memory() }
+func (e *Estimator) Memory() backend.Memory {
+	if e.program == nil {
+		return backend.Memory{}
+	}
+	return e.program.Memory()
+}
 
-// Graph is the compiled estimator.
-func (e *Estimator) Graph() *graph.Graph { return e.program.Graph() }
+// Graph is the compiled estimator, nil for a model without a router.
+func (e *Estimator) Graph() *graph.Graph {
+	if e.program == nil {
+		return nil
+	}
+	return e.program.Graph()
+}
 
 // Input prepares an image, as stored, for Decide: [side, side, 3], normalised.
 func (e *Estimator) Input(img *imaging.Image) ([]float32, error) {
+	if e.program == nil {
+		return nil, nil
+	}
 	return imaging.EstimatorInput(img, e.view, e.config.Estimator.Mean, e.config.Estimator.Std)
 }
 
@@ -65,6 +88,9 @@ func (e *Estimator) Input(img *imaging.Image) ([]float32, error) {
 func (e *Estimator) Decide(ctx context.Context, input []float32, o Override) (Decision, error) {
 	if err := o.Check(e.config); err != nil {
 		return Decision{}, err
+	}
+	if e.program == nil {
+		return Unrouted(e.config, o)
 	}
 	tree := &e.config.Tree
 	record := make([]float32, graph.RouteSize(len(tree.Leaves), len(tree.Levels)))
