@@ -178,7 +178,7 @@ func TestWrongUsageExitsWith2AndSaysHow(t *testing.T) {
 		{[]string{"restore", in, "-o", "x.png", "--memory", "0"}, `--memory "0"`},
 		{[]string{"restore", in, "-o", "-", "--compare"}, "--compare needs an output file"},
 		{[]string{"restore", in, "-o", "-", "--json"}, "--json and -o - both want standard output"},
-		{[]string{"restore", in, "-o", "x.png", "--expert", "many"}, `invalid value "many" for flag -expert`},
+		{[]string{"restore", in, "-o", "x.png", "--expert", "many"}, `no expert is called "many"`},
 		{[]string{"restore", in, "-o", "x.png", "-m", "TINY", "--expert", "30"}, "expert 30: the pool has 0 to 29"},
 		{[]string{"restore", in, "-o", "x.png", "-m", "TINY", "--expert", "-1"}, "expert -1: the pool has 0 to 29"},
 		{[]string{"restore", in, "-o", "x.png", "-m", "TINY", "--level", "finest"}, `--level "finest": want 0 to 2 or one of coarse, middle, fine`},

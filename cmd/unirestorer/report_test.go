@@ -78,9 +78,9 @@ func TestInspectShowsModelsAndFiles(t *testing.T) {
 	m = inspected{}
 	decodeJSON(t, stdout, &m)
 	require.Equal(t, weights.FormatSafetensors, m.Format)
-	require.Nil(t, m.Model)
-	require.Len(t, m.Tensors, m.Count)
-	text, _ := ok(t, "inspect", file)
+	require.Equal(t, "nafnet", m.Model.Experts[0].Architecture)
+	require.Len(t, m.Parts, 1)
+	text, _ := ok(t, "inspect", file, "--tensors")
 	require.Regexp(t, `(?m)^intro.weight +F32 +\[8 3 3 3\] +864$`, text)
 	// A pool that is not whole is shown as the tensors that it is.
 	part := filepath.Join(t.TempDir(), "part.safetensors")
