@@ -125,7 +125,7 @@ func TestProfileRefusesWhatMakesNoSense(t *testing.T) {
 	for want, args := range map[string][]string{
 		"takes no argument":            {"-m", model, "folder"},
 		"--released and --model":       {"--released", "-m", model},
-		"expert 99: the pool has 0":  {"-m", model, "-e", "99"},
+		"expert 99: the pool has 0":    {"-m", model, "-e", "99"},
 		`--size "12x": want N or WxH`:  {"-m", model, "--size", "12x"},
 		`--size "0": want`:             {"-m", model, "--size", "0"},
 		`--batch "1,,2": want`:         {"-m", model, "--batch", "1,,2"},
