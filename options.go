@@ -3,12 +3,10 @@ package unirestorer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"image"
 	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 
@@ -21,7 +19,6 @@ import (
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/restore"
 	"unirestorer/runtime/router"
-	"unirestorer/weights/nano"
 )
 
 // Option is a choice for [Open].
@@ -161,9 +158,6 @@ func WithLazyEstimator() Option {
 	return func(o *opening) error { o.lazy = true; return nil }
 }
 
-// randomSeed is where the weights of WithReleasedSizes are drawn from.
-const randomSeed = 1
-
 func (o *opening) model(ctx context.Context) (*experts.Model, error) {
 	switch {
 	case len(o.args) > 0 && (o.path == "" || o.folder != nil || o.released):
@@ -171,24 +165,12 @@ func (o *opening) model(ctx context.Context) (*experts.Model, error) {
 	case o.released && (o.path != "" || o.folder != nil) || o.path != "" && o.folder != nil:
 		return nil, optionf("", "more than one model was named")
 	case o.released:
-		config := models.Released()
-		src, err := models.RandomWeights(config, randomSeed)
-		if err != nil {
-			return nil, err
-		}
-		return &experts.Model{Config: config, Source: src, Path: "the released configuration with random weights"}, nil
+		return engine.ReleasedSizes()
 	case o.folder != nil:
 		return experts.OpenModelFS(o.folder.name, o.folder.files)
-	case o.path == "" || o.path == nano.Name && !exists(nano.Name):
-		return experts.OpenModelFS(nano.Name, nano.Files())
 	default:
-		return convert.Open(ctx, o.path, convert.OpenOptions{Args: o.args})
+		return engine.OpenModel(ctx, o.path, convert.OpenOptions{Args: o.args})
 	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // programBytes is what a process takes beside images, weights and intermediate results: code, stacks, decoders' buffers.

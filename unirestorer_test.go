@@ -205,3 +205,30 @@ func TestEmbeddingLinksNoLab(t *testing.T) {
 		require.False(t, strings.Contains(string(out), room), "the root package links %s", room)
 	}
 }
+
+func TestProfileTellsWhatExpertsCost(t *testing.T) {
+	r := open(t, unirestorer.WithLazyEstimator())
+	ctx := context.Background()
+	quick := unirestorer.WithMethod(unirestorer.ProfileMethod{MinRuns: 2, MaxRuns: 2, MaxSeconds: 1, Precision: 1})
+	stages := map[string]float64{}
+	p, err := r.Profile(ctx, unirestorer.ProfileExperts("7"), unirestorer.ProfileSizes(unirestorer.Size{Width: 32, Height: 32}),
+		unirestorer.ProfilePeaks(1e11, 1e10), quick, unirestorer.ProfileProgress(func(stage string, done float64) { stages[stage] = done }))
+	require.NoError(t, err)
+	require.Len(t, p.Networks, 1)
+	require.Equal(t, "fine-2-clean", p.Networks[0].Name)
+	require.Equal(t, 2, p.Networks[0].Measured.Latency.Runs)
+	require.Equal(t, map[string]float64{"profile": 1}, stages)
+	for want, opt := range map[string]unirestorer.ProfileOption{
+		"expert":   unirestorer.ProfileExperts("15"),
+		"gpu":      unirestorer.ProfileGPU("abacus"),
+		"batch 0":  unirestorer.ProfileBatches(0),
+		"size 0x3": unirestorer.ProfileSizes(unirestorer.Size{Height: 3}),
+		"peaks":    unirestorer.ProfilePeaks(0, 1),
+		"runs":     unirestorer.WithMethod(unirestorer.ProfileMethod{MinRuns: 3, MaxRuns: 2}),
+	} {
+		_, err := r.Profile(ctx, opt)
+		var option *unirestorer.OptionError
+		require.ErrorAs(t, err, &option, want)
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -15,7 +15,7 @@ import (
 
 	"unirestorer/graph/models"
 	"unirestorer/runtime/lora"
-	"unirestorer/runtime/report"
+	"unirestorer/runtime/report/chart"
 )
 
 func compareLoRACommand() *cli.Command {
@@ -71,7 +71,7 @@ func compareLoRAAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m, err := profiledModel(c)
+	m, err := openModel(c)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func writeComparison(c *cli.Context, r *lora.Comparison) error {
 	if path := c.String("plot"); path != "" {
 		p, plotErr := r.Plot()
 		if plotErr == nil {
-			plotErr = report.WritePlot(c.Context, path, p, lora.PlotWidth, lora.PlotHeight)
+			plotErr = chart.WritePlot(c.Context, path, p, lora.PlotWidth, lora.PlotHeight)
 		}
 		err = errors.Join(err, plotErr)
 	}

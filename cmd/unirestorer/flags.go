@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
-	"os"
 	"runtime/debug"
 	"strings"
 
@@ -19,6 +16,7 @@ import (
 	"unirestorer"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/convert"
+	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/platform"
@@ -160,13 +158,21 @@ func usageOf(err error) error {
 	return err
 }
 
-// openModel opens the model that --model names, the built-in one by default.
+// openModel opens the model that --model names, the built-in one by default, or with --released random weights of the
+// released sizes.
 func openModel(c *cli.Context) (*experts.Model, error) {
 	opt, err := networkOptions(c)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case c.Bool("released") && (c.IsSet("model") || len(opt.Args) > 0):
+		return nil, usagef("--released and --model exclude each other")
+	case c.Bool("released"):
+		return engine.ReleasedSizes()
+	case len(opt.Args) > 0 && (c.String("model") == "" || engine.BuiltIn(c.String("model"))):
+		return nil, usagef("--net-args is for the file of a single network, given by --model")
 	}
-	return modelAt(c.Context, c.String("model"), opt)
+	return engine.OpenModel(c.Context, c.String("model"), opt)
 }
 
 // networkOptions reads what concerns the file of a single network.
@@ -176,24 +182,6 @@ func networkOptions(c *cli.Context) (convert.OpenOptions, error) {
 		return convert.OpenOptions{}, usageError{fmt.Errorf("--net-args %w", err)}
 	}
 	return convert.OpenOptions{Args: args}, nil
-}
-
-// modelAt opens the built-in model, a model folder or a file.
-func modelAt(ctx context.Context, path string, opt convert.OpenOptions) (*experts.Model, error) {
-	if path == "" || isBuiltIn(path) {
-		if len(opt.Args) > 0 {
-			return nil, usagef("--net-args is for the file of a single network, given by --model")
-		}
-		return experts.OpenModelFS(nano.Name, nano.Files())
-	}
-	return convert.Open(ctx, path, opt)
-}
-
-// isBuiltIn tells whether path means the built-in model: its name, where nothing
-// on disk is called so.
-func isBuiltIn(path string) bool {
-	_, err := os.Stat(path)
-	return path == nano.Name && errors.Is(err, fs.ErrNotExist)
 }
 
 func openDevice(c *cli.Context) (backend.Backend, error) {

@@ -14,6 +14,7 @@ import (
 
 	"unirestorer/graph/models"
 	"unirestorer/runtime/convert"
+	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
 	"unirestorer/weights"
 	"unirestorer/weights/nano"
@@ -65,7 +66,7 @@ type tensorInfo struct {
 
 // inspectedFile opens a model folder, a file of tensors or the built-in model.
 func inspectedFile(path, root string) (weights.File, error) {
-	if isBuiltIn(path) {
+	if engine.BuiltIn(path) {
 		return weights.OpenFolderFS(nano.Name, nano.Files())
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {

@@ -14,6 +14,7 @@ import (
 
 	"unirestorer/graph/models"
 	"unirestorer/runtime/convert"
+	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/lora"
 	"unirestorer/runtime/report"
@@ -211,7 +212,7 @@ func (x *extractor) resolve(option, ref string, like models.Network) (*experts.M
 // exists tells whether there is something on disk, or the built-in model, under that name.
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return err == nil || isBuiltIn(path)
+	return err == nil || engine.BuiltIn(path)
 }
 
 // before is the model in a reference MODEL#EXPERT.
@@ -345,7 +346,7 @@ func (f *modelFolders) open(ctx context.Context, path string, opt convert.OpenOp
 	if m := f.models[key]; m != nil {
 		return m, nil
 	}
-	m, err := modelAt(ctx, path, opt)
+	m, err := engine.OpenModel(ctx, path, opt)
 	if err != nil {
 		return nil, err
 	}

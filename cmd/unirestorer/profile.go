@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -12,9 +11,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
-	"unirestorer/graph/models"
-	"unirestorer/runtime/experts"
+	"unirestorer"
 	"unirestorer/runtime/profile"
+	"unirestorer/runtime/profile/charts"
 	"unirestorer/weights/atomicfile"
 )
 
@@ -76,249 +75,147 @@ func profileCommand() *cli.Command {
 	}
 }
 
-// profiling is a profile command under way.
-type profiling struct {
-	*profile.Profiler
-	c       *cli.Context
-	sizes   []profile.Size
-	batches []int
-	budget  int64
-}
-
 func profileAction(c *cli.Context) (err error) {
-	p, err := newProfiling(c)
+	opts, err := profileOptions(c)
 	if err != nil {
 		return err
 	}
-	if p.Model, err = profiledModel(c); err != nil {
-		return err
+	opening := append(poolOptions(c), unirestorer.WithDevice(c.String("device")), unirestorer.WithThreads(c.Int("threads")),
+		unirestorer.WithLazyEstimator(), unirestorer.WithoutMemoryBound())
+	switch {
+	case !c.Bool("released"):
+		opening = append(opening, unirestorer.WithModel(c.String("model")), unirestorer.WithNetworkArgs(c.String("net-args")))
+	case c.IsSet("model"):
+		return usagef("--released and --model exclude each other")
+	default:
+		opening = append(opening, unirestorer.WithReleasedSizes())
 	}
-	defer closing(&err, p.Model.Close)
-	chosen, heads, err := p.chosen()
+	r, err := unirestorer.Open(c.Context, opening...)
 	if err != nil {
-		return err
+		return usageOf(err)
 	}
-	if err := p.openDevice(); err != nil {
-		return err
+	defer closing(&err, r.Close)
+	bars := map[string]bar{}
+	result, err := r.Profile(c.Context, append(opts, unirestorer.ProfileProgress(func(stage string, done float64) {
+		if _, ok := bars[stage]; !ok {
+			bars[stage] = newBar(c.App.ErrWriter, c.Bool("quiet"), stage)
+		}
+		bars[stage].set(done)
+	}))...)
+	for _, b := range bars {
+		b.close()
 	}
-	defer closing(&err, p.Backend.Close)
-	if err := p.findPeaks(c.Context); err != nil {
-		return err
-	}
-	result, err := p.run(c.Context, chosen, heads)
 	if err != nil {
-		return err
+		return usageOf(err)
 	}
-	return p.report(c.Context, result)
+	if result.Routed != nil {
+		for _, failed := range result.Routed.Failed {
+			fmt.Fprintln(c.App.ErrWriter, "unirestorer: not routed:", failed)
+		}
+	}
+	return reportProfile(c, result)
 }
 
-// newProfiling reads the options that need neither model nor device.
-func newProfiling(c *cli.Context) (*profiling, error) {
+// profileOptions reads what to profile and how.
+func profileOptions(c *cli.Context) ([]unirestorer.ProfileOption, error) {
 	if c.NArg() > 0 {
 		return nil, usagef("profile takes no argument %q; unirestorer profile --help", c.Args().First())
 	}
 	if c.Bool("json") && c.Bool("csv") {
 		return nil, usagef("--json and --csv exclude each other")
 	}
-	p := &profiling{c: c, Profiler: &profile.Profiler{
-		Method: profile.Method{
+	sizes, err := sizeList(c.String("size"))
+	if err != nil {
+		return nil, err
+	}
+	batches, err := batchList(c.String("batch"))
+	if err != nil {
+		return nil, err
+	}
+	opts := []unirestorer.ProfileOption{
+		unirestorer.ProfileSizes(sizes...), unirestorer.ProfileBatches(batches...),
+		unirestorer.WithMethod(unirestorer.ProfileMethod{
 			Warmup: c.Int("warmup"), MinRuns: c.Int("min-runs"), MaxRuns: max(c.Int("max-runs"), c.Int("min-runs")),
 			MaxSeconds: c.Duration("max-time").Seconds(), Precision: c.Float64("precision") / 100, NodeRuns: c.Int("node-runs"),
-		},
-		CountUpTo: int64(c.Float64("count-up-to") * 1e9),
-	}}
-	if err := p.Method.Check(); err != nil {
-		return nil, usageError{err}
+		}),
+		unirestorer.ProfileCountUpTo(int64(c.Float64("count-up-to") * 1e9)),
 	}
-	var err error
-	if p.Adapters, err = experts.ParseAdapters(c.String("adapters")); err != nil {
-		return nil, usageError{fmt.Errorf("--adapters: %w", err)}
-	}
-	if c.Bool("prefetch") {
-		p.Predictor = &experts.Successors{}
-	}
-	if p.sizes, err = sizeList(c.String("size")); err != nil {
-		return nil, err
-	}
-	if p.batches, err = batchList(c.String("batch")); err != nil {
-		return nil, err
-	}
-	if s := strings.ToLower(c.String("memory")); s != "off" {
-		n, err := humanize.ParseBytes(s)
-		if err != nil || n == 0 || n > 1<<62 {
-			return nil, usagef("--memory %q: want a size like 1GiB, or off", c.String("memory"))
+	if !c.Bool("all") {
+		if named := c.StringSlice("expert"); len(named) > 0 {
+			opts = append(opts, unirestorer.ProfileExperts(named...))
 		}
-		p.budget = int64(n)
-	}
-	if p.budget > 0 && c.String("images") == "" {
-		return nil, usagef("--memory bounds the pool that --images is routed to; give both")
-	}
-	if c.String("device") == simDevice && c.String("images") != "" {
-		return nil, usagef("--images needs a device that runs in real time, not %s", simDevice)
-	}
-	name := c.String("gpu")
-	if name == "" && c.String("device") == simDevice {
-		name = "h200"
-	}
-	if name != "" {
-		g, err := profile.FindGPU(name)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("--gpu: %w", err)}
-		}
-		p.GPU = &g
-	}
-	return p, nil
-}
-
-// simDevice is counted instead of timed.
-const simDevice = "sim"
-
-// randomSeed is where the weights of --released are drawn from.
-const randomSeed = 1
-
-func profiledModel(c *cli.Context) (*experts.Model, error) {
-	if !c.Bool("released") {
-		return openModel(c)
-	}
-	if c.IsSet("model") {
-		return nil, usagef("--released and --model exclude each other")
-	}
-	config := models.Released()
-	src, err := models.RandomWeights(config, randomSeed)
-	if err != nil {
-		return nil, err
-	}
-	return &experts.Model{Config: config, Source: src, Path: "the released configuration with random weights"}, nil
-}
-
-// chosen are the experts to profile, and whether estimator and router are.
-func (p *profiling) chosen() (chosen []int, heads bool, err error) {
-	all := p.Model.Config.Experts
-	var named []int
-	for _, ref := range p.c.StringSlice("expert") {
-		e, err := p.Model.Config.FindExpert(ref)
-		if err != nil {
-			return nil, false, usageError{fmt.Errorf("--expert: %w", err)}
-		}
-		named = append(named, e)
-	}
-	everything := p.c.Bool("all") || len(named) == 0 && !p.c.Bool("estimator")
-	if everything {
-		named = nil
-		for e := range all {
-			named = append(named, e)
+		if c.Bool("estimator") {
+			opts = append(opts, unirestorer.ProfileHeads())
 		}
 	}
-	return named, (everything || p.c.Bool("estimator")) && p.Model.Config.Routed(), nil
-}
-
-func (p *profiling) openDevice() (err error) {
-	if p.c.String("device") != simDevice {
-		p.Backend, err = openDevice(p.c)
-		return err
+	if c.Bool("unique") {
+		opts = append(opts, unirestorer.ProfileUnique())
 	}
-	if n := p.c.Int("threads"); n < 0 {
-		return usagef("--threads %d: want 0 or more", n)
+	if name := c.String("gpu"); name != "" {
+		opts = append(opts, unirestorer.ProfileGPU(name))
 	}
-	if p.Simulator, err = profile.NewSimulator(*p.GPU, p.c.Int("threads")); err != nil {
-		return err
-	}
-	p.Backend = p.Simulator
-	return nil
-}
-
-// findPeaks takes the device's limits from the command line or measures them.
-func (p *profiling) findPeaks(ctx context.Context) error {
-	gflops, gbs := p.c.Float64("peak-gflops"), p.c.Float64("peak-gbs")
+	gflops, gbs := c.Float64("peak-gflops"), c.Float64("peak-gbs")
 	if gflops < 0 || gbs < 0 || (gflops > 0) != (gbs > 0) {
-		return usagef("--peak-gflops and --peak-gbs must be positive, and given together")
-	}
-	if p.Simulator != nil {
-		return nil
+		return nil, usagef("--peak-gflops and --peak-gbs must be positive, and given together")
 	}
 	if gflops > 0 {
-		p.Peaks = &profile.Peaks{Operations: gflops * 1e9, Bytes: gbs * 1e9, Source: "given on the command line"}
-		return nil
+		opts = append(opts, unirestorer.ProfilePeaks(gflops*1e9, gbs*1e9))
 	}
-	peaks, err := profile.MeasurePeaks(ctx, p.Backend)
-	if err != nil {
-		return err
-	}
-	p.Peaks = &peaks
-	return nil
+	routed, err := imagesOption(c)
+	return append(opts, routed...), err
 }
 
-// run profiles what was chosen, and what images were routed to.
-func (p *profiling) run(ctx context.Context, chosen []int, heads bool) (*profile.Profile, error) {
-	result := &profile.Profile{
-		Format: profile.Format, Version: profile.Version, Model: p.Model.Path, Machine: profile.ThisMachine(),
-		Device: p.Backend.Info(), Peaks: p.Peaks, Predicted: p.GPU, Method: p.Method,
-	}
-	targets := profile.Targets(chosen, heads, p.sizes, p.batches)
-	var decisions *profile.Decisions
-	if folder := p.c.String("images"); folder != "" {
-		bar := newBar(p.c.App.ErrWriter, p.c.Bool("quiet"), "route")
+// imagesOption reads --images and the --memory that goes with it.
+func imagesOption(c *cli.Context) ([]unirestorer.ProfileOption, error) {
+	budget := uint64(0)
+	if s := strings.ToLower(c.String("memory")); s != "off" {
 		var err error
-		if decisions, err = p.Route(ctx, folder, bar.set); err != nil {
-			return nil, err
+		if budget, err = humanize.ParseBytes(s); err != nil || budget == 0 || budget > 1<<62 {
+			return nil, usagef("--memory %q: want a size like 1GiB, or off", c.String("memory"))
 		}
-		bar.close()
-		for _, failed := range decisions.Failed {
-			fmt.Fprintln(p.c.App.ErrWriter, "unirestorer: not routed:", failed)
-		}
-		routed := append([]int{profile.CoarseExpert(p.Model.Config)}, decisions.Experts...)
-		targets = append(targets, profile.Targets(routed, false, p.sizes[:1], []int{1})...)
 	}
-	bar := newBar(p.c.App.ErrWriter, p.c.Bool("quiet"), "profile")
-	var err error
-	if result.Networks, err = p.Networks(ctx, targets, p.c.Bool("unique"), bar.set); err != nil {
-		return nil, err
+	folder := c.String("images")
+	switch {
+	case folder == "" && budget > 0:
+		return nil, usagef("--memory bounds the pool that --images is routed to; give both")
+	case folder == "":
+		return nil, nil
 	}
-	bar.close()
-	if decisions == nil {
-		return result, nil
-	}
-	s := p.sizes[0]
-	use, err := p.Serve(ctx, decisions, s.Width, s.Height, p.budget)
-	if err != nil {
-		return nil, err
-	}
-	result.Routed, err = decisions.Cost(p.Model.Config, result.Networks, s.Width, s.Height, use)
-	return result, err
+	return []unirestorer.ProfileOption{unirestorer.ProfileImages(folder, int64(budget))}, nil
 }
 
 // report writes what was asked for.
-func (p *profiling) report(ctx context.Context, result *profile.Profile) error {
-	if path := p.c.String("html"); path != "" {
-		page, err := result.Page()
+func reportProfile(c *cli.Context, result *unirestorer.Profile) error {
+	if path := c.String("html"); path != "" {
+		page, err := charts.Page(result)
 		if err != nil {
 			return err
 		}
-		if err := page.WriteFile(ctx, path); err != nil {
+		if err := page.WriteFile(c.Context, path); err != nil {
 			return err
 		}
 	}
-	if path := p.c.String("trace"); path != "" {
-		if err := atomicfile.Write(ctx, path, result.WriteTrace); err != nil {
+	if path := c.String("trace"); path != "" {
+		if err := atomicfile.Write(c.Context, path, result.WriteTrace); err != nil {
 			return err
 		}
 	}
-	out := p.c.App.Writer
+	out := c.App.Writer
 	switch {
-	case p.c.Bool("json"):
-		if !p.c.Bool("nodes") {
+	case c.Bool("json"):
+		if !c.Bool("nodes") {
 			for i := range result.Networks {
 				result.Networks[i].Parts = nil
 			}
 		}
 		return result.Write(out)
-	case p.c.Bool("csv"):
+	case c.Bool("csv"):
 		return result.Flat().WriteCSV(out)
 	}
-	return printProfile(out, result, p.c.Bool("nodes"))
+	return printProfile(out, result, c.Bool("nodes"))
 }
 
-func printProfile(out io.Writer, result *profile.Profile, nodes bool) error {
+func printProfile(out io.Writer, result *unirestorer.Profile, nodes bool) error {
 	if _, err := fmt.Fprintf(out, "%s on %s: %s; %s\n", result.Model, result.Device.Name, result.Device.Device, result.Machine); err != nil {
 		return err
 	}
@@ -342,8 +239,8 @@ func printProfile(out io.Writer, result *profile.Profile, nodes bool) error {
 }
 
 // sizeList reads "256,640x480".
-func sizeList(s string) ([]profile.Size, error) {
-	var all []profile.Size
+func sizeList(s string) ([]unirestorer.Size, error) {
+	var all []unirestorer.Size
 	for one := range strings.SplitSeq(s, ",") {
 		one = strings.TrimSpace(one)
 		if _, err := strconv.Atoi(one); err == nil {
@@ -353,7 +250,7 @@ func sizeList(s string) ([]profile.Size, error) {
 		if err != nil {
 			return nil, usagef("--size %q: want N or WxH, several separated by commas", s)
 		}
-		all = append(all, profile.Size{Width: w, Height: h})
+		all = append(all, unirestorer.Size{Width: w, Height: h})
 	}
 	return all, nil
 }

@@ -11,7 +11,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 
-	"unirestorer/runtime/report"
+	"unirestorer/runtime/report/chart"
 )
 
 // heatLimit is the distance from a row's best in dB from which on all cells
@@ -41,7 +41,7 @@ func heatMap(m *Matrix) (*plot.Plot, vg.Length, vg.Length, error) {
 	}
 	g := heatGrid{m}
 	columns, rows := g.Dims()
-	p := report.NewPlot("Distance of each expert from the best of the row", "expert", "")
+	p := chart.NewPlot("Distance of each expert from the best of the row", "expert", "")
 	shades := heatPalette()
 	h := plotter.NewHeatMap(g, shades)
 	h.Min, h.Max = -heatLimit, 0
@@ -95,7 +95,7 @@ func heatLabels(p *plot.Plot, g heatGrid, shades palette.Palette) (*plotter.Labe
 		return nil, fmt.Errorf("heat map: %w", err)
 	}
 	for i := range labels.TextStyle {
-		style := report.Words(p)
+		style := chart.Words(p)
 		style.Font.Size = 7
 		style.XAlign, style.YAlign = -0.5, -0.4 // the middle of the cell
 		style.Color = color.NRGBA{0x10, 0x10, 0x10, 0xff}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"unirestorer/runtime/report"
+	"unirestorer/runtime/report/chart"
 )
 
 func TestHeatMapShowsDistancesFromTheBestOfARow(t *testing.T) {
@@ -23,7 +23,7 @@ func TestHeatMapShowsDistancesFromTheBestOfARow(t *testing.T) {
 
 	p, width, height, err := heatMap(s.Matrix)
 	require.NoError(t, err)
-	svg, err := report.SVG(p, width, height)
+	svg, err := chart.SVG(p, width, height)
 	require.NoError(t, err)
 	require.Contains(t, string(svg), ">18.0<")
 	_, _, _, err = heatMap(&Matrix{})

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"unirestorer/runtime/report"
+	"unirestorer/runtime/report/chart"
 )
 
 // pageWidth is that of charts.
@@ -100,7 +101,7 @@ func addBars(s *report.Section, title, axis string, names []string, values []*Es
 	if len(names) == 0 {
 		return nil
 	}
-	series := report.Series{}
+	series := chart.Series{}
 	for _, e := range values {
 		margin := math.NaN()
 		if e.Margin != nil {
@@ -109,11 +110,11 @@ func addBars(s *report.Section, title, axis string, names []string, values []*Es
 		series.Values = append(series.Values, e.Mean)
 		series.Low, series.High = append(series.Low, e.Mean-margin), append(series.High, e.Mean+margin)
 	}
-	p, height, err := report.Bars{Title: title, Axis: axis, Names: names, Series: []report.Series{series}}.Draw()
+	p, height, err := chart.Bars{Title: title, Axis: axis, Names: names, Series: []chart.Series{series}}.Draw()
 	if err != nil {
 		return err
 	}
-	f, err := report.FigureOf(p, pageWidth, height, "Means with 95 % confidence intervals.")
+	f, err := chart.Figure(p, pageWidth, height, "Means with 95 % confidence intervals.")
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func (r *Report) matrixSection() (report.Section, error) {
 	if err != nil {
 		return s, err
 	}
-	f, err := report.FigureOf(p, width, height,
+	f, err := chart.Figure(p, width, height,
 		fmt.Sprintf("Mean PSNR below that of the row's best expert, in dB; 0 is the best, all from %g on are equally dark. Experts are listed under Pool.", heatLimit))
 	if err != nil {
 		return s, err

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"unirestorer/runtime/report"
+	"unirestorer/runtime/report/chart"
 )
 
 // The size of the plot in a page and as a file.
@@ -57,7 +58,7 @@ func (c *Comparison) Page(command string) (*report.Page, error) {
 		overview.Blocks = append(overview.Blocks, report.Text(r.title()+". "+r.Verdict.Text))
 	}
 	if p, err := c.Plot(); err == nil {
-		figure, err := report.FigureOf(p, PlotWidth, PlotHeight,
+		figure, err := chart.Figure(p, PlotWidth, PlotHeight,
 			"Each point is an adapter, with its rank; rank 0 is the base alone. Bars are 95 % confidence intervals.")
 		if err != nil {
 			return nil, err

@@ -10,7 +10,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
-	"unirestorer/runtime/report"
+	"unirestorer/runtime/report/chart"
 )
 
 // Plot draws the trade-off: what adapters take beside the base against how far their results are from the full
@@ -25,7 +25,7 @@ func (c *Comparison) Plot() (*plot.Plot, error) {
 	if measured {
 		label = "PSNR over the full expert (dB)"
 	}
-	p := report.NewPlot("What an adapter costs and what it reaches", "stored beside the base (% of the full expert's bytes)", label)
+	p := chart.NewPlot("What an adapter costs and what it reaches", "stored beside the base (% of the full expert's bytes)", label)
 	p.Legend.Top = false
 	drawn := 0
 	for i := range c.Pairs {
@@ -43,7 +43,7 @@ func (c *Comparison) Plot() (*plot.Plot, error) {
 	}
 	if measured {
 		zero := plotter.NewFunction(func(float64) float64 { return 0 })
-		zero.Color, zero.Dashes = report.Ink(), []vg.Length{4, 3}
+		zero.Color, zero.Dashes = chart.Ink(), []vg.Length{4, 3}
 		p.Add(zero)
 		p.Legend.Add(" full expert ", zero)
 	}
@@ -109,7 +109,7 @@ func (p points) YError(i int) (low, high float64) { return p[i].margin, p[i].mar
 
 // draw adds a pair's curve in the i-th colour.
 func (s series) draw(p *plot.Plot, name string, i int) error {
-	colour := report.Colour(i)
+	colour := chart.Colour(i)
 	if len(s.curve) > 0 {
 		line, dots, err := plotter.NewLinePoints(points(s.curve))
 		if err != nil {
@@ -127,7 +127,7 @@ func (s series) draw(p *plot.Plot, name string, i int) error {
 			return fmt.Errorf("plot %s: %w", name, err)
 		}
 		for j := range words.TextStyle {
-			words.TextStyle[j] = report.Words(p)
+			words.TextStyle[j] = chart.Words(p)
 		}
 		words.Offset = vg.Point{X: vg.Points(2), Y: vg.Points(-9)}
 		p.Add(line, dots, words)

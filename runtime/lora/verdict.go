@@ -2,12 +2,13 @@ package lora
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/dustin/go-humanize"
 
 	"unirestorer/runtime/evaluate"
+
+	"unirestorer/runtime/report"
 )
 
 // Winner says which of two experts restores better.
@@ -271,19 +272,10 @@ func (j *judge) worthSentence() string {
 func Seconds(s float64) string {
 	switch {
 	case s >= 1:
-		return fmt.Sprintf("%s s", digits(s))
+		return fmt.Sprintf("%s s", report.Digits(s))
 	case s >= 1e-3:
-		return fmt.Sprintf("%s ms", digits(s*1e3))
+		return fmt.Sprintf("%s ms", report.Digits(s*1e3))
 	default:
-		return fmt.Sprintf("%s µs", digits(s*1e6))
+		return fmt.Sprintf("%s µs", report.Digits(s*1e6))
 	}
-}
-
-// digits prints three significant digits without an exponent.
-func digits(v float64) string {
-	places := 0
-	if v > 0 {
-		places = max(0, 2-int(math.Floor(math.Log10(v))))
-	}
-	return fmt.Sprintf("%.*f", min(places, 3), v)
 }

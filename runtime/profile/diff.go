@@ -89,7 +89,8 @@ func (n *NetworkID) key() networkKey {
 	return networkKey{n.Kind, n.Index, n.Width, n.Height, n.Batch}
 }
 
-func (n *NetworkID) describe() string {
+// Title names a network in a heading or a message.
+func (n *NetworkID) Title() string {
 	return fmt.Sprintf("%s %d×%d, batch %d", n.Label(), n.Width, n.Height, n.Batch)
 }
 
@@ -109,7 +110,7 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 		n := &a.Networks[i]
 		m := theirs[n.key()]
 		if m == nil {
-			d.OnlyA = append(d.OnlyA, n.describe())
+			d.OnlyA = append(d.OnlyA, n.Title())
 			continue
 		}
 		if seen[n.key()] {
@@ -118,7 +119,7 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 		seen[n.key()] = true
 		if n.Architecture != m.Architecture || n.Parameters != m.Parameters {
 			d.Warnings = append(d.Warnings, fmt.Sprintf("%s is another network: %s with %d parameters, and %s with %d",
-				n.describe(), n.Architecture, n.Parameters, m.Architecture, m.Parameters))
+				n.Title(), n.Architecture, n.Parameters, m.Architecture, m.Parameters))
 		}
 		d.count(n, m)
 		if n.Measured != nil && m.Measured != nil {
@@ -128,7 +129,7 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 	}
 	for i := range b.Networks {
 		if !seen[b.Networks[i].key()] {
-			d.OnlyB = append(d.OnlyB, b.Networks[i].describe())
+			d.OnlyB = append(d.OnlyB, b.Networks[i].Title())
 		}
 	}
 	d.judge(tested, opt)

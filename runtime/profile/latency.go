@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/perf/benchmath"
-	"gonum.org/v1/gonum/stat"
 )
 
 // confidence of all intervals.
@@ -35,25 +34,27 @@ func Summarise(samples []float64) (Latency, error) {
 	if len(samples) == 0 {
 		return Latency{}, errors.New("no runs to summarise")
 	}
+	sum := 0.0
 	for _, s := range samples {
+		sum += s
 		if !(s >= 0) || math.IsInf(s, 0) {
 			return Latency{}, fmt.Errorf("a run of %g seconds", s)
 		}
 	}
 	sorted := slices.Sorted(slices.Values(samples))
 	return Latency{
-		Runs: len(sorted), Mean: stat.Mean(sorted, nil), Min: sorted[0],
+		Runs: len(sorted), Mean: sum / float64(len(sorted)), Min: sorted[0],
 		P50: quantile(0.5, sorted), P90: quantile(0.9, sorted), P99: quantile(0.99, sorted),
 		Precision: precision(sorted),
 	}, nil
 }
 
 // quantile interpolates between the order statistics at 0, 1/(n-1), …, 1.
-// gonum's linear interpolation puts them at 1/n, 2/n, …, which would make the
-// median of {1, 2} 1; moving p makes both agree.
 func quantile(p float64, sorted []float64) float64 {
-	n := float64(len(sorted))
-	return stat.Quantile(min((p*(n-1)+1)/n, 1), stat.LinInterp, sorted, nil)
+	at := p * float64(len(sorted)-1)
+	below := min(int(at), len(sorted)-1)
+	above := min(below+1, len(sorted)-1)
+	return sorted[below] + (at-float64(below))*(sorted[above]-sorted[below])
 }
 
 // precision is Latency.Precision.

@@ -2,7 +2,6 @@ package profile
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,7 +93,7 @@ func (p *Profile) Tables() []*report.Table {
 		}
 	}
 	if p.Routed != nil {
-		all = append(all, p.Routed.tables()...)
+		all = append(all, p.Routed.Tables()...)
 	}
 	return all
 }
@@ -140,10 +139,10 @@ func (p *Profile) speeds() *report.Table {
 		}
 		joules := "-"
 		if m.Energy != nil {
-			joules, energy = digits(*m.Energy), m.EnergySource
+			joules, energy = report.Digits(*m.Energy), m.EnergySource
 		}
 		t.Add(append(n.head(), milliseconds(m.Load), milliseconds(m.First), milliseconds(l.P50), milliseconds(l.P90), milliseconds(l.P99),
-			percentOr(l.Precision, l.Precision >= 0), strconv.Itoa(l.Runs), device, digits(r.Images), digits(r.Pixels/1e6), digits(r.Operations/1e9), digits(r.Bytes/1e9),
+			percentOr(l.Precision, l.Precision >= 0), strconv.Itoa(l.Runs), device, report.Digits(r.Images), report.Digits(r.Pixels/1e6), report.Digits(r.Operations/1e9), report.Digits(r.Bytes/1e9),
 			percentOr(r.Roofline, p.Peaks != nil), size(m.PeakResident), joules)...)
 	}
 	m := p.Method
@@ -151,10 +150,10 @@ func (p *Profile) speeds() *report.Table {
 		"Each network: a first run and %d warm-up runs, then %d to %d runs until the median's 95 %% confidence interval is within ±%s %% or %s s are over. "+
 			"± is half the width of that interval; p99 of fewer than 100 runs is close to the longest. Nodes were timed in %d further runs. "+
 			"Rates are those of the time on the device, where it tells that, without copying input and output.",
-		m.Warmup, m.MinRuns, m.MaxRuns, digits(100*m.Precision), digits(m.MaxSeconds), m.NodeRuns))
+		m.Warmup, m.MinRuns, m.MaxRuns, report.Digits(100*m.Precision), report.Digits(m.MaxSeconds), m.NodeRuns))
 	if p.Peaks != nil {
 		t.Notes = append(t.Notes, fmt.Sprintf("Roofline: the share of what %s GFLOP/s and %s GB/s allow (%s); above 100 %% caches served part of what counts as moved.",
-			digits(p.Peaks.Operations/1e9), digits(p.Peaks.Bytes/1e9), p.Peaks.Source))
+			report.Digits(p.Peaks.Operations/1e9), report.Digits(p.Peaks.Bytes/1e9), p.Peaks.Source))
 	}
 	if energy != "" {
 		t.Notes = append(t.Notes, "Energy of a run: "+energy+".")
@@ -182,14 +181,14 @@ func (p *Profile) predictions() *report.Table {
 		}
 		ratio := "-"
 		if onCard && n.Measured != nil {
-			ratio = digits(n.Measured.Busy() / f.Seconds())
+			ratio = report.Digits(n.Measured.Busy() / f.Seconds())
 		}
-		t.Add(append(n.head(), strconv.Itoa(f.Launches), size(f.Bytes), digits(float64(f.Operations)/1e9), milliseconds(f.Kernels), milliseconds(f.Launch),
-			milliseconds(f.Seconds()), digits(float64(n.Batch)/f.Seconds()), size(f.Arena), size(f.Weights), ratio)...)
+		t.Add(append(n.head(), strconv.Itoa(f.Launches), size(f.Bytes), report.Digits(float64(f.Operations)/1e9), milliseconds(f.Kernels), milliseconds(f.Launch),
+			milliseconds(f.Seconds()), report.Digits(float64(n.Batch)/f.Seconds()), size(f.Arena), size(f.Weights), ratio)...)
 	}
 	t.Notes = []string{fmt.Sprintf(
 		"A prediction: for each launch the slowest of what the simulator counts of it (instructions, pipes, memory, dependent steps) at the card's rates (%s), and %s µs between launches, %s µs where the next one starts early.",
-		g.Source, digits(g.Gap*1e6), digits(g.EarlyGap*1e6))}
+		g.Source, report.Digits(g.Gap*1e6), report.Digits(g.EarlyGap*1e6))}
 	return t
 }
 
@@ -202,7 +201,7 @@ func (p *Profile) counters() *report.Table {
 			continue
 		}
 		all := Total(n.Counters)
-		t.Add(append(n.head(), digits(float64(all.Instructions)/1e6), giga(int64(all.TensorMACs)), digits(all.SectorsPerRequest()),
+		t.Add(append(n.head(), report.Digits(float64(all.Instructions)/1e6), giga(int64(all.TensorMACs)), report.Digits(all.SectorsPerRequest()),
 			humanize.Comma(int64(all.Conflicts)), percentOr(all.Occupancy, true))...)
 	}
 	t.Notes = []string{"The same on every machine. Registers, which occupancy depends on, are estimated by the simulator."}
@@ -230,7 +229,7 @@ func Total(all []Counters) Counters {
 }
 
 // tables are the routed pool's.
-func (r *Routed) tables() []*report.Table {
+func (r *Routed) Tables() []*report.Table {
 	shares := &report.Table{
 		Caption: fmt.Sprintf("As routed: %d images, costed at %d×%d", r.Images, r.Width, r.Height),
 		Columns: []report.Column{text("expert"), number("images", ""), number("share", "%"), number("p50", "ms"), number("share × p50", "ms")},
@@ -307,7 +306,7 @@ func (p *Profile) PartTables(n *Network, nodes bool) []*report.Table {
 }
 
 func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.Table {
-	t := &report.Table{Caption: fmt.Sprintf("%s (%s), %s", n.describe(), n.Architecture, title), Columns: []report.Column{
+	t := &report.Table{Caption: fmt.Sprintf("%s (%s), %s", n.Title(), n.Architecture, title), Columns: []report.Column{
 		text("part"), number("nodes", ""), number("launches", ""), number("as defined", "GMAC"), number("executed", "GMAC"), number("moved", ""),
 		number("time", "ms"), number("share", "%"), number("GFLOP/s", ""), number("GB/s", ""), number("roofline", "%"), number("predicted", "µs"),
 	}}
@@ -318,7 +317,7 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 	for _, g := range groups {
 		row := []string{g.Name, strconv.Itoa(g.Parts), count(g.Launches), giga(g.Cost.MACs + g.Cost.AttentionMACs), giga(g.Cost.Executed), size(g.Bytes)}
 		if g.Seconds > 0 {
-			row = append(row, milliseconds(g.Seconds), percentOr(g.Seconds/total, true), digits(float64(g.Operations)/g.Seconds/1e9), digits(float64(g.Bytes)/g.Seconds/1e9))
+			row = append(row, milliseconds(g.Seconds), percentOr(g.Seconds/total, true), report.Digits(float64(g.Operations)/g.Seconds/1e9), report.Digits(float64(g.Bytes)/g.Seconds/1e9))
 			if p.Peaks != nil {
 				row = append(row, percentOr(p.Peaks.Floor(g.Operations, g.Bytes)/g.Seconds, true))
 			} else {
@@ -328,7 +327,7 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 			row = append(row, "-", "-", "-", "-", "-")
 		}
 		if g.Predicted > 0 {
-			row = append(row, digits(g.Predicted*1e6))
+			row = append(row, report.Digits(g.Predicted*1e6))
 		} else {
 			row = append(row, "-")
 		}
@@ -338,14 +337,14 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 }
 
 func (n *Network) kernelCounters() *report.Table {
-	t := &report.Table{Caption: n.describe() + ", counters by kernel", Columns: []report.Column{
+	t := &report.Table{Caption: n.Title() + ", counters by kernel", Columns: []report.Column{
 		text("kernel"), number("launches", ""), number("warp instructions", "M"), number("tensor-core", "GMAC"), number("global requests", "k"),
 		number("sectors/request", ""), number("bank conflicts", ""), number("registers", ""), number("occupancy", "%"),
 	}}
 	for i := range n.Counters {
 		c := &n.Counters[i]
-		t.Add(c.Kernel, strconv.Itoa(c.Launches), digits(float64(c.Instructions)/1e6), giga(int64(c.TensorMACs)), digits(float64(c.Requests)/1e3),
-			digits(c.SectorsPerRequest()), humanize.Comma(int64(c.Conflicts)), strconv.Itoa(c.Registers), percentOr(c.Occupancy, true))
+		t.Add(c.Kernel, strconv.Itoa(c.Launches), report.Digits(float64(c.Instructions)/1e6), giga(int64(c.TensorMACs)), report.Digits(float64(c.Requests)/1e3),
+			report.Digits(c.SectorsPerRequest()), humanize.Comma(int64(c.Conflicts)), strconv.Itoa(c.Registers), percentOr(c.Occupancy, true))
 	}
 	return t
 }
@@ -447,20 +446,24 @@ func count(n int) string {
 	return strconv.Itoa(n)
 }
 
-// digits shows three significant digits, and all those before the point.
-func digits(v float64) string {
-	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
-		return fmt.Sprintf("%g", v)
-	}
-	after := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
-	return strconv.FormatFloat(v, 'f', min(after, 6), 64)
-}
-
-func milliseconds(seconds float64) string { return digits(seconds * 1e3) }
+func milliseconds(seconds float64) string { return report.Digits(seconds * 1e3) }
 
 func percentOr(share float64, known bool) string {
 	if !known {
 		return "-"
 	}
 	return fmt.Sprintf("%.1f", 100*share)
+}
+
+// Caption names a network in a chart: what it is, its architecture and its size.
+func (n *Network) Caption() string {
+	h := n.head()
+	name := h[0]
+	if n.Kind == Expert {
+		name += ", " + n.Architecture + ", " + h[2]
+	}
+	if n.Batch > 1 {
+		name += fmt.Sprintf(", batch %d", n.Batch)
+	}
+	return name
 }

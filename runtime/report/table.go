@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -84,15 +85,15 @@ func (t *Table) WriteText(w io.Writer) error {
 	}
 	var b strings.Builder
 	if t.Caption != "" {
-		fmt.Fprintf(&b, "%s\n\n", printable(t.Caption))
+		fmt.Fprintf(&b, "%s\n\n", Printable(t.Caption))
 	}
-	rows := t.grid(printable)
+	rows := t.grid(Printable)
 	widths := t.widths(rows, 0)
 	for _, row := range rows {
 		b.WriteString(strings.TrimRight(strings.Join(t.aligned(row, widths), "  "), " "))
 		b.WriteByte('\n')
 	}
-	t.notes(&b, func(note string) string { return wrapped(printable(note)) })
+	t.notes(&b, func(note string) string { return wrapped(Printable(note)) })
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -196,8 +197,8 @@ func wrapped(s string) string {
 	return b.String()
 }
 
-// printable escapes what would move a terminal's cursor or change its state.
-func printable(s string) string {
+// Printable escapes what would move a terminal's cursor or change its state.
+func Printable(s string) string {
 	if strings.IndexFunc(s, control) < 0 {
 		return s
 	}
@@ -219,4 +220,13 @@ var markdownEscapes = strings.NewReplacer(
 	`\`, `\\`, `|`, `\|`, `*`, `\*`, "`", "\\`", `<`, `&lt;`, `[`, `\[`, `]`, `\]`,
 )
 
-func markdown(s string) string { return markdownEscapes.Replace(printable(s)) }
+func markdown(s string) string { return markdownEscapes.Replace(Printable(s)) }
+
+// Digits prints three significant digits and all those before the point, without an exponent, and at most six behind it.
+func Digits(v float64) string {
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return fmt.Sprintf("%g", v)
+	}
+	after := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
+	return strconv.FormatFloat(v, 'f', min(after, 6), 64)
+}

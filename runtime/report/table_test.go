@@ -109,3 +109,9 @@ func TestNotesAreWrapped(t *testing.T) {
 		}
 	}
 }
+
+func TestDigitsAreThree(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 0.012345: "0.0123", 1.2345: "1.23", 123.45: "123", 12345.6: "12346", 1e-9: "0.000000"} {
+		require.Equal(t, want, Digits(v))
+	}
+}

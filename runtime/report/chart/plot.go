@@ -1,4 +1,5 @@
-package report
+// Package chart draws the plots of reports: bars, axes and colours that can be read on light and dark pages.
+package chart
 
 import (
 	"bytes"
@@ -19,6 +20,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
+	"unirestorer/runtime/report"
 	"unirestorer/weights/atomicfile"
 )
 
@@ -139,15 +141,15 @@ func drawn(p *plot.Plot, width, height vg.Length, canvas func() (vg.CanvasSizer,
 	return err
 }
 
-// FigureOf is a plot as a figure.
-func FigureOf(p *plot.Plot, width, height vg.Length, caption string) (Figure, error) {
+// Figure is a plot as a figure.
+func Figure(p *plot.Plot, width, height vg.Length, caption string) (report.Figure, error) {
 	svg, err := SVG(p, width, height)
 	if err != nil {
-		return Figure{}, err
+		return report.Figure{}, err
 	}
 	alt := p.Title.Text
 	if alt == "" {
 		alt = caption
 	}
-	return Figure{Caption: caption, Alt: alt, SVG: svg}, nil
+	return report.Figure{Caption: caption, Alt: alt, SVG: svg}, nil
 }

@@ -1,4 +1,5 @@
-package profile
+// Package charts draws a profile as a page: bars, a roofline, tables.
+package charts
 
 import (
 	"fmt"
@@ -9,26 +10,28 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"unirestorer/runtime/profile"
 	"unirestorer/runtime/report"
+	"unirestorer/runtime/report/chart"
 )
 
 const figureWidth = 8.5 * vg.Inch
 
-// Page makes the report: charts first, tables behind them, nodes folded away.
-func (p *Profile) Page() (*report.Page, error) {
+// Page makes the report of a profile: charts first, tables behind them, nodes folded away.
+func Page(p *profile.Profile) (*report.Page, error) {
 	page := &report.Page{
 		Title:    "What " + p.Model + " costs",
 		Subtitle: fmt.Sprintf("%s: %s. %s.", p.Device.Name, p.Device.Device, p.Machine),
 		Footer:   "Made by unirestorer profile.",
 	}
-	charts, err := p.charts()
+	charts, err := charts(p)
 	if err != nil {
 		return nil, err
 	}
 	tables := p.Tables()
 	routed := 0
 	if p.Routed != nil {
-		routed = len(p.Routed.tables())
+		routed = len(p.Routed.Tables())
 	}
 	page.Sections = append(page.Sections, report.Section{Title: "At a glance", Blocks: charts})
 	var blocks []report.Block
@@ -37,7 +40,7 @@ func (p *Profile) Page() (*report.Page, error) {
 	}
 	page.Sections = append(page.Sections, report.Section{Title: "Networks", Blocks: blocks})
 	if p.Routed != nil {
-		blocks, err := p.Routed.blocks(tables[len(tables)-routed:])
+		blocks, err := routedBlocks(p.Routed, tables[len(tables)-routed:])
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +51,7 @@ func (p *Profile) Page() (*report.Page, error) {
 		if n.SameAs != nil || len(n.Parts) == 0 {
 			continue
 		}
-		s := report.Section{Title: "Nodes: " + n.describe(), Folded: true}
+		s := report.Section{Title: "Nodes: " + n.Title(), Folded: true}
 		for _, t := range p.PartTables(n, true) {
 			s.Blocks = append(s.Blocks, t)
 		}
@@ -58,17 +61,17 @@ func (p *Profile) Page() (*report.Page, error) {
 }
 
 // charts are the bar chart of times and the roofline.
-func (p *Profile) charts() ([]report.Block, error) {
+func charts(p *profile.Profile) ([]report.Block, error) {
 	var all []report.Block
-	for _, chart := range []func() (*plot.Plot, vg.Length, string, error){p.latencyChart, p.predictionChart, p.roofline} {
-		pl, height, caption, err := chart()
+	for _, draw := range []func(*profile.Profile) (*plot.Plot, vg.Length, string, error){latency, prediction, roofline} {
+		pl, height, caption, err := draw(p)
 		if err != nil {
 			return nil, err
 		}
 		if pl == nil {
 			continue
 		}
-		f, err := report.FigureOf(pl, figureWidth, height, caption)
+		f, err := chart.Figure(pl, figureWidth, height, caption)
 		if err != nil {
 			return nil, err
 		}
@@ -77,59 +80,47 @@ func (p *Profile) charts() ([]report.Block, error) {
 	return all, nil
 }
 
-func (n *Network) barName() string {
-	h := n.head()
-	name := h[0]
-	if n.Kind == Expert {
-		name += ", " + n.Architecture + ", " + h[2]
-	}
-	if n.Batch > 1 {
-		name += fmt.Sprintf(", batch %d", n.Batch)
-	}
-	return name
-}
-
-func (p *Profile) latencyChart() (*plot.Plot, vg.Length, string, error) {
-	b := report.Bars{Title: "Latency of a run, median", Axis: "ms"}
-	var s report.Series
+func latency(p *profile.Profile) (*plot.Plot, vg.Length, string, error) {
+	b := chart.Bars{Title: "Latency of a run, median", Axis: "ms"}
+	var s chart.Series
 	for i := range p.Networks {
 		n := &p.Networks[i]
 		if n.Measured == nil || n.SameAs != nil {
 			continue
 		}
-		b.Names = append(b.Names, n.barName())
+		b.Names = append(b.Names, n.Caption())
 		l := n.Measured.Latency
 		s.Values, s.Low, s.High = append(s.Values, l.P50*1e3), append(s.Low, l.Min*1e3), append(s.High, l.P90*1e3)
 	}
 	if len(b.Names) == 0 {
 		return nil, 0, "", nil
 	}
-	b.Series = []report.Series{s}
+	b.Series = []chart.Series{s}
 	pl, h, err := b.Draw()
 	return pl, h, "Bars end at the median; lines reach from the shortest run to the 90th percentile.", err
 }
 
-func (p *Profile) predictionChart() (*plot.Plot, vg.Length, string, error) {
+func prediction(p *profile.Profile) (*plot.Plot, vg.Length, string, error) {
 	if p.Predicted == nil {
 		return nil, 0, "", nil
 	}
-	b := report.Bars{Title: "Predicted on " + p.Predicted.Title, Axis: "ms"}
-	var s report.Series
+	b := chart.Bars{Title: "Predicted on " + p.Predicted.Title, Axis: "ms"}
+	var s chart.Series
 	for i := range p.Networks {
 		n := &p.Networks[i]
 		if n.Predicted == nil || n.SameAs != nil {
 			continue
 		}
-		b.Names = append(b.Names, n.barName())
+		b.Names = append(b.Names, n.Caption())
 		s.Values = append(s.Values, n.Predicted.Seconds()*1e3)
 	}
-	b.Series = []report.Series{s}
+	b.Series = []chart.Series{s}
 	pl, h, err := b.Draw()
 	return pl, h, "What the card cannot beat: a prediction from bytes, operations and the number of launches.", err
 }
 
 // roofline plots the rate of every measured network against its intensity.
-func (p *Profile) roofline() (*plot.Plot, vg.Length, string, error) {
+func roofline(p *profile.Profile) (*plot.Plot, vg.Length, string, error) {
 	const height = 4.5 * vg.Inch
 	if p.Peaks == nil {
 		return nil, 0, "", nil
@@ -153,7 +144,7 @@ func (p *Profile) roofline() (*plot.Plot, vg.Length, string, error) {
 	if len(order) == 0 {
 		return nil, 0, "", nil
 	}
-	pl := report.NewPlot("Roofline", "intensity (operations a byte moved)", "GFLOP/s")
+	pl := chart.NewPlot("Roofline", "intensity (operations a byte moved)", "GFLOP/s")
 	pl.X.Scale, pl.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	pl.X.Tick.Marker, pl.Y.Tick.Marker = logTicks{}, logTicks{}
 	pl.X.Min, pl.X.Max = least/2, most*2
@@ -165,7 +156,7 @@ func (p *Profile) roofline() (*plot.Plot, vg.Length, string, error) {
 	if err != nil {
 		return nil, 0, "", err
 	}
-	line.Color, line.Width = report.Ink(), vg.Points(1.5)
+	line.Color, line.Width = chart.Ink(), vg.Points(1.5)
 	pl.Add(line)
 	pl.Legend.Add(" roof ", line)
 	for i, name := range order {
@@ -173,14 +164,14 @@ func (p *Profile) roofline() (*plot.Plot, vg.Length, string, error) {
 		if err != nil {
 			return nil, 0, "", err
 		}
-		dots.GlyphStyle = draw.GlyphStyle{Color: report.Colour(i), Radius: vg.Points(4), Shape: shape(i)}
+		dots.GlyphStyle = draw.GlyphStyle{Color: chart.Colour(i), Radius: vg.Points(4), Shape: shape(i)}
 		pl.Add(dots)
 		pl.Legend.Add(" "+name+" ", dots)
 	}
 	pl.Y.Min, pl.Y.Max = min(slowest/1e9, roof[0].Y)/2, p.Peaks.Operations/1e9*3
 	pl.Legend.Left = true
 	return pl, height, fmt.Sprintf("Each dot is a network at one size. The roof is %s GB/s times the intensity up to %s GFLOP/s: %s.",
-		digits(p.Peaks.Bytes/1e9), digits(p.Peaks.Operations/1e9), p.Peaks.Source), nil
+		report.Digits(p.Peaks.Bytes/1e9), report.Digits(p.Peaks.Operations/1e9), p.Peaks.Source), nil
 }
 
 func shape(i int) draw.GlyphDrawer {
@@ -205,7 +196,7 @@ func (logTicks) Ticks(low, high float64) []plot.Tick {
 }
 
 // blocks are the charts and tables of the routed pool.
-func (r *Routed) blocks(tables []*report.Table) ([]report.Block, error) {
+func routedBlocks(r *profile.Routed, tables []*report.Table) ([]report.Block, error) {
 	c := r.Cost
 	verb := "saves"
 	if c.Saved < 0 {
@@ -213,37 +204,37 @@ func (r *Routed) blocks(tables []*report.Table) ([]report.Block, error) {
 	}
 	blocks := []report.Block{report.Text(fmt.Sprintf(
 		"An image costs %s ms as routed, %s ms of it (%s %%) for estimating and routing. Always running the coarse expert costs %s ms, so routing %s %s %%.",
-		milliseconds(c.Total), milliseconds(c.Overhead), percentOr(c.OverheadShare, true), milliseconds(c.Coarse), verb, percentOr(math.Abs(c.Saved), true)))}
-	b := report.Bars{Title: "Where a routed image's time goes", Axis: "ms an image"}
-	var s report.Series
+		milliseconds(c.Total), milliseconds(c.Overhead), percent(c.OverheadShare), milliseconds(c.Coarse), verb, percent(math.Abs(c.Saved))))}
+	b := chart.Bars{Title: "Where a routed image's time goes", Axis: "ms an image"}
+	var s chart.Series
 	add := func(name string, seconds float64) {
 		b.Names, s.Values = append(b.Names, name), append(s.Values, seconds*1e3)
 	}
 	for _, share := range r.Shares {
-		add(fmt.Sprintf("%d %s, %s %% of images", share.Expert, share.Name, percentOr(share.Share, true)), share.Contribution)
+		add(fmt.Sprintf("%d %s, %s %% of images", share.Expert, share.Name, percent(share.Share)), share.Contribution)
 	}
 	add("estimator and router", c.Overhead)
 	add("loading experts", c.Switch)
-	b.Series = []report.Series{s}
+	b.Series = []chart.Series{s}
 	pl, h, err := b.Draw()
 	if err != nil {
 		return nil, err
 	}
-	f, err := report.FigureOf(pl, figureWidth, h, "The bars add up to the cost of an image: each expert's time counts as often as it is chosen.")
+	f, err := chart.Figure(pl, figureWidth, h, "The bars add up to the cost of an image: each expert's time counts as often as it is chosen.")
 	if err != nil {
 		return nil, err
 	}
 	blocks = append(blocks, f)
-	totals := report.Bars{
+	totals := chart.Bars{
 		Title: "Routed and always coarse", Axis: "ms an image", Names: []string{"as routed", "always the coarse expert"},
-		Series: []report.Series{
+		Series: []chart.Series{
 			{Values: []float64{c.Total * 1e3, c.Coarse * 1e3}},
 		},
 	}
 	if pl, h, err = totals.Draw(); err != nil {
 		return nil, err
 	}
-	if f, err = report.FigureOf(pl, figureWidth, h, ""); err != nil {
+	if f, err = chart.Figure(pl, figureWidth, h, ""); err != nil {
 		return nil, err
 	}
 	blocks = append(blocks, f)
@@ -252,3 +243,7 @@ func (r *Routed) blocks(tables []*report.Table) ([]report.Block, error) {
 	}
 	return blocks, nil
 }
+
+func percent(share float64) string { return fmt.Sprintf("%.1f", 100*share) }
+
+func milliseconds(seconds float64) string { return report.Digits(seconds * 1e3) }

@@ -1,4 +1,4 @@
-package report
+package chart
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
+
+	"unirestorer/runtime/report"
 )
 
 // Bars is a chart of horizontal bars: one group for each name, from the top down, with a bar for each series.
@@ -70,7 +72,7 @@ func (b Bars) Draw() (*plot.Plot, vg.Length, error) {
 	for i, name := range b.Names {
 		// Readers' fonts may be wider than the one measured here: blanks that SVG
 		// keeps are room for that.
-		name = printable(name)
+		name = report.Printable(name)
 		names[n-1-i] = name + strings.Repeat("\u00a0", 1+uniseg.StringWidth(name)/3)
 	}
 	p.NominalY(names...)
