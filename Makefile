@@ -19,7 +19,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test train-smoke gpu-kit
+.PHONY: help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test train-smoke gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ lint: ## check format, vet and staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+rooms: ## write the table of rooms in docs/design.md and its pictures; fails where an import points up
+	$(GO) run ./tools/rooms
 
 verify: build ## compare every network with the golden cases
 	$(BIN) verify $(GOLDENS)/* --failed
