@@ -95,14 +95,15 @@ cuda-chroot: ## build and start in a Debian without apt and CUDA, with gcc and w
 
 cuda-lint: ## vet and staticcheck with the CUDA tags
 	$(CUDAENV) $(GO) vet -tags cuda ./...
-	$(CUDAENV) $(GO) vet -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./tools/gpukit/...
-	$(CUDAENV) $(GO) run $(STATICCHECK) -tags cuda ./runtime/cuda/... ./runtime/gpu/... ./runtime/platform/...
+	$(CUDAENV) $(GO) vet -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./runtime/doctor ./tools/gpukit/...
+	$(CUDAENV) $(GO) run $(STATICCHECK) -tags cuda ./runtime/cuda/... ./runtime/gpu/... ./runtime/doctor ./runtime/platform/...
 
 train-smoke: ## run the training recipe for a few steps; needs Debian's python3-torch
 	cd tools && /usr/bin/python3 -m train smoke
 
 cuda-test: ## run the CUDA device, the GPU backend and the GPU kit on the simulated driver, through gorgonia.org/cu
-	$(CUDAENV) $(GO) test -short -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./tools/gpukit
+	$(CUDAENV) $(GO) test -short -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./runtime/doctor ./tools/gpukit
+	$(CUDAENV) $(GO) test -short -tags cuda ./runtime/cuda ./runtime/doctor
 
 gpu-kit: ## build build/gpukit, which tests and measures on a machine with a GPU but without Go
 	$(CUDAENV) $(GO) run ./tools/gpukit build --output build/gpukit

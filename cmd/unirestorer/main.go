@@ -34,7 +34,7 @@ func main() {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
-		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(),
+		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
 		loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(),

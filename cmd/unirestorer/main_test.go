@@ -201,6 +201,8 @@ func TestWrongUsageExitsWith2AndSaysHow(t *testing.T) {
 		{[]string{"verify"}, "no case given; see unirestorer verify --help"},
 		{[]string{"verify", "x", "--psnr", "-1"}, "--max-abs and --psnr cannot be negative"},
 		{[]string{"devices", "cpu"}, "devices takes no arguments"},
+		{[]string{"doctor", "cpu"}, "doctor takes no arguments"},
+		{[]string{"doctor", "--device", "tpu"}, `unknown device "tpu"`},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			t.Chdir(t.TempDir())
@@ -284,7 +286,13 @@ func TestInterruptedCommandsExitWith130AndLeaveNothing(t *testing.T) {
 }
 
 func TestDevicesAreListed(t *testing.T) {
-	stdout, stderr := ok(t, "devices")
+	stdout, stderr := ok(t, "doctor", "--device", "cpu")
+	require.Regexp(t, `(?m)^ok +cpu +self test +restormer is right`, stdout)
+	require.Empty(t, stderr)
+	stdout, _ = ok(t, "doctor", "--json", "--no-test")
+	require.Contains(t, stdout, `"check": "instructions"`)
+
+	stdout, stderr = ok(t, "devices")
 	require.Empty(t, stderr)
 	require.Regexp(t, `(?m)^DEVICE +USABLE +DESCRIPTION$`, stdout)
 	require.Regexp(t, `(?m)^cpu +yes +.*threads$`, stdout)

@@ -87,7 +87,11 @@ func (c *testCase) runFormats() error {
 }
 
 func (c *testCase) readJSON(name string, v any) error {
-	data, err := os.ReadFile(filepath.Join(c.dir, name))
+	files := c.fsys
+	if files == nil {
+		files = os.DirFS(c.dir)
+	}
+	data, err := fs.ReadFile(files, name)
 	if err != nil {
 		return err
 	}

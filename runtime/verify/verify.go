@@ -7,10 +7,12 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -80,7 +82,16 @@ type Report struct {
 // Run runs the case in a folder. The error tells why a case could not be run;
 // differences are in the report.
 func Run(ctx context.Context, b backend.Backend, dir string, opt Options) (*Report, error) {
-	c, err := open(dir, b, opt)
+	return run(ctx, b, dir, nil, opt)
+}
+
+// RunFS runs the case of a single network that is all of a file system. name is for messages.
+func RunFS(ctx context.Context, b backend.Backend, name string, files fs.FS, opt Options) (*Report, error) {
+	return run(ctx, b, name, files, opt)
+}
+
+func run(ctx context.Context, b backend.Backend, dir string, files fs.FS, opt Options) (*Report, error) {
+	c, err := open(dir, files, b, opt)
 	if err != nil {
 		return nil, fmt.Errorf("case %s: %w", dir, err)
 	}
@@ -161,15 +172,16 @@ type preprocessEntry struct {
 type testCase struct {
 	config
 	dir     string
+	fsys    fs.FS // instead of dir, where it is not nil
 	backend backend.Backend
 	opt     Options
 	report  Report
 	files   []weights.File
 }
 
-func open(dir string, b backend.Backend, opt Options) (*testCase, error) {
-	c := &testCase{dir: dir, backend: b, opt: opt}
-	if isFormats(dir) {
+func open(dir string, files fs.FS, b backend.Backend, opt Options) (*testCase, error) {
+	c := &testCase{dir: dir, fsys: files, backend: b, opt: opt}
+	if files == nil && isFormats(dir) {
 		c.Architecture = formatsArchitecture
 	} else if err := c.readJSON("config.json", &c.config); err != nil {
 		return nil, err
@@ -186,11 +198,22 @@ func (c *testCase) close() {
 
 // file opens one of the case's tensor files.
 func (c *testCase) file(name string) (weights.File, error) {
-	f, err := weights.Open(filepath.Join(c.dir, name))
+	f, err := c.openTensors(name)
 	if err == nil {
 		c.files = append(c.files, f)
 	}
 	return f, err
+}
+
+func (c *testCase) openTensors(name string) (weights.File, error) {
+	if c.fsys == nil {
+		return weights.Open(filepath.Join(c.dir, name))
+	}
+	data, err := fs.ReadFile(c.fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	return weights.NewSafetensors(name, bytes.NewReader(data), int64(len(data)))
 }
 
 // tensors opens the files of a single network's case.

@@ -24,6 +24,13 @@ int cuGetErrorString(int result, const char **text)
 	return 0;
 }
 
+int cuDriverGetVersion(int *version)
+{
+	const char *v = getenv("FAKE_VERSION");
+	return *version = v ? atoi(v) : 12040, 0;
+}
+
+int cuMemGetInfo_v2(size_t *free, size_t *total) { return *free = 1 << 29, *total = 1 << 30, 0; }
 int cuDeviceGetCount(int *n) { return *n = 1, 0; }
 int cuDeviceGet(int *device, int i) { return *device = i, 0; }
 int cuDeviceGetName(char *name, int size, int device) { return strncpy(name, "Fake GPU", size), device; }
@@ -43,6 +50,12 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
 {
 	const char *major = getenv("FAKE_MAJOR");
 	switch (attribute) {
+	case 17: // whether kernels are ended after a time
+		return *value = getenv("FAKE_WATCHDOG") != NULL, device;
+	case 18: // whether the GPU shares the host's memory
+		return *value = 0, device;
+	case 20: // the compute mode
+		return *value = 0, device;
 	case 13: // the clock rate: answered with CUDA_ERROR_INVALID_VALUE, as by a driver that does not tell it
 		return 1;
 	case 75:
