@@ -1,0 +1,89 @@
+/* jpeg.c: libjpeg as a few calls. Rows come in the order of the file; what has come stays readable after a trap. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <jpeglib.h>
+#include <jerror.h>
+
+#include "shim.h"
+
+static struct jpeg_decompress_struct in;
+static struct jpeg_error_mgr in_err;
+
+/* header is read by the host as 32-bit words. */
+static int32_t header[12];
+static int32_t first_fault_row = -1;
+
+static void fatal(j_common_ptr c) {
+    char text[JMSG_LENGTH_MAX];
+    c->err->format_message(c, text);
+    note_error("%s", text);
+    __builtin_trap();
+}
+
+static void message(j_common_ptr c, int level) {
+    char text[JMSG_LENGTH_MAX];
+    if (level >= 0)
+        return;
+    c->err->num_warnings++;
+    if (first_fault_row < 0)
+        first_fault_row = in.global_state >= 205 ? (int32_t)in.output_scanline : -1;
+    c->err->format_message(c, text);
+    note_warning("%s", text);
+}
+
+/* jpeg_open reads the header: width, height, components, colour space, output components, bits a sample, progressive,
+ * arithmetic, Adobe marker seen, the largest horizontal and vertical sampling factors. */
+int32_t *EXPORT(jpeg_open)(const unsigned char *data, unsigned long n) {
+    in.err = jpeg_std_error(&in_err);
+    in_err.error_exit = fatal;
+    in_err.emit_message = message;
+    jpeg_create_decompress(&in);
+    jpeg_mem_src(&in, data, n);
+    jpeg_read_header(&in, TRUE);
+    switch (in.jpeg_color_space) {
+    case JCS_GRAYSCALE:
+        in.out_color_space = JCS_GRAYSCALE;
+        break;
+    case JCS_YCCK:
+    case JCS_CMYK:
+        in.out_color_space = JCS_CMYK;
+        break;
+    case JCS_RGB:
+    case JCS_YCbCr:
+        in.out_color_space = JCS_RGB;
+        break;
+    default: /* samples as they are */
+        break;
+    }
+    jpeg_calc_output_dimensions(&in);
+    header[0] = in.image_width;
+    header[1] = in.image_height;
+    header[2] = in.num_components;
+    header[3] = in.jpeg_color_space;
+    header[4] = in.output_components;
+    header[5] = in.data_precision;
+    header[6] = in.progressive_mode;
+    header[7] = in.arith_code;
+    header[8] = in.saw_Adobe_marker;
+    header[9] = in.max_h_samp_factor;
+    header[10] = in.max_v_samp_factor;
+    return header;
+}
+
+int EXPORT(jpeg_start)(void) { return jpeg_start_decompress(&in); }
+
+/* jpeg_rows decodes up to n rows to out, which holds them without padding, and returns how many. */
+int EXPORT(jpeg_rows)(unsigned char *out, int n) {
+    size_t stride = (size_t)in.output_width * in.output_components;
+    int done = 0;
+    while (done < n && in.output_scanline < in.output_height) {
+        JSAMPROW row = out + done * stride;
+        done += jpeg_read_scanlines(&in, &row, 1);
+    }
+    return done;
+}
+
+int EXPORT(jpeg_done)(void) { return in.output_scanline; }
+int EXPORT(jpeg_fault_row)(void) { return first_fault_row; }
+void EXPORT(jpeg_finish)(void) { jpeg_finish_decompress(&in); }
