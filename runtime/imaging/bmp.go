@@ -1,68 +1,353 @@
 package imaging
 
 import (
-	"bytes"
-	"image"
-	"image/color"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
+	"math/bits"
 
 	"golang.org/x/image/bmp"
 )
 
+// BMP is decoded here, since the libraries found read few of its kinds: Windows headers of 40 to 124 bytes and OS/2's of 12
+// to 64, palettes of 1, 2, 4 and 8 bits, run lengths of 4, 8 and 24 bits, 16 and 32 bits with any bit fields.
+
+// BMP compression (Windows: BITMAPINFOHEADER; OS/2: BITMAPINFOHEADER2, whose 3 and 4 mean other things).
+const (
+	bmpRGB        = 0
+	bmpRLE8       = 1
+	bmpRLE4       = 2
+	bmpBitFields  = 3
+	bmpJPEG       = 4
+	bmpPNG        = 5
+	bmpAlphaField = 6
+	os2RLE24      = 4
+)
+
+// bmpHeader is what a file's headers say.
+type bmpHeader struct {
+	w, h        int
+	topDown     bool
+	bits        int
+	compression uint32
+	os2         bool // an OS/2 2.x header
+	pixels      int  // offset of the pixels
+	palette     [][3]uint8
+	masks       [4]uint32 // red, green, blue, alpha
+	density     [2]uint32 // pixels a metre
+	warnings    []string
+}
+
+func readBMPHeader(data []byte) (*bmpHeader, error) {
+	if len(data) < 26 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	le := binary.LittleEndian
+	at := 0
+	if string(data[:2]) == "BA" { // an OS/2 array: the first picture
+		at = 14
+		if len(data) < at+26 {
+			return nil, io.ErrUnexpectedEOF
+		}
+	}
+	h := &bmpHeader{pixels: int(le.Uint32(data[at+10:]))}
+	info := data[at+14:]
+	size := le.Uint32(info)
+	if size < 12 || size > 1<<16 || int64(size) > int64(len(info)) {
+		return nil, fmt.Errorf("header of %d bytes: %w", size, io.ErrUnexpectedEOF)
+	}
+	field16 := func(off int) int {
+		if uint32(off+2) > size {
+			return 0
+		}
+		return int(le.Uint16(info[off:]))
+	}
+	field32 := func(off int) uint32 {
+		if uint32(off+4) > size {
+			return 0
+		}
+		return le.Uint32(info[off:])
+	}
+	entry, colours := 4, 0
+	if size == 12 {
+		h.w, h.h, h.bits, entry = field16(4), field16(6), field16(10), 3
+	} else {
+		width, height := int32(field32(4)), int32(field32(8))
+		if height < 0 {
+			h.topDown, height = true, -height
+		}
+		h.w, h.h, h.bits, h.compression = int(width), int(height), field16(14), field32(16)
+		h.density = [2]uint32{field32(24), field32(28)}
+		h.os2 = size > 12 && size <= 64 && size != 40 && size != 52 && size != 56
+		colours = int(field32(32))
+	}
+	if h.w <= 0 || h.h <= 0 {
+		return nil, fmt.Errorf("picture of %d×%d pixels", h.w, h.h)
+	}
+	end := int(size)
+	if err := h.readMasks(info, &end, size); err != nil {
+		return nil, err
+	}
+	if h.bits <= 8 {
+		most := 1 << h.bits
+		if colours <= 0 || colours > most {
+			colours = most
+		}
+		// A palette ends where the pixels begin, whatever its size is said to be.
+		for i := range colours {
+			p := end + entry*i
+			if p+3 > len(info) || h.pixels > at && at+14+p >= h.pixels {
+				break
+			}
+			h.palette = append(h.palette, [3]uint8{info[p+2], info[p+1], info[p]})
+		}
+		if len(h.palette) == 0 {
+			return nil, errors.New("no palette")
+		}
+		end += entry * len(h.palette)
+	}
+	if h.pixels < at+14+int(size) {
+		h.pixels = at + 14 + end
+	}
+	return h, nil
+}
+
+// readMasks checks the compression against the depth and finds the bit fields.
+func (h *bmpHeader) readMasks(info []byte, end *int, size uint32) error {
+	le := binary.LittleEndian
+	switch {
+	case h.os2 && h.compression == os2RLE24 && h.bits == 24:
+		return nil
+	case h.os2 && h.compression == 3:
+		return errors.New("Huffman coding of OS/2 is not read")
+	case h.compression == bmpJPEG || h.compression == bmpPNG:
+		return errors.New("JPEG or PNG inside BMP is not read")
+	case h.compression == bmpRLE8 && h.bits == 8, h.compression == bmpRLE4 && h.bits == 4:
+		return nil
+	case h.compression == bmpRGB:
+	case (h.compression == bmpBitFields || h.compression == bmpAlphaField) && (h.bits == 16 || h.bits == 32):
+	default:
+		return fmt.Errorf("%d bits a pixel with compression %d", h.bits, h.compression)
+	}
+	switch h.bits {
+	case 1, 2, 4, 8, 24:
+		return nil
+	case 16, 32:
+	default:
+		return fmt.Errorf("%d bits a pixel", h.bits)
+	}
+	if h.compression == bmpRGB {
+		if h.masks = [4]uint32{0x7c00, 0x3e0, 0x1f, 0}; h.bits == 32 {
+			// The fourth byte is reserved, but many writers keep alpha in it.
+			h.masks = [4]uint32{0xff0000, 0xff00, 0xff, 0xff000000}
+		}
+		return nil
+	}
+	n := 3
+	if size >= 56 || h.compression == bmpAlphaField {
+		n = 4
+	}
+	if len(info) < 40+4*n {
+		return io.ErrUnexpectedEOF
+	}
+	for i := range n {
+		h.masks[i] = le.Uint32(info[40+4*i:])
+	}
+	if size == 40 { // the masks follow the header
+		*end += 4 * n
+	}
+	return nil
+}
+
+// stride is the bytes of a row, padded to four.
+func (h *bmpHeader) stride() int { return (h.w*h.bits + 31) / 32 * 4 }
+
+func (h *bmpHeader) grey() bool {
+	if h.bits > 8 {
+		return false
+	}
+	step := 1
+	if h.bits == 1 {
+		step = 255
+	}
+	for i, c := range h.palette {
+		v := uint8(i * step)
+		if c != [3]uint8{v, v, v} {
+			return false
+		}
+	}
+	return len(h.palette) == 1<<h.bits && (h.bits == 1 || h.bits == 8)
+}
+
+func (h *bmpHeader) runLengths() bool {
+	return h.compression != bmpRGB && h.bits <= 8 || h.bits == 24 && h.compression == os2RLE24
+}
+
 func configBMP(data []byte) (Config, error) {
-	bc, err := bmp.DecodeConfig(bytes.NewReader(data))
+	h, err := readBMPHeader(data)
 	if err != nil {
 		return Config{}, err
 	}
-	cfg := Config{W: bc.Width, H: bc.Height, Channels: 3, Depth: 8}
-	if p, ok := bc.ColorModel.(color.Palette); ok && greyRamp(p) {
+	// A run of 255 pixels takes two bytes, a skip in run lengths none to speak of.
+	if !h.runLengths() && int64(h.stride())*int64(h.h) > 64*int64(len(data)) {
+		return Config{}, fmt.Errorf("%d bytes cannot hold %d×%d pixels: %w", len(data), h.w, h.h, io.ErrUnexpectedEOF)
+	}
+	cfg := Config{W: h.w, H: h.h, Channels: 3, Depth: 8}
+	if h.grey() {
 		cfg.Channels = 1
 	}
 	return cfg, nil
 }
 
-// greyRamp reports whether a palette is black and white, or entry i is grey level i: then the file is a grey image in
-// the only way BMP has for one.
-func greyRamp(p color.Palette) bool {
-	step := 1
-	if len(p) == 2 {
-		step = 255
-	}
-	for i, c := range p {
-		v := uint8(i * step)
-		if c != (color.RGBA{v, v, v, 255}) {
-			return false
-		}
-	}
-	return true
-}
-
 func decodeBMP(data []byte, cfg Config) (*Image, error) {
-	src, err := bmp.Decode(bytes.NewReader(data))
+	h, err := readBMPHeader(data)
 	if err != nil {
 		return nil, err
 	}
-	switch s := src.(type) {
-	case *image.Paletted:
-		if cfg.Channels == 3 {
-			return pack(s, 3, 8)
-		}
-		grey := newLike(cfg.W, cfg.H, 1, 8)
-		grey.Bilevel = len(s.Palette) == 2
-		for i, p := range s.Pix {
-			grey.Pix[i] = p
-			if grey.Bilevel {
-				grey.Pix[i] = p * 255
-			}
-		}
-		return grey, nil
-	case *image.NRGBA:
-		// Many writers of 32-bit BMP leave the fourth byte zero: alpha that is the same everywhere is no alpha.
-		if alphaVaries(s.Pix) {
-			return pack(s, 4, 8)
+	if h.pixels < 0 || h.pixels >= len(data) {
+		return nil, io.ErrUnexpectedEOF
+	}
+	b := data[h.pixels:]
+	var img *Image
+	var rows int // that were there
+	switch {
+	case h.runLengths():
+		img, rows, err = h.decodeRuns(b)
+	case h.bits <= 8:
+		img, rows, err = h.decodeIndexed(b, cfg)
+	default:
+		img, rows, err = h.decodeDirect(b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rows == 0 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	if rows < h.h {
+		img.Meta.warn("truncated: %d of %d rows are missing", h.h-rows, h.h)
+	}
+	if h.density[0] > 0 && h.density[1] > 0 && h.density[0] < 1<<31 && h.density[1] < 1<<31 {
+		img.Meta.DensityX, img.Meta.DensityY = dpiOfPPM(h.density[0]), dpiOfPPM(h.density[1])
+	}
+	return img, nil
+}
+
+// row is where stored row y goes.
+func (h *bmpHeader) row(y int) int {
+	if h.topDown {
+		return y
+	}
+	return h.h - 1 - y
+}
+
+// storedRows is how many whole rows the data holds.
+func (h *bmpHeader) storedRows(b []byte) int {
+	return min(h.h, (len(b)+h.stride()-(h.w*h.bits+7)/8)/h.stride())
+}
+
+func (h *bmpHeader) decodeIndexed(b []byte, cfg Config) (*Image, int, error) {
+	img, err := New(h.w, h.h, cfg.Channels, 8)
+	if err != nil {
+		return nil, 0, err
+	}
+	img.Bilevel = cfg.Channels == 1 && h.bits == 1
+	img.Palette = cfg.Channels == 3
+	rows := h.storedRows(b)
+	per, mask := 8/h.bits, byte(1<<h.bits-1)
+	for y := range rows {
+		src, out := b[y*h.stride():], img.Pix[h.row(y)*h.w*cfg.Channels:]
+		for x := range h.w {
+			i := src[x/per] >> (8 - h.bits*(x%per+1)) & mask
+			h.put(out[x*cfg.Channels:], int(i), cfg.Channels)
 		}
 	}
-	return pack(src, 3, 8)
+	return img, rows, nil
+}
+
+// put stores a palette entry; those beyond the palette are black.
+func (h *bmpHeader) put(out []uint8, i, channels int) {
+	var c [3]uint8
+	if i < len(h.palette) {
+		c = h.palette[i]
+	}
+	out[0] = c[0]
+	if channels >= 3 {
+		out[1], out[2] = c[1], c[2]
+	}
+}
+
+func (h *bmpHeader) decodeDirect(b []byte) (*Image, int, error) {
+	rows := h.storedRows(b)
+	if h.bits == 24 {
+		img, err := New(h.w, h.h, 3, 8)
+		if err != nil {
+			return nil, 0, err
+		}
+		for y := range rows {
+			src, out := b[y*h.stride():], img.Pix[h.row(y)*h.w*3:]
+			for i := 0; i < 3*h.w; i += 3 {
+				out[i], out[i+1], out[i+2] = src[i+2], src[i+1], src[i]
+			}
+		}
+		return img, rows, nil
+	}
+	var fields [4]bmpField
+	for i, m := range h.masks {
+		fields[i] = newBMPField(m)
+	}
+	alpha := h.masks[3] != 0
+	channels := 3
+	if alpha {
+		channels = 4
+	}
+	img, err := New(h.w, h.h, channels, 8)
+	if err != nil {
+		return nil, 0, err
+	}
+	for y := range rows {
+		src, out := b[y*h.stride():], img.Pix[h.row(y)*h.w*channels:]
+		for x := range h.w {
+			var v uint32
+			if h.bits == 16 {
+				v = uint32(binary.LittleEndian.Uint16(src[2*x:]))
+			} else {
+				v = binary.LittleEndian.Uint32(src[4*x:])
+			}
+			for c := range channels {
+				out[channels*x+c] = fields[c].of(v)
+			}
+		}
+	}
+	// Many writers of 32-bit BMP leave the fourth byte zero: alpha that is the same everywhere is no alpha.
+	if alpha && !alphaVaries(img.Pix) {
+		return img.withoutAlpha(), rows, nil
+	}
+	return img, rows, nil
+}
+
+// bmpField takes a bit field out of a pixel and scales it to 8 bits.
+type bmpField struct {
+	mask  uint32
+	shift int
+	max   uint64
+}
+
+func newBMPField(mask uint32) bmpField {
+	f := bmpField{mask: mask}
+	if mask != 0 {
+		f.shift = bits.TrailingZeros32(mask)
+		f.max = uint64(mask >> f.shift)
+	}
+	return f
+}
+
+func (f bmpField) of(v uint32) uint8 {
+	if f.max == 0 {
+		return 0
+	}
+	return uint8((uint64(v&f.mask>>f.shift)*255 + f.max/2) / f.max)
 }
 
 func alphaVaries(rgba []uint8) bool {
@@ -72,6 +357,114 @@ func alphaVaries(rgba []uint8) bool {
 		}
 	}
 	return len(rgba) > 3 && rgba[3] != 0 && rgba[3] != 255
+}
+
+// withoutAlpha drops the last of an even number of channels.
+func (img *Image) withoutAlpha() *Image {
+	out := newLike(img.W, img.H, img.Channels-1, img.Depth)
+	out.Meta, out.Palette, out.colour = img.Meta, img.Palette, img.colour
+	n, m := img.Channels, out.Channels
+	for i := range img.W * img.H {
+		if img.Depth == 8 {
+			copy(out.Pix[i*m:(i+1)*m], img.Pix[i*n:])
+		} else {
+			copy(out.Pix16[i*m:(i+1)*m], img.Pix16[i*n:])
+		}
+	}
+	return out
+}
+
+// decodeRuns reads run lengths. Pixels that the data skips show the first colour of the palette; they count as there.
+func (h *bmpHeader) decodeRuns(b []byte) (*Image, int, error) {
+	img, err := New(h.w, h.h, 3, 8)
+	if err != nil {
+		return nil, 0, err
+	}
+	img.Palette = h.bits <= 8
+	if img.Palette {
+		for i := 0; i < len(img.Pix); i += 3 {
+			h.put(img.Pix[i:], 0, 3)
+		}
+	}
+	x, y := 0, 0
+	set := func(c [3]uint8) {
+		if x < h.w && y < h.h {
+			copy(img.Pix[(h.row(y)*h.w+x)*3:], c[:])
+		}
+		x++
+	}
+	colour := func(i int) (c [3]uint8) {
+		if i < len(h.palette) {
+			c = h.palette[i]
+		}
+		return c
+	}
+	unit := h.bits / 8 // bytes a pixel of a run, 0 for half of one
+	for at := 0; ; {
+		if at+2 > len(b) || y >= h.h {
+			return img, min(y, h.h), nil
+		}
+		n, v := int(b[at]), b[at+1]
+		switch {
+		case n > 0 && unit == 3:
+			if at+4 > len(b) {
+				return img, y, nil
+			}
+			for range n {
+				set([3]uint8{b[at+3], b[at+2], b[at+1]})
+			}
+			at += 4
+		case n > 0:
+			for i := range n {
+				set(colour(runIndex(v, i, unit)))
+			}
+			at += 2
+		case v == 0: // end of row
+			x, y = 0, y+1
+			at += 2
+		case v == 1: // end of picture
+			return img, h.h, nil
+		case v == 2: // skip
+			if at+4 > len(b) {
+				return img, y, nil
+			}
+			x, y = x+int(b[at+2]), y+int(b[at+3])
+			at += 4
+		default: // pixels as they are
+			at += 2
+			size := int(v)
+			if unit == 0 {
+				size = (size + 1) / 2
+			} else {
+				size *= unit
+			}
+			if at+size > len(b) {
+				return img, y, nil
+			}
+			for i := range int(v) {
+				switch unit {
+				case 3:
+					set([3]uint8{b[at+3*i+2], b[at+3*i+1], b[at+3*i]})
+				case 1:
+					set(colour(int(b[at+i])))
+				default:
+					set(colour(runIndex(b[at+i/2], i, 0)))
+				}
+			}
+			at += size + size%2
+		}
+	}
+}
+
+// runIndex is the palette index of pixel i of a run: a byte, or its halves in turn.
+func runIndex(v byte, i, unit int) int {
+	switch {
+	case unit == 1:
+		return int(v)
+	case i%2 == 0:
+		return int(v >> 4)
+	}
+	return int(v & 15)
 }
 
 func encodeBMP(w io.Writer, img *Image, _ EncodeOptions) error {

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
-// Limits bound what a file may ask for. A zero field takes its default.
+// Limits bound what a file may ask for and say what is done about damage. A zero field takes its default.
 type Limits struct {
 	MaxPixels int64 // width × height; default 200 million
 	MaxBytes  int64 // file size; default 1 GiB
+	// Strict refuses damaged files. By default what is there is decoded, and Metadata.Warnings says what is not.
+	Strict bool
 }
 
 const (
@@ -36,7 +39,7 @@ func (l Limits) checkPixels(w, h int) error {
 		return fmt.Errorf("image of %d×%d pixels", w, h)
 	}
 	if int64(w) > l.MaxPixels/int64(h) {
-		return fmt.Errorf("%w: %d×%d pixels, the limit is %d pixels", ErrTooLarge, w, h, l.MaxPixels)
+		return fmt.Errorf("%w: %d×%d pixels, the limit is %d", ErrTooLarge, w, h, l.MaxPixels)
 	}
 	return nil
 }
@@ -53,26 +56,33 @@ type Config struct {
 type codec struct {
 	config func(data []byte) (Config, error)
 	decode func(data []byte, cfg Config) (*Image, error)
+	// repair, unless nil, decodes what decode refuses: rarer kinds, and what is left of damaged files, with warnings. It
+	// gets the reason, which is what it returns if it can do no better.
+	repair func(data []byte, cfg Config, reason error) (*Image, error)
 }
 
 func codecOf(f Format) (codec, error) {
 	switch f {
 	case PNG:
-		return codec{configPNG, decodePNG}, nil
+		return codec{configPNG, decodePNG, repairPNG}, nil
 	case JPEG:
-		return codec{configJPEG, decodeJPEG}, nil
+		return codec{configJPEG, decodeJPEG, repairJPEG}, nil
 	case WebP:
-		return codec{configWebP, decodeWebP}, nil
+		return codec{configWebP, decodeWebP, repairWebP}, nil
 	case TIFF:
-		return codec{configTIFF, decodeTIFF}, nil
+		return codec{configTIFF, decodeTIFF, nil}, nil
+	case GIF:
+		return codec{configGIF, decodeGIF, nil}, nil
 	case BMP:
-		return codec{configBMP, decodeBMP}, nil
+		return codec{configBMP, decodeBMP, nil}, nil
 	}
 	return codec{}, fmt.Errorf("unknown image format %q", f)
 }
 
 // Decode reads an image of any known format, told by its first bytes. The size in the header is checked against the
-// limits before pixels are allocated. Truncated and damaged files give an error.
+// limits before pixels are allocated. Of a damaged file, what is there is decoded, and Metadata.Warnings says what is not;
+// with Limits.Strict, and where nothing is there, that is an error. Of a file of several pictures it is the first; see
+// [Open].
 //
 // Pixels come as stored; [Image.Oriented] applies the EXIF orientation.
 func Decode(r io.Reader, limits Limits) (*Image, error) {
@@ -148,26 +158,58 @@ func configBytes(data []byte, limits Limits) (cfg Config, c codec, err error) {
 	return cfg, c, nil
 }
 
-func decodeBytes(data []byte, limits Limits) (img *Image, err error) {
+func decodeBytes(data []byte, limits Limits) (*Image, error) {
 	cfg, c, err := configBytes(data, limits)
 	if err != nil {
 		return nil, err
 	}
-	defer guard(&err, cfg.Format)
-	if img, err = c.decode(data, cfg); err != nil {
+	img, err := c.read(data, cfg)
+	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", cfg.Format, eofMeansTruncated(err))
 	}
+	return img.decoded(cfg, limits)
+}
+
+// read decodes a file, by the repairing decoder if the usual one gives up.
+func (c codec) read(data []byte, cfg Config) (img *Image, err error) {
+	func() {
+		defer guard(&err, cfg.Format)
+		img, err = c.decode(data, cfg)
+	}()
+	if err == nil || c.repair == nil {
+		return img, err
+	}
+	defer guard(&err, cfg.Format)
+	return c.repair(data, cfg, eofMeansTruncated(err))
+}
+
+// decoded finishes what a decoder made: it is checked against the header, and its colours are understood.
+func (img *Image) decoded(cfg Config, limits Limits) (*Image, error) {
 	if img.W != cfg.W || img.H != cfg.H {
 		return nil, fmt.Errorf("decode %s: header says %d×%d pixels, data is %d×%d", cfg.Format, cfg.W, cfg.H, img.W, img.H)
 	}
-	if err = img.Check(); err != nil {
+	if err := img.Check(); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", cfg.Format, err)
+	}
+	if limits.Strict && len(img.Meta.Warnings) > 0 {
+		return nil, fmt.Errorf("decode %s: %w: %s", cfg.Format, ErrDamaged, strings.Join(img.Meta.Warnings, "; "))
 	}
 	img.Meta.Format = cfg.Format
 	if img.Meta.Orientation < 1 || img.Meta.Orientation > 8 {
 		img.Meta.Orientation = 1
 	}
+	if err := img.manageColour(); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", cfg.Format, err)
+	}
 	return img, nil
+}
+
+// ErrDamaged reports a file that Limits.Strict refuses. Use errors.Is.
+var ErrDamaged = errors.New("damaged file")
+
+// warn notes what was wrong with the file.
+func (m *Metadata) warn(format string, args ...any) {
+	m.Warnings = append(m.Warnings, fmt.Sprintf(format, args...))
 }
 
 // guard turns a panic of a codec on malformed input into an error. Allocation is bounded by the header check before

@@ -3,9 +3,11 @@ package imaging
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"io"
+	"strings"
 
 	"unirestorer/weights/atomicfile"
 )
@@ -21,10 +23,47 @@ const (
 	CompressBest
 )
 
+// Chroma is the resolution of colour in a JPEG.
+type Chroma int
+
+// Chroma resolutions. ChromaAuto follows the source: half where the source is a JPEG that had it, full otherwise.
+const (
+	ChromaAuto Chroma = iota
+	Chroma444         // as fine as brightness
+	Chroma420         // half as fine, across and down
+)
+
+// ParseChroma reads auto, 444 or 420.
+func ParseChroma(s string) (Chroma, error) {
+	switch strings.ReplaceAll(s, ":", "") {
+	case "", "auto":
+		return ChromaAuto, nil
+	case "444":
+		return Chroma444, nil
+	case "420":
+		return Chroma420, nil
+	}
+	return 0, fmt.Errorf("chroma %q: want auto, 444 or 420", s)
+}
+
+// CheckSize reports a picture of w×h pixels that f cannot hold, before work is put into it.
+func CheckSize(f Format, w, h int) error {
+	most := map[Format]int{JPEG: maxJPEG, WebP: maxWebP}[f]
+	if most > 0 && (w > most || h > most) {
+		return fmt.Errorf("%d×%d pixels is more than the %d a side that %s can hold; PNG and TIFF hold more", w, h, most,
+			strings.ToUpper(string(f)))
+	}
+	if f == GIF {
+		return errors.New("GIF is read but not written; PNG and WebP hold the same")
+	}
+	return nil
+}
+
 // EncodeOptions say how to write an image. The zero value writes the format the image came from.
 type EncodeOptions struct {
 	Format       Format      // empty: the image's Meta.Format, or PNG if that is empty too
-	Quality      int         // JPEG only: 1 to 100; 0 means 95
+	Quality      int         // JPEG: 1 to 100, 0 means 95; WebP: 1 to 100 is lossy, 0 lossless
+	Chroma       Chroma      // JPEG only
 	Compression  Compression // PNG and TIFF only
 	OmitMetadata bool        // write no EXIF, ICC profile or resolution; pixels are turned upright instead
 }
@@ -38,11 +77,14 @@ func (o EncodeOptions) withDefaults(img *Image) (EncodeOptions, error) {
 	if o.Format == "" {
 		o.Format = PNG
 	}
-	if o.Quality == 0 {
+	if o.Quality == 0 && o.Format == JPEG {
 		o.Quality = defaultQuality
 	}
-	if o.Quality < 1 || o.Quality > 100 {
+	if o.Quality < 0 || o.Quality > 100 {
 		return o, fmt.Errorf("quality %d is not in 1 to 100", o.Quality)
+	}
+	if o.Chroma < ChromaAuto || o.Chroma > Chroma420 {
+		return o, fmt.Errorf("unknown chroma %d", o.Chroma)
 	}
 	if o.Compression < CompressDefault || o.Compression > CompressBest {
 		return o, fmt.Errorf("unknown compression %d", o.Compression)
@@ -51,7 +93,8 @@ func (o EncodeOptions) withDefaults(img *Image) (EncodeOptions, error) {
 }
 
 // Encode writes an image. PNG and TIFF keep depth and channels as they are; JPEG, WebP and BMP round 16 bits to 8; JPEG
-// and BMP flatten alpha on white; WebP is lossless and stores grey as RGB. See [Losses].
+// and BMP flatten alpha on white; WebP is lossless unless a quality is given and stores grey as RGB. Colours that the format
+// cannot describe are converted to sRGB. See [Losses].
 //
 // Pixels are written as they lie, and so is the EXIF orientation: call [Image.Oriented] first for upright pixels with
 // orientation 1.
@@ -63,6 +106,9 @@ func Encode(w io.Writer, img *Image, opts EncodeOptions) error {
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
+	if err := CheckSize(opts.Format, img.W, img.H); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
 	encoders := map[Format]func(io.Writer, *Image, EncodeOptions) error{
 		PNG: encodePNG, JPEG: encodeJPEG, WebP: encodeWebP, TIFF: encodeTIFF, BMP: encodeBMP,
 	}
@@ -72,6 +118,9 @@ func Encode(w io.Writer, img *Image, opts EncodeOptions) error {
 	}
 	if opts.OmitMetadata || opts.Format == BMP {
 		img = img.Oriented() // nothing in the file would say how to turn it
+	}
+	if opts.OmitMetadata || img.needsSRGB(opts.Format) {
+		img = img.asSRGB() // nor what its colours are
 	}
 	b := bufio.NewWriterSize(w, 1<<16)
 	if err := encode(b, img, opts); err != nil {
@@ -94,23 +143,6 @@ func EncodeFile(ctx context.Context, path string, img *Image, opts EncodeOptions
 		opts.Format = f
 	}
 	return atomicfile.Write(ctx, path, func(w io.Writer) error { return Encode(w, img, opts) })
-}
-
-// Losses names, in words for a user, what writing img as f will not keep. It is empty if everything is kept.
-func Losses(img *Image, f Format) []string {
-	var out []string
-	add := func(lost bool, what string) {
-		if lost {
-			out = append(out, what)
-		}
-	}
-	m := img.Meta
-	add(f == JPEG, "exact pixels (JPEG compresses with loss)")
-	add(img.HasAlpha() && (f == JPEG || f == BMP), "transparency (flattened on white)")
-	add(img.Depth == 16 && f != PNG && f != TIFF, "16-bit depth (rounded to 8)")
-	add(m.EXIF != nil && f == BMP, "EXIF")
-	add(m.ICC != nil && (f == BMP || iccFor(m.ICC, img.Grey() && f != WebP) == nil), "ICC profile")
-	return out
 }
 
 // greyOf presents a grey image at 8 bits, flattened on white if it has alpha.

@@ -54,17 +54,25 @@ func EstimatorImage(img *Image, view EstimatorView) (*Image, error) {
 	out := newLike(size, size, 3, 8)
 	out.Meta = img.Meta.clone()
 	if view.Fragments == 0 {
-		out.place(img.resizePart(w, h, centreRect(w, h, size, size)), 0, 0)
+		out.place(img.resizePart(w, h, centreRect(w, h, size, size)).inSRGB(img), 0, 0)
 		return out, nil
 	}
 	tile := size / view.Fragments
 	for row := range view.Fragments {
 		for column := range view.Fragments {
 			x, y := fragment(w, view.Fragments, column, tile), fragment(h, view.Fragments, row, tile)
-			out.place(img.resizePart(w, h, image.Rect(x, y, x+tile, y+tile)), column*tile, row*tile)
+			out.place(img.resizePart(w, h, image.Rect(x, y, x+tile, y+tile)).inSRGB(img), column*tile, row*tile)
 		}
 	}
 	return out, nil
+}
+
+// inSRGB converts a part of an image as the colours of the image ask for.
+func (img *Image) inSRGB(of *Image) *Image {
+	if of.colour != nil {
+		img.eachPixel(of.colour.toSRGB)
+	}
+	return img
 }
 
 // fragment is where the tile of cell i of a side of length pixels starts.

@@ -32,6 +32,17 @@ const (
 	tagTileOffsets      = 0x0144
 	tagTileByteCounts   = 0x0145
 	tagExtraSamples     = 0x0152
+	tagNewSubfileType   = 0x00fe
+	tagFillOrder        = 0x010a
+	tagDescription      = 0x010e
+	tagMake             = 0x010f
+	tagT4Options        = 0x0124
+	tagSubIFDs          = 0x014a
+	tagSampleFormat     = 0x0153
+	tagXMP              = 0x02bc
+	tagIPTC             = 0x83bb
+	tagPhotoshop        = 0x8649
+	tagDNGVersion       = 0xc612
 	tagICC              = 0x8773
 	tagExifIFD          = 0x8769
 	tagGPSIFD           = 0x8825
@@ -60,7 +71,7 @@ func keptTag(tag uint16) bool {
 func cleanEXIF(b []byte) []byte {
 	b = bytes.TrimPrefix(b, []byte(exifPrefix))
 	t, err := openTIFF(b)
-	if err != nil {
+	if err != nil || t.big {
 		return nil
 	}
 	if _, err := t.dir(t.first); err != nil {
@@ -79,7 +90,10 @@ func rewriteEXIF(exif []byte, orientation int) []byte {
 	if err != nil {
 		return nil
 	}
-	d := photoDirectory(t)
+	d := &directory{}
+	if src, err := t.dir(t.first); err == nil {
+		d = photoDirectory(t, src)
+	}
 	if orientation != 1 {
 		d.entries = append(d.entries, shortEntry(t.order, tagOrientation, orientation))
 	}
@@ -98,12 +112,8 @@ func rewriteEXIF(exif []byte, orientation int) []byte {
 
 // photoDirectory gathers what a TIFF stream says about the photo: descriptive tags and the EXIF, GPS and
 // interoperability directories.
-func photoDirectory(t *tiffStream) *directory {
+func photoDirectory(t *tiffStream, src *directory) *directory {
 	out := &directory{}
-	src, err := t.dir(t.first)
-	if err != nil {
-		return out
-	}
 	budget := min(len(t.data), maxEXIF)
 	out.copyFrom(src, keptTag, &budget)
 	out.addSub(tagExifIFD, copySub(t, src, tagExifIFD, &budget))

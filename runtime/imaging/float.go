@@ -16,12 +16,16 @@ func (img *Image) checkRect(buf []float32, r image.Rectangle) error {
 	return nil
 }
 
-// RGBFloat writes the pixels of a rectangle to dst as RGB rows, [r.Dy(), r.Dx(), 3], in 0..1: v/255 or v/65535. Grey
-// is repeated in the three channels and alpha is left out. Rectangles keep memory bounded: no float copy of the whole
+// RGBFloat writes the pixels of a rectangle to dst as sRGB rows, [r.Dy(), r.Dx(), 3], in 0..1: v/255 or v/65535, after
+// conversion where the image has a profile of another space. Grey is repeated in the three channels and alpha is left out. Rectangles keep memory bounded: no float copy of the whole
 // picture is needed.
 func (img *Image) RGBFloat(dst []float32, r image.Rectangle) error {
 	if err := img.checkRect(dst, r); err != nil {
 		return err
+	}
+	if img.colour != nil {
+		img.managedFloat(dst, r)
+		return nil
 	}
 	var unit [256]float32
 	for i := range unit {
@@ -56,9 +60,16 @@ func (img *Image) RGBFloat(dst []float32, r image.Rectangle) error {
 // SetRGBFloat is the way back: it stores src, laid out as RGBFloat does, in a rectangle, each value clamped to 0..1,
 // scaled by 255 (or 65535) and rounded to nearest, halves to even, as upstream's tensor2img does. NaN becomes 0. A grey
 // image takes the mean of the three channels, which leaves a grey that passed unchanged as it was. Alpha is not touched.
+//
+// Where the image has a profile of another space, the pixels in the rectangle must still be those that RGBFloat read: what
+// sRGB could not hold of them is added back.
 func (img *Image) SetRGBFloat(src []float32, r image.Rectangle) error {
 	if err := img.checkRect(src, r); err != nil {
 		return err
+	}
+	if img.colour != nil {
+		img.setManagedFloat(src, r)
+		return nil
 	}
 	n, w := img.Channels, r.Dx()
 	scale := float32(255)
@@ -111,4 +122,50 @@ func quantise(v, scale float32) uint32 {
 	const noFraction = 1 << 23
 	p := float32(clamp01(v) * scale)
 	return uint32(float32(p+noFraction) - noFraction)
+}
+
+func (img *Image) one() float32 {
+	if img.Depth == 16 {
+		return 65535
+	}
+	return 255
+}
+
+// managedFloat is RGBFloat through the image's colour map.
+func (img *Image) managedFloat(dst []float32, r image.Rectangle) {
+	n, w, one := img.Channels, r.Dx(), img.one()
+	parallelRows(r.Dy(), func(y0, y1 int) {
+		for y := y0; y < y1; y++ {
+			out := dst[y*w*3 : (y+1)*w*3]
+			i := ((r.Min.Y+y)*img.W + r.Min.X) * n
+			for x := 0; x < len(out); x, i = x+3, i+n {
+				v := img.colour.toSRGB(img.unit3(i, one))
+				copy(out[x:x+3], v[:])
+			}
+		}
+	})
+}
+
+// setManagedFloat is SetRGBFloat through the image's colour map.
+func (img *Image) setManagedFloat(src []float32, r image.Rectangle) {
+	n, w, one := img.Channels, r.Dx(), img.one()
+	parallelRows(r.Dy(), func(y0, y1 int) {
+		for y := y0; y < y1; y++ {
+			in := src[y*w*3 : (y+1)*w*3]
+			i := ((r.Min.Y+y)*img.W + r.Min.X) * n
+			for x := 0; x < len(in); x, i = x+3, i+n {
+				o := [3]float32(in[x : x+3])
+				colours := 3
+				if n <= 2 {
+					o[0] = mean3(o)
+					o[1], o[2] = o[0], o[0]
+					colours = 1
+				}
+				v := img.colour.restored(img.unit3(i, one), o)
+				for c := range colours {
+					img.setUnit(i+c, v[c], one)
+				}
+			}
+		}
+	})
 }

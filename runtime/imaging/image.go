@@ -24,6 +24,8 @@ type Image struct {
 	ColorKey bool // alpha came from a single transparent colour
 
 	Meta Metadata
+
+	colour *colourMap // how the samples relate to sRGB; nil if they are sRGB
 }
 
 // Metadata is what a file says about its pixels.
@@ -35,13 +37,29 @@ type Metadata struct {
 	DensityX    float64 // pixels per inch, 0 if unknown
 	DensityY    float64
 
-	pngColour []pngChunk // colour chunks that only PNG can hold: cICP, sRGB, gAMA, cHRM
+	XMP      []byte // XMP packet, nil if none
+	IPTC     []byte // IPTC-IIM records, nil if none
+	Comments []string
+	Text     []TextEntry // named texts, as PNG holds them
+	// Dropped names, in words, what the file held beside these and no format is given.
+	Dropped []string
+	// Warnings say, in words, what was wrong with the file and what was done about it.
+	Warnings []string
+
+	pngColour  []pngChunk // colour chunks that only PNG can hold: cICP, sRGB, gAMA, cHRM
+	fullChroma bool       // a JPEG whose chroma has the resolution of its luma
 }
+
+// TextEntry is a named text.
+type TextEntry struct{ Key, Value string }
 
 // clone copies the slices too, so that an edit of one image's metadata does not show in another's.
 func (m Metadata) clone() Metadata {
 	m.ICC = slices.Clone(m.ICC)
 	m.EXIF = slices.Clone(m.EXIF)
+	m.XMP, m.IPTC = slices.Clone(m.XMP), slices.Clone(m.IPTC)
+	m.Comments, m.Text = slices.Clone(m.Comments), slices.Clone(m.Text)
+	m.Dropped, m.Warnings = slices.Clone(m.Dropped), slices.Clone(m.Warnings)
 	m.pngColour = slices.Clone(m.pngColour)
 	return m
 }

@@ -14,7 +14,7 @@ func (img *Image) Oriented() *Image {
 		w, h = h, w
 	}
 	out := newLike(w, h, img.Channels, img.Depth)
-	out.Palette, out.Bilevel, out.ColorKey = img.Palette, img.Bilevel, img.ColorKey
+	out.Palette, out.Bilevel, out.ColorKey, out.colour = img.Palette, img.Bilevel, img.ColorKey, img.colour
 	out.Meta = img.Meta.clone()
 	out.Meta.Orientation = 1
 	if o >= 5 {

@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"slices"
 )
 
 const pngSignature = "\x89PNG\r\n\x1a\n"
@@ -43,19 +44,55 @@ func pngChunks(data []byte, fn func(c pngChunk) bool) {
 	}
 }
 
+// pngHeader is what IHDR says.
+type pngHeader struct {
+	w, h         int
+	bits, colour byte
+	interlaced   bool
+	first        bool // IHDR is the first chunk, as it should be
+	raw          []byte
+}
+
+func readPNGHeader(data []byte) (pngHeader, error) {
+	var h pngHeader
+	n := 0
+	pngChunks(data, func(c pngChunk) bool {
+		n++
+		if c.kind == "IHDR" && len(c.data) == 13 {
+			h.raw = c.data
+		}
+		return h.raw == nil && c.kind != "IDAT"
+	})
+	if h.raw == nil {
+		return h, fmt.Errorf("no header: %w", io.ErrUnexpectedEOF)
+	}
+	w, ht := binary.BigEndian.Uint32(h.raw), binary.BigEndian.Uint32(h.raw[4:])
+	if w == 0 || ht == 0 || w > math.MaxInt32 || ht > math.MaxInt32 {
+		return h, fmt.Errorf("picture of %d×%d pixels", w, ht)
+	}
+	h.w, h.h, h.bits, h.colour, h.interlaced, h.first = int(w), int(ht), h.raw[8], h.raw[9], h.raw[12] == 1, n == 1
+	depths := map[byte][]byte{0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
+	if !slices.Contains(depths[h.colour], h.bits) || h.raw[10] != 0 || h.raw[11] != 0 || h.raw[12] > 1 {
+		return h, fmt.Errorf("colour type %d of %d bits, compression %d, filter %d, interlace %d", h.colour, h.bits, h.raw[10],
+			h.raw[11], h.raw[12])
+	}
+	return h, nil
+}
+
+// samples is the samples a pixel as stored.
+func (h pngHeader) samples() int { return map[byte]int{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[h.colour] }
+
 func configPNG(data []byte) (Config, error) {
-	pc, err := png.DecodeConfig(bytes.NewReader(data))
+	h, err := readPNGHeader(data)
 	if err != nil {
 		return Config{}, err
 	}
-	cfg := Config{W: pc.Width, H: pc.Height, Depth: 8}
-	bits, colour := data[24], data[25] // IHDR was read, so these exist
-	if bits == 16 {
+	cfg := Config{W: h.w, H: h.h, Depth: 8}
+	if h.bits == 16 {
 		cfg.Depth = 16
 	}
-	cfg.Channels = map[byte]int{0: 1, 2: 3, 3: 3, 4: 2, 6: 4}[colour]
-	samples := map[byte]float64{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-	if float64(cfg.W)*float64(cfg.H)*samples*float64(bits)/8 > maxInflation*float64(len(data)) {
+	cfg.Channels = map[byte]int{0: 1, 2: 3, 3: 3, 4: 2, 6: 4}[h.colour]
+	if float64(cfg.W)*float64(cfg.H)*float64(h.samples())*float64(h.bits)/8 > maxInflation*float64(len(data)) {
 		return Config{}, fmt.Errorf("%d bytes cannot hold %d×%d pixels: %w", len(data), cfg.W, cfg.H, io.ErrUnexpectedEOF)
 	}
 	if cfg.Channels == 1 || cfg.Channels == 3 {
@@ -70,6 +107,18 @@ func configPNG(data []byte) (Config, error) {
 }
 
 func decodePNG(data []byte, cfg Config) (*Image, error) {
+	h, err := readPNGHeader(data)
+	if err != nil {
+		return nil, err
+	}
+	if !h.first {
+		return nil, errors.New("a chunk before the header")
+	}
+	return h.decode(data, data, cfg)
+}
+
+// decode reads the pixels of one file and the metadata of another.
+func (h pngHeader) decode(data, about []byte, cfg Config) (*Image, error) {
 	src, err := png.Decode(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
@@ -78,14 +127,14 @@ func decodePNG(data []byte, cfg Config) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	bits, colour := data[24], data[25]
-	img.Bilevel = colour == 0 && bits == 1
-	img.ColorKey = img.HasAlpha() && (colour == 0 || colour == 2)
-	readPNGMetadata(data, &img.Meta)
+	img.Bilevel = h.colour == 0 && h.bits == 1
+	img.ColorKey = img.HasAlpha() && (h.colour == 0 || h.colour == 2)
+	readPNGMetadata(about, &img.Meta)
 	return img, nil
 }
 
 func readPNGMetadata(data []byte, m *Metadata) {
+	budget := maxText
 	pngChunks(data, func(c pngChunk) bool {
 		switch c.kind {
 		case "iCCP":
@@ -105,6 +154,8 @@ func readPNGMetadata(data []byte, m *Metadata) {
 			if len(m.pngColour) < 4 && len(c.data) <= 32 {
 				m.pngColour = append(m.pngColour, pngChunk{c.kind, bytes.Clone(c.data)})
 			}
+		case "tEXt", "zTXt", "iTXt":
+			readPNGText(c, m, &budget)
 		}
 		return true
 	})
@@ -239,7 +290,7 @@ func pngMetadataChunks(img *Image, opts EncodeOptions) []pngChunk {
 	if exif := exifForOutput(m, img.W, img.H); exif != nil {
 		out = append(out, pngChunk{"eXIf", exif})
 	}
-	return out
+	return append(out, pngTextChunks(&m)...)
 }
 
 func ppmOfDPI(dpi float64) uint32 {

@@ -2,6 +2,7 @@ package imaging
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"slices"
@@ -15,6 +16,19 @@ const (
 	blackIsZero = 1
 	tiffRGB     = 2
 	tiffPalette = 3
+
+	tiffCMYK      = 5
+	tiffYCbCr     = 6
+	tiffCIELab    = 8
+	tiffICCLab    = 9
+	tiffLogL      = 32844
+	tiffLogLuv    = 32845
+	tiffCFA       = 32803
+	tiffLinearRaw = 34892
+
+	formatUnsigned = 1
+	formatSigned   = 2
+	formatFloat    = 3
 
 	compressionCCITT = 2 // to 4: fax coding of bilevel pictures
 	compressionG4    = 4
@@ -33,79 +47,201 @@ type tiffLayout struct {
 	photometric         uint32
 	extra               uint32 // meaning of the sample after the colours
 	planar              bool
+	compression, format uint32
+	icc                 []byte
+	usual               bool // a layout that golang.org/x/image/tiff and this file decode; others are libtiff's
 }
 
-func readTIFFLayout(data []byte) (*tiffStream, *directory, tiffLayout, error) {
+func (t *tiffStream) layout(d *directory) (tiffLayout, error) {
 	var l tiffLayout
-	t, err := openTIFF(data)
-	if err != nil {
-		return nil, nil, l, err
-	}
-	d, err := t.dir(t.first)
-	if err != nil {
-		return nil, nil, l, err
-	}
 	bits := t.uints(d, tagBitsPerSample)
 	if len(bits) == 0 {
 		bits = []uint32{1}
 	}
+	samples := int(t.firstUint(d, tagSamplesPerPixel, uint32(len(bits))))
 	for _, b := range bits {
 		if b != bits[0] {
-			return nil, nil, l, fmt.Errorf("samples of %d and %d bits in one picture", bits[0], b)
+			return l, fmt.Errorf("samples of %d and %d bits in one picture", bits[0], b)
 		}
 	}
 	l = tiffLayout{
 		w:           int(t.firstUint(d, tagImageWidth, 0)),
 		h:           int(t.firstUint(d, tagImageLength, 0)),
 		bits:        int(bits[0]),
-		samples:     len(bits),
+		samples:     samples,
 		photometric: t.firstUint(d, tagPhotometric, whiteIsZero),
 		extra:       t.firstUint(d, tagExtraSamples, extraUnspecified),
-		planar:      len(bits) > 1 && t.firstUint(d, tagPlanarConfig, 1) == planarSeparate,
+		planar:      samples > 1 && t.firstUint(d, tagPlanarConfig, 1) == planarSeparate,
+		compression: t.firstUint(d, tagCompression, compressionNone),
+		format:      t.firstUint(d, tagSampleFormat, formatUnsigned),
 	}
-	return t, d, l, nil
+	if e, ok := d.find(tagICC); ok && len(e.value) <= maxICC {
+		l.icc = validICC(e.value)
+	}
+	l.usual = !t.big && l.photometric <= tiffPalette && l.format == formatUnsigned && samples == len(bits) &&
+		(l.bits == 1 || l.bits == 8 || l.bits == 16 || l.bits == 4 && l.photometric == tiffPalette) &&
+		samples <= l.colours()+1 &&
+		slices.Contains([]uint32{compressionNone, compressionCCITT, compressionCCITT + 1, compressionG4, 5, compressionDeflate,
+			32773, 32946}, l.compression) &&
+		t.firstUint(d, tagFillOrder, 1) == 1 && t.firstUint(d, tagT4Options, 0) == 0
+	return l, nil
+}
+
+// tiffPage is a picture of a file: where its directory is.
+type tiffPage struct {
+	off uint32
+	dir *directory
+}
+
+// tiffPages tells pictures from previews, masks and raw sensor data: the directories in a row that are no reduced copies,
+// or, where the first is one, those below it that are none.
+func tiffPages(t *tiffStream) ([]tiffPage, error) {
+	const most = 10000
+	var row, below []tiffPage
+	seen := map[uint32]bool{}
+	var firstErr error
+	for off := t.first; off != 0 && !seen[off] && len(row) < most; {
+		seen[off] = true
+		d, err := t.dir(off)
+		if err != nil {
+			firstErr = err
+			break
+		}
+		row = append(row, tiffPage{off, d})
+		for _, sub := range t.uints(d, tagSubIFDs) {
+			if sd, err := t.dir(sub); err == nil && !seen[sub] && len(below) < most {
+				seen[sub] = true
+				below = append(below, tiffPage{sub, sd})
+			}
+		}
+		off = t.next(d)
+	}
+	if len(row) == 0 {
+		return nil, firstErr
+	}
+	_, dng := row[0].dir.find(tagDNGVersion)
+	for _, p := range append(row[:len(row):len(row)], below...) {
+		if v := t.firstUint(p.dir, tagPhotometric, 0); dng || v == tiffCFA || v == tiffLinearRaw {
+			return nil, &ForeignError{cameraRaw, rawWay}
+		}
+	}
+	if len(t.data) > 10 && string(t.data[8:10]) == "CR" {
+		return nil, &ForeignError{cameraRaw, rawWay}
+	}
+	const reduced, mask = 1, 4
+	picture := func(p tiffPage) bool { return t.firstUint(p.dir, tagNewSubfileType, 0)&(reduced|mask) == 0 }
+	pictures := func(list []tiffPage) []tiffPage {
+		return slices.DeleteFunc(slices.Clone(list), func(p tiffPage) bool { return !picture(p) })
+	}
+	if found := pictures(below); !picture(row[0]) && len(found) > 0 {
+		return found, nil
+	}
+	if found := pictures(row); len(found) > 0 {
+		return found, nil
+	}
+	return row[:1], nil
 }
 
 // colours is the number of colour samples a pixel.
 func (l tiffLayout) colours() int {
-	if l.photometric == tiffRGB {
-		return 3
+	switch l.photometric {
+	case whiteIsZero, blackIsZero, tiffPalette, tiffLogL:
+		return 1
+	case tiffCMYK:
+		return 4
 	}
-	return 1
+	return 3
 }
 
 func (l tiffLayout) hasAlpha() bool {
-	return l.samples == l.colours()+1 && (l.extra == extraAssociated || l.extra == extraUnrelated)
+	return l.samples > l.colours() && (l.extra == extraAssociated || l.extra == extraUnrelated) && l.photometric != tiffCMYK &&
+		l.photometric != tiffPalette
 }
 
+// channels is what the image will have.
 func (l tiffLayout) channels() int {
-	if l.photometric == tiffPalette {
-		return 3
+	n := 3
+	if l.photometric <= blackIsZero {
+		n = 1
 	}
 	if l.hasAlpha() {
-		return l.colours() + 1
+		n++
 	}
-	return l.colours()
+	return n
 }
 
-func configTIFF(data []byte) (Config, error) {
-	_, _, l, err := readTIFFLayout(data)
+// depth is what the image will have.
+func (l tiffLayout) depth() int {
+	if l.bits <= 8 || slices.Contains([]uint32{tiffPalette, tiffCMYK, tiffYCbCr, tiffLogL, tiffLogLuv}, l.photometric) {
+		return 8
+	}
+	return 16
+}
+
+// readTIFF finds the pages of a file and the layout of one.
+func readTIFF(data []byte, page int) (t *tiffStream, p tiffPage, l tiffLayout, err error) {
+	if t, err = openTIFF(data); err != nil {
+		return nil, p, l, err
+	}
+	pages, err := tiffPages(t)
+	if err != nil {
+		return nil, p, l, err
+	}
+	if page >= len(pages) {
+		return nil, p, l, fmt.Errorf("page %d of %d", page+1, len(pages))
+	}
+	l, err = t.layout(pages[page].dir)
+	return t, pages[page], l, err
+}
+
+func configTIFF(data []byte) (Config, error) { return configTIFFPage(data, 0) }
+
+func configTIFFPage(data []byte, page int) (Config, error) {
+	_, _, l, err := readTIFF(data, page)
 	if err != nil {
 		return Config{}, err
 	}
-	cfg := Config{W: l.w, H: l.h, Channels: l.channels(), Depth: 8}
-	if l.bits == 16 {
-		cfg.Depth = 16
-	}
-	return cfg, nil
+	return Config{W: l.w, H: l.h, Channels: l.channels(), Depth: l.depth()}, nil
 }
 
-func decodeTIFF(data []byte, cfg Config) (*Image, error) {
-	t, d, l, err := readTIFFLayout(data)
+func decodeTIFF(data []byte, cfg Config) (*Image, error) { return decodeTIFFPage(data, cfg, 0) }
+
+func decodeTIFFPage(data []byte, cfg Config, page int) (*Image, error) {
+	t, p, l, err := readTIFF(data, page)
 	if err != nil {
 		return nil, err
 	}
 	var img *Image
+	if err = errors.New("unusual layout"); l.usual {
+		img, err = func() (img *Image, err error) {
+			defer guard(&err, TIFF)
+			return decodeUsualTIFF(t.startingAt(p.off), p.dir, l, cfg)
+		}()
+	}
+	if err != nil {
+		if img, err = decodeTIFFByLibrary(data, p, l, cfg); err != nil {
+			return nil, err
+		}
+	}
+	readTIFFMetadata(t, p.dir, &img.Meta)
+	if l.photometric == tiffCMYK {
+		img.Meta.wasCMYK()
+	}
+	return img, nil
+}
+
+// startingAt is the stream with another first directory.
+func (t *tiffStream) startingAt(off uint32) *tiffStream {
+	if off == t.first {
+		return t
+	}
+	b := bytes.Clone(t.data)
+	t.order.PutUint32(b[4:], off)
+	return &tiffStream{data: b, order: t.order, first: off}
+}
+
+func decodeUsualTIFF(t *tiffStream, d *directory, l tiffLayout, cfg Config) (img *Image, err error) {
+	data := t.data
 	switch {
 	case l.planar:
 		img, err = decodePlanarTIFF(t, d, l)
@@ -125,15 +261,13 @@ func decodeTIFF(data []byte, cfg Config) (*Image, error) {
 		return nil, err
 	}
 	img.Bilevel = l.bits == 1 && l.photometric <= blackIsZero
-	if c := t.firstUint(d, tagCompression, compressionNone); img.Bilevel && l.photometric == blackIsZero &&
-		c >= compressionCCITT && c <= compressionG4 {
+	if img.Bilevel && l.photometric == blackIsZero && l.compression >= compressionCCITT && l.compression <= compressionG4 {
 		// Fax coding calls 0 white, so "black is zero" turns the page into its negative (TIFF 6.0, section 11), which the
 		// library does not know.
 		for i, v := range img.Pix {
 			img.Pix[i] = ^v
 		}
 	}
-	readTIFFMetadata(t, d, &img.Meta)
 	return img, nil
 }
 
@@ -329,7 +463,8 @@ func readTIFFMetadata(t *tiffStream, d *directory, m *Metadata) {
 		m.DensityX = t.rational(d, tagXResolution) * unit
 		m.DensityY = t.rational(d, tagYResolution) * unit
 	}
-	if photo := photoDirectory(t); len(photo.entries) > 0 || len(photo.subs) > 0 {
+	readTIFFTexts(t, d, m)
+	if photo := photoDirectory(t, d); len(photo.entries) > 0 || len(photo.subs) > 0 {
 		m.EXIF = slices.Clip(buildTIFF(t.order, photo))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 )
 
@@ -17,10 +18,12 @@ const (
 	typeRational = 5
 	typeUndef    = 7
 	typeIFD      = 13
+	typeLong8    = 16
+	typeIFD8     = 18
 )
 
 // typeSizes holds the bytes of one value of each type; 0 marks unknown types.
-var typeSizes = [...]int{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4}
+var typeSizes = [...]int{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8}
 
 type byteOrder interface {
 	binary.ByteOrder
@@ -32,6 +35,7 @@ type tiffStream struct {
 	data  []byte
 	order byteOrder
 	first uint32 // offset of the first directory
+	big   bool   // BigTIFF: counts and offsets of 64 bits
 }
 
 // entry is one tagged value. value aliases the stream it was read from.
@@ -64,7 +68,14 @@ func openTIFF(data []byte) (*tiffStream, error) {
 	switch v := t.order.Uint16(data[2:]); v {
 	case 42:
 	case 43:
-		return nil, errors.New("BigTIFF is not supported")
+		if len(data) < 16 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		if size, first := t.order.Uint16(data[4:]), t.order.Uint64(data[8:]); size != 8 || first > uint64(len(data)) {
+			return nil, fmt.Errorf("BigTIFF with offsets of %d bytes and a directory at %d of %d", size, first, len(data))
+		}
+		t.big, t.first = true, uint32(t.order.Uint64(data[8:]))
+		return t, nil
 	default:
 		return nil, fmt.Errorf("TIFF version %d", v)
 	}
@@ -77,6 +88,9 @@ func (t *tiffStream) dir(off uint32) (*directory, error) {
 	at := uint64(off)
 	if at < 8 || at+2 > uint64(len(t.data)) {
 		return nil, fmt.Errorf("directory at offset %d of %d bytes", off, len(t.data))
+	}
+	if t.big {
+		return t.bigDir(at)
 	}
 	n := int(t.order.Uint16(t.data[at:]))
 	body := t.data[at+2:]
@@ -103,6 +117,50 @@ func (t *tiffStream) dir(off uint32) (*directory, error) {
 		d.entries = append(d.entries, e)
 	}
 	return d, nil
+}
+
+// bigDir is dir for BigTIFF.
+func (t *tiffStream) bigDir(at uint64) (*directory, error) {
+	size := uint64(len(t.data))
+	if at+16 > size {
+		return nil, fmt.Errorf("directory at offset %d of %d bytes", at, size)
+	}
+	n := t.order.Uint64(t.data[at:])
+	if n > (size-at-16)/20 {
+		return nil, fmt.Errorf("directory of %d entries at offset %d of %d bytes", n, at, size)
+	}
+	d := &directory{nextAt: int(at + 8 + 20*n)}
+	for i := range n {
+		raw := t.data[at+8+20*i:][:20]
+		count := t.order.Uint64(raw[4:])
+		e := entry{tag: t.order.Uint16(raw), kind: t.order.Uint16(raw[2:]), count: uint32(count)}
+		if int(e.kind) >= len(typeSizes) || typeSizes[e.kind] == 0 || count > size {
+			continue
+		}
+		bytes := count * uint64(typeSizes[e.kind])
+		if bytes <= 8 {
+			e.value = raw[12 : 12+bytes : 12+bytes]
+		} else {
+			start := t.order.Uint64(raw[12:])
+			if start > size || bytes > size-start {
+				continue
+			}
+			e.value = t.data[start : start+bytes : start+bytes]
+		}
+		d.entries = append(d.entries, e)
+	}
+	return d, nil
+}
+
+// next is the offset of the directory after d, 0 if it is the last.
+func (t *tiffStream) next(d *directory) uint32 {
+	if !t.big {
+		return t.order.Uint32(t.data[d.nextAt:])
+	}
+	if off := t.order.Uint64(t.data[d.nextAt:]); off < uint64(len(t.data)) {
+		return uint32(off)
+	}
+	return 0
 }
 
 // subdir reads the directory an entry points to.
@@ -135,6 +193,9 @@ func (t *tiffStream) uint(e entry, i int) (uint32, bool) {
 		return uint32(t.order.Uint16(e.value[2*i:])), true
 	case typeLong, typeIFD:
 		return t.order.Uint32(e.value[4*i:]), true
+	case typeLong8, typeIFD8:
+		v := t.order.Uint64(e.value[8*i:])
+		return uint32(v), v <= math.MaxUint32
 	}
 	return 0, false
 }
@@ -202,7 +263,7 @@ func (d *directory) copyFrom(src *directory, keep func(tag uint16) bool, budget 
 		seen[e.tag] = true
 	}
 	for _, e := range src.entries {
-		if seen[e.tag] || !keep(e.tag) || len(e.value)+12 > *budget {
+		if seen[e.tag] || !keep(e.tag) || e.kind > typeIFD || len(e.value)+12 > *budget {
 			continue
 		}
 		seen[e.tag] = true

@@ -28,7 +28,9 @@ func encodeTIFF(w io.Writer, img *Image, opts EncodeOptions) error {
 		if t, err := openTIFF(exifForOutput(img.Meta, img.W, img.H)); err == nil {
 			// EXIF values are copied as they are, so the file takes their byte order.
 			order = t.order
-			dir = photoDirectory(t)
+			if src, err := t.dir(t.first); err == nil {
+				dir = photoDirectory(t, src)
+			}
 		}
 	}
 	strips, rows, err := tiffStrips(img, order, opts.Compression)
@@ -114,6 +116,7 @@ func addTIFFTags(dir *directory, order byteOrder, img *Image, opts EncodeOptions
 		ratio(tagYResolution, m.DensityY)
 		short(tagResolutionUnit, resolutionPerInch)
 	}
+	dir.entries = append(dir.entries, tiffTexts(&m)...)
 	if icc := iccFor(m.ICC, img.Grey()); icc != nil {
 		dir.entries = append(dir.entries, entry{tag: tagICC, kind: typeUndef, count: uint32(len(icc)), value: icc})
 	}

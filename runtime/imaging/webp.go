@@ -2,6 +2,7 @@ package imaging
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,12 +11,16 @@ import (
 
 	"github.com/HugoSmits86/nativewebp"
 	"golang.org/x/image/webp"
+
+	"unirestorer/runtime/imaging/codecs"
 )
 
 const maxWebP = 16383 // pixels a side
 
 // VP8X flags (RFC 9649, section 2.7.1).
 const (
+	vp8xAnim  = 1 << 1
+	vp8xXMP   = 1 << 2
 	vp8xEXIF  = 1 << 3
 	vp8xAlpha = 1 << 4
 	vp8xICC   = 1 << 5
@@ -27,10 +32,16 @@ type webpFile struct {
 	lossless  bool
 	alpha     []byte // ALPH payload, for VP8
 	icc, exif []byte
+	xmp       []byte
+	w, h      int // of the canvas, if the file says
+	frames    int // of an animation
 }
 
 // parseWebP walks the RIFF chunks of a WebP file (RFC 9649).
-func parseWebP(data []byte) (webpFile, error) {
+func parseWebP(data []byte) (webpFile, error) { return parseWebPChunks(data, false) }
+
+// parseWebPChunks takes the last chunk as it is if cut allows it to be short.
+func parseWebPChunks(data []byte, cut bool) (webpFile, error) {
 	var f webpFile
 	if len(data) < 12 {
 		return f, io.ErrUnexpectedEOF
@@ -42,13 +53,21 @@ func parseWebP(data []byte) (webpFile, error) {
 	for len(rest) >= 8 {
 		kind, n := string(rest[:4]), binary.LittleEndian.Uint32(rest[4:])
 		if uint64(n) > uint64(len(rest)-8) {
-			return f, io.ErrUnexpectedEOF
+			if !cut {
+				return f, io.ErrUnexpectedEOF
+			}
+			n = uint32(len(rest) - 8)
 		}
 		payload := rest[8 : 8+n]
 		rest = rest[min(uint64(len(rest)), 8+uint64(n)+uint64(n&1)):]
 		switch kind {
-		case "ANIM", "ANMF":
-			return f, errors.New("animated WebP is not supported")
+		case "VP8X":
+			if len(payload) >= 10 {
+				f.w = 1 + int(payload[4]) + int(payload[5])<<8 + int(payload[6])<<16
+				f.h = 1 + int(payload[7]) + int(payload[8])<<8 + int(payload[9])<<16
+			}
+		case "ANMF":
+			f.frames++
 		case "VP8 ", "VP8L":
 			if f.frame == nil {
 				f.frame, f.lossless = payload, kind == "VP8L"
@@ -61,7 +80,12 @@ func parseWebP(data []byte) (webpFile, error) {
 			f.icc = payload
 		case "EXIF":
 			f.exif = payload
+		case "XMP ":
+			f.xmp = payload
 		}
+	}
+	if f.frames > 0 {
+		return f, nil
 	}
 	if f.frame == nil {
 		return f, fmt.Errorf("no image data: %w", io.ErrUnexpectedEOF)
@@ -110,9 +134,15 @@ func (f webpFile) minimal() ([]byte, error) {
 }
 
 func configWebP(data []byte) (Config, error) {
-	f, err := parseWebP(data)
+	f, err := parseWebPChunks(data, true)
 	if err != nil {
 		return Config{}, err
+	}
+	if f.frames > 0 {
+		if f.w == 0 || f.h == 0 {
+			return Config{}, errors.New("animation without a canvas")
+		}
+		return Config{W: f.w, H: f.h, Channels: 4, Depth: 8}, nil
 	}
 	w, h, alpha, err := f.size()
 	if err != nil {
@@ -129,6 +159,15 @@ func decodeWebP(data []byte, cfg Config) (*Image, error) {
 	f, err := parseWebP(data)
 	if err != nil {
 		return nil, err
+	}
+	if f.frames > 0 {
+		frames, err := webpFrames(data, cfg)
+		if err != nil {
+			return nil, err
+		}
+		defer frames.close()
+		img, _, err := frames.next()
+		return img, err
 	}
 	file, err := f.minimal()
 	if err != nil {
@@ -150,49 +189,129 @@ func decodeWebP(data []byte, cfg Config) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img.Meta.ICC = validICC(f.icc)
-	img.Meta.EXIF = cleanEXIF(f.exif)
-	img.Meta.Orientation = exifOrientation(img.Meta.EXIF)
+	f.metadata(&img.Meta)
 	return img, nil
 }
 
-// encodeWebP writes lossless WebP. What the encoder makes is decoded again and compared before it is written, so that
-// a file with other pixels than asked for is an error here and not a surprise later.
-func encodeWebP(w io.Writer, img *Image, opts EncodeOptions) error {
-	if img.W > maxWebP || img.H > maxWebP {
-		return fmt.Errorf("%d×%d pixels is more than the %d a side that WebP can hold", img.W, img.H, maxWebP)
+func (f webpFile) metadata(m *Metadata) {
+	m.ICC = validICC(f.icc)
+	m.EXIF = cleanEXIF(f.exif)
+	if len(f.xmp) > 0 {
+		m.XMP = bytes.Clone(f.xmp)
 	}
+	m.Orientation = exifOrientation(m.EXIF)
+}
+
+// webpFrames are the frames of an animated WebP as full canvases.
+func webpFrames(data []byte, cfg Config) (*frameList, error) {
+	a, err := codecs.OpenAnimation(context.Background(), data, cfg.W, cfg.H)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parseWebP(data)
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return &frameList{n: a.Frames, loops: a.Loops, closing: a.Close, next: func() (*Image, Timing, error) {
+		pix, shown, err := a.Next()
+		if err != nil {
+			return nil, Timing{}, err
+		}
+		img := &Image{W: cfg.W, H: cfg.H, Channels: 4, Depth: 8, Pix: pix}
+		file.metadata(&img.Meta)
+		return img, Timing{Delay: shown}, nil
+	}}, nil
+}
+
+// repairWebP decodes what is left of a file cut short, by libwebp, which can decode a part.
+func repairWebP(data []byte, cfg Config, reason error) (*Image, error) {
+	f, err := parseWebPChunks(data, true)
+	if err != nil || f.frames > 0 {
+		return nil, reason
+	}
+	pix, rows, err := codecs.DecodePartialWebP(context.Background(), data, cfg.W, cfg.H)
+	if err != nil || rows == 0 {
+		return nil, reason
+	}
+	img := &Image{W: cfg.W, H: cfg.H, Channels: 4, Depth: 8, Pix: pix}
+	if cfg.Channels == 3 {
+		img = img.withoutAlpha()
+	}
+	f.metadata(&img.Meta)
+	img.Meta.warn("truncated or damaged: rows from %d of %d on are missing (%v)", rows, cfg.H, reason)
+	return img, nil
+}
+
+// encodeWebP writes WebP, lossy if a quality is given. What the lossless encoder makes is decoded again and compared before
+// it is written, so that a file with other pixels than asked for is an error here and not a surprise later.
+func encodeWebP(w io.Writer, img *Image, opts EncodeOptions) error {
 	src := nrgbaOf(img)
-	frame, err := encodeVP8L(src)
+	f, err := encodeWebPFrame(src, opts.Quality)
 	if err != nil {
 		return err
 	}
-	if opts.OmitMetadata {
-		_, err = w.Write(riff(riffChunk{"VP8L", frame}))
+	frame := f.chunks()
+	var meta webpMetadata
+	if !opts.OmitMetadata {
+		meta = webpMetadataOf(img)
+	}
+	if len(frame) == 1 && meta.flags == 0 {
+		_, err = w.Write(riff(frame...))
 		return err
-	}
-	icc, exif := iccFor(img.Meta.ICC, false), exifForOutput(img.Meta, img.W, img.H)
-	if icc == nil && exif == nil {
-		_, err = w.Write(riff(riffChunk{"VP8L", frame}))
-		return err
-	}
-	var flags byte
-	chunks := []riffChunk{{"VP8X", nil}}
-	if icc != nil {
-		flags |= vp8xICC
-		chunks = append(chunks, riffChunk{"ICCP", icc})
-	}
-	chunks = append(chunks, riffChunk{"VP8L", frame})
-	if exif != nil {
-		flags |= vp8xEXIF
-		chunks = append(chunks, riffChunk{"EXIF", exif})
 	}
 	if !src.Opaque() {
-		flags |= vp8xAlpha
+		meta.flags |= vp8xAlpha
 	}
-	chunks[0].data = vp8x(flags, img.W, img.H)
-	_, err = w.Write(riff(chunks...))
+	chunks := append([]riffChunk{{"VP8X", vp8x(meta.flags, img.W, img.H)}}, meta.before...)
+	_, err = w.Write(riff(append(append(chunks, frame...), meta.after...)...))
 	return err
+}
+
+// webpMetadata are the chunks around a picture.
+type webpMetadata struct {
+	flags         byte
+	before, after []riffChunk
+}
+
+func webpMetadataOf(img *Image) (m webpMetadata) {
+	if icc := iccFor(img.Meta.ICC, false); icc != nil {
+		m.flags |= vp8xICC
+		m.before = append(m.before, riffChunk{"ICCP", icc})
+	}
+	if exif := exifForOutput(img.Meta, img.W, img.H); exif != nil {
+		m.flags |= vp8xEXIF
+		m.after = append(m.after, riffChunk{"EXIF", exif})
+	}
+	if img.Meta.XMP != nil {
+		m.flags |= vp8xXMP
+		m.after = append(m.after, riffChunk{"XMP ", img.Meta.XMP})
+	}
+	return m
+}
+
+// chunks are the frame's own.
+func (f webpFile) chunks() []riffChunk {
+	if f.lossless {
+		return []riffChunk{{"VP8L", f.frame}}
+	}
+	if f.alpha != nil {
+		return []riffChunk{{"ALPH", f.alpha}, {"VP8 ", f.frame}}
+	}
+	return []riffChunk{{"VP8 ", f.frame}}
+}
+
+// encodeWebPFrame encodes one picture; quality 0 is lossless.
+func encodeWebPFrame(src *image.NRGBA, quality int) (webpFile, error) {
+	if quality == 0 {
+		frame, err := encodeVP8L(src)
+		return webpFile{frame: frame, lossless: true}, err
+	}
+	b := src.Bounds()
+	file, err := codecs.EncodeWebP(context.Background(), src.Pix, b.Dx(), b.Dy(), !src.Opaque(), quality)
+	if err != nil {
+		return webpFile{}, err
+	}
+	return parseWebP(file)
 }
 
 // encodeVP8L returns the VP8L payload of an image, verified.

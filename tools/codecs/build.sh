@@ -92,7 +92,6 @@ cat >"$gen/tif_config.h" <<'H'
 #define STRIP_SIZE_DEFAULT 65536
 #define TIFF_MAX_DIR_COUNT 65535
 #define ZSTD_SUPPORT 1
-#define WEBP_SUPPORT 1
 #define PACKAGE_NAME "libtiff"
 #define PACKAGE_VERSION "4.5.0"
 #define TIFF_SIZE_FORMAT "zu"
@@ -101,9 +100,9 @@ H
 sed -e 's/@LIBTIFF_RELEASE_DATE@/20221213/' -e 's/@LIBTIFF_MAJOR_VERSION@/4/;s/@LIBTIFF_MINOR_VERSION@/5/;s/@LIBTIFF_MICRO_VERSION@/0/' \
     -e 's/@[A-Z_]*VERSION@/4.5.0/' "$tiff/tiffvers.h.in" >"$gen/tiffvers.h"
 
-flags=(--target=wasm32-wasi -O2 -flto -ffile-prefix-map="$work"=. -DNDEBUG -w -mbulk-memory -msign-ext -mnontrapping-fptoint
+flags=(--target=wasm32-wasi -Os -flto -ffile-prefix-map="$work"=. -DNDEBUG -w -mbulk-memory -msign-ext -mnontrapping-fptoint
     -I"$here/include" -I"$gen")
-link=(-mexec-model=reactor -Wl,--lto-O3 -Wl,--gc-sections -Wl,--strip-all -Wl,-z,stack-size=1048576
+link=(-mexec-model=reactor -Wl,--lto-O2 -Wl,--gc-sections -Wl,--strip-all -Wl,-z,stack-size=1048576
     -Wl,--export=__stack_pointer -Wl,--no-check-features)
 
 compile() { # OBJECTS FOLDER FLAGS… -- FILES…: compiles files to objects in a folder of their own
@@ -125,19 +124,21 @@ for f in jcapimin jcapistd jccoefct jccolor jcdctmgr jchuff jcicc jcinit jcmainc
 compile jpeg -I"$jpeg" -- "${j[@]}"
 t=()
 for f in aux close codec color compress dir dirinfo dirread dirwrite dumpmode error extension fax3 fax3sm flush getimage hash_set \
-    jpeg luv lzw next ojpeg open packbits pixarlog predict print read strip swab thunder tile version warning webp write zip zstd \
+    jpeg luv lzw next ojpeg open packbits pixarlog predict print read strip swab thunder tile version warning write zip zstd \
     jpeg_12 jbig lerc lzma; do [ -f "$tiff/tif_$f.c" ] && t+=("$tiff/tif_$f.c"); done
-compile tiff -I"$tiff" -I"$jpeg" -I"$zlib" -I"$zstd" -I"$webp/src" -- "${t[@]}"
+compile tiff -I"$tiff" -I"$jpeg" -I"$zlib" -I"$zstd" -- "${t[@]}"
 compile zlib -I"$zlib" -DHAVE_UNISTD_H -- "$zlib"/{adler32,compress,crc32,deflate,inffast,inflate,inftrees,trees,uncompr,zutil}.c
-compile zstd -DZSTD_DISABLE_ASM -DZSTD_LEGACY_SUPPORT=0 -I"$zstd" -- "$zstd"/common/*.c "$zstd"/decompress/*.c
+compile zstd -DZSTD_DISABLE_ASM -DZSTD_LEGACY_SUPPORT=0 -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT \
+    -DZSTD_NO_INLINE -DZSTD_STRIP_ERROR_STRINGS -I"$zstd" -- "$zstd"/common/*.c "$zstd"/decompress/*.c
 compile webp -I"$webp" -I"$webp/src" -- "$webp"/src/{dec,dsp,enc,utils,demux,mux}/*.c "$webp"/sharpyuv/*.c
 compile shim -I"$tiff" -I"$jpeg" -I"$webp/src" -- "$here"/{common,jpeg,tiff,webp}.c
 
 objects() { (cd "$work/o" && for d in "$@"; do ls "$work/o/$d"/*.o; done); }
 mkdir -p "$out"
-clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,jpeg,tiff}.c.o $(objects jpeg tiff zlib zstd webp) -o "$work/raster.wasm"
+clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,jpeg}.c.o $(objects jpeg) -o "$work/jpeg.wasm"
+clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,tiff}.c.o $(objects tiff jpeg zlib zstd) -o "$work/tiff.wasm"
 clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,webp}.c.o $(objects webp) -o "$work/webp.wasm"
-for m in raster webp; do
+for m in jpeg tiff webp; do
     gzip -9nc "$work/$m.wasm" >"$out/$m.wasm.gz"
     ls -l "$work/$m.wasm" "$out/$m.wasm.gz"
 done

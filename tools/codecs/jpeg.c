@@ -32,6 +32,16 @@ static void message(j_common_ptr c, int level) {
     note_warning("%s", text);
 }
 
+/* A progressive file may refine its coefficients without end. */
+enum { MAX_SCANS = 500 };
+static struct jpeg_progress_mgr progress;
+static void watch(j_common_ptr c) {
+    if (((j_decompress_ptr)c)->input_scan_number > MAX_SCANS) {
+        note_error("more than %d scans", MAX_SCANS);
+        __builtin_trap();
+    }
+}
+
 /* jpeg_open reads the header: width, height, components, colour space, output components, bits a sample, progressive,
  * arithmetic, Adobe marker seen, the largest horizontal and vertical sampling factors. */
 int32_t *EXPORT(jpeg_open)(const unsigned char *data, unsigned long n) {
@@ -39,6 +49,8 @@ int32_t *EXPORT(jpeg_open)(const unsigned char *data, unsigned long n) {
     in_err.error_exit = fatal;
     in_err.emit_message = message;
     jpeg_create_decompress(&in);
+    progress.progress_monitor = watch;
+    in.progress = &progress;
     jpeg_mem_src(&in, data, n);
     jpeg_read_header(&in, TRUE);
     switch (in.jpeg_color_space) {

@@ -95,6 +95,7 @@ int32_t *EXPORT(tiff_header)(void) {
     uint16_t compression = short_or(TIFFTAG_COMPRESSION, COMPRESSION_NONE);
     uint16_t photometric = 0;
     int has_photometric = TIFFGetField(in, TIFFTAG_PHOTOMETRIC, &photometric);
+    TIFFSetField(in, TIFFTAG_ORIENTATION, ORIENTATION_TOPLEFT); /* the host turns pictures */
     TIFFGetField(in, TIFFTAG_IMAGEWIDTH, &w);
     TIFFGetField(in, TIFFTAG_IMAGELENGTH, &h);
     TIFFGetFieldDefaulted(in, TIFFTAG_ROWSPERSTRIP, &rows);

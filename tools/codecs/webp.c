@@ -72,3 +72,19 @@ uint8_t *EXPORT(anim_next)(void) {
     return canvas;
 }
 int EXPORT(anim_end)(void) { return timestamp; }
+
+/* webp_partial decodes as many rows as there are to out, RGBA of w×h pixels, and returns how many. */
+int EXPORT(webp_partial)(const uint8_t *data, uint32_t n, uint8_t *to, int w, int h) {
+    memset(to, 0, (size_t)w * h * 4);
+    WebPIDecoder *d = WebPINewRGB(MODE_RGBA, to, (size_t)w * h * 4, w * 4);
+    int rows = 0, width = 0, height = 0, stride = 0;
+    if (!d)
+        return 0;
+    WebPIAppend(d, data, n);
+    if (!WebPIDecGetRGB(d, &rows, &width, &height, &stride))
+        rows = 0;
+    if (width != w || height != h)
+        rows = 0;
+    WebPIDelete(d);
+    return rows;
+}
