@@ -36,7 +36,6 @@ type bmpHeader struct {
 	palette     [][3]uint8
 	masks       [4]uint32 // red, green, blue, alpha
 	density     [2]uint32 // pixels a metre
-	warnings    []string
 }
 
 func readBMPHeader(data []byte) (*bmpHeader, error) {
@@ -120,9 +119,9 @@ func (h *bmpHeader) readMasks(info []byte, end *int, size uint32) error {
 	case h.os2 && h.compression == os2RLE24 && h.bits == 24:
 		return nil
 	case h.os2 && h.compression == 3:
-		return errors.New("Huffman coding of OS/2 is not read")
+		return errors.New("the Huffman coding of OS/2 is not read")
 	case h.compression == bmpJPEG || h.compression == bmpPNG:
-		return errors.New("JPEG or PNG inside BMP is not read")
+		return errors.New("a JPEG or PNG inside BMP is not read")
 	case h.compression == bmpRLE8 && h.bits == 8, h.compression == bmpRLE4 && h.bits == 4:
 		return nil
 	case h.compression == bmpRGB:

@@ -45,15 +45,15 @@ func TestConfigAgreesWithDecode(t *testing.T) {
 	}
 }
 
-// TestTruncatedFilesAreErrors cuts files short, at the end by more than trailing padding and metadata.
-func TestTruncatedFilesAreErrors(t *testing.T) {
+// TestTruncatedFilesAreErrorsIfStrict cuts files short, at the end by more than trailing padding and metadata.
+func TestTruncatedFilesAreErrorsIfStrict(t *testing.T) {
 	for name, data := range sources(t) {
 		if strings.HasPrefix(name, "meta.") || strings.HasPrefix(name, "dot") {
 			continue // metadata may lie behind the pixels; a single pixel leaves nothing to cut
 		}
 		for _, part := range []float64{0.1, 0.3, 0.5, 0.7} {
 			cut := data[:int(part*float64(len(data)))]
-			_, err := Decode(bytes.NewReader(cut), Limits{})
+			_, err := Decode(bytes.NewReader(cut), Limits{Strict: true})
 			require.Error(t, err, "%s cut to %d of %d bytes", name, len(cut), len(data))
 		}
 	}
@@ -170,12 +170,6 @@ func TestCodecPanicsBecomeErrors(t *testing.T) {
 	require.EqualError(t, call(), "decode png: malformed file (index out of range)")
 }
 
-func TestAnimatedWebPIsNamedAsSuch(t *testing.T) {
-	data := riff(riffChunk{"VP8X", vp8x(2, 4, 4)}, riffChunk{"ANIM", make([]byte, 6)})
-	_, err := Decode(bytes.NewReader(data), Limits{})
-	require.ErrorContains(t, err, "animated WebP")
-}
-
 func TestWebPWithUnusedAlphaFlagDecodes(t *testing.T) {
 	f, err := parseWebP(sources(t)["lossy.webp"])
 	require.NoError(t, err)
@@ -247,13 +241,13 @@ func TestAssociatedAlphaIsDividedOut(t *testing.T) {
 
 func TestFormatComesFromTheExtension(t *testing.T) {
 	for path, want := range map[string]Format{
-		"a.png": PNG, "A.PNG": PNG, "b.jpg": JPEG, "b.jpeg": JPEG, "dir.x/c.webp": WebP, "d.tif": TIFF, "d.tiff": TIFF, "e.bmp": BMP,
+		"a.png": PNG, "A.PNG": PNG, "b.jpg": JPEG, "b.jpeg": JPEG, "dir.x/c.webp": WebP, "d.tif": TIFF, "d.tiff": TIFF, "e.bmp": BMP, "f.GIF": GIF,
 	} {
 		got, err := FormatFromPath(path)
 		require.NoError(t, err)
 		require.Equal(t, want, got, path)
 	}
-	for _, path := range []string{"a", "a.gif", "", "png"} {
+	for _, path := range []string{"a", "a.psd", "", "png"} {
 		_, err := FormatFromPath(path)
 		require.Error(t, err, path)
 	}

@@ -97,9 +97,9 @@ func FuzzContainers(f *testing.F) {
 				require.Equal(t, w.frame, again.frame)
 			}
 		}
-		if s, d, l, err := readTIFFLayout(data); err == nil {
+		if s, p, l, err := readTIFF(data, 0); err == nil {
 			var m Metadata
-			readTIFFMetadata(s, d, &m)
+			readTIFFMetadata(s, p.dir, &m)
 			c := l.channels()
 			require.True(t, c >= 1 && c <= 4)
 		}

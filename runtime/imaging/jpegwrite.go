@@ -5,15 +5,16 @@ import (
 	"encoding/binary"
 	"io"
 	"math/bits"
+	"runtime"
 	"slices"
+	"sync"
 )
 
 // image/jpeg halves chroma whatever the picture is and writes the standard's example Huffman tables, and no other encoder in
 // Go does better without a start-up of its own; hence this one: baseline, chroma at either resolution, Huffman tables made
 // from the picture's own statistics (ITU-T T.81), all in integers, so that every machine writes the same bytes.
 //
-// Blocks are transformed on all cores, a row of blocks at a time, to a compact list of symbols, from which first the tables
-// are made and then the file is written.
+// Blocks are transformed on all cores, a row of blocks at a time, to a compact list of symbols.
 
 // zigzag gives the place in a block of coefficient i in the order of the file.
 var zigzag = [64]uint8{
@@ -268,8 +269,9 @@ type jpegRow struct {
 	ac      [2][256]int
 }
 
-// row transforms row y of the units.
-func (p *jpegPicture) row(y int) (r jpegRow) {
+// row transforms row y of the units into r, whose memory is used again.
+func (p *jpegPicture) row(r *jpegRow, y int) {
+	r.symbols, r.ac = r.symbols[:0], [2][256]int{}
 	u := p.unit()
 	var luma [4]jpegBlock
 	var chroma [2]jpegBlock
@@ -297,7 +299,6 @@ func (p *jpegPicture) row(y int) (r jpegRow) {
 			r.symbols = chroma[c].append(r.symbols, p.quant[1], &r.ac[1])
 		}
 	}
-	return r
 }
 
 // Beyond the right and lower edges the last pixel is repeated.
@@ -314,10 +315,15 @@ func (p *jpegPicture) grey(b *jpegBlock, x0, y0 int) {
 func (p *jpegPicture) block(luma *jpegBlock, chroma *[2]jpegBlock, x0, y0, i int) {
 	const half = 1 << 15
 	bx, by := i%2*8, i/2*8
+	inside := x0+bx+8 <= p.w
 	for y := range 8 {
 		row := p.pix[min(y0+by+y, p.h-1)*p.w*p.channels:]
 		for x := range 8 {
-			px := row[min(x0+bx+x, p.w-1)*p.channels:]
+			column := x0 + bx + x
+			if !inside {
+				column = min(column, p.w-1)
+			}
+			px := row[column*p.channels:][:3:3]
 			r, g, b := int32(px[0]), int32(px[1]), int32(px[2])
 			luma[8*y+x] = (19595*r+38470*g+7471*b+half)>>16 - 128
 			cb, cr := (-11059*r-21709*g+32768*b+half)>>16, (32768*r-27439*g-5329*b+half)>>16
@@ -331,27 +337,15 @@ func (p *jpegPicture) block(luma *jpegBlock, chroma *[2]jpegBlock, x0, y0, i int
 	}
 }
 
-// writeJPEG writes a JPEG after its SOI and application segments.
+// writeJPEG writes a JPEG after its SOI and application segments. The picture is transformed twice, once to count symbols and
+// once to write them, a few rows of units at a time, so that the memory it takes does not grow with the picture's height.
 func writeJPEG(to io.Writer, w, h int, pix []uint8, channels, quality int, half bool) error {
 	p := &jpegPicture{w: w, h: h, channels: channels, pix: pix, half: half}
 	for i := range p.quant {
 		p.quant[i] = newJPEGQuantiser(&quantisation[i], quality)
 	}
-	rows := make([]jpegRow, (h+p.unit()-1)/p.unit())
-	parallelBands(len(rows), 1, func(y0, y1 int) {
-		for y := y0; y < y1; y++ {
-			rows[y] = p.row(y)
-		}
-	})
-	var counts [4][256]int // DC and AC of luma, DC and AC of chroma
-	for i := range rows {
-		for t := range 2 {
-			for s, n := range rows[i].ac[t] {
-				counts[2*t+1][s] += n
-			}
-		}
-	}
-	p.walk(rows, func(table int, size int, _ uint32) { counts[2*table][size]++ }, nil)
+	rows := (h + p.unit() - 1) / p.unit()
+	counts := p.count(rows)
 	codes := make([]*jpegCode, 4)
 	for i := range codes {
 		codes[i] = newJPEGCode(&counts[i])
@@ -360,51 +354,139 @@ func writeJPEG(to io.Writer, w, h int, pix []uint8, channels, quality int, half 
 		return err
 	}
 	b := &jpegBits{w: bufio.NewWriterSize(to, 1<<16)}
-	p.walk(rows, func(table, size int, value uint32) {
-		b.symbol(codes[2*table], byte(size))
-		b.put(value, uint8(size))
-	}, func(table int, symbol byte, value uint32) {
-		b.symbol(codes[2*table+1], symbol)
-		b.put(value, symbol&15)
-	})
+	batch := make([]jpegRow, min(rows, 4*runtime.GOMAXPROCS(0)))
+	var before [3]int32
+	for y := 0; y < rows; y += len(batch) {
+		part := batch[:min(len(batch), rows-y)]
+		parallelBands(len(part), 1, func(i0, i1 int) {
+			for i := i0; i < i1; i++ {
+				p.row(&part[i], y+i)
+			}
+		})
+		for i := range part {
+			p.walk(part[i].symbols, &before, func(table, size int, value uint32) {
+				b.symbol(codes[2*table], byte(size))
+				b.put(value, uint8(size))
+			}, func(table int, symbol byte, value uint32) {
+				b.symbol(codes[2*table+1], symbol)
+				b.put(value, symbol&15)
+			})
+		}
+	}
 	return b.finish()
 }
 
-// walk goes through all symbols, the first coefficients as differences to the block before.
-func (p *jpegPicture) walk(rows []jpegRow, dc func(table, size int, value uint32), ac func(table int, symbol byte, value uint32)) {
-	var before [3]int32
-	components := []int{0}
-	if p.colour() {
-		components = append(slices.Repeat([]int{0}, p.unit()/8*p.unit()/8), 1, 2)
-	}
-	for i := range rows {
-		s := rows[i].symbols
-		for at := 0; at < len(s); {
-			for _, c := range components {
-				v := int32(int16(binary.LittleEndian.Uint16(s[at:])))
-				at += 2
-				table := min(c, 1)
-				size, value := magnitude(v - before[c])
-				dc(table, size, value)
+// count gives how often each symbol occurs: DC and AC of luma, DC and AC of chroma.
+func (p *jpegPicture) count(rows int) (counts [4][256]int) {
+	type ends struct{ first, last [3]int32 } // DC of the first and last block of a row of units
+	row := make([]ends, rows)
+	var mu sync.Mutex
+	parallelBands(rows, 1, func(y0, y1 int) {
+		var r jpegRow
+		var mine [4][256]int
+		for y := y0; y < y1; y++ {
+			p.row(&r, y)
+			var before [3]int32
+			seen := [3]bool{}
+			e := &row[y]
+			p.walkDC(r.symbols, func(c int, v int32) {
+				if !seen[c] {
+					seen[c], e.first[c] = true, v
+				} else {
+					size, _ := magnitude(v - before[c])
+					mine[2*min(c, 1)][size]++
+				}
 				before[c] = v
-				for k := 1; k < 64; {
-					symbol := s[at]
-					at++
-					k += int(symbol>>4) + 1
-					value := uint32(0)
-					if size := symbol & 15; size > 0 {
-						value = uint32(s[at])
-						if at++; size > 8 {
-							value |= uint32(s[at]) << 8
-							at++
-						}
+			})
+			e.last = before
+			for t := range 2 {
+				for s, n := range r.ac[t] {
+					mine[2*t+1][s] += n
+				}
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for t := range mine {
+			for s, n := range mine[t] {
+				counts[t][s] += n
+			}
+		}
+	})
+	var before [3]int32
+	for y := range row {
+		for c := range p.components() {
+			size, _ := magnitude(row[y].first[c] - before[c])
+			counts[2*min(c, 1)][size]++
+		}
+		before = row[y].last
+	}
+	return counts
+}
+
+// components is how many there are.
+func (p *jpegPicture) components() int {
+	if p.colour() {
+		return 3
+	}
+	return 1
+}
+
+// order is the component of each block of a unit.
+func (p *jpegPicture) order() []int {
+	if !p.colour() {
+		return []int{0}
+	}
+	return append(slices.Repeat([]int{0}, p.unit()/8*p.unit()/8), 1, 2)
+}
+
+// walkDC calls fn with the component and first coefficient of each block.
+func (p *jpegPicture) walkDC(symbols []byte, fn func(c int, v int32)) {
+	order := p.order()
+	for at := 0; at < len(symbols); {
+		for _, c := range order {
+			fn(c, int32(int16(binary.LittleEndian.Uint16(symbols[at:]))))
+			at += 2
+			for k := 1; k < 64; {
+				symbol := symbols[at]
+				at++
+				if symbol == 0 {
+					break
+				}
+				k += int(symbol>>4) + 1
+				at += (int(symbol&15) + 7) / 8
+			}
+		}
+	}
+}
+
+// walk goes through the symbols of a row, the first coefficients as differences to the block before.
+func (p *jpegPicture) walk(symbols []byte, before *[3]int32, dc func(table, size int, value uint32),
+	ac func(table int, symbol byte, value uint32)) {
+	order := p.order()
+	for at := 0; at < len(symbols); {
+		for _, c := range order {
+			v := int32(int16(binary.LittleEndian.Uint16(symbols[at:])))
+			at += 2
+			table := min(c, 1)
+			size, value := magnitude(v - before[c])
+			dc(table, size, value)
+			before[c] = v
+			for k := 1; k < 64; {
+				symbol := symbols[at]
+				at++
+				k += int(symbol>>4) + 1
+				value := uint32(0)
+				if size := symbol & 15; size > 0 {
+					value = uint32(symbols[at])
+					if at++; size > 8 {
+						value |= uint32(symbols[at]) << 8
+						at++
 					}
-					if ac != nil {
-						ac(table, symbol, value)
-					}
-					if symbol == 0 {
-						break
-					}
+				}
+				ac(table, symbol, value)
+				if symbol == 0 {
+					break
 				}
 			}
 		}

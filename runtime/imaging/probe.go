@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 )
 
 // Probe is what a file's header tells before a pixel is decoded: shape, and the memory that decoding takes.
@@ -112,6 +113,9 @@ func (c Config) EncodeWork(f Format) int64 {
 	case JPEG, BMP:
 		if c.Channels <= 2 {
 			each = 1
+		}
+		if f == JPEG { // rows of blocks at work, in buffers that double
+			return satAdd(satMul(pixels, each), codecSlack+satMul(int64(c.W), 16*3*4*3*4*int64(runtime.GOMAXPROCS(0))))
 		}
 	case WebP:
 		each = 90 // the encoder's dictionaries, its result, and the check of it

@@ -143,7 +143,7 @@ func TestEncodeRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		"nil image":         {nil, EncodeOptions{}, "nil image"},
 		"short buffer":      {broken, EncodeOptions{}, "has 47 samples, want 48"},
-		"unknown format":    {ok, EncodeOptions{Format: "gif"}, `unknown image format "gif"`},
+		"unknown format":    {ok, EncodeOptions{Format: "psd"}, `unknown image format "psd"`},
 		"quality":           {ok, EncodeOptions{Quality: 101}, "quality 101"},
 		"compression":       {ok, EncodeOptions{Compression: 9}, "compression 9"},
 		"too long for WebP": {long, EncodeOptions{Format: WebP}, "16383 a side"},

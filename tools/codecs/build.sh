@@ -3,8 +3,10 @@
 # libwebp. Needs clang, lld, wasi-libc and libclang-rt-14-dev-wasm32 (Debian 12). The sources come from FOLDER, or by
 # apt-get source where a deb-src entry is configured; their digests are checked either way, and the same sources and
 # compiler give the same bytes.
-#   tools/codecs/build.sh [FOLDER]
+#   tools/codecs/build.sh [--check] [FOLDER]
 set -euo pipefail
+check=
+[ "${1:-}" != --check ] || { check=1; shift; }
 here=$(cd "$(dirname "$0")" && pwd)
 out=$here/../../runtime/imaging/codecs
 work=${1:-$(mktemp -d)}
@@ -139,6 +141,10 @@ clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,jpeg}.c.o $(objects jpe
 clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,tiff}.c.o $(objects tiff jpeg zlib zstd) -o "$work/tiff.wasm"
 clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,webp}.c.o $(objects webp) -o "$work/webp.wasm"
 for m in jpeg tiff webp; do
+    if [ "$check" ]; then
+        zcat "$out/$m.wasm.gz" | cmp - "$work/$m.wasm"
+        continue
+    fi
     gzip -9nc "$work/$m.wasm" >"$out/$m.wasm.gz"
     ls -l "$work/$m.wasm" "$out/$m.wasm.gz"
 done
