@@ -85,7 +85,9 @@ func DecodeJPEG(ctx context.Context, data []byte, check func(JPEGHeader) error) 
 }
 
 // ReadJPEGHeader reads the header alone.
-func ReadJPEGHeader(ctx context.Context, data []byte) (JPEGHeader, error) { return readJPEGHeader(ctx, data) }
+func ReadJPEGHeader(ctx context.Context, data []byte) (JPEGHeader, error) {
+	return readJPEGHeader(ctx, data)
+}
 
 func readJPEGHeader(ctx context.Context, data []byte) (JPEGHeader, error) {
 	in, err := jpeg.start(ctx, baseMemory+1<<20+int64(len(data)))
