@@ -12,23 +12,29 @@ import (
 	"unirestorer/graph/graphtest"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cuda"
+	"unirestorer/runtime/device"
 	"unirestorer/runtime/verify"
 )
 
 // card is a backend on the first GPU, or on the simulated driver.
 func card(t *testing.T, opts Options) *Backend {
 	t.Helper()
-	dev, err := cuda.Open("", cuda.Options{})
-	if err != nil {
-		t.Skipf("no GPU to run on: %v", err)
-	}
-	b, err := New(dev, opts)
+	b, err := New(cardDevice(t), opts)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.Empty(t, b.weights.entries)
 		require.NoError(t, b.Close())
 	})
 	return b
+}
+
+func cardDevice(t *testing.T) device.Device {
+	t.Helper()
+	dev, err := cuda.Open("", cuda.Options{})
+	if err != nil {
+		t.Skipf("no GPU to run on: %v", err)
+	}
+	return dev
 }
 
 func TestCasesMatchInterpreterThroughCUDA(t *testing.T) {
@@ -76,4 +82,69 @@ func TestGoldenCaseMatchesPyTorchThroughCUDA(t *testing.T) {
 	report, err := verify.Run(context.Background(), card(t, Options{}), filepath.Join("..", "..", "testdata", "goldens", "nafnet"), verify.Options{})
 	require.NoError(t, err)
 	require.True(t, report.OK, "%+v", report.Checks)
+}
+
+// A run that is cancelled with its work enqueued leaves that work on the stream: who runs, switches or closes next waits
+// for it.
+func TestWorkOfACancelledRunIsWaitedForThroughCUDA(t *testing.T) {
+	graphs := family.Graphs(t, 2, 1, switchable)
+	for _, opts := range []Options{{}, {NoGraphs: true}} {
+		dev := &watched{Device: cardDevice(t)}
+		b := backendOn(t, dev, opts)
+		p := compile(t, b, graphs[0])
+		first, second := graphtest.RandomInputs(p.Graph(), 3), graphtest.RandomInputs(p.Graph(), 4)
+		want := run(t, p, second)
+		// cancelled gives up a run that waits for its work.
+		cancelled := func(t *testing.T, p *Program) {
+			t.Helper()
+			ctx, cancel := context.WithCancel(context.Background())
+			before := dev.launches.Load() + dev.replays.Load()
+			dev.onSync = func() {
+				if dev.launches.Load()+dev.replays.Load() > before {
+					cancel()
+				}
+			}
+			require.ErrorIs(t, p.Run(ctx, first, newOutputs(p.Graph()), backend.RunOptions{}), context.Canceled)
+			dev.onSync = nil
+			require.True(t, p.busy)
+		}
+		cancelled(t, p)
+		requireSame(t, want, run(t, p, second), "run after a cancelled one")
+		cancelled(t, p)
+		require.NoError(t, p.Switch(context.Background(), graphs[1]))
+		cancelled(t, p)
+		require.NoError(t, p.Switch(context.Background(), graphs[0]))
+		requireSame(t, want, run(t, p, second), "switch after a cancelled run")
+		cancelled(t, p)
+		require.NoError(t, p.Close())
+	}
+}
+
+func TestSwitchedProgramEqualsOneCompiledForTheAdapterThroughCUDA(t *testing.T) {
+	b := card(t, Options{})
+	graphs := family.Graphs(t, 2, 1, switchable)
+	inputs := graphtest.RandomInputs(graphs[0], 5)
+	p, q := compile(t, b, graphs[0]), compile(t, b, graphs[1])
+	want := run(t, q, inputs)
+	require.NoError(t, p.Switch(context.Background(), graphs[1]))
+	requireSame(t, want, run(t, p, inputs), "switched and compiled")
+}
+
+// What a switch puts on the device is there when it returns, for any stream.
+func TestSwitchIsOverWhenItReturnsThroughCUDA(t *testing.T) {
+	b := card(t, Options{})
+	graphs := family.Graphs(t, 2, 1, switchable)
+	p := compile(t, b, graphs[0])
+	s, err := b.dev.NewStream()
+	require.NoError(t, err)
+	read := func() []byte {
+		got := make([]byte, p.slots.Size)
+		require.NoError(t, s.CopyDtoH(got, p.slots))
+		require.NoError(t, s.Synchronize(context.Background()))
+		return got
+	}
+	first := read()
+	require.NoError(t, p.Switch(context.Background(), graphs[1]))
+	require.NotEqual(t, first, read())
+	require.NoError(t, s.Close())
 }

@@ -1,7 +1,6 @@
 package gpu
 
 import (
-	"context"
 	"encoding/binary"
 
 	"unirestorer/kernels"
@@ -28,8 +27,9 @@ func (e *emitter) guard(raw operand, values, port int) {
 }
 
 // resetCounters clears what a run that was interrupted left in guards and in
-// the counters that blocks meet at: kernels that end leave them at zero.
-func (p *Program) resetCounters(ctx context.Context) error {
+// the counters that blocks meet at: kernels that end leave them at zero. The
+// next run's work comes after it on the stream.
+func (p *Program) resetCounters() error {
 	if !p.interrupted {
 		return nil
 	}
@@ -42,9 +42,6 @@ func (p *Program) resetCounters(ctx context.Context) error {
 				return err
 			}
 		}
-	}
-	if err := p.stream.Synchronize(ctx); err != nil {
-		return err
 	}
 	p.interrupted = false
 	return nil

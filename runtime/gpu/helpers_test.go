@@ -126,12 +126,14 @@ func requireHalf(t testing.TB, want, got [][]float32, chain bool) {
 // watched is a device that counts and can be made to fail.
 type watched struct {
 	device.Device
-	allocs, syncs, launches atomic.Int64
+	allocs, syncs, launches, replays atomic.Int64
 	// failAlloc and failLaunch, when set, decide from the count.
 	failAlloc  func(n int64) error
 	failLaunch func(n int64) error
 	failReplay error
-	info       func(device.Info) device.Info
+	// onSync, when set, is called before a stream is waited for.
+	onSync func()
+	info   func(device.Info) device.Info
 }
 
 func (d *watched) Info() device.Info {
@@ -171,6 +173,9 @@ func (s *watchedStream) Launch(ctx context.Context, f device.Function, shape dev
 
 func (s *watchedStream) Synchronize(ctx context.Context) error {
 	s.dev.syncs.Add(1)
+	if s.dev.onSync != nil {
+		s.dev.onSync()
+	}
 	return s.Stream.Synchronize(ctx)
 }
 
@@ -202,6 +207,7 @@ func (e *watchedExec) Launch(ctx context.Context, s device.Stream) error {
 	if e.dev.failReplay != nil {
 		return e.dev.failReplay
 	}
+	e.dev.replays.Add(1)
 	return e.Exec.Launch(ctx, s.(*watchedStream).Stream)
 }
 

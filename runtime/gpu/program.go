@@ -188,7 +188,7 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	if err := p.settle(ctx); err != nil {
 		return fmt.Errorf("run %s: wait for the run before: %w", g.Name, err)
 	}
-	if err := p.resetCounters(ctx); err != nil {
+	if err := p.resetCounters(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	for i, in := range inputs {

@@ -5,7 +5,10 @@ package simdriver
 // #include "thread.h"
 import "C"
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 //export cuDevicePrimaryCtxRetain
 func cuDevicePrimaryCtxRetain(handle *C.uintptr_t, n C.int) C.int {
@@ -82,6 +85,10 @@ func sim_set_current_checked(handle C.uintptr_t) C.int {
 	C.sim_set_current(handle)
 	return success
 }
+
+// Restless makes every cuCtxSetCurrent take so long, in which a goroutine that is not locked to its thread may lose it;
+// 0 goes back to one in sixteen calls taking a little.
+func Restless(d time.Duration) { C.sim_restless(C.int(d.Microseconds())) }
 
 //export cuCtxGetCurrent
 func cuCtxGetCurrent(handle *C.uintptr_t) C.int {

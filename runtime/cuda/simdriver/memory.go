@@ -121,7 +121,7 @@ func cuMemFreeHost(p unsafe.Pointer) C.int {
 	}
 	size, ok := sizeOfPinned(p)
 	if ok {
-		if work := c.time.Using(hostRange(p, size, timeline.Write)); work != "" {
+		if work := c.time.Using(hostRange(uintptr(p), size, timeline.Write)); work != "" {
 			return found("%d bytes of page-locked memory were freed before %s, which uses them, was waited for", size, work)
 		}
 	}

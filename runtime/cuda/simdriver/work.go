@@ -36,8 +36,9 @@ func deviceRange(b device.Buffer, a timeline.Access) timeline.Range {
 	return timeline.Range{Lo: uint64(b.Ptr), Hi: uint64(b.Ptr) + uint64(b.Size), Access: a}
 }
 
-func hostRange(p unsafe.Pointer, n int64, a timeline.Access) timeline.Range {
-	return timeline.Range{Lo: uint64(uintptr(p)), Hi: uint64(uintptr(p)) + uint64(n), Host: true, Access: a}
+// hostRange takes a number, as a pointer would keep the memory reachable.
+func hostRange(p uintptr, n int64, a timeline.Access) timeline.Range {
+	return timeline.Range{Lo: uint64(p), Hi: uint64(p) + uint64(n), Host: true, Access: a}
 }
 
 // kernelWork launches a kernel.
@@ -106,8 +107,14 @@ func memoryAt(p unsafe.Pointer, size int64) memory {
 	return m
 }
 
-// goHeap reports whether an address is in Go's heap, which Linux gets from 0xc000000000 upwards (runtime/malloc.go).
-func goHeap(p uintptr) bool { return p >= 0xc0_0000_0000 && p < 0xd0_0000_0000 }
+// inHeap is an object of Go's heap, which lies in one piece at an address of its own.
+var inHeap = new([1 << 10]byte)
+
+// goHeap reports whether an address is in Go's heap.
+func goHeap(p uintptr) bool {
+	const reach = 1 << 36
+	return p-uintptr(unsafe.Pointer(inHeap))+reach < 2*reach
+}
 
 // bytes returns the memory; nil if it is gone.
 func (m *memory) bytes() []byte {
@@ -121,13 +128,17 @@ func (m *memory) bytes() []byte {
 	return unsafe.Slice((*byte)(p), m.size)
 }
 
-// Copies enqueued, and how many of them the last garbage collection came after.
-var enqueued, collected atomic.Int64
+// Copies enqueued, how many of them were before collect last looked, and how often it did.
+var enqueued, collected, looks atomic.Int64
 
-// collect makes unreachable memory of a copy with the given number show.
+// collect makes unreachable memory of a copy with the given number show. Collections take their time: later on only some
+// copies get one.
 func collect(copy int64) {
-	if collected.Load() < copy {
-		collected.Store(enqueued.Load())
+	if collected.Load() >= copy {
+		return
+	}
+	collected.Store(enqueued.Load())
+	if n := looks.Add(1); n <= 64 || n%16 == 0 {
 		runtime.GC()
 	}
 }
@@ -140,9 +151,9 @@ var hashSeed = maphash.MakeSeed()
 // toDevice copies from the host. CUDA reads page-locked memory when the copy runs. Of ordinary memory it says that the
 // call may copy it to a buffer of its own and return early: it is read at once, or when the copy runs.
 func toDevice(dst device.Buffer, p unsafe.Pointer, sync bool) work {
-	size := dst.Size
+	size, at := dst.Size, uintptr(p)
 	w := work{name: fmt.Sprintf("copy of %d bytes to the device", size),
-		uses: []timeline.Range{deviceRange(dst, timeline.Write), hostRange(p, size, timeline.Read)}}
+		uses: []timeline.Range{deviceRange(dst, timeline.Write), hostRange(at, size, timeline.Read)}}
 	host := memoryAt(p, size)
 	w.start = func(c *context) (func(device.Stream) ([]timeline.Range, error), bool) {
 		if sync {
@@ -154,7 +165,7 @@ func toDevice(dst device.Buffer, p unsafe.Pointer, sync bool) work {
 		}
 		number := enqueued.Add(1)
 		var sum uint64
-		compare := c.time.Using(hostRange(p, size, timeline.Read)) == "" // not written by a copy that has yet to run
+		compare := c.time.Using(hostRange(at, size, timeline.Read)) == "" // not written by a copy that has yet to run
 		if compare {
 			sum = maphash.Bytes(hashSeed, host.bytes())
 		}
@@ -167,7 +178,7 @@ func toDevice(dst device.Buffer, p unsafe.Pointer, sync bool) work {
 				return nil, fmt.Errorf("%s: %w", w.name, errUnreachable)
 			}
 			if compare && maphash.Bytes(hashSeed, b) != sum {
-				return nil, fmt.Errorf("%s: the host wrote to the copy's memory at 0x%x before the copy was waited for", w.name, uintptr(p))
+				return nil, fmt.Errorf("%s: the host wrote to the copy's memory at 0x%x before the copy was waited for", w.name, at)
 			}
 			return w.uses, sim.CopyHtoD(dst, b)
 		}, false
@@ -180,14 +191,14 @@ const garbage = 0xff
 
 // toHost copies to the host. To page-locked memory the copy runs later; to ordinary memory the call may wait for it.
 func toHost(p unsafe.Pointer, src device.Buffer, sync bool) work {
-	size := src.Size
+	size, at := src.Size, uintptr(p)
 	w := work{name: fmt.Sprintf("copy of %d bytes from the device", size),
-		uses: []timeline.Range{deviceRange(src, timeline.Read), hostRange(p, size, timeline.Write)}}
+		uses: []timeline.Range{deviceRange(src, timeline.Read), hostRange(at, size, timeline.Write)}}
 	host := memoryAt(p, size)
 	w.start = func(c *context) (func(device.Stream) ([]timeline.Range, error), bool) {
 		sync := sync || !host.pinned && !c.time.Chance()
 		number := enqueued.Add(1)
-		if !sync && !c.time.Eager() && c.time.Using(hostRange(p, size, timeline.Write)) == "" {
+		if !sync && !c.time.Eager() && c.time.Using(hostRange(at, size, timeline.Write)) == "" {
 			// Until the copy is waited for the content is anything.
 			b := host.bytes()
 			for i := range b {
