@@ -19,7 +19,7 @@ import (
 type LoRA struct {
 	Base, A, B *Tensor
 
-	// Kernel is k and Groups is g; Rank is r.
+	// Kernel is k and Groups is g; Rank is r. For an adapter of NewLowRank, Kernel is the rows of B for an output channel.
 	Kernel, Groups, Rank int
 	// Scale is alpha/r.
 	Scale float32
@@ -52,6 +52,31 @@ func NewLoRA(base, a, b *Tensor, alpha float64) (*LoRA, error) {
 	}
 	l.Scale = float32(alpha / float64(l.Rank))
 	return l, nil
+}
+
+// NewLowRank is an adapter of any layer, given by its factors as matrices: A [inner, columns] and B [rows, inner], where
+// rows·columns are the elements of Base. The effective weight is Base + scale·reshape(B·A), as for NewLoRA; A and B may
+// be stored in more dimensions, [inner, Cin, k, k] and [rows, inner, 1, 1].
+func NewLowRank(base, a, b *Tensor, scale float64) (*LoRA, error) {
+	if len(base.Shape) == 0 || len(a.Shape) < 2 || len(b.Shape) < 2 || base.NumElements() == 0 || a.NumElements() == 0 || b.NumElements() == 0 {
+		return nil, fmt.Errorf("LoRA of %v with %v and %v: a weight and two matrices are needed", base, a, b)
+	}
+	var err error
+	if a, err = a.Reshaped(a.Shape[0], a.NumElements()/a.Shape[0]); err != nil {
+		return nil, err
+	}
+	if b, err = b.Reshaped(b.Shape[0], b.NumElements()/b.Shape[0]); err != nil {
+		return nil, err
+	}
+	inner, columns, rows := a.Shape[0], a.Shape[1], b.Shape[0]
+	n := base.NumElements()
+	if b.Shape[1] != inner || n%columns != 0 || n/columns != rows || rows%base.Shape[0] != 0 {
+		return nil, fmt.Errorf("LoRA of %v with %v and %v: the shapes do not fit", base, a, b)
+	}
+	if math.IsNaN(scale) || math.IsInf(scale, 0) {
+		return nil, fmt.Errorf("LoRA of %v: the scale is %v", base, scale)
+	}
+	return &LoRA{Base: base, A: a, B: b, Kernel: rows / base.Shape[0], Groups: 1, Rank: inner, Scale: float32(scale)}, nil
 }
 
 // loraFactors are A and the rows of B in float32.
@@ -164,8 +189,9 @@ func (l *LoRA) LowRank() (*LowRank, error) {
 	if err != nil {
 		return nil, fmt.Errorf("LoRA of %v: %w", l.Base, err)
 	}
-	k, cout := l.Kernel, l.Base.Shape[0]
-	filter := l.Base.NumElements() / cout // = k parts of f.cols
+	cout := l.Base.Shape[0]
+	filter := l.Base.NumElements() / cout
+	k := filter / f.cols // parts of f.cols
 	channels, err := countElements([]int{k, f.inner})
 	if err != nil {
 		return nil, fmt.Errorf("LoRA of %v: %w", l.Base, err)

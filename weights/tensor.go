@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // chunkBytes is how much of a tensor is in memory at a time while it is converted or written.
@@ -53,6 +54,20 @@ func newTensor(name string, d DType, shape []int, c content) (*Tensor, error) {
 		return nil, err
 	}
 	return &Tensor{Name: name, DType: d, Shape: shape, content: c}, nil
+}
+
+// Reshaped is the tensor with other dimensions, its values in the same row-major order.
+func (t *Tensor) Reshaped(shape ...int) (*Tensor, error) {
+	n, err := countElements(shape)
+	if err == nil && n != t.NumElements() {
+		err = fmt.Errorf("%v does not hold %v", shape, t.Shape)
+	}
+	if err != nil {
+		return nil, t.wrap(err)
+	}
+	c := *t
+	c.Shape = slices.Clone(shape)
+	return &c, nil
 }
 
 // NumElements is the product of the dimensions.

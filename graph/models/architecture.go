@@ -25,6 +25,8 @@ type Architecture struct {
 	// Default makes a network with the defaults of upstream's constructor; a
 	// configuration's arguments are decoded over it.
 	Default func() Network
+	// Probes, Infer and Small are left out together, by networks without tensors.
+	//
 	// Probes are tensors by whose names the architecture is known. Of the
 	// architectures whose probes a file holds all of, the one with the most is
 	// taken, so an architecture that adds to another names its addition too.
@@ -63,7 +65,7 @@ var architectures = map[string]*Architecture{}
 // Register makes an architecture known. It is called by init functions only and
 // panics on a name that is taken or a part that is missing.
 func Register(a Architecture) {
-	if a.Name == "" || a.Default == nil || a.Infer == nil || len(a.Probes) == 0 || a.Small == "" {
+	if a.Name == "" || a.Default == nil || (a.Infer == nil) != (len(a.Probes) == 0) || (a.Infer == nil) != (a.Small == "") {
 		panic(fmt.Sprintf("models: architecture %q is registered without all its parts", a.Name))
 	}
 	if architectures[a.Name] != nil {
@@ -161,7 +163,7 @@ func Recognise(src weights.Source, h Hints) (architecture string, args json.RawM
 	for _, a := range Architectures() {
 		score := len(a.Probes)
 		switch {
-		case h.Architecture != "" && h.Architecture != a.Name:
+		case h.Architecture != "" && h.Architecture != a.Name || len(a.Probes) == 0:
 			continue
 		case a.Asked == nil || h.Architecture != "":
 		case !a.Asked(h):
@@ -201,6 +203,9 @@ func (s *shapes) unknown(h Hints) error {
 	var near *Architecture
 	most := 0.0
 	for _, a := range Architectures() {
+		if a.Small == "" {
+			continue
+		}
 		n, err := New(a.Name, json.RawMessage(a.Small))
 		if err != nil {
 			continue

@@ -36,6 +36,9 @@ func TestRegisteredArchitecturesAreComplete(t *testing.T) {
 		require.NoError(t, err)
 		require.Same(t, a, same)
 		require.Equal(t, a.Name, a.Default().Architecture())
+		if a.Small == "" {
+			continue
+		}
 		args := map[string]string{"": `{}`, "small": a.Small}
 		for _, size := range a.Sizes {
 			require.False(t, seen[size.Name], size.Name)

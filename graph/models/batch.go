@@ -49,7 +49,7 @@ func (c *Config) BuildBatch(src weights.Source, experts []int, h, w int, opt Opt
 			}
 			at = len(members)
 			place[e] = at
-			members = append(members, Member{net, under(src, c.Experts[e].Prefix)})
+			members = append(members, Member{net, c.ExpertSource(src, e)})
 		}
 		choice[i] = at
 	}

@@ -87,6 +87,27 @@ type ExpertConfig struct {
 	// Base is the index of the expert whose weights a LoRA expert's base equals,
 	// or nil.
 	Base *int `json:"base,omitempty"`
+	// Adapter, if not nil, says what the expert adds to its base; see
+	// AdapterConfig. Architecture and Args are then the base's.
+	Adapter *AdapterConfig `json:"adapter,omitempty"`
+	// File, if not nil, is a file outside the model folder that holds the expert's
+	// tensors.
+	File *LinkedFile `json:"file,omitempty"`
+}
+
+// LinkedFile is a file that a model folder refers to.
+type LinkedFile struct {
+	// Path is relative to the model folder unless it is absolute.
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
+	// Modified is the file's time of change when it was linked, in nanoseconds
+	// since 1970; if that or the size differs, the digest decides.
+	Modified int64  `json:"modified_ns"`
+	SHA256   string `json:"sha256"`
+	// Root is the key of the checkpoint's state dict, Prefix what stands before the
+	// network's names in the file.
+	Root   string `json:"root,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
 }
 
 // Provenance says where a model comes from.
@@ -162,6 +183,11 @@ func (c *Config) Check() error {
 		if b := e.Base; b != nil && (*b < 0 || *b >= len(c.Experts) || *b == i) {
 			return fmt.Errorf("expert %d: base %d is not another expert", i, *b)
 		}
+		if e.Adapter != nil {
+			if err := c.checkAdapter(e); err != nil {
+				return fmt.Errorf("expert %d: %w", i, err)
+			}
+		}
 		if e.Level < 0 || e.Level >= len(c.Tree.Levels) {
 			return fmt.Errorf("expert %d: level %d is not one of %d", i, e.Level, len(c.Tree.Levels))
 		}
@@ -182,6 +208,31 @@ func (c *Config) Check() error {
 		return fmt.Errorf("estimator: %d pixels do not split into %d fragments", side, f)
 	}
 	return nil
+}
+
+func (c *Config) checkAdapter(e ExpertConfig) error {
+	if e.Base == nil {
+		return errors.New("an adapter without a base")
+	}
+	b := c.Experts[*e.Base]
+	if b.Adapter != nil || b.Architecture == LoRARestormerName {
+		return errStackedAdapter
+	}
+	if b.Architecture != e.Architecture {
+		return fmt.Errorf("a %s cannot be adapted from a %s", e.Architecture, b.Architecture)
+	}
+	return e.Adapter.check()
+}
+
+// ExpertSource shows the tensors of expert i among those of the whole model,
+// an adapter's with those of its base.
+func (c *Config) ExpertSource(src weights.Source, i int) weights.Source {
+	e := c.Experts[i]
+	own := under(src, e.Prefix)
+	if src == nil || e.Adapter == nil {
+		return own
+	}
+	return newAdaptedSource(under(src, c.Experts[*e.Base].Prefix), own, e.Adapter)
 }
 
 // Routed tells whether the model has a degradation encoder and a router. A
@@ -267,7 +318,7 @@ func (c *Config) BuildExpert(src weights.Source, i, n, h, w int, opt Options) (*
 	if err != nil {
 		return nil, err
 	}
-	return net.Build(under(src, c.Experts[i].Prefix), n, h, w, opt)
+	return net.Build(c.ExpertSource(src, i), n, h, w, opt)
 }
 
 func under(src weights.Source, prefix string) weights.Source {
@@ -327,6 +378,9 @@ func (c *Config) Stored() ([]Spec, error) {
 			return nil, err
 		}
 		specs, err := Stored(net)
+		if err == nil && e.Adapter != nil {
+			specs, err = e.Adapter.stored(specs)
+		}
 		if err := add(e.Prefix, specs, err); err != nil {
 			return nil, err
 		}

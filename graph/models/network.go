@@ -155,11 +155,14 @@ type loader struct {
 	unmerged bool
 	// switchable marks parameters as the adapter's own.
 	switchable bool
-	frame      frame
+	// switches has adapters of a base's source say what they are made of.
+	switches bool
+	branches map[*graph.Param]branch
+	frame    frame
 }
 
 func newLoader(name string, src weights.Source, opt Options) *loader {
-	l := &loader{Builder: graph.NewBuilder(name, opt.Trace), src: src, unmerged: opt.Unmerged}
+	l := &loader{Builder: graph.NewBuilder(name, opt.Trace), src: src, unmerged: opt.Unmerged, switches: opt.Switchable && !opt.Unmerged}
 	if rec, ok := src.(*recorder); ok {
 		l.rec, l.src = rec, nil
 	}
@@ -202,11 +205,19 @@ func (l *loader) read(name string, dims []int, buffer bool) *graph.Param {
 	if l.src == nil {
 		return graph.NewParam(name, dims, nil, nil)
 	}
+	if p, ok := l.adapted(name, dims); ok {
+		return p
+	}
 	t, err := l.src.Tensor(name)
 	if err != nil {
 		l.Fail(err)
 		return graph.NewParam(name, dims, nil, nil)
 	}
+	return l.fromTensor(name, dims, t)
+}
+
+// fromTensor is the parameter that a stored or computed tensor holds.
+func (l *loader) fromTensor(name string, dims []int, t *weights.Tensor) *graph.Param {
 	if !slices.Equal(t.Shape, dims) {
 		l.Fail(fmt.Errorf("tensor %q has shape %v, the network needs %v", name, t.Shape, dims))
 	}

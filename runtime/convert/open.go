@@ -228,6 +228,9 @@ func findPrefix(src weights.Source, h Hints) (string, error) {
 		if h.Architecture != "" && h.Architecture != a.Name {
 			continue
 		}
+		if len(a.Probes) == 0 {
+			continue
+		}
 		for _, name := range names {
 			prefix, ok := strings.CutSuffix(name, a.Probes[0])
 			if !ok || prefix != "" && !strings.HasSuffix(prefix, ".") || slices.Contains(candidates, prefix) {

@@ -44,7 +44,7 @@ func families(m *Model) map[int]bool {
 	var experts []int
 	shared := map[int]bool{}
 	for i, e := range m.Config.Experts {
-		if m.Source == nil || e.Architecture != models.LoRARestormerName {
+		if m.Source == nil || e.Architecture != models.LoRARestormerName && e.Adapter == nil {
 			continue
 		}
 		// What cannot be built says why when it is asked for.

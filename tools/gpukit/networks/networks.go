@@ -47,7 +47,9 @@ func UnmergedLoRA() Network {
 func Small() []Network {
 	var all []Network
 	for _, a := range models.Architectures() {
-		all = append(all, Network{Name: a.Name, Architecture: a.Name, Args: json.RawMessage(a.Small)})
+		if a.Small != "" {
+			all = append(all, Network{Name: a.Name, Architecture: a.Name, Args: json.RawMessage(a.Small)})
+		}
 	}
 	return append(all, Network{Name: "estimator", Architecture: models.DACLIPName, Args: json.RawMessage(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":1,"width":16,"head_width":8,"patch_size":8}}`), Side: 32})
 }
