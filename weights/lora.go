@@ -70,13 +70,17 @@ func NewLowRank(base, a, b *Tensor, scale float64) (*LoRA, error) {
 	}
 	inner, columns, rows := a.Shape[0], a.Shape[1], b.Shape[0]
 	n := base.NumElements()
-	if b.Shape[1] != inner || n%columns != 0 || n/columns != rows || rows%base.Shape[0] != 0 {
+	if b.Shape[1] != inner || n%columns != 0 || n/columns != rows {
 		return nil, fmt.Errorf("LoRA of %v with %v and %v: the shapes do not fit", base, a, b)
 	}
 	if math.IsNaN(scale) || math.IsInf(scale, 0) {
 		return nil, fmt.Errorf("LoRA of %v: the scale is %v", base, scale)
 	}
-	return &LoRA{Base: base, A: a, B: b, Kernel: rows / base.Shape[0], Groups: 1, Rank: inner, Scale: float32(scale)}, nil
+	groups := 1
+	if rows%base.Shape[0] != 0 { // a grouped convolution in loralib's form
+		groups = base.Shape[0]
+	}
+	return &LoRA{Base: base, A: a, B: b, Kernel: max(1, rows/base.Shape[0]), Groups: groups, Rank: inner, Scale: float32(scale)}, nil
 }
 
 // loraFactors are A and the rows of B in float32.

@@ -45,17 +45,22 @@ func (e *MissingError) Near() []string {
 	if e.names == nil {
 		return nil
 	}
+	return NearestNames(e.Name, e.names())
+}
+
+// NearestNames returns up to three of names that are much like wanted, the nearest first.
+func NearestNames(wanted string, names []string) []string {
 	type candidate struct {
 		name     string
 		distance int
 	}
-	limit := max(2, len(e.Name)/4)
+	limit := max(2, len(wanted)/4)
 	var found []candidate
-	for _, name := range e.names() {
-		if len(name)-len(e.Name) > limit || len(e.Name)-len(name) > limit {
+	for _, name := range names {
+		if len(name)-len(wanted) > limit || len(wanted)-len(name) > limit {
 			continue
 		}
-		if d := smetrics.WagnerFischer(e.Name, name, 1, 1, 1); d <= limit {
+		if d := smetrics.WagnerFischer(wanted, name, 1, 1, 1); d <= limit {
 			found = append(found, candidate{name, d})
 		}
 	}

@@ -35,7 +35,7 @@ func main() {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
-		loraCommand(), compareLoRACommand(),
+		poolCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(),
 		evaluateCommand(),

@@ -55,6 +55,34 @@ type RouterConfig struct {
 	Prefix string `json:"prefix"`
 }
 
+// Fallback says, in words, what stands in for an expert of the degradation and
+// level that were found, in a pool that has none for them; empty where the
+// expert is one for them. leaf -1 is a choice that somebody made.
+func (c *Config) Fallback(leaf, expert int) string {
+	if leaf < 0 || leaf >= len(c.Tree.Leaves) || expert < 0 || expert >= len(c.Experts) {
+		return ""
+	}
+	e, name := c.Experts[expert], c.Tree.Leaves[leaf].Name
+	switch {
+	case e.Architecture == IdentityName:
+		return fmt.Sprintf("the pool has no expert for %s: the picture is left as it is", name)
+	case len(e.Kinds) == 0 || e.Restores(&c.Tree.Leaves[leaf]):
+		return ""
+	default:
+		return fmt.Sprintf("the pool has no expert for %s: %s stands in", name, e.Name)
+	}
+}
+
+// AnyKind is the kind of an expert that restores whatever there is.
+const AnyKind = "any"
+
+// Restores tells whether the expert was added for a leaf's degradations.
+func (e *ExpertConfig) Restores(leaf *Leaf) bool {
+	return slices.ContainsFunc(e.Kinds, func(kind string) bool {
+		return strings.EqualFold(kind, leaf.Name) || slices.ContainsFunc(leaf.Kinds, func(k string) bool { return strings.EqualFold(k, kind) })
+	})
+}
+
 // Tree is the clustering tree of degradations: for every leaf, the expert of
 // each level from the coarsest to the finest.
 type Tree struct {
@@ -90,6 +118,8 @@ type ExpertConfig struct {
 	// Adapter, if not nil, says what the expert adds to its base; see
 	// AdapterConfig. Architecture and Args are then the base's.
 	Adapter *AdapterConfig `json:"adapter,omitempty"`
+	// Source is the file that the expert was added from.
+	Source *SourceFile `json:"source,omitempty"`
 	// File, if not nil, is a file outside the model folder that holds the expert's
 	// tensors.
 	File *LinkedFile `json:"file,omitempty"`

@@ -55,7 +55,11 @@ func newModel(path string, f *weights.Folder) (*Model, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open model %s: %w", path, err), f.Close())
 	}
-	return &Model{Config: c, Source: f, Path: path, closer: f}, nil
+	src, closer, err := openLinks(path, f, c)
+	if err != nil {
+		return nil, fmt.Errorf("open model %s: %w", path, err)
+	}
+	return &Model{Config: c, Source: src, Path: path, closer: closer}, nil
 }
 
 // Close unmaps the weights. Programs compiled from the model keep their own

@@ -159,6 +159,9 @@ func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options)
 	rep := r.report(d, upright)
 	rep.Times.Estimate = time.Since(start)
 
+	if rep.Architecture == models.IdentityName {
+		return upright.Clone(), rep, nil
+	}
 	job, lease, err := r.prepare(ctx, d.Expert, upright, opt)
 	if errors.Is(err, experts.ErrBudget) {
 		// The estimator has done its part; it comes back for the next image.
@@ -203,7 +206,12 @@ func (r *Restorer) prepare(ctx context.Context, expert int, img *imaging.Image, 
 
 func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
 	e := r.model.Config.Experts[d.Expert]
+	var notes []string
+	if words := r.model.Config.Fallback(d.Leaf, d.Expert); words != "" {
+		notes = append(notes, words)
+	}
 	return Report{
+		Notes: notes, TilesX: 1, TilesY: 1, TileWidth: img.W, TileHeight: img.H,
 		Decision: d, Expert: e.Name, Architecture: e.Architecture,
 		Device: r.backend.Info().Name, Width: img.W, Height: img.H,
 	}
@@ -321,7 +329,7 @@ func (j *job) describe(rep *Report) {
 	if j.x.size != rep.Width || j.y.size != rep.Height {
 		rep.PaddedWidth, rep.PaddedHeight = j.x.size, j.y.size
 	}
-	rep.Notes = j.notes
+	rep.Notes = append(rep.Notes, j.notes...)
 	rep.TilesX, rep.TilesY = len(j.x.origin), len(j.y.origin)
 	rep.TileWidth, rep.TileHeight = j.x.tile, j.y.tile
 }
