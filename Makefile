@@ -19,7 +19,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test train-smoke gpu-kit
+.PHONY: help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -104,6 +104,11 @@ train-smoke: ## run the training recipe for a few steps; needs Debian's python3-
 cuda-test: ## run the CUDA device, the GPU backend and the GPU kit on the simulated driver, through gorgonia.org/cu
 	$(CUDAENV) $(GO) test -short -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./runtime/doctor ./tools/gpukit
 	$(CUDAENV) $(GO) test -short -tags cuda ./runtime/cuda ./runtime/doctor
+	set -e; for order in early reverse 1 2; do \
+	  CUDASIM_ORDER=$$order $(CUDAENV) $(GO) test -short -tags "cuda cudasim" -run 'ThroughCUDA|^Test.*(Stream|Event|Capture|Graph|Copies|Context|Conformance)' ./runtime/cuda/... ./runtime/gpu; done
+
+cuda-mutations: ## break the host code in twelve ways and see that its tests on the simulated driver notice
+	$(CUDAENV) $(GO) test -tags "cuda cudasim" -run HostMutations ./runtime/cuda/simdriver
 
 gpu-kit: ## build build/gpukit, which tests and measures on a machine with a GPU but without Go
 	$(CUDAENV) $(GO) run ./tools/gpukit build --output build/gpukit
