@@ -20,8 +20,10 @@ type function struct {
 	vars    []*variable // shared, local and param variables of the body
 	regs    []dtype     // type of every register the body names
 	body    []stmt
-	root    *scope
-	line    int
+
+	regParams []int32 // parameters in registers
+	root      *scope
+	line      int
 
 	maxntid, reqntid [3]int // 0 where not given
 	maxnreg          int

@@ -9,6 +9,13 @@ type asyncCopy struct {
 	data  [lanes][16]byte
 	in    *inst
 	pc    int32
+
+	// Sources in memory that the launch writes; see blockrace.go.
+	inside      bool
+	src         [lanes]uint64
+	read        [lanes]uint8 // bytes
+	seq         uint32
+	clock, snap uint32
 }
 
 // asyncCopies are a warp's copies in flight. The bytes are read when the copy is issued and appear in shared memory
@@ -39,7 +46,7 @@ func (a *asyncCopies) get() *asyncCopy {
 func execCpAsync(w *warp, in *inst) {
 	x, b := in.x, w.blk
 	c := w.async.get()
-	c.n, c.in, c.pc = x.n, in, w.pc
+	c.n, c.in, c.pc, c.inside = x.n, in, w.pc, false
 	// Destination: checked like a store.
 	dst := &w.r32[in.d]
 	if x.addr64 { // 64-bit shared addresses hold offsets too
@@ -103,7 +110,8 @@ func execCpAsync(w *warp, in *inst) {
 	for read != 0 {
 		a, ok, done := w.locate(in, read, uint64(size), false)
 		if ok != 0 {
-			w.checkGlobal(in, a, ok, uint64(size), accRead, &b.ctr.AsyncCopy)
+			w.checkGlobal(in, a, ok, uint64(size), accCopy, &b.ctr.AsyncCopy)
+			w.copyFrom(c, a, ok, size)
 			for m := ok; m != 0; m &= m - 1 {
 				l := lowest(m)
 				off := w.addr[l] - a.base
@@ -113,6 +121,23 @@ func execCpAsync(w *warp, in *inst) {
 		read &^= done
 	}
 	w.async.list = append(w.async.list, c)
+}
+
+// copyFrom notes what lanes copy from memory that the launch writes.
+func (w *warp) copyFrom(c *asyncCopy, a *allocation, mask uint32, n int) {
+	b := w.blk
+	if !b.launch.check || !b.launch.written(a) {
+		return
+	}
+	if !c.inside {
+		c.inside, c.read = true, [lanes]uint8{}
+		b.inside.seq++
+		c.seq, c.clock, c.snap = b.inside.seq, uint32(w.clock), w.snap
+	}
+	for m := mask; m != 0; m &= m - 1 {
+		l := lowest(m)
+		c.src[l], c.read[l] = w.addr[l], uint8(n)
+	}
 }
 
 // cpAsyncPartial reads the first n bytes of one lane's source.
@@ -127,7 +152,8 @@ func (w *warp) cpAsyncPartial(in *inst, c *asyncCopy, l, n int) {
 		w.report(in, l, OutOfBounds, spGlobal, addr, "%s", w.blk.launch.mem.explain(addr, uint64(n)))
 		return
 	}
-	w.checkGlobal(in, a, 1<<l, uint64(n), accRead, &w.blk.ctr.AsyncCopy)
+	w.checkGlobal(in, a, 1<<l, uint64(n), accCopy, &w.blk.ctr.AsyncCopy)
+	w.copyFrom(c, a, 1<<l, n)
 	copy(c.data[l][:n], a.data[addr-a.base:])
 }
 
@@ -151,6 +177,7 @@ func execCpAsyncWait(w *warp, in *inst) {
 			}
 		}
 		if ready != 0 {
+			w.copiesDone(c, ready, true)
 			w.deliver(c, ready)
 			c.mask &^= ready
 		}

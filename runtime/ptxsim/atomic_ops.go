@@ -136,12 +136,14 @@ func execAtom(w *warp, in *inst) {
 		if ok != 0 {
 			w.checkGlobal(in, a, ok, size, accStrong, &w.blk.ctr.Atomic)
 			w.offsets(a.base)
-			w.atomLanes(in, a.data, ok)
+			wrote := w.atomLanes(in, a.data, ok)
+			w.pollAtomic(in, ok)
 			does := releases
 			if in.d >= 0 { // what nobody looks at is not observed
 				does |= observes
 			}
-			w.orders(in, ok, does)
+			w.orders(in, wrote, does)
+			w.orders(in, ok&^wrote, does&observes)
 		}
 		mask &^= done
 	}
@@ -157,9 +159,23 @@ func execAtom(w *warp, in *inst) {
 	w.blk.ctr.SharedAtom++
 	w.offs = w.addr
 	w.atomLanes(in, w.blk.shared, shared)
+	w.pollAtomic(in, shared)
 }
 
-func (w *warp) atomLanes(in *inst, data []byte, mask uint32) {
+// pollAtomic notes what an atomic gave its first lane.
+func (w *warp) pollAtomic(in *inst, mask uint32) {
+	switch l := lowest(mask); {
+	case in.d < 0:
+	case in.x.wide:
+		w.poll(in, l, w.r64[in.d][l])
+	default:
+		w.poll(in, l, uint64(w.r32[in.d][l]))
+	}
+}
+
+// atomLanes executes an atomic, lane after lane, and returns the lanes that wrote: all but those whose cas failed.
+func (w *warp) atomLanes(in *inst, data []byte, mask uint32) (wrote uint32) {
+	wrote = mask
 	x := in.x
 	for m := mask; m != 0; m &= m - 1 {
 		l := lowest(m)
@@ -173,6 +189,9 @@ func (w *warp) atomLanes(in *inst, data []byte, mask uint32) {
 			} else {
 				b, c = uint64(w.r32[x.data[e]][l]), uint64(w.r32[in.c][l])
 			}
+			if x.cas && old != b {
+				wrote &^= 1 << l
+			}
 			storeSmall(p, n, x.atom(old, b, c))
 			if in.d < 0 {
 				continue
@@ -184,4 +203,5 @@ func (w *warp) atomLanes(in *inst, data []byte, mask uint32) {
 			}
 		}
 	}
+	return wrote
 }

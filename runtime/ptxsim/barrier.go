@@ -1,17 +1,78 @@
 package ptxsim
 
-import "math/bits"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // barrierState is one of a block's 16 barriers.
 type barrierState struct {
 	arrived  int // threads, in whole warps
-	expected int // 0 while nobody has arrived
+	expected int // 0 while nobody has arrived, wholeBlock for all that have not exited
 	waiting  uint32
 	vc       [lanes]uint64
 	pop      uint32  // bar.red: lanes whose predicate holds
 	count    uint32  // lanes that took part
 	waited   bool    // a thread that arrived has executed griddepcontrol.wait
 	at       float32 // when the last warp so far arrived
+}
+
+// wholeBlock is what a barrier without a thread count expects: all threads of the block. Those that have exited count
+// as arrived (PTX ISA 9.7.13, barrier: since sm_70 it is kept by thread).
+const wholeBlock = -1
+
+// complete reports whether all that a barrier expects have arrived.
+func (b *block) complete(s *barrierState) bool {
+	if s.expected != wholeBlock {
+		return s.arrived >= s.expected
+	}
+	live := 0
+	for _, w := range b.warps {
+		if w.state != warpDone {
+			live += lanes
+		}
+	}
+	return s.arrived >= live
+}
+
+// release lets go whoever waits at a complete barrier.
+func (b *block) release(s *barrierState) {
+	if b.launch.check && b.wholeBlockAt(s) {
+		b.wholeBarrier()
+	}
+	if s.expected == wholeBlock {
+		for _, w := range b.warps {
+			if w.state == warpDone {
+				s.vc[w.id] = w.clock
+			}
+		}
+	}
+	for _, w := range b.warps {
+		if s.waiting>>w.id&1 != 0 {
+			w.leave(s)
+		}
+	}
+	*s = barrierState{}
+	b.barrierDone++
+}
+
+// wholeBlockAt reports whether all warps that have not ended wait at a barrier.
+func (b *block) wholeBlockAt(s *barrierState) bool {
+	for _, w := range b.warps {
+		if w.state != warpDone && s.waiting>>w.id&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// warpExited looks for barriers that waited only for a warp that has ended.
+func (b *block) warpExited() {
+	for i := range b.barriers {
+		if s := &b.barriers[i]; s.expected == wholeBlock && s.arrived > 0 && b.complete(s) {
+			b.release(s)
+		}
+	}
 }
 
 // barrier operations
@@ -31,6 +92,9 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 		return true
 	}
 	if mask != w.live {
+		w.exitSplits()
+	}
+	if mask != w.live {
 		if len(w.splits) > 0 && mask == w.active {
 			w.uncount(mask)
 			return w.resume(true)
@@ -45,20 +109,17 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 		w.fatal(in, lane, BarrierDivergence, "there is no barrier %d", id)
 		return false
 	}
-	expected := len(b.warps) * lanes
+	expected := wholeBlock
 	if in.b != 0 {
 		expected = int(w.r32[in.b][lane])
 		if expected == 0 || expected%lanes != 0 || expected > len(b.warps)*lanes {
 			w.fatal(in, lane, BarrierDivergence, "thread count %d of barrier %d is not a multiple of 32 within the block", expected, id)
 			return false
 		}
-	} else if b.exited {
-		w.fatal(in, lane, BarrierDivergence, "the barrier waits for all threads of the block, but some have exited")
-		return false
 	}
 	s := &b.barriers[id]
 	if s.arrived != 0 && s.expected != expected {
-		w.fatal(in, lane, BarrierDivergence, "barrier %d is used with %d threads while %d others expect %d", id, expected, s.arrived, s.expected)
+		w.fatal(in, lane, BarrierDivergence, "barrier %d is used for %s while %d others expect %s", id, threadCount(expected), s.arrived, threadCount(s.expected))
 		return false
 	}
 	if s.waiting>>w.id&1 != 0 {
@@ -75,7 +136,7 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 	if w.time != nil {
 		s.at = max(s.at, w.time.floor)
 	}
-	w.clock++
+	w.meet(mask)
 	if in.x.n == barRed {
 		p := w.pred[in.c] & mask
 		if in.x.cNeg {
@@ -89,23 +150,28 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 		w.state, w.waitInst, w.waitMask = warpWaiting, in, mask
 	}
 	w.pc++
-	if s.arrived < s.expected {
+	if !b.complete(s) {
 		return in.x.n == barArrive
 	}
-	for _, v := range b.warps {
-		if s.waiting>>v.id&1 != 0 {
-			v.leave(s)
-		}
-	}
-	*s = barrierState{}
-	b.barrierDone++
+	b.release(s)
 	return true
+}
+
+// threadCount says in words how many threads a barrier is for.
+func threadCount(n int) string {
+	if n == wholeBlock {
+		return "the whole block"
+	}
+	return fmt.Sprintf("%d threads", n)
 }
 
 // leave lets a warp go on after its barrier is complete.
 func (w *warp) leave(s *barrierState) {
 	for i := range w.vc {
 		w.vc[i] = max(w.vc[i], s.vc[i])
+	}
+	if w.blk.launch.check {
+		w.blk.snapshot(w)
 	}
 	w.learn()
 	if s.waited {

@@ -17,6 +17,7 @@ type block struct {
 
 	shared      []byte // static variables with red zones, then dynamic memory
 	shadow      shadow
+	laneSets    []uint32 // see laneCode; the first is not used
 	barriers    [16]barrierState
 	barrierDone uint64 // completed barriers
 	exited      bool   // some thread has exited
@@ -27,11 +28,14 @@ type block struct {
 
 	acache []*allocation // allocation each memory instruction found last
 	races  raceLog
+	inside blockLog
+	snaps  [][lanes]uint32 // what warps knew of each other; see snapshot
 	ctr    memCounters
 	seen   map[uint64]struct{} // sectors the block has loaded, nil unless the critical path is asked for
 	paths  float64             // critical paths of the blocks so far, summed
 	path   float64             // the longest
 	rng    *rand.Rand
+	next   int  // warp whose turn it is
 	failed bool // a finding after which going on is pointless
 }
 
@@ -66,12 +70,13 @@ func (p *program) giveBack(b *block, limit int) {
 func newBlock(p *program, n, shared int, check bool) *block {
 	b := &block{prog: p, acache: make([]*allocation, p.memInsts), shared: make([]byte, shared)}
 	b.races.last = make([]int32, p.memInsts)
+	b.inside.last = make([]int32, p.memInsts*n)
 	b.counts, b.laneCt = make([]uint64, len(p.code)), make([]uint64, len(p.code))
 	for i := range n {
 		w := &warp{
 			id: i, blk: b, prog: p, counts: b.counts, laneCt: b.laneCt,
 			r32: make([]row32, p.rows32), r64: make([]row64, p.rows64), pred: make([]uint32, p.preds),
-			frame: make([]byte, p.frameBytes*lanes), local: make([]byte, p.localBytes*lanes),
+			frame: make([]byte, p.frameBytes*lanes), local: make([]byte, p.localBytes*lanes), writtenBy: make([]uint32, p.watched),
 		}
 		if check {
 			w.linit = make([]byte, p.localBytes*lanes)
@@ -109,16 +114,26 @@ func (b *block) thread(warp, lane int) device.Dim3 {
 
 // run executes the block with the given linear index.
 func (b *block) run(index uint64) {
+	b.begin(index)
+	b.schedule(false)
+	b.end()
+}
+
+// begin prepares the block with the given linear index.
+func (b *block) begin(index uint64) {
 	l := b.launch
 	g := l.shape.Grid
 	b.index = index
 	b.ctaid = [3]uint32{uint32(index % uint64(g.X)), uint32(index / uint64(g.X) % uint64(g.Y)), uint32(index / uint64(g.X) / uint64(g.Y))}
 	b.exited, b.failed, b.barrierDone = false, false, 0
+	b.laneSets = append(b.laneSets[:0], 0)
 	b.barriers, b.dependence = [16]barrierState{}, dependence{}
 	if l.check {
 		b.shadow.reset(len(b.shared))
 		poison(b.shared)
 		b.races.begin()
+		b.inside.begin()
+		b.snaps = append(b.snaps[:0], [lanes]uint32{})
 	} else {
 		clear(b.shared)
 	}
@@ -134,13 +149,18 @@ func (b *block) run(index uint64) {
 	if l.seed != 0 {
 		b.rng = rand.New(rand.NewPCG(uint64(l.seed), index))
 	}
-	b.schedule()
-	if l.check {
+	b.next = 0
+}
+
+// end hands over what was recorded while the block ran.
+func (b *block) end() {
+	if b.launch.check {
+		b.finishInside()
 		b.races.end(b)
 	}
-	l.dependence.add(b.dependence)
+	b.launch.dependence.add(b.dependence)
 	b.ctr.Barriers += b.barrierDone
-	if l.latencies != nil {
+	if b.launch.latencies != nil {
 		var path float32
 		for _, w := range b.warps {
 			path = max(path, w.time.end)
@@ -158,18 +178,30 @@ func poison(p []byte) { fillByte(p, 0xff) }
 // quantum is how many instructions a warp runs before another one gets its turn, without a seed.
 const quantum = 1 << 14
 
-// schedule runs the warps until all are done or none can go on.
-func (b *block) schedule() {
-	next := 0
+// schedule runs the warps until all are done or none can go on. If the block may give way, it returns false as soon
+// as no warp does anything but poll.
+func (b *block) schedule(giveWay bool) (done bool) {
+	idle := 0 // turns of spinning warps since one did something else
 	for !b.failed && !b.launch.stopped.Load() {
-		w := b.pick(&next)
+		w := b.pick(&b.next)
 		if w == nil {
 			b.stuck()
-			return
+			return true
 		}
 		n := quantum
 		if b.rng != nil {
 			n = 1 + b.rng.IntN(96)
+		}
+		if w.spinning() {
+			n = min(n, spinQuantum)
+			if len(w.splits) > 0 {
+				w.takeTurns()
+			}
+			if idle++; giveWay && idle > 2*len(b.warps) {
+				return false
+			}
+		} else {
+			idle = 0
 		}
 		before := n
 		w.run(n)
@@ -178,6 +210,7 @@ func (b *block) schedule() {
 			w.fatal(&w.prog.code[w.pc], lowest(w.active), StepLimit, "warp %d executed more than %d instructions", w.id, b.launch.maxSteps)
 		}
 	}
+	return true
 }
 
 // pick chooses a warp that can run.
@@ -211,7 +244,7 @@ func (b *block) stuck() {
 		if b.exited {
 			kind = BarrierDivergence
 		}
-		detail := fmt.Sprintf("barrier %d has %d of %d threads and no other thread can arrive", id, s.arrived, s.expected)
+		detail := fmt.Sprintf("barrier %d is for %s, has %d threads and no other one can arrive", id, threadCount(s.expected), s.arrived)
 		if b.exited {
 			detail += "; threads of the block have exited"
 		}

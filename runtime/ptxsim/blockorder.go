@@ -6,7 +6,8 @@ package ptxsim
 //     the fence is released at that address;
 //   - a thread acquires when it executes an atomic or a strong read of that address and later, itself, a fence: what was
 //     released there happened before everything after the fence;
-//   - atom.release, st.release, ld.acquire and so on have their fence inside.
+//   - atom.release, st.release, ld.acquire and so on have their fence inside;
+//   - between blocks, fences and accesses of the block's scope (.cta) do nothing (PTX ISA 8.4, 8.7 "morally strong").
 //
 // "Before" and "after" inside a block are the order of one thread's instructions and what barriers and other
 // synchronisation add, as for shared memory: a fence by one thread does not release what others wrote without a barrier
@@ -29,6 +30,7 @@ type fenced struct {
 	at       when
 	vc       [lanes]uint32 // for each other warp, the clock up to which its accesses happened before
 	acquired int           // how much the block has acquired with it
+	wide     bool          // of the device's scope; else of the block's
 }
 
 // covers reports whether an access of the fence's block happened before the fence, as one lane executed it.
@@ -44,6 +46,7 @@ type release struct {
 	*fenced
 	lane int
 	by   when
+	far  bool // fence and access are of the device's scope
 }
 
 // covers reports whether an access happened before the release, or is the access that released.
@@ -74,11 +77,13 @@ func (c *channel) add(r release) {
 // observed is the first n releases of a channel.
 type observed struct {
 	*channel
-	n int
+	n   int
+	far bool // by an access of the device's scope
 }
 
 // acquired is a fence by one lane after it observed channels.
 type acquired struct {
+	wide  bool
 	at    when
 	lane  int
 	from  []observed
@@ -111,8 +116,11 @@ func (o *blockOrder) ordered(a, b *blockRange) bool {
 			continue
 		}
 		for _, c := range q.from {
+			if a.block != b.block && !(q.wide && c.far) {
+				continue
+			}
 			for _, i := range c.byBlock[a.block] {
-				if i < c.n && c.list[i].covers(&a.touched) {
+				if i < c.n && (c.list[i].far || a.block == b.block) && c.list[i].covers(&a.touched) {
 					return true
 				}
 			}
@@ -132,7 +140,7 @@ type orderState struct {
 func (o *orderState) observe(lane int, seen observed) {
 	list := o.observed[lane]
 	for i := range list {
-		if list[i].channel == seen.channel {
+		if list[i].channel == seen.channel && list[i].far == seen.far {
 			list[i].n = seen.n
 			return
 		}
@@ -148,13 +156,13 @@ func (w *warp) when() when {
 	return when{uint16(w.id), uint32(w.clock), w.order.step}
 }
 
-// fence orders what happened before for lanes that execute it.
-func (w *warp) fence(mask uint32) {
+// fence orders what happened before for lanes that execute it, for the device or, if it is not wide, for the block.
+func (w *warp) fence(mask uint32, wide bool) {
 	o := w.blk.launch.races.sync
 	if o == nil {
 		return
 	}
-	f := &fenced{block: w.blk.index, at: w.when()}
+	f := &fenced{block: w.blk.index, at: w.when(), wide: wide}
 	for i, c := range w.vc {
 		f.vc[i] = uint32(c)
 	}
@@ -162,7 +170,7 @@ func (w *warp) fence(mask uint32) {
 		l := lowest(m)
 		w.order.fences[l] = f
 		if from := w.order.observed[l]; from != nil {
-			o.acquired[f.block] = append(o.acquired[f.block], &acquired{at: f.at, lane: l, from: from})
+			o.acquired[f.block] = append(o.acquired[f.block], &acquired{wide: wide, at: f.at, lane: l, from: from})
 			w.order.observed[l] = nil
 		}
 	}
@@ -182,11 +190,11 @@ const (
 // orders records a strong access by lanes at w.addr.
 func (w *warp) orders(in *inst, mask uint32, does strongAccess) {
 	o := w.blk.launch.races.sync
-	if o == nil {
+	if o == nil || mask == 0 {
 		return
 	}
 	if mode := in.x.mode; mode == "release" || mode == "acq_rel" {
-		w.fence(mask)
+		w.fence(mask, !in.x.narrow)
 		w.order.step-- // the access was recorded before the fence
 	}
 	for m := mask; m != 0; m &= m - 1 {
@@ -198,16 +206,16 @@ func (w *warp) orders(in *inst, mask uint32, does strongAccess) {
 			o.channels[addr] = c
 		}
 		if does&observes != 0 {
-			w.order.observe(l, observed{c, len(c.list)})
+			w.order.observe(l, observed{c, len(c.list), !in.x.narrow})
 		}
 		if f := w.order.fences[l]; does&releases != 0 && f != nil {
 			o.pass(c, f, l)
-			c.add(release{f, l, w.when()})
+			c.add(release{f, l, w.when(), f.wide && !in.x.narrow})
 		}
 	}
 	w.order.step++
 	if mode := in.x.mode; mode == "acquire" || mode == "acq_rel" {
-		w.fence(mask)
+		w.fence(mask, !in.x.narrow)
 	}
 }
 
@@ -221,6 +229,7 @@ func (o *blockOrder) pass(c *channel, f *fenced, lane int) {
 		}
 		for _, from := range q.from {
 			for _, r := range from.list[:from.n] {
+				r.far = r.far && f.wide && q.wide && from.far
 				c.add(r)
 			}
 		}

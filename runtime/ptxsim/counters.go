@@ -120,7 +120,7 @@ func (p *program) count(counts, laneCt []uint64, c *Counters, hot map[int]uint64
 	var by [numClasses]uint64
 	for i := range p.code {
 		in := &p.code[i]
-		if in.kind == kJump || counts[i] == 0 {
+		if in.kind == kJump || in.kind == kNote || counts[i] == 0 {
 			continue
 		}
 		by[in.class] += counts[i]

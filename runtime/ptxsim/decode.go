@@ -269,6 +269,7 @@ func (d *decoder) function(fn *function) error {
 		d.regRow[i] = -1
 	}
 	code := make([]inst, 0, len(fn.body)+1)
+	from := d.followOrigins(fn)
 	for i := range fn.body {
 		s := &fn.body[i]
 		in, err := d.instruction(s)
@@ -276,6 +277,7 @@ func (d *decoder) function(fn *function) error {
 			return fmt.Errorf("line %d: %s: %w", s.line, s.text(), err)
 		}
 		operandsOf(s, int32(d.prog.timed), in.x)
+		from.noteOrigins(s, &in)
 		code = append(code, in)
 	}
 	d.prog.timed += len(fn.regs)
@@ -286,6 +288,7 @@ func (d *decoder) function(fn *function) error {
 	}
 	code = append(code, end)
 	d.pressure += pressure(fn, code)
+	code = d.unwrittenReads(fn, code)
 	d.infos[fn].start = int32(len(d.prog.code))
 	d.prog.code = append(d.prog.code, arrange(code, int32(len(d.prog.code)))...)
 	return nil

@@ -56,7 +56,7 @@ func cacheHints(m *modset) (policy bool) {
 // ordering takes the memory-consistency modifiers.
 func ordering(m *modset, in *inst) {
 	sem := m.one("weak", "volatile", "relaxed", "acquire", "release", "acq_rel")
-	m.one("cta", "cluster", "gpu", "sys")
+	in.x.narrow = m.one("cta", "cluster", "gpu", "sys") == "cta"
 	in.x.mode = sem
 	in.x.strong = sem != "" && sem != "weak"
 }
@@ -66,7 +66,7 @@ func memCommon(m *modset, in *inst) (t dtype, policy bool, err error) {
 	ordering(m, in)
 	in.x.space = m.space()
 	policy = cacheHints(m)
-	m.take("nc")
+	in.x.nc = m.take("nc")
 	in.x.vec = 1
 	if v := m.one("v2", "v4"); v != "" {
 		in.x.vec = int(v[1] - '0')
@@ -282,7 +282,7 @@ func decAtom(d *decoder, s *stmt, m *modset, in *inst) error {
 	if err != nil {
 		return err
 	}
-	if op == "cas" {
+	if x.cas = op == "cas"; x.cas {
 		if in.c, _, err = d.src(args[2], t); err != nil {
 			return err
 		}

@@ -245,7 +245,7 @@ func decFence(d *decoder, s *stmt, m *modset, in *inst) error {
 	in.class, in.kind, in.exec = clBarrier, kExec, execFence
 	if scope == "gl" || scope == "gpu" || scope == "sys" {
 		in.x.n = 1
-		d.prog.hasFence = true
 	}
+	d.prog.hasFence = true
 	return nil
 }

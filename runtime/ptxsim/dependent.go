@@ -161,12 +161,12 @@ func (l *launch) compareWith(p *past, early, ended bool) {
 		reads = indexRanges(p.l.races.reads)
 	}
 	for _, r := range l.races.reads {
-		if r.early == early {
+		if r.has(accEarly) == early {
 			l.unordered(&writes, p, &r, early, "reads", "wrote")
 		}
 	}
 	for _, w := range l.races.writes {
-		if w.early == early {
+		if w.has(accEarly) == early {
 			l.unordered(&writes, p, &w, early, "writes", "writes")
 			l.unordered(&reads, p, &w, early, "writes", "reads")
 		}
@@ -175,9 +175,8 @@ func (l *launch) compareWith(p *past, early, ended bool) {
 
 // unordered reports what t touches and p has touched.
 func (l *launch) unordered(x *overlapIndex, p *past, t *blockRange, early bool, does, did string) {
-	strong := func(k accessKind) bool { return k == accStrong || k == accStrongRead }
 	x.overlapping(&t.touched, func(o *blockRange) bool {
-		if strong(o.kind) && strong(t.kind) {
+		if o.kind.strong() && t.kind.strong() {
 			return true
 		}
 		in, by := &l.prog.code[t.pc], &p.l.prog.code[o.pc]

@@ -24,7 +24,12 @@ const (
 	accWrite
 	accStrong // atomics, volatile and ordered accesses; counts as a write
 	accStrongRead
+	accCopy // source of cp.async; a read, recorded in the block when the copy is waited for
 )
+
+func (k accessKind) strong() bool { return k == accStrong || k == accStrongRead }
+
+func (k accessKind) writes() bool { return k == accWrite || k == accStrong }
 
 // touched is a range of global memory that a block accessed.
 type touched struct {
@@ -32,15 +37,29 @@ type touched struct {
 	pc     int32
 	thread uint16
 	kind   accessKind
+	flags  accessFlags
 	when   when
 	lanes  uint32 // that may have made the access, in kernels that order their blocks
-	early  bool   // before griddepcontrol.wait; see dependent.go
 }
+
+// accessFlags are circumstances of an access.
+type accessFlags uint8
+
+const (
+	accEarly       accessFlags = 1 << iota // before griddepcontrol.wait; see dependent.go
+	accNarrow                              // strong, but only of the block's scope
+	accNonCoherent                         // ld.global.nc
+)
+
+func (t *touched) has(f accessFlags) bool { return t.flags&f != 0 }
 
 // raceLog collects what one block touched.
 type raceLog struct {
 	log  []touched
 	last []int32 // by memory instruction: index of its last record + 1
+
+	keys  []touchedKey
+	spare []touched
 }
 
 const raceCompact = 1 << 14
@@ -54,7 +73,7 @@ func (r *raceLog) begin() {
 func (r *raceLog) add(mem int32, a touched) {
 	if i := r.last[mem] - 1; i >= 0 {
 		t := &r.log[i]
-		if t.when == a.when && t.early == a.early && a.lo <= t.hi && a.hi >= t.lo {
+		if t.when == a.when && t.flags == a.flags && a.lo <= t.hi && a.hi >= t.lo {
 			t.lo, t.hi, t.lanes = min(t.lo, a.lo), max(t.hi, a.hi), t.lanes|a.lanes
 			return
 		}
@@ -66,24 +85,13 @@ func (r *raceLog) add(mem int32, a touched) {
 	r.last[mem] = int32(len(r.log))
 }
 
-// compareTouched orders by kind, phase, moment and start.
-func compareTouched(a, b touched) int {
-	switch {
-	case a.kind != b.kind:
-		return int(a.kind) - int(b.kind)
-	case a.early != b.early:
-		if a.early {
-			return -1
-		}
-		return 1
-	case a.when != b.when:
-		return cmp.Or(cmp.Compare(a.when.warp, b.when.warp), cmp.Compare(a.when.clock, b.when.clock), cmp.Compare(a.when.step, b.when.step))
-	case a.lo < b.lo:
-		return -1
-	case a.lo > b.lo:
-		return 1
-	}
-	return int(a.pc) - int(b.pc)
+// touchedKey is what ranges are sorted by, without moving them: kind and flags, in kernels that order their blocks the
+// moment, then the start.
+type touchedKey struct {
+	lo    uint64
+	tag   uint32
+	pc    int32
+	index int32
 }
 
 // compact sorts the log and joins overlapping ranges.
@@ -92,17 +100,47 @@ func (r *raceLog) compact() {
 	if len(r.log) == 0 {
 		return
 	}
-	slices.SortFunc(r.log, compareTouched)
-	out := r.log[:1]
-	for _, t := range r.log[1:] {
-		l := &out[len(out)-1]
-		if t.kind == l.kind && t.early == l.early && t.when == l.when && t.lo <= l.hi {
-			l.hi, l.lanes = max(l.hi, t.hi), l.lanes|t.lanes
-		} else {
-			out = append(out, t)
+	r.keys = r.keys[:0]
+	timed := false
+	for i := range r.log {
+		t := &r.log[i]
+		timed = timed || t.when != when{}
+		r.keys = append(r.keys, touchedKey{t.lo, uint32(t.kind)<<8 | uint32(t.flags), t.pc, int32(i)})
+	}
+	compare := func(a, b touchedKey) int {
+		switch {
+		case a.tag != b.tag:
+			return int(a.tag) - int(b.tag)
+		case a.lo < b.lo:
+			return -1
+		case a.lo > b.lo:
+			return 1
+		}
+		return int(a.pc) - int(b.pc)
+	}
+	if timed {
+		byStart := compare
+		compare = func(a, b touchedKey) int {
+			x, y := &r.log[a.index].when, &r.log[b.index].when
+			if a.tag != b.tag || *x == *y {
+				return byStart(a, b)
+			}
+			return cmp.Or(cmp.Compare(x.warp, y.warp), cmp.Compare(x.clock, y.clock), cmp.Compare(x.step, y.step))
 		}
 	}
-	r.log = out
+	slices.SortFunc(r.keys, compare)
+	out := r.spare[:0]
+	for _, k := range r.keys {
+		t := &r.log[k.index]
+		if n := len(out); n > 0 {
+			if l := &out[n-1]; t.kind == l.kind && t.flags == l.flags && t.when == l.when && t.lo <= l.hi {
+				l.hi, l.lanes = max(l.hi, t.hi), l.lanes|t.lanes
+				continue
+			}
+		}
+		out = append(out, *t)
+	}
+	r.log, r.spare = out, r.log
 }
 
 // end hands the block's ranges to the launch.
@@ -129,7 +167,7 @@ func (c *raceCheck) collect(block uint64, log []touched) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range log {
-		if t.kind == accWrite || t.kind == accStrong {
+		if t.kind.writes() {
 			c.writes = append(c.writes, blockRange{t, block})
 		} else {
 			c.reads = append(c.reads, blockRange{t, block})
@@ -139,11 +177,13 @@ func (c *raceCheck) collect(block uint64, log []touched) {
 
 // conflict reports whether two accesses race.
 func (c *raceCheck) conflict(a, b *blockRange) bool {
+	if a.has(accNonCoherent) || b.has(accNonCoherent) { // whoever writes, and whenever
+		return true
+	}
 	if a.block == b.block {
 		return false
 	}
-	strong := func(k accessKind) bool { return k == accStrong || k == accStrongRead }
-	if strong(a.kind) && strong(b.kind) {
+	if a.kind.strong() && b.kind.strong() && !a.has(accNarrow) && !b.has(accNarrow) {
 		return false
 	}
 	return c.sync == nil || !c.sync.ordered(a, b) && !c.sync.ordered(b, a)
@@ -195,15 +235,22 @@ func (l *launch) checkRaces() {
 	l.races.find(func(a, b *blockRange, lo uint64) bool {
 		ia, ib := &l.prog.code[a.pc], &l.prog.code[b.pc]
 		verb := "read"
-		if b.kind == accWrite || b.kind == accStrong {
+		if b.kind.writes() {
 			verb = "wrote"
 		}
-		l.findings.add(GlobalRace, ib.line, b.block, func() Finding {
+		kind, hint := GlobalRace, ""
+		switch {
+		case a.has(accNonCoherent) || b.has(accNonCoherent):
+			kind, hint = NonCoherent, "; ld.global.nc may only read what nobody writes while the kernel runs"
+		case a.kind.strong() && b.kind.strong():
+			hint = "; the scope of one is only the block (.cta)"
+		}
+		l.findings.add(kind, ib.line, b.block, func() Finding {
 			return Finding{
-				Kind: GlobalRace, Kernel: l.prog.kernel.name, Line: int(ib.line), Source: l.prog.mod.source(ib), Op: ib.x.text,
+				Kind: kind, Kernel: l.prog.kernel.name, Line: int(ib.line), Source: l.prog.mod.source(ib), Op: ib.x.text,
 				Block: l.blockIndex(b.block), Thread: l.threadIndex(b.thread), Space: spGlobal.String(), Address: lo,
-				Detail: fmt.Sprintf("%s what thread %v of block %v wrote at line %d (%s)", verb,
-					l.threadIndex(a.thread), l.blockIndex(a.block), ia.line, ia.x.text),
+				Detail: fmt.Sprintf("%s what thread %v of block %v wrote at line %d (%s)%s", verb,
+					l.threadIndex(a.thread), l.blockIndex(a.block), ia.line, ia.x.text, hint),
 			}
 		})
 		seen++

@@ -24,6 +24,10 @@ type launch struct {
 	maxWarpsPerSM int
 	latencies     *Latencies // nil: no critical path
 	sample        uint64     // blocks to run, 0 for all
+	resident      int        // blocks that run at a time
+
+	writesTo  map[*allocation]bool // what it can write, unless writesAll
+	writesAll bool
 
 	stopped  atomic.Bool // no further blocks: cancelled, or enough findings
 	findings findingList
@@ -100,6 +104,7 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 	if l.check && l.prog.ordered && l.prog.hasFence {
 		l.races.sync = newBlockOrder()
 	}
+	l.markWritten()
 	grid := l.shape.Grid.Count()
 	if l.prog.ordered {
 		workers = 1
@@ -121,15 +126,7 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	work := func() {
-		b := l.prog.takeBlock(l)
-		for !l.stopped.Load() {
-			i := next.Add(1) - 1
-			if i >= grid {
-				break
-			}
-			b.run(order(i))
-		}
+	finish := func(b *block) {
 		mu.Lock()
 		defer mu.Unlock()
 		for i := range counts {
@@ -141,11 +138,26 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 		report.LongestPath = max(report.LongestPath, b.path)
 		l.prog.giveBack(b, workers)
 	}
-	for range workers - 1 {
-		wg.Go(work)
+	work := func() {
+		b := l.prog.takeBlock(l)
+		for !l.stopped.Load() {
+			i := next.Add(1) - 1
+			if i >= grid {
+				break
+			}
+			b.run(order(i))
+		}
+		finish(b)
 	}
-	work()
-	wg.Wait()
+	if l.prog.ordered {
+		l.runResident(grid, order, max(1, l.resident), finish)
+	} else {
+		for range workers - 1 {
+			wg.Go(work)
+		}
+		work()
+		wg.Wait()
+	}
 
 	l.prog.count(counts, laneCt, &report.Counters, report.HotLines)
 	if l.check && grid == all && !l.stopped.Load() {

@@ -157,10 +157,25 @@ func (w *warp) checkGlobal(in *inst, a *allocation, mask uint32, size uint64, ki
 	var buf [lanes]segment
 	segs := w.segments(buf[:0], mask, size)
 	b := w.blk
-	if b.launch.check {
-		now := w.when()
+	if b.launch.check && !(kind.strong() && w.spinning()) {
+		now, flags := w.when(), accessFlags(0)
+		if mask&^w.waited != 0 {
+			flags |= accEarly
+		}
+		if kind.strong() && in.x.narrow {
+			flags |= accNarrow
+		}
+		if in.x.nc {
+			flags |= accNonCoherent
+		}
+		if b.launch.written(a) && in.kind == kExec && kind != accCopy {
+			w.logInside(in, mask, size, kind)
+		}
+		if kind == accCopy {
+			kind = accRead
+		}
 		for _, s := range segs {
-			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, uint16(w.id*lanes + s.lane), kind, now, mask, mask&^w.waited != 0})
+			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, uint16(w.id*lanes + s.lane), kind, flags, now, mask})
 			lo, hi := s.lo-a.base, s.hi-a.base
 			if kind == accWrite {
 				if a.init != nil {
@@ -225,6 +240,7 @@ func (w *warp) ldGlobal(in *inst, mask uint32) {
 			w.gather(x, a.data, ok)
 			if x.strong {
 				w.orders(in, ok, observes)
+				w.poll(in, lowest(ok), w.loaded(x, lowest(ok)))
 			}
 		}
 		mask &^= done
@@ -403,6 +419,18 @@ func execStGeneric(w *warp, in *inst) {
 	}
 	if l != 0 {
 		w.stLocal(in, l)
+	}
+}
+
+// loaded is what a lane's load gave it: its first element.
+func (w *warp) loaded(x *extra, lane int) uint64 {
+	switch row := x.data[0]; {
+	case row < 0:
+		return 0
+	case x.wide:
+		return w.r64[row][lane]
+	default:
+		return uint64(w.r32[row][lane])
 	}
 }
 

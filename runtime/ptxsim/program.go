@@ -15,6 +15,7 @@ const (
 	kSetp64                  //
 	kBra                     // branch to target
 	kJump                    // unconditional edge the layout added; not an instruction of the program
+	kNote                    // something for the checker; not an instruction of the program
 	kExit                    // end of thread
 	kCall                    // call of a device function
 	kRet                     // return from one
@@ -115,6 +116,11 @@ type extra struct {
 	typ    dtype
 	member int32 // row of the member mask, kSync
 	atom   func(old, b, c uint64) uint64
+	cas    bool     // atom writes only where it finds b
+	nc     bool     // non-coherent load
+	narrow bool     // strong access whose scope is the block
+	bulk   bool     // copy of a run of bytes
+	within []extent // shared variables the address is derived from; nil if that is not known
 	fn     *funcInfo
 	copies []paramCopy // arguments of a call
 	back   []paramCopy // results of a call
@@ -150,6 +156,11 @@ type program struct {
 	dynAlign     int
 	sharedVars   []*variable
 
+	writesParam    []int64 // offsets of parameters that writes go through
+	writesVar      []string
+	writesAnything bool // some write goes through an address of unknown origin
+
+	watched   int // registers whose writes are kept; see unwritten.go
 	memInsts  int
 	ordered   bool // has atomics on global memory: blocks run one after another
 	hasFence  bool

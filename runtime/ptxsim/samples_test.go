@@ -22,6 +22,8 @@ type rig struct {
 	dev *ptxsim.Device
 	str device.Stream
 	mod device.Module
+
+	last device.Buffer // allocated last
 }
 
 // newRig loads PTX text on a new device.
@@ -34,7 +36,7 @@ func newRig(t *testing.T, opt ptxsim.Options, name string, ptx []byte) *rig {
 	require.NoError(t, err)
 	mod, err := dev.LoadModule(name, ptx)
 	require.NoError(t, err)
-	return &rig{t, dev, str, mod}
+	return &rig{t: t, dev: dev, str: str, mod: mod}
 }
 
 func sample(t *testing.T, name string) []byte {
@@ -54,6 +56,7 @@ func (r *rig) upload(data []byte) device.Buffer {
 func (r *rig) alloc(n int) device.Buffer {
 	b, err := r.dev.Alloc(int64(n))
 	require.NoError(r.t, err)
+	r.last = b
 	return b
 }
 

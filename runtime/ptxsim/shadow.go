@@ -8,12 +8,13 @@ import (
 // The shadow of a block's shared memory finds races, reads of memory nobody wrote, and accesses to the destination
 // of an asynchronous copy that was not waited for.
 //
-// The model. Every warp has a clock that counts the operations by which it synchronises: barriers, bar.warp.sync,
-// shuffles, votes, matrix operations and whatever else needs its lanes together. An access carries the warp, lane and
-// clock of the thread that made it. Two accesses to a byte, one of them a write, are ordered
+// The model. Every warp has a clock that counts the barriers some of its lanes met at: those of the block and
+// bar.warp.sync. Nothing else orders memory: shuffles, votes, matches and reductions exchange registers (PTX ISA 8.4,
+// 9.7.12.6 bar.warp.sync "guarantees memory ordering", which 9.7.8.6 shfl.sync and 9.7.12.8 vote.sync do not). An access
+// carries the warp, lanes and clock of the threads that made it. Two accesses to a byte, one of them a write, are ordered
 //
 //   - in one thread: always;
-//   - in one warp: if the warp synchronised in between (the clocks differ);
+//   - in one warp: if barriers in between lead from the one lane to the other, each barrier ordering the lanes it names;
 //   - in different warps: if a chain of barriers leads from one to the other, which vector clocks tell: arriving at a
 //     barrier publishes what the warp knows, leaving it takes over what all arrivals published (named barriers and
 //     bar.arrive included).
@@ -38,7 +39,7 @@ type cell struct {
 // An access is packed as clock<<16 | flags | warp<<8 | lane.
 const (
 	accLaneMask  = 0xff
-	accManyLanes = 0x40    // lane field: several lanes of the warp
+	accManyLanes = 0x40    // lane field: several lanes of the warp; the rest is an index into the block's lane sets
 	accAtomic    = 1 << 13 // in the flags
 	accShared    = 1 << 15 // r: several warps; the clock field is an index into readers
 )
@@ -70,7 +71,7 @@ func (s *shadow) reset(size int) {
 type access struct {
 	w      *warp
 	in     *inst
-	lane   int // accManyLanes where the value goes to the whole warp
+	lane   int // a lane, or what laneCode gives for several
 	thread int // lane that gave the address
 	write  bool
 	atomic bool
@@ -170,7 +171,75 @@ func ordered(w *warp, earlier uint64, lane int) bool {
 	if ew != w.id {
 		return accClock(earlier) <= w.vc[ew]
 	}
-	return accClock(earlier) < w.clock || accLane(earlier) == lane && lane != accManyLanes
+	return accClock(earlier) <= w.allMet || w.orderedWithin(earlier, lane)
+}
+
+// orderedWithin is ordered for accesses of one warp since all its lanes met.
+func (w *warp) orderedWithin(earlier uint64, lane int) bool {
+	if accLane(earlier) == lane && lane&accManyLanes == 0 {
+		return true
+	}
+	c := accClock(earlier)
+	return c < w.clock && w.met(c, w.blk.laneSet(accLane(earlier)), w.clock, w.blk.laneSet(lane))
+}
+
+// met reports whether barriers lead from all lanes of one set at a clock to all lanes of another at a later one.
+func (w *warp) met(from uint64, a uint32, to uint64, b uint32) bool {
+	for m := a; m != 0; m &= m - 1 {
+		reached := uint32(1) << lowest(m)
+		for _, at := range w.meetings[from-1 : to-1] {
+			if reached&at != 0 {
+				reached |= at
+			}
+			if reached == full {
+				break
+			}
+		}
+		if b&^reached != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// meet advances the clock: the lanes of mask were at a barrier together, or all that have not exited.
+func (w *warp) meet(mask uint32) {
+	if w.live&^mask == 0 {
+		mask, w.allMet = full, w.clock
+	}
+	w.meetings = append(w.meetings, mask)
+	w.clock++
+}
+
+// laneSet returns the lanes of an access.
+func (b *block) laneSet(code int) uint32 {
+	switch {
+	case code&accManyLanes == 0:
+		return 1 << code
+	case code == accManyLanes:
+		return full
+	}
+	return b.laneSets[code&^accManyLanes]
+}
+
+// laneCode returns the code of a set of lanes. Blocks with very many different sets take the whole warp for some.
+func (b *block) laneCode(set uint32) int {
+	if set&(set-1) == 0 {
+		return lowest(set)
+	}
+	if set == full {
+		return accManyLanes
+	}
+	for i, s := range b.laneSets {
+		if s == set && i > 0 {
+			return accManyLanes | i
+		}
+	}
+	if len(b.laneSets) >= accManyLanes {
+		return accManyLanes
+	}
+	b.laneSets = append(b.laneSets, set)
+	return accManyLanes | (len(b.laneSets) - 1)
 }
 
 // check checks and records an access to the n bytes of one cell.
@@ -223,9 +292,9 @@ func (s *shadow) read(w *warp, c *cell, me uint64) {
 		c.r = me
 	case c.r&accShared != 0:
 		v := &s.readers[accClock(c.r)]
-		v[w.id] = mergeReaders(v[w.id], me)
+		v[w.id] = w.blk.mergeReaders(v[w.id], me)
 	case accWarp(c.r) == w.id:
-		c.r = mergeReaders(c.r, me)
+		c.r = w.blk.mergeReaders(c.r, me)
 	case accClock(c.r) <= w.vc[accWarp(c.r)]:
 		c.r = me
 	default:
@@ -235,12 +304,16 @@ func (s *shadow) read(w *warp, c *cell, me uint64) {
 	}
 }
 
-// mergeReaders combines two reads by one warp.
-func mergeReaders(old, me uint64) uint64 {
-	if accClock(old) == accClock(me) && accLane(old) != accLane(me) {
-		return me&^accLaneMask | accManyLanes
+// mergeReaders combines two reads by one warp. Earlier reads by lanes that have not met those of the later one count as
+// made with it.
+func (b *block) mergeReaders(old, me uint64) uint64 {
+	if old == 0 || accLane(old) == accLane(me) {
+		return me
 	}
-	return me
+	if w := b.warps[accWarp(me)]; accClock(old) <= w.allMet {
+		return me
+	}
+	return me&^accLaneMask | uint64(b.laneCode(b.laneSet(accLane(old))|b.laneSet(accLane(me))))
 }
 
 // checkReaders reports reads that a write is not ordered after.
@@ -266,7 +339,7 @@ func (s *shadow) checkReaders(a *access, c *cell, addr uint32) {
 
 // describe names the thread of a packed access.
 func (b *block) describe(acc uint64) string {
-	if accLane(acc) == accManyLanes {
+	if accLane(acc)&accManyLanes != 0 {
 		return fmt.Sprintf("warp %d", accWarp(acc))
 	}
 	return fmt.Sprintf("thread %v", b.thread(accWarp(acc), accLane(acc)))

@@ -15,11 +15,21 @@ func indexZero(p []byte) int { return bytes.IndexByte(p, 0) }
 func (w *warp) sharedBounds(in *inst, mask uint32, n uint64) (ok uint32) {
 	b := w.blk
 	dyn, end := uint64(w.prog.dynShared), uint64(len(b.shared))
+	within := in.x.within
 	for m := mask; m != 0; m &= m - 1 {
 		l := lowest(m)
 		v := w.addr[l]
 		if v&(n-1) != 0 {
 			w.report(in, l, Misaligned, spShared, v, "%d-byte access is not aligned", n)
+			continue
+		}
+		if within != nil {
+			if !inside(within, v, n) {
+				w.report(in, l, OutOfBounds, spShared, v, "%d bytes at 0x%x: outside the variable that the address is derived from: %s",
+					n, v, w.prog.explainShared(v, len(b.shared)))
+				continue
+			}
+			ok |= 1 << l
 			continue
 		}
 		if v >= dyn && v+n <= end && v < end {
@@ -33,6 +43,16 @@ func (w *warp) sharedBounds(in *inst, mask uint32, n uint64) (ok uint32) {
 		w.report(in, l, OutOfBounds, spShared, v, "%d bytes at 0x%x: %s", n, v, w.prog.explainShared(v, len(b.shared)))
 	}
 	return ok
+}
+
+// inside reports whether [v,v+n) is inside one of the ranges.
+func inside(list []extent, v, n uint64) bool {
+	for _, e := range list {
+		if v >= e.lo && v+n <= e.hi {
+			return true
+		}
+	}
+	return false
 }
 
 // inStatic reports whether [v,v+n) is inside one static shared variable.
@@ -77,7 +97,7 @@ func (w *warp) sharedTouch(in *inst, mask uint32, n int, write, atomic bool) {
 			}
 		}
 		if same && mask&(mask-1) != 0 {
-			acc.lane, acc.thread = accManyLanes, first
+			acc.lane, acc.thread = w.blk.laneCode(mask), first
 			s.touch(&acc, uint32(a0), n)
 			return
 		}
@@ -134,6 +154,9 @@ func (w *warp) ldShared(in *inst, mask uint32) {
 	w.blk.ctr.SharedLoad.add(w.wavefronts(mask, n))
 	w.offs = w.addr
 	w.gather(x, w.blk.shared, mask)
+	if x.strong {
+		w.poll(in, lowest(mask), w.loaded(x, lowest(mask)))
+	}
 }
 
 func execStShared(w *warp, in *inst) {

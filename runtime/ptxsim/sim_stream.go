@@ -195,9 +195,10 @@ func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape,
 		latencies: d.opt.Latencies, sample: uint64(max(0, d.opt.Sample)),
 		findings: findingList{limit: d.opt.MaxFindings}, before: before,
 	}
+	occupancy := d.arch.Occupancy(int(shape.Block.Count()), f.registers(), f.prog.staticShared+shape.Shared)
+	l.resident = occupancy.Blocks * l.sms
 	report, err := l.run(ctx, d.opt.Workers)
-	report.Registers = f.registers()
-	report.Occupancy = d.arch.Occupancy(int(shape.Block.Count()), report.Registers, f.prog.staticShared+shape.Shared)
+	report.Registers, report.Occupancy = f.registers(), occupancy
 	for _, a := range d.mem.allocs {
 		a.settle()
 	}

@@ -162,9 +162,5 @@ func execElect(w *warp, in *inst) {
 
 func execNothing(*warp, *inst) {}
 
-// execFence executes a fence; those of block scope order nothing between blocks.
-func execFence(w *warp, in *inst) {
-	if in.x.n != 0 {
-		w.fence(w.mask)
-	}
-}
+// execFence executes a fence; x.n is not 0 for those that order between blocks.
+func execFence(w *warp, in *inst) { w.fence(w.mask, in.x.n != 0) }

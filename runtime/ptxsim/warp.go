@@ -42,6 +42,9 @@ type warp struct {
 	live   uint32 // lanes that have not exited
 	stop   int32  // lowest position above pc where a split waits
 	splits []split
+	turns  bool // splits take turns; see fair.go
+	polls  int
+	polled []uint64 // address and value that a polling instruction saw last
 	state  warpState
 	steps  uint64
 	ticks  uint64 // reads of the clock, which it advances
@@ -49,9 +52,13 @@ type warp struct {
 	waitInst *inst  // barrier the warp waits at
 	waitMask uint32 // lanes that wait there
 
-	clock uint64        // sync operations so far, from 1; see shadow.go
+	clock uint64        // barriers so far, from 1; see shadow.go
 	vc    [lanes]uint64 // for each warp, the clock up to which its accesses are ordered before this warp
 	order orderState    // with other blocks
+	snap  uint32        // index of vc among the block's snapshots
+
+	meetings []uint32 // lanes that met at the end of each clock, from 1
+	allMet   uint64   // clock at whose end all lanes met last
 
 	waited uint32 // lanes whose accesses come after a griddepcontrol.wait
 	async  asyncCopies
@@ -63,6 +70,8 @@ type warp struct {
 	frame []byte // param-space variables, lane after lane
 	local []byte // local memory, lane after lane
 	linit []byte // one byte per byte of it: written
+
+	writtenBy []uint32 // lanes that wrote each watched register
 
 	addr row64
 	offs row64
@@ -109,8 +118,12 @@ func (w *warp) reset(mask uint32) {
 	w.pc, w.active, w.live, w.stop = w.prog.start, mask, mask, math.MaxInt32
 	w.splits, w.state, w.steps, w.ticks = w.splits[:0], warpReady, 0, 0
 	w.clock, w.vc = 1, [lanes]uint64{}
+	w.meetings, w.allMet, w.snap = w.meetings[:0], 0, 0
 	w.order, w.waitInst = orderState{}, nil
 	w.waited = w.blk.launch.waitedFromStart()
+	w.turns, w.polls = false, 0
+	clear(w.polled)
+	clear(w.writtenBy)
 	w.async.reset()
 	if w.time != nil {
 		w.time.reset()
@@ -126,6 +139,7 @@ func fill[T word](r *[lanes]T, v T) {
 // reconverge puts the running split among the others, joins those at the same position, and continues with the
 // lowest one that is not blocked. It returns false if there is none.
 func (w *warp) reconverge(blocked bool) bool {
+	was := w.active & -w.active
 	if w.active != 0 {
 		w.splits = append(w.splits, split{w.pc, w.active, blocked})
 		w.active = 0
@@ -146,7 +160,14 @@ func (w *warp) reconverge(blocked bool) bool {
 	}
 	best := -1
 	for i := range s {
-		if !s[i].blocked && (best < 0 || s[i].pc < s[best].pc) {
+		if s[i].blocked {
+			continue
+		}
+		if w.turns && s[i].mask&was != 0 {
+			best = i
+			break
+		}
+		if best < 0 || s[i].pc < s[best].pc {
 			best = i
 		}
 	}
@@ -157,13 +178,19 @@ func (w *warp) reconverge(blocked bool) bool {
 	w.pc, w.active = s[best].pc, s[best].mask
 	s[best] = s[len(s)-1]
 	w.splits = s[:len(s)-1]
+	w.turns = w.turns && len(w.splits) > 0
+	w.setStop()
+	return true
+}
+
+// setStop finds the next position where a split waits.
+func (w *warp) setStop() {
 	w.stop = math.MaxInt32
 	for i := range w.splits {
 		if p := w.splits[i].pc; p > w.pc && p < w.stop {
 			w.stop = p
 		}
 	}
-	return true
 }
 
 // run executes up to quantum instructions, or until the warp waits or ends.
@@ -181,7 +208,7 @@ func (w *warp) run(quantum int) {
 		w.mask = mask
 		w.counts[w.pc]++
 		w.laneCt[w.pc] += uint64(bits.OnesCount32(mask))
-		if w.time != nil && in.kind != kJump {
+		if w.time != nil && in.kind != kJump && in.kind != kNote {
 			w.time.advance(w, in, w.blk.launch.latencies)
 		}
 		switch in.kind {
@@ -224,6 +251,11 @@ func (w *warp) run(quantum int) {
 			w.setPreds(in, in.cmp64(&w.r64[in.a], &w.r64[in.b]))
 			w.pc++
 		case kExec:
+			if mask != 0 {
+				in.exec(w, in)
+			}
+			w.pc++
+		case kNote:
 			if mask != 0 {
 				in.exec(w, in)
 			}
@@ -321,15 +353,15 @@ func (w *warp) branchTable(in *inst, mask uint32) {
 func (w *warp) control(in *inst, mask uint32) bool {
 	switch in.kind {
 	case kExit:
-		w.live &^= mask
+		w.exit(mask)
 		w.active &^= mask
-		w.blk.exited = true
 		if w.active != 0 {
 			w.pc++
 			return true
 		}
 		if len(w.splits) == 0 {
 			w.state = warpDone
+			w.blk.warpExited()
 			return false
 		}
 		return w.resume(false)
@@ -372,6 +404,47 @@ func (w *warp) control(in *inst, mask uint32) bool {
 		w.fatal(in, bits.TrailingZeros32(mask), Trap, "the kernel asked to stop")
 	}
 	return false
+}
+
+// exit takes lanes out of the warp. Those that wait for them at a warp barrier or a shuffle look again: an exited lane
+// counts as arrived.
+func (w *warp) exit(mask uint32) {
+	w.live &^= mask
+	w.blk.exited = true
+	for i := range w.splits {
+		if s := &w.splits[i]; w.prog.code[s.pc].kind == kSync {
+			s.blocked = false
+		}
+	}
+}
+
+// leadsToExit reports whether lanes at a position have nothing left to do but to end.
+func (p *program) leadsToExit(pc int32) bool {
+	for range len(p.code) {
+		in := &p.code[pc]
+		switch {
+		case in.kind == kExit && in.guard < 0:
+			return true
+		case in.kind == kJump, in.kind == kBra && in.guard < 0 && in.x.rows == nil:
+			pc = in.target
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// exitSplits ends the splits that have nothing left to do.
+func (w *warp) exitSplits() {
+	kept := w.splits[:0]
+	for _, s := range w.splits {
+		if w.prog.leadsToExit(s.pc) {
+			w.exit(s.mask)
+		} else {
+			kept = append(kept, s)
+		}
+	}
+	w.splits = kept
 }
 
 // resume continues with another split. If all that are left wait for lanes that cannot come, it reports that.
@@ -421,12 +494,30 @@ func (w *warp) syncLanes(in *inst, mask uint32) bool {
 		return w.resume(true)
 	}
 	in.exec(w, in)
-	if in.class == clBarrier && w.waited&mask != 0 {
-		w.waited |= mask
+	if in.class == clBarrier {
+		if w.waited&mask != 0 {
+			w.waited |= mask
+		}
+		w.meetAt(in, mask)
 	}
-	w.clock++
 	w.pc++
 	return true
+}
+
+// meetAt orders the lanes that execute bar.warp.sync, group by group where their member masks differ.
+func (w *warp) meetAt(in *inst, mask uint32) {
+	row := &w.r32[in.x.member]
+	for m := mask; m != 0; {
+		member := row[lowest(m)]
+		group := uint32(0)
+		for k := m; k != 0; k &= k - 1 {
+			if l := lowest(k); row[l] == member {
+				group |= 1 << l
+			}
+		}
+		m &^= group
+		w.meet(group)
+	}
 }
 
 // uncount takes back the count of an instruction that will be tried again.

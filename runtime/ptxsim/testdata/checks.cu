@@ -162,14 +162,14 @@ KERNEL blocks_fence_too_early(float* part, unsigned* count, float* y, int bug) {
     if (last && threadIdx.x < gridDim.x) y[threadIdx.x] = part[threadIdx.x];
 }
 
-// Thread 32 sees by itself that all blocks are done.
+// Thread 32 of the last block sees by itself that all blocks are done.
 KERNEL blocks_polled(float* part, unsigned* count, float* y, int bug) {
     if (threadIdx.x == 0) {
         part[blockIdx.x] = blockIdx.x;
         __threadfence();
         atomicAdd(count, 1);
     }
-    if (threadIdx.x == 32) {
+    if (threadIdx.x == 32 && blockIdx.x == gridDim.x - 1) {
         unsigned n = 0;
         for (int i = 0; i < 2000 && n < gridDim.x; i++) n = *(volatile unsigned*)count;
         if (!bug) __threadfence();
