@@ -37,7 +37,7 @@ func commands() []*cli.Command {
 		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
 		poolCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
-		profileCommand(),
+		profileCommand(), simulateCommand(),
 		evaluateCommand(),
 	}
 }

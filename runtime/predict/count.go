@@ -131,25 +131,32 @@ func (c *Counter) launch(ctx context.Context, l *kernels.Launch) (Counts, error)
 
 // counts scales what a part of the blocks did to all of them.
 func counts(r ptxsim.Report, l *kernels.Launch, res kernels.Resources) Counts {
-	all := float64(l.Shape.Grid.Count()) / float64(max(r.Blocks, 1))
+	return CountsOf(r, l.Shape, res.Expansion, float64(l.Bytes))
+}
+
+// CountsOf takes the counts from the simulator's report of a launch, of which perhaps only some blocks ran. expansion is
+// how many instructions of the machine an instruction of the PTX becomes, bytes what the launch moves to and from device
+// memory, each operand once. Resident is left to the caller.
+func CountsOf(r ptxsim.Report, shape device.Shape, expansion, bytes float64) Counts {
+	all := float64(shape.Grid.Count()) / float64(max(r.Blocks, 1))
 	c, by := &r.Counters, func(classes ...string) (sum float64) {
 		for _, name := range classes {
 			sum += float64(r.Counters.ByClass[name])
 		}
-		return sum * all * res.Expansion
+		return sum * all * expansion
 	}
 	times := func(n uint64) float64 { return float64(n) * all }
 	return Counts{
-		Blocks:       l.Shape.Grid.Count(),
-		Instructions: times(c.WarpInstructions) * res.Expansion,
+		Blocks:       shape.Grid.Count(),
+		Instructions: times(c.WarpInstructions) * expansion,
 		FP32:         by("float32"), Integer: by("integer", "predicate"), Half: by("half"), Convert: by("convert"), Special: by("special"),
 		Tensor:   times(c.TensorMACs),
 		Requests: times(c.GlobalLoad.Requests + c.GlobalStore.Requests + c.AsyncCopy.Requests + c.Atomic.Requests + c.SharedLoad.Requests + c.SharedStore.Requests + c.Matrix.Requests),
 		// Loads and stores of global memory pass four sectors a cycle through the same data path.
 		Wavefronts: times(c.SharedLoad.Wavefronts+c.SharedStore.Wavefronts+c.Matrix.Wavefronts+c.AsyncStore.Wavefronts) + times(c.GlobalLoad.Sectors+c.GlobalStore.Sectors)/4,
 		L2:         32 * times(c.Distinct+c.AsyncCopy.Sectors+c.GlobalStore.Sectors+c.Atomic.Sectors),
-		HBM:        float64(l.Bytes),
+		HBM:        bytes,
 		Path:       r.Path,
-		Early:      l.Shape.Programmatic,
+		Early:      shape.Programmatic,
 	}
 }

@@ -85,13 +85,16 @@ type Function struct {
 func (f *Function) Name() string { return f.prog.kernel.name }
 
 // Param is one parameter of a kernel: its place in the parameter buffer, in bytes.
-type Param struct{ Offset, Size, Align int }
+type Param struct {
+	Offset, Size, Align int
+	Name, Type          string // as the PTX has them; the type is that of an element
+}
 
 // Params returns the kernel's parameters in order.
 func (f *Function) Params() []Param {
 	var out []Param
 	for _, v := range f.prog.kernel.params {
-		out = append(out, Param{int(v.off), int(v.size()), v.align})
+		out = append(out, Param{int(v.off), int(v.size()), v.align, v.name, v.typ.String()})
 	}
 	return out
 }

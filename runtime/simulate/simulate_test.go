@@ -1,0 +1,174 @@
+package simulate
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"unirestorer/runtime/device"
+)
+
+func options(t *testing.T, args ...string) Options {
+	t.Helper()
+	o := Options{File: filepath.Join("testdata", "saxpy.ptx"), Grid: device.D1(5), Block: device.D1(64)}
+	for _, text := range args {
+		a, err := ParseArg(text)
+		require.NoError(t, err)
+		o.Args = append(o.Args, a)
+	}
+	return o
+}
+
+// The kernel lets one thread too many write: n = 255 fits 256 elements, 256 does not.
+func TestCleanKernelIsClean(t *testing.T) {
+	o := options(t, "f32:256", "f32:256:random", "f32=2", "i32=255")
+	o.Values, o.Schedules = 3, 4
+	out := filepath.Join(t.TempDir(), "y.bin")
+	o.Save = map[int]string{0: out}
+	r, err := Run(context.Background(), o)
+	require.NoError(t, err)
+	require.True(t, r.Clean)
+	require.Equal(t, "saxpy", r.Kernel)
+	require.Equal(t, "sm_90", r.Arch)
+	require.Equal(t, 4, r.Schedules)
+	require.EqualValues(t, 16, r.Counters.GlobalLoad.Requests)
+	require.EqualValues(t, 4, r.Derived.LoadSectors)
+	require.Positive(t, r.Microseconds)
+	require.NotEmpty(t, r.Stalls)
+	require.NotEmpty(t, r.Hot[0].Text)
+
+	y, err := os.ReadFile(out)
+	require.NoError(t, err)
+	require.Equal(t, r.Buffers[0].Values, values("f32", y, 3))
+	require.NotEqual(t, "0", r.Buffers[0].Values[0])
+
+	// What was saved can be an argument again: y + 0·x is y.
+	again := options(t, "f32:"+out, "f32:256", "f32=0", "i32=255")
+	again.Values = 3
+	r, err = Run(context.Background(), again)
+	require.NoError(t, err)
+	require.Equal(t, values("f32", y, 3), r.Buffers[0].Values)
+}
+
+func TestFindingsNameTheLineOfCUDA(t *testing.T) {
+	r, err := Run(context.Background(), options(t, "f32:256:random", "f32:300:random", "f32=2", "i32=256"))
+	require.NoError(t, err)
+	require.False(t, r.Clean)
+	f := r.Findings[0]
+	require.Equal(t, "saxpy.cu:5", f.Source)
+	require.Equal(t, "y[i] += a * x[i];", f.SourceText)
+
+	var text strings.Builder
+	require.NoError(t, r.WriteText(&text))
+	require.Contains(t, text.String(), "out-of-bounds access: saxpy line")
+	require.Contains(t, text.String(), "      y[i] += a * x[i];\n")
+	require.Contains(t, text.String(), "sectors each")
+
+	js, err := json.Marshal(r)
+	require.NoError(t, err)
+	var back struct {
+		Clean    bool
+		Findings []struct {
+			Kind   string
+			Source string
+			Text   string `json:"source_text"`
+		}
+	}
+	require.NoError(t, json.Unmarshal(js, &back))
+	require.False(t, back.Clean)
+	require.Equal(t, "y[i] += a * x[i];", back.Findings[0].Text)
+}
+
+func TestReadsOfWhatNobodyWroteAreFindings(t *testing.T) {
+	r, err := Run(context.Background(), options(t, "f32:256", "f32:256:unset", "f32=2", "i32=255"))
+	require.NoError(t, err)
+	require.False(t, r.Clean)
+	require.EqualValues(t, "read of uninitialised memory", r.Findings[0].Kind)
+}
+
+func TestWhatCannotRunSaysWhy(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.ptx")
+	require.NoError(t, os.WriteFile(empty, []byte(".version 8.4\n.target sm_80\n.address_size 64\n"), 0o644))
+	good := []string{"f32:256", "f32:256", "f32=2", "i32=255"}
+	for want, change := range map[string]func(o *Options){
+		"no such file":                  func(o *Options) { o.File = "nothing.ptx" },
+		"not a PTX file":                func(o *Options) { o.File = t.TempDir() },
+		"there are no kernels in it":    func(o *Options) { o.File = empty },
+		"no kernel gemm; there are sax": func(o *Options) { o.Kernel = "gemm" },
+		"3 arguments for 4 parameters; its parameters are saxpy_param_0 (8 bytes, u64)": func(o *Options) { o.Args = o.Args[:3] },
+		"argument 2 has 8 bytes at offset 16, the parameter has 4":                      func(o *Options) { o.Args[2].Value = make([]byte, 8) },
+		"block of 2048 threads":        func(o *Options) { o.Block = device.D1(2048) },
+		"300000 bytes of dynamic":      func(o *Options) { o.Shared = 300000 },
+		"written for sm_90":            func(o *Options) { o.Arch = 80 },
+		"out of device memory":         func(o *Options) { o.Args[0].Count = 1 << 40 },
+		"unknown GPU":                  func(o *Options) { o.Card = "riva128" },
+		"argument \"x\": open nothing": func(o *Options) { o.Args[0] = Arg{Text: "x", Type: "f32", Count: 1, Fill: File, Path: "nothing"} },
+	} {
+		o := options(t, good...)
+		change(&o)
+		_, err := Run(context.Background(), o)
+		require.Error(t, err, want)
+		require.Contains(t, strings.Replace(err.Error(), "stat nothing: no", "open nothing: no", 1), want)
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for text, want := range map[string][]byte{
+		"i32=5": {5, 0, 0, 0}, "i32=-1": {255, 255, 255, 255}, "u8=255": {255}, "i64=0x10": {16, 0, 0, 0, 0, 0, 0, 0},
+		"u64=18446744073709551615": {255, 255, 255, 255, 255, 255, 255, 255}, "f32=1": {0, 0, 0x80, 0x3f}, "f16=1": {0, 0x3c},
+		"bf16=1": {0x80, 0x3f}, "f64=-2": {0, 0, 0, 0, 0, 0, 0, 0xc0}, "b32=0xff": {255, 0, 0, 0}, "hex=0102ff": {1, 2, 255}, "F32=1": {0, 0, 0x80, 0x3f},
+	} {
+		a, err := ParseArg(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, a.Value, text)
+	}
+	for text, want := range map[string]Arg{
+		"i32:64": {Type: "i32", Count: 64, Fill: Zeros}, "f32:256:random": {Type: "f32", Count: 256, Fill: Random},
+		"u8:0x10:unset": {Type: "u8", Count: 16, Fill: Unset}, "f16:4:a.bin": {Type: "f16", Count: 4, Fill: File, Path: "a.bin"},
+		"f16:a=b.bin": {Type: "f16", Fill: File, Path: "a=b.bin"}, "f16:C:/a.bin": {Type: "f16", Fill: File, Path: "C:/a.bin"},
+	} {
+		a, err := ParseArg(text)
+		require.NoError(t, err, text)
+		want.Text = text
+		require.Equal(t, want, a)
+	}
+	for _, text := range []string{"", "i32", "i32:", "i32:0", "i32:-4", "i32:4:", "q32:4", "q32=4", "i32=", "i32=x", "i8=128", "u8=256", "u8=-1", "f32=one", "hex=", "hex=0", "hex=zz", "i32:99999999999999999999999:random:x"} {
+		a, err := ParseArg(text)
+		if err == nil && a.Fill == File { // read when it runs
+			_, _, err = a.content(nil, 1<<30)
+		}
+		require.Error(t, err, text)
+	}
+}
+
+func TestDimensions(t *testing.T) {
+	for text, want := range map[string]device.Dim3{"7": device.D1(7), "7,2": device.D2(7, 2), "7, 2,3": device.D3(7, 2, 3)} {
+		d, err := ParseDim(text)
+		require.NoError(t, err)
+		require.Equal(t, want, d)
+	}
+	for _, text := range []string{"", "0", "1,0", "1,2,3,4", "x", "-1", "5000000000"} {
+		_, err := ParseDim(text)
+		require.Error(t, err, text)
+	}
+}
+
+func FuzzParseArg(f *testing.F) {
+	for _, s := range []string{"i32:64", "f32:8:random", "f32=1e3", "hex=00ff", "bf16=nan", "u64=-1", "i8:9:unset"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		a, err := ParseArg(text)
+		if err != nil || a.Fill == File {
+			return
+		}
+		if a.Value == nil && a.Count <= 0 {
+			t.Fatalf("%q: a buffer without elements", text)
+		}
+	})
+}
