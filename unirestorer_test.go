@@ -5,8 +5,10 @@ import (
 	"errors"
 	"image"
 	"image/color"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -231,4 +233,12 @@ func TestProfileTellsWhatExpertsCost(t *testing.T) {
 		require.ErrorAs(t, err, &option, want)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestVersionIsTheOneOfTheChangelog(t *testing.T) {
+	text, err := os.ReadFile("CHANGELOG.md")
+	require.NoError(t, err)
+	newest := regexp.MustCompile(`(?m)^## (\S+)$`).FindSubmatch(text)
+	require.NotNil(t, newest)
+	require.True(t, strings.HasPrefix(unirestorer.Version(), string(newest[1])+" ("), unirestorer.Version())
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"unirestorer"
 )
 
 // Exit codes, for scripts.
@@ -63,7 +65,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			"Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.",
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
 		Commands:       commands(),
-		HideVersion:    true,
+		Version:        unirestorer.Version(),
 		Suggest:        true,
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
