@@ -342,13 +342,61 @@ func WithFormat(format string) CallOption {
 	}
 }
 
-// WithQuality sets the JPEG quality, 1 to 100; 0 is the default, 95.
+// WithQuality sets the quality of JPEG and WebP, 1 to 100; 0 is the default, 95 for JPEG and lossless for WebP.
 func WithQuality(quality int) CallOption {
 	return func(c *call) error {
 		if quality < 0 || quality > 100 {
 			return optionf("quality", " %d: want 1 to 100", quality)
 		}
 		c.file.Encode.Quality = quality
+		return nil
+	}
+}
+
+// WithChroma sets the resolution of colour in JPEG files: "444" is that of brightness, "420" half of it, "auto" (the
+// default) follows the source.
+func WithChroma(chroma string) CallOption {
+	return func(c *call) (err error) {
+		if c.file.Encode.Chroma, err = imaging.ParseChroma(chroma); err != nil {
+			return optionf("chroma", " %q: want auto, 444 or 420", chroma)
+		}
+		return nil
+	}
+}
+
+// WithPage chooses which page or frame of a file of several to restore: its number from 1, "all", or "auto" (the default):
+// all where the result's format holds them, otherwise the first.
+func WithPage(page string) CallOption {
+	return func(c *call) error {
+		switch page {
+		case "", "auto":
+			c.file.Page = restore.PageAuto
+			return nil
+		case "all":
+			c.file.Page = restore.AllPages
+			return nil
+		}
+		n, err := strconv.Atoi(page)
+		if err != nil || n < 1 {
+			return optionf("page", " %q: want a number from 1, all or auto", page)
+		}
+		c.file.Page = n
+		return nil
+	}
+}
+
+// WithStrict refuses damaged files. Otherwise what is there of them is restored, and [Result.Warnings] says what is not.
+func WithStrict() CallOption {
+	return func(c *call) error { c.file.Limits.Strict = true; return nil }
+}
+
+// WithMaxPixels allows files of so many pixels; the default is 200 million.
+func WithMaxPixels(n int64) CallOption {
+	return func(c *call) error {
+		if n < 1 {
+			return optionf("max-pixels", " %d: want 1 or more", n)
+		}
+		c.file.Limits.MaxPixels = n
 		return nil
 	}
 }

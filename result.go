@@ -17,7 +17,8 @@ type Result struct {
 	Route *Route
 	// Stages are how long each step took.
 	Stages Stages
-	// Warnings say in words what differs from what one might expect: padding, metadata that a file format does not hold.
+	// Warnings say in words what differs from what one might expect: damage of the file, padding, metadata that a file format
+	// does not hold.
 	Warnings []string
 	// Report has everything: device, tiles, memory.
 	Report Report
@@ -103,7 +104,10 @@ func (r *Restorer) result(rep restore.Report) *Result {
 	if rep.PaddedWidth > 0 {
 		res.Warnings = append(res.Warnings, fmt.Sprintf("padded by reflection to %d×%d, which the network needs", rep.PaddedWidth, rep.PaddedHeight))
 	}
-	res.Warnings = append(res.Warnings, rep.Notes...)
+	res.Warnings = append(append(res.Warnings, rep.Warnings...), rep.Notes...)
+	if rep.Pictures > 1 {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("all %d pictures of the file", rep.Pictures))
+	}
 	if len(rep.Losses) > 0 {
 		res.Warnings = append(res.Warnings, "the file does not keep "+strings.Join(rep.Losses, ", "))
 	}

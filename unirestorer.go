@@ -201,7 +201,7 @@ func public(err error) error {
 // Picture is an image with everything that its file said beside the pixels. It is an [image.Image].
 type Picture = imaging.Image
 
-// Decode reads a PNG, JPEG, WebP, TIFF or BMP file.
+// Decode reads a PNG, JPEG, WebP, TIFF, BMP or GIF file.
 func Decode(r io.Reader) (*Picture, error) { return imaging.Decode(r, imaging.Limits{}) }
 
 // DecodeFile reads an image file; [Stream] is the input of [WithStreams].
@@ -221,7 +221,7 @@ func DecodeFile(path string, opts ...CallOption) (*Picture, error) {
 }
 
 // Encode writes a picture as "png", "jpeg", "webp", "tiff" or "bmp"; an empty format is that of the file it came from, or
-// PNG. Of the options, [WithQuality] matters.
+// PNG. Of the options, [WithQuality] and [WithChroma] matter.
 func Encode(w io.Writer, img image.Image, format string, opts ...CallOption) error {
 	call, err := callOf(append(slices.Clone(opts), WithFormat(format)))
 	if err != nil {

@@ -42,7 +42,7 @@ func degradeCommand() *cli.Command {
 			&cli.Uint64Flag{Name: "seed", Usage: "`NUMBER` that all randomness of the first image follows from (default: that of the spec, or 0)"},
 			&cli.BoolFlag{Name: "list", Usage: "print the degradations there are"},
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT` of the results: png, jpeg, webp, tiff or bmp; by default that of OUT or of the input"},
-			&cli.IntFlag{Name: "quality", Aliases: []string{"q"}, Usage: "JPEG `QUALITY` of the results' files, 1 to 100 (default 95)"},
+			qualityFlag(), chromaFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "degrade images of folders again whose result exists"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
 			jsonFlag(),
@@ -101,6 +101,9 @@ func newDegrading(c *cli.Context) (*degrading, error) {
 	}
 	if d.encode.Format, d.encode.Quality, err = resultFormat(c); err != nil {
 		return nil, err
+	}
+	if d.encode.Chroma, err = imaging.ParseChroma(c.String("chroma")); err != nil {
+		return nil, usageError{fmt.Errorf("--chroma: %w", err)}
 	}
 	if c.Bool("json") && c.String("output") == restore.Stream {
 		return nil, usagef("--json and -o - both want standard output")
@@ -171,7 +174,7 @@ func (d *degrading) one(ctx context.Context, j restore.Job, spec degrade.Spec) (
 
 // file makes one degraded file, which appears when it is complete.
 func (d *degrading) file(ctx context.Context, j restore.Job, spec degrade.Spec) error {
-	img, err := decodeInput(d.c.App.Reader, j.In)
+	img, err := d.decode(j.In)
 	if err != nil {
 		return err
 	}
@@ -188,11 +191,30 @@ func (d *degrading) file(ctx context.Context, j restore.Job, spec degrade.Spec) 
 	return imaging.EncodeFile(ctx, j.Out, out, d.encode)
 }
 
-func decodeInput(stdin io.Reader, path string) (*imaging.Image, error) {
+// decode reads the first picture of a file.
+func (d *degrading) decode(path string) (*imaging.Image, error) {
+	var p *imaging.Pictures
+	var err error
 	if path == restore.Stream {
-		return imaging.Decode(stdin, imaging.Limits{})
+		p, err = imaging.OpenReader(d.c.App.Reader, imaging.Limits{})
+	} else {
+		p, err = imaging.OpenFile(path, imaging.Limits{})
 	}
-	return imaging.DecodeFile(path, imaging.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	img, _, err := p.Next()
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range img.Meta.Warnings {
+		d.say("%s: %s\n", path, w)
+	}
+	if p.Count > 1 {
+		d.say("%s: picture 1 of %d\n", path, p.Count)
+	}
+	return img, nil
 }
 
 // say prints for people, on standard error so that pipes stay clean.

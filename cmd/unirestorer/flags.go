@@ -64,6 +64,14 @@ func memoryFlag() cli.Flag {
 	}
 }
 
+func qualityFlag() cli.Flag {
+	return &cli.IntFlag{Name: "quality", Aliases: []string{"q"}, Usage: "`QUALITY` of JPEG and WebP results, 1 to 100 (default: 95 for JPEG, lossless for WebP)"}
+}
+
+func chromaFlag() cli.Flag {
+	return &cli.StringFlag{Name: "chroma", Value: "auto", Usage: "resolution of colour in JPEG results: 444 (full), 420 (half), or auto, that of the source"}
+}
+
 // resultFormat reads --format and --quality; an empty format leaves the choice
 // to the file.
 func resultFormat(c *cli.Context) (f imaging.Format, quality int, err error) {

@@ -21,9 +21,10 @@ func restoreCommand() *cli.Command {
 		Name:      "restore",
 		Usage:     "restore image files",
 		ArgsUsage: "IN… -o OUT",
-		Description: "IN are image files (PNG, JPEG, WebP, TIFF, BMP), folders, or - for standard input. OUT is a file for a\n" +
-			"single image, a folder for several, or - for standard output. Depth, grey, alpha, EXIF and ICC profiles are\n" +
-			"kept where OUT's format can hold them. In folders, images whose result exists are skipped.\n\n" +
+		Description: "IN are image files (PNG, JPEG, WebP, TIFF, BMP, GIF), folders, or - for standard input. OUT is a file for\n" +
+			"a single image, a folder for several, or - for standard output. Depth, grey, alpha, colour profiles, EXIF, XMP,\n" +
+			"IPTC and texts are kept where OUT's format can hold them, and named where it cannot. Of damaged files, what is\n" +
+			"there is restored. In folders, images whose result exists are skipped.\n\n" +
 			"Examples:\n" +
 			"   unirestorer restore rain.jpg -o clear.png\n" +
 			"   unirestorer restore photos/ -o restored/ --format jpeg --quality 92\n" +
@@ -34,7 +35,10 @@ func restoreCommand() *cli.Command {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`OUT` file or folder, or - for standard output"},
 			modelFlag(), netArgsFlag(),
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT` of the results: png, jpeg, webp, tiff or bmp; by default that of OUT or of the input"},
-			&cli.IntFlag{Name: "quality", Aliases: []string{"q"}, Usage: "JPEG `QUALITY`, 1 to 100 (default 95)"},
+			qualityFlag(), chromaFlag(),
+			&cli.StringFlag{Name: "page", Aliases: []string{"frame"}, Value: "auto", Usage: "page or frame `N` of files of several, all, or auto: all where OUT's format holds them, else the first"},
+			&cli.BoolFlag{Name: "strict", Usage: "refuse damaged files instead of restoring what is there"},
+			&cli.Int64Flag{Name: "max-pixels", Usage: "allow images of `N` pixels (default 200 million)"},
 			&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
 			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", unirestorer.DefaultOverlap)},
 			&cli.StringFlag{Name: "second", Usage: "second `PICTURE` for networks that take two (dual pixel): a file, or a folder with files of the same names"},
@@ -98,7 +102,14 @@ func fileOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 	if c.String("output") == "" {
 		return nil, usagef("no output given: use -o OUT")
 	}
-	opts := append(routeOptions(c), unirestorer.WithFormat(c.String("format")), unirestorer.WithQuality(c.Int("quality")))
+	opts := append(routeOptions(c), unirestorer.WithFormat(c.String("format")), unirestorer.WithQuality(c.Int("quality")),
+		unirestorer.WithChroma(c.String("chroma")), unirestorer.WithPage(c.String("page")))
+	if c.Bool("strict") {
+		opts = append(opts, unirestorer.WithStrict())
+	}
+	if c.IsSet("max-pixels") {
+		opts = append(opts, unirestorer.WithMaxPixels(c.Int64("max-pixels")))
+	}
 	if c.IsSet("overlap") {
 		opts = append(opts, unirestorer.WithOverlap(c.Int("overlap")))
 	}

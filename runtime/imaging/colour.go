@@ -59,7 +59,10 @@ func (img *Image) manageColour() error {
 			m.warn("the colour profile cannot be used (%v): colours are taken for sRGB", err)
 			return nil
 		}
-		img.colour = cm
+		if img.colour = cm; cm != nil && cm.fromSRGB == nil {
+			*img = *img.asSRGB()
+			m.Dropped = append(m.Dropped, fmt.Sprintf("the profile %q (it leads to sRGB and not back: converted)", cm.name))
+		}
 		return nil
 	}
 	if g := chunk("gAMA"); len(g) == 4 && chunk("sRGB") == nil {
@@ -147,7 +150,7 @@ var profiles struct {
 	errs map[string]error
 }
 
-// iccMap understands a profile. A profile that is sRGB, to half a step of 8 bits, is no map at all.
+// iccMap understands a profile. A profile that is sRGB is no map at all.
 func iccMap(profile []byte) (*colourMap, error) {
 	const most = 32
 	key := string(profile)
@@ -196,34 +199,36 @@ func newICCMap(data []byte) (cm *colourMap, err error) {
 		if err != nil {
 			return nil, err
 		}
-		return matrixMap(name, func(v [3]float64) [3]float64 {
+		cm, err := matrixMap(name, func(v [3]float64) [3]float64 {
 			x, y, z := to.Transform(v[0], v[1], v[2])
 			return [3]float64{x, y, z}
 		})
+		if err == nil {
+			return cm, nil
+		}
 	}
+	// Tables are steep where they bend, so every pixel goes through the profile itself, at about a microsecond each way.
 	to, err := p.CreateTransformerToSRGB(intent, false, 3, true, false, true)
 	if err != nil {
 		return nil, err
 	}
-	forward := newGrid(func(v [3]float64) [3]float64 {
-		r, g, b := to.Transform(v[0], v[1], v[2])
-		return [3]float64{r, g, b}
-	})
-	from, err := p.CreateTransformerToDevice(intent, false, true)
-	if err != nil {
-		return nil, fmt.Errorf("no way back: %w", err)
-	}
-	lab := p.Header.ProfileConnectionSpace == icc.ColorSpaceLab
-	toLab := icc.NewXYZtoLAB(p.PCSIlluminant)
-	back := newGrid(func(v [3]float64) [3]float64 {
-		x := xyzOfSRGB(v)
-		if lab {
-			x[0], x[1], x[2] = toLab.Transform(x[0], x[1], x[2])
+	m := &colourMap{name: name, toSRGB: func(v [3]float32) [3]float32 {
+		r, g, b := to.Transform(float64(v[0]), float64(v[1]), float64(v[2]))
+		return [3]float32{clamp01(float32(r)), clamp01(float32(g)), clamp01(float32(b))}
+	}}
+	if from, err := p.CreateTransformerToDevice(intent, false, true); err == nil { // scanners' profiles have no way back
+		lab := p.Header.ProfileConnectionSpace == icc.ColorSpaceLab
+		toLab := icc.NewXYZtoLAB(p.PCSIlluminant)
+		m.fromSRGB = func(v [3]float32) [3]float32 {
+			x := xyzOfSRGB([3]float64{float64(v[0]), float64(v[1]), float64(v[2])})
+			if lab {
+				x[0], x[1], x[2] = toLab.Transform(x[0], x[1], x[2])
+			}
+			r, g, b := from.Transform(x[0], x[1], x[2])
+			return [3]float32{clamp01(float32(r)), clamp01(float32(g)), clamp01(float32(b))}
 		}
-		r, g, b := from.Transform(x[0], x[1], x[2])
-		return [3]float64{r, g, b}
-	})
-	return noneIfSRGB(&colourMap{name: name, toSRGB: forward.at, fromSRGB: back.at}), nil
+	}
+	return noneIfSRGB(m), nil
 }
 
 // Matrices between linear sRGB and XYZ under D50, as ICC profiles have it (IEC 61966-2-1, adapted by Bradford's transform).
@@ -402,9 +407,9 @@ func greyMap(name string, toSRGB func(float64) float64) *colourMap {
 	return noneIfSRGB(&colourMap{name: name, grey: true, toSRGB: each(to), fromSRGB: each(from)})
 }
 
-// noneIfSRGB drops a map that moves no colour by half a step of 8 bits.
+// noneIfSRGB drops a map that moves no colour by two steps of 8 bits: there are that many ways to write sRGB's profile.
 func noneIfSRGB(m *colourMap) *colourMap {
-	const steps, tolerance = 8, 0.5 / 255
+	const steps, tolerance = 8, 2.0 / 255
 	for i := range (steps + 1) * (steps + 1) * (steps + 1) {
 		v := [3]float32{
 			float32(i%(steps+1)) / steps, float32(i/(steps+1)%(steps+1)) / steps, float32(i/(steps+1)/(steps+1)) / steps}
@@ -423,7 +428,7 @@ func noneIfSRGB(m *colourMap) *colourMap {
 // grid is a function of three variables on 0 to 1, sampled and interpolated trilinearly.
 type grid struct{ v [][3]float32 }
 
-const gridSide = 41
+const gridSide = 49
 
 func newGrid(fn func([3]float64) [3]float64) *grid {
 	g := &grid{make([][3]float32, gridSide*gridSide*gridSide)}
@@ -432,7 +437,7 @@ func newGrid(fn func([3]float64) [3]float64) *grid {
 			float64(i%gridSide) / (gridSide - 1), float64(i/gridSide%gridSide) / (gridSide - 1),
 			float64(i/gridSide/gridSide) / (gridSide - 1)})
 		for c, v := range out {
-			g.v[i][c] = float32(min(max(v, 0), 1))
+			g.v[i][c] = float32(min(max(v, -1), 2))
 		}
 	}
 	return g
@@ -462,7 +467,7 @@ func (g *grid) at(v [3]float32) (out [3]float32) {
 			out[c] += w * g.v[i][c]
 		}
 	}
-	return out
+	return [3]float32{clamp01(out[0]), clamp01(out[1]), clamp01(out[2])}
 }
 
 // cicpMap understands a cICP chunk (ITU-T H.273): primaries, transfer, matrix, full range.

@@ -105,6 +105,19 @@ func DecodeConfig(r io.Reader, limits Limits) (Config, error) {
 
 // DecodeFile is [Decode] for a named file; errors start with the path.
 func DecodeFile(path string, limits Limits) (*Image, error) {
+	data, err := readFile(path, limits)
+	if err != nil {
+		return nil, err
+	}
+	img, err := decodeBytes(data, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return img, nil
+}
+
+// readFile reads a named file; errors start with the path.
+func readFile(path string, limits Limits) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -120,11 +133,11 @@ func DecodeFile(path string, limits Limits) (*Image, error) {
 	if limit := limits.withDefaults().MaxBytes; st.Mode().IsRegular() && st.Size() > limit {
 		return nil, fmt.Errorf("%s: %w: file of %d bytes, the limit is %d", path, ErrTooLarge, st.Size(), limit)
 	}
-	img, err := Decode(f, limits)
+	data, err := readAll(f, limits)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return img, nil
+	return data, nil
 }
 
 func readAll(r io.Reader, limits Limits) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -70,6 +71,28 @@ func Open(data []byte, limits Limits) (p *Pictures, err error) {
 		p.Count = gifFrameCount(data)
 	}
 	p.Moving = p.Count > 1 && cfg.Format != TIFF
+	return p, nil
+}
+
+// OpenReader is [Open] for a stream.
+func OpenReader(r io.Reader, limits Limits) (*Pictures, error) {
+	data, err := readAll(r, limits)
+	if err != nil {
+		return nil, err
+	}
+	return Open(data, limits)
+}
+
+// OpenFile is [Open] for a named file; errors start with the path.
+func OpenFile(path string, limits Limits) (*Pictures, error) {
+	data, err := readFile(path, limits)
+	if err != nil {
+		return nil, err
+	}
+	p, err := Open(data, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	return p, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -22,48 +23,95 @@ const (
 // compressed by Deflate after horizontal differencing unless told not to. golang.org/x/image/tiff writes no three-sample
 // RGB, ICC profile or EXIF, hence this writer; reading is left to it.
 func encodeTIFF(w io.Writer, img *Image, opts EncodeOptions) error {
-	var order byteOrder = binary.LittleEndian
-	dir := &directory{}
-	if !opts.OmitMetadata {
-		if t, err := openTIFF(exifForOutput(img.Meta, img.W, img.H)); err == nil {
-			// EXIF values are copied as they are, so the file takes their byte order.
-			order = t.order
-			if src, err := t.dir(t.first); err == nil {
-				dir = photoDirectory(t, src)
-			}
-		}
-	}
-	strips, rows, err := tiffStrips(img, order, opts.Compression)
+	p, err := newTIFFPicture(img, opts)
 	if err != nil {
 		return err
 	}
-	addTIFFTags(dir, order, img, opts, rows)
-
-	offsets, counts := make([]uint32, len(strips)), make([]uint32, len(strips))
-	build := func() []byte {
-		d := *dir
-		d.entries = append(d.entries[:len(d.entries):len(d.entries)],
-			uintEntry(order, typeLong, tagStripOffsets, offsets...),
-			uintEntry(order, typeLong, tagStripByteCounts, counts...))
-		return buildTIFF(order, &d)
-	}
-	at := uint64(len(build())) // offsets do not change the size
-	for i, s := range strips {
-		offsets[i], counts[i] = uint32(at), uint32(len(s))
-		at += uint64(len(s))
-	}
-	if at > math.MaxUint32 {
-		return fmt.Errorf("file of %d bytes is beyond the 4 GiB that TIFF can address", at)
-	}
-	if _, err := w.Write(build()); err != nil {
+	head, err := p.directory(tiffHeader(p.order, 8))
+	if err != nil {
 		return err
 	}
-	for _, s := range strips {
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	for _, s := range p.strips {
 		if _, err := w.Write(s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tiffPicture is a page ready to be written: its tags, but for those that say where the strips are, and the strips.
+type tiffPicture struct {
+	order  byteOrder
+	dir    *directory
+	strips [][]byte
+}
+
+func newTIFFPicture(img *Image, opts EncodeOptions) (p tiffPicture, err error) {
+	p = tiffPicture{order: binary.LittleEndian, dir: &directory{}}
+	if !opts.OmitMetadata {
+		if t, err := openTIFF(exifForOutput(img.Meta, img.W, img.H)); err == nil {
+			// EXIF values are copied as they are, so the file takes their byte order.
+			p.order = t.order
+			if src, err := t.dir(t.first); err == nil {
+				p.dir = photoDirectory(t, src)
+			}
+		}
+	}
+	rows := 0
+	if p.strips, rows, err = tiffStrips(img, p.order, opts.Compression); err == nil {
+		addTIFFTags(p.dir, p.order, img, opts, rows)
+	}
+	return p, err
+}
+
+// directory appends the page's directory to a file; the strips are to follow.
+func (p tiffPicture) directory(b []byte) ([]byte, error) {
+	offsets, counts := make([]uint32, len(p.strips)), make([]uint32, len(p.strips))
+	build := func(b []byte) []byte {
+		d := *p.dir
+		d.entries = append(d.entries[:len(d.entries):len(d.entries)],
+			uintEntry(p.order, typeLong, tagStripOffsets, offsets...),
+			uintEntry(p.order, typeLong, tagStripByteCounts, counts...))
+		return appendDirectory(b, p.order, &d)
+	}
+	at := uint64(len(b) + len(build(nil))) // offsets do not change the size
+	for i, s := range p.strips {
+		offsets[i], counts[i] = uint32(at), uint32(len(s))
+		at += uint64(len(s))
+	}
+	if at > math.MaxUint32 {
+		return nil, fmt.Errorf("file of %d bytes is beyond the 4 GiB that TIFF can address", at)
+	}
+	return build(b), nil
+}
+
+// tiffFile joins pages, which have one byte order.
+func tiffFile(pages []tiffPicture) (b []byte, err error) {
+	if len(pages) == 0 {
+		return nil, errors.New("encode tiff: no pages")
+	}
+	order := pages[0].order
+	b = tiffHeader(order, 8)
+	for i, p := range pages {
+		at := len(b)
+		if b, err = p.directory(b); err != nil {
+			return nil, fmt.Errorf("encode tiff: %w", err)
+		}
+		next := at + 2 + 12*int(order.Uint16(b[at:]))
+		for _, s := range p.strips {
+			b = append(b, s...)
+		}
+		if len(b)%2 == 1 {
+			b = append(b, 0)
+		}
+		if i+1 < len(pages) {
+			order.PutUint32(b[next:], uint32(len(b)))
+		}
+	}
+	return b, nil
 }
 
 // addTIFFTags adds all tags but those of the strips.

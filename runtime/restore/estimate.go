@@ -25,6 +25,7 @@ func (r *Restorer) choose(ctx context.Context, img *imaging.Image, o router.Over
 
 // Route estimates an image's degradation and chooses an expert.
 func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
+	img = img.Filled()
 	if err := o.Check(r.model.Config); err != nil {
 		return router.Decision{}, err
 	}

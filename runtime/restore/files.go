@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"unirestorer/runtime/imaging"
+	"unirestorer/weights/atomicfile"
 )
 
 // Stream as an input or output means standard input or output.
@@ -37,6 +38,8 @@ type FileOptions struct {
 	Encode imaging.EncodeOptions
 	// Limits bound what a file may ask for.
 	Limits imaging.Limits
+	// Page is which page or frame of a file of several to restore, from 1; AllPages; or PageAuto.
+	Page int
 	// Compare writes a before and after picture beside the result.
 	Compare bool
 }
@@ -147,7 +150,10 @@ func folderJobs(in, out string, format imaging.Format) ([]Job, error) {
 // withFormat replaces the extension of path by that of format.
 func withFormat(path string, format imaging.Format) string {
 	if format == "" {
-		return path
+		if f, err := imaging.FormatFromPath(path); err != nil || f != imaging.GIF {
+			return path
+		}
+		format = imaging.PNG // which holds what a GIF, which is not written, does
 	}
 	if f, err := imaging.FormatFromPath(path); err == nil && f == format {
 		return path
@@ -210,13 +216,25 @@ func checkReplaced(j Job, taken map[string]string) error {
 	return nil
 }
 
+const (
+	// PageAuto restores all pages or frames where the result's format holds them, and otherwise the first, and says so.
+	PageAuto = 0
+	// AllPages restores all, or fails where the result's format does not hold them.
+	AllPages = -1
+)
+
 // File restores one image file. stdin and stdout serve jobs that name Stream.
 // The result appears under its name only when it is complete.
 func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Reader, stdout io.Writer) (Report, error) {
 	start := time.Now()
-	img, err := decode(j.In, opt.Limits, stdin)
+	f, err := openFile(j, opt, stdin)
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err) // names the file
+	}
+	defer f.pictures.Close()
+	img, timing, err := f.pictures.Next()
+	if err != nil {
+		return Report{}, fmt.Errorf("restore: %w", f.named(err))
 	}
 	if j.Second != "" {
 		if opt.Second, err = imaging.DecodeFile(j.Second, opt.Limits); err != nil {
@@ -225,12 +243,135 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 		opt.Reserve += imageBytes(opt.Second)
 	}
 	decoded := time.Since(start)
-	rep, err := r.decoded(ctx, j, img, opt, stdout)
-	rep.Times.Decode = decoded
+	var rep Report
+	if f.count > 1 {
+		rep, err = r.several(ctx, j, f, img, timing, opt, stdout)
+	} else {
+		rep, err = r.decoded(ctx, j, img, opt, stdout)
+		rep.Times.Decode = decoded
+	}
+	rep.Warnings = append(img.Meta.Warnings, rep.Warnings...)
+	rep.Notes = append(rep.Notes, f.notes...)
 	if err != nil {
 		return rep, fmt.Errorf("restore %s: %w", j.In, err)
 	}
 	return rep, nil
+}
+
+// file is an input: its pictures, and how many of them are to be restored from the next on.
+type file struct {
+	name     string
+	pictures *imaging.Pictures
+	count    int
+	notes    []string
+}
+
+func (f *file) named(err error) error { return fmt.Errorf("%s: %w", f.name, err) }
+
+// openFile reads a file and refuses what cannot be written before work is put into it.
+func openFile(j Job, opt FileOptions, stdin io.Reader) (*file, error) {
+	f := &file{name: j.In, count: 1}
+	var err error
+	if j.In == Stream {
+		f.name = "standard input"
+		f.pictures, err = imaging.OpenReader(stdin, opt.Limits)
+		if err != nil {
+			err = f.named(err)
+		}
+	} else {
+		f.pictures, err = imaging.OpenFile(j.In, opt.Limits)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := f.pictures
+	format := opt.formatOf(j.Out, p.Format)
+	if err := imaging.CheckSize(format, p.W, p.H); err != nil {
+		return nil, f.named(err)
+	}
+	if opt.Page > p.Count {
+		return nil, f.named(fmt.Errorf("page %d was asked for, but there are %d", opt.Page, p.Count))
+	}
+	if p.Count == 1 {
+		return f, nil
+	}
+	holds := imaging.HoldsSeveral(format, p.Moving)
+	switch {
+	case opt.Page > 0:
+		f.notes = append(f.notes, fmt.Sprintf("picture %d of %d", opt.Page, p.Count))
+		if err := p.Skip(opt.Page - 1); err != nil {
+			return nil, f.named(err)
+		}
+	case holds:
+		f.count = p.Count
+	case opt.Page == AllPages:
+		return nil, f.named(fmt.Errorf("%d pictures do not go into one %s file; choose one, or another format", p.Count, format))
+	default:
+		f.notes = append(f.notes, fmt.Sprintf("picture 1 of %d, since %s holds one; another can be chosen by its page", p.Count, format))
+	}
+	return f, nil
+}
+
+// several restores pages or frames one by one, each compressed as soon as it is done. The first is img.
+func (r *Restorer) several(ctx context.Context, j Job, f *file, img *imaging.Image, t imaging.Timing, opt FileOptions, stdout io.Writer) (Report, error) {
+	if opt.Compare {
+		return Report{}, errors.New("a before and after picture of several pictures is not made; choose one by its page")
+	}
+	enc := opt.Encode
+	enc.Format = opt.formatOf(j.Out, f.pictures.Format)
+	out := imaging.NewSequence(enc, f.pictures.Loops)
+	var all Report
+	for n := range f.count {
+		start := time.Now()
+		if n > 0 {
+			var err error
+			if img, t, err = f.pictures.Next(); err != nil {
+				return all, err
+			}
+		}
+		decoded := time.Since(start)
+		part := opt.Options
+		if opt.Progress != nil {
+			part.Progress = func(done float64) { opt.Progress((float64(n) + done) / float64(f.count)) }
+		}
+		restored, rep, err := r.Restore(ctx, img, part)
+		if err != nil {
+			return all, fmt.Errorf("picture %d of %d: %w", n+1, f.count, err)
+		}
+		start = time.Now()
+		if err := out.Add(restored, t); err != nil {
+			return all, err
+		}
+		rep.Times.Decode, rep.Times.Encode = decoded, time.Since(start)
+		if n == 0 {
+			all = rep
+			all.Losses = losses(restored, enc.Format)
+		} else {
+			all.Times.add(rep.Times)
+			all.Warnings = append(all.Warnings, img.Meta.Warnings...)
+		}
+	}
+	all.Pictures = f.count
+	write := func(w io.Writer) error {
+		_, err := out.WriteTo(w)
+		return err
+	}
+	if j.Out == Stream {
+		return all, write(stdout)
+	}
+	if err := os.MkdirAll(filepath.Dir(j.Out), 0o777); err != nil {
+		return all, err
+	}
+	return all, atomicfile.Write(ctx, j.Out, write)
+}
+
+// add adds the times of another picture.
+func (t *Times) add(o Times) {
+	t.Decode += o.Decode
+	t.Estimate += o.Estimate
+	t.Load += o.Load
+	t.Run += o.Run
+	t.Encode += o.Encode
 }
 
 // decoded restores the image of a job and writes the result.
@@ -242,7 +383,7 @@ func (r *Restorer) decoded(ctx context.Context, j Job, img *imaging.Image, opt F
 	if err != nil {
 		return rep, err
 	}
-	rep.Losses = losses(out, opt.formatOf(j.Out, out))
+	rep.Losses = losses(out, opt.formatOf(j.Out, out.Meta.Format))
 	start := time.Now()
 	err = encode(ctx, j.Out, img, out, opt, stdout)
 	rep.Times.Encode = time.Since(start)
@@ -255,8 +396,8 @@ func losses(img *imaging.Image, f imaging.Format) []string {
 	return slices.DeleteFunc(imaging.Losses(img, f), func(s string) bool { return slices.Contains(always, s) })
 }
 
-// formatOf is the format that the result img at path is written in.
-func (o FileOptions) formatOf(path string, img *imaging.Image) imaging.Format {
+// formatOf is the format that the result at path of a file of some format is written in.
+func (o FileOptions) formatOf(path string, in imaging.Format) imaging.Format {
 	if o.Format != "" {
 		return o.Format
 	}
@@ -265,26 +406,15 @@ func (o FileOptions) formatOf(path string, img *imaging.Image) imaging.Format {
 			return f
 		}
 	}
-	if f := img.Meta.Format; f != "" {
-		return f
+	if in != "" && in != imaging.GIF {
+		return in
 	}
 	return imaging.PNG
 }
 
-func decode(path string, limits imaging.Limits, stdin io.Reader) (*imaging.Image, error) {
-	if path != Stream {
-		return imaging.DecodeFile(path, limits)
-	}
-	img, err := imaging.Decode(stdin, limits)
-	if err != nil {
-		return nil, fmt.Errorf("standard input: %w", err)
-	}
-	return img, nil
-}
-
 func encode(ctx context.Context, path string, before, after *imaging.Image, opt FileOptions, stdout io.Writer) error {
 	enc := opt.Encode
-	enc.Format = opt.formatOf(path, after)
+	enc.Format = opt.formatOf(path, after.Meta.Format)
 	if path == Stream {
 		return imaging.Encode(stdout, after, enc)
 	}

@@ -188,7 +188,7 @@ func TestFailedAndCancelledJobsLeaveNoFile(t *testing.T) {
 		opt  FileOptions
 		want string
 	}{
-		{context.Background(), short, opt, "restore: " + short},
+		{context.Background(), short, FileOptions{Options: opt.Options, Limits: imaging.Limits{Strict: true}}, "restore: " + short},
 		{context.Background(), filepath.Join(dir, "gone.png"), opt, "no such file"},
 		{context.Background(), good, FileOptions{Options: Options{Override: only(9)}}, "expert 9: the pool has 0 to 0"},
 		{context.Background(), good, FileOptions{Options: opt.Options, Limits: imaging.Limits{MaxPixels: 10}}, "too large"},

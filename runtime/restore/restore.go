@@ -123,6 +123,11 @@ type Report struct {
 	Memory backend.Memory `json:"memory"`
 	// Notes say, in words, what the network does not tell of the picture.
 	Notes []string `json:"notes,omitempty"`
+	// Warnings say, in words, what was wrong with the file and what was done about it.
+	Warnings []string `json:"warnings,omitempty"`
+	// Pictures is how many pages or frames of a file were restored where it has several; the rest of the report is the
+	// first one's, and Times is of all.
+	Pictures int `json:"pictures,omitempty"`
 	// Losses names, in words, what the result's file format does not keep.
 	Losses []string `json:"losses,omitempty"`
 	Times  Times    `json:"times"`
@@ -151,6 +156,7 @@ func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options)
 		return nil, Report{}, err
 	}
 	start := time.Now()
+	img = img.Filled()
 	d, err := r.choose(ctx, img, opt.Override)
 	if err != nil {
 		return nil, Report{}, err

@@ -109,7 +109,7 @@ link=(-mexec-model=reactor -Wl,--lto-O2 -Wl,--gc-sections -Wl,--strip-all -Wl,-z
 
 compile() { # OBJECTS FOLDER FLAGS… -- FILES…: compiles files to objects in a folder of their own
     local to=$work/o/$1 extra=()
-    [ "${RELINK:-}" ] && [ "$1" != shim ] && return # objects of the libraries are there from an earlier run
+    [ "${RELINK:-}" ] && [ "$1" != shim ] && return 0 # objects of the libraries are there from an earlier run
     shift
     mkdir -p "$to"
     while [ "$1" != -- ]; do extra+=("$1"); shift; done

@@ -12,7 +12,23 @@ static struct jpeg_error_mgr in_err;
 
 /* header is read by the host as 32-bit words. */
 static int32_t header[12];
-static int32_t first_fault_row = -1;
+
+/* fault_row is the first row that may be damaged, or one of: */
+enum { NOT_IN_PIXELS = -1, AFTER_PIXELS = -2 };
+static int32_t fault_row = NOT_IN_PIXELS;
+
+/* complete says whether every pixel was read: the last row of blocks, and of a progressive picture every bit. */
+static int complete(void) {
+    if (in.global_state < 202 || in.total_iMCU_rows == 0 || in.input_iMCU_row < in.total_iMCU_rows)
+        return 0;
+    if (!in.progressive_mode || in.coef_bits == NULL)
+        return 1;
+    for (int c = 0; c < in.num_components; c++)
+        for (int k = 0; k < DCTSIZE2; k++)
+            if (in.coef_bits[c][k] != 0)
+                return 0;
+    return 1;
+}
 
 static void fatal(j_common_ptr c) {
     char text[JMSG_LENGTH_MAX];
@@ -26,8 +42,9 @@ static void message(j_common_ptr c, int level) {
     if (level >= 0)
         return;
     c->err->num_warnings++;
-    if (first_fault_row < 0)
-        first_fault_row = in.global_state >= 205 ? (int32_t)in.output_scanline : -1;
+    if (fault_row < 0)
+        fault_row = complete() ? AFTER_PIXELS : in.global_state >= 205 ? (int32_t)in.output_scanline
+            : in.global_state > 202 ? 0 : NOT_IN_PIXELS;
     c->err->format_message(c, text);
     note_warning("%s", text);
 }
@@ -97,5 +114,5 @@ int EXPORT(jpeg_rows)(unsigned char *out, int n) {
 }
 
 int EXPORT(jpeg_done)(void) { return in.output_scanline; }
-int EXPORT(jpeg_fault_row)(void) { return first_fault_row; }
+int EXPORT(jpeg_fault_row)(void) { return fault_row; }
 void EXPORT(jpeg_finish)(void) { jpeg_finish_decompress(&in); }

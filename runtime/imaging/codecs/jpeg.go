@@ -72,7 +72,7 @@ func DecodeJPEG(ctx context.Context, data []byte, check func(JPEGHeader) error) 
 		_, err = in.call("jpeg_finish")
 	}
 	if p.Warning = in.message("warning_message"); p.Warning != "" {
-		if row := in.int("jpeg_fault_row"); row >= 0 {
+		if row := in.int("jpeg_fault_row"); row >= 0 { // negative: not in the pixels
 			p.FaultRow = min(row, h.Height)
 		}
 	}
