@@ -153,7 +153,10 @@ func TestNetworksSeeTheSameColoursWhateverTheProfile(t *testing.T) {
 		twin.Pix[i] = 64 + v/2
 	}
 	for _, profile := range []string{"prophoto.icc", "adobe.icc", "table.icc"} {
-		img := twin.Clone()
+		img := newLike(twin.W, twin.H, 3, 16)
+		for i := range img.Pix16 {
+			img.Pix16[i] = twin.sample16(i)
+		}
 		img.Meta.ICC = testProfile(t, profile)
 		require.NoError(t, img.manageColour())
 		img.eachPixel(img.colour.fromSRGB)
