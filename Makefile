@@ -19,7 +19,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
+.PHONY: onnx-check help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -97,6 +97,10 @@ cuda-lint: ## vet and staticcheck with the CUDA tags
 	$(CUDAENV) $(GO) vet -tags cuda ./...
 	$(CUDAENV) $(GO) vet -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./runtime/doctor ./tools/gpukit/...
 	$(CUDAENV) $(GO) run $(STATICCHECK) -tags cuda ./runtime/cuda/... ./runtime/gpu/... ./runtime/doctor ./runtime/platform/...
+
+onnx-check: ## hold exported ONNX models against ONNX Runtime on every architecture; needs node and npm
+	npm ci --ignore-scripts --no-audit --no-fund --prefix tools/peers
+	$(GO) test -count=1 ./runtime/convert/onnx
 
 train-smoke: ## run the training recipe for a few steps; needs Debian's python3-torch
 	cd tools && /usr/bin/python3 -m train smoke

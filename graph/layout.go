@@ -51,6 +51,9 @@ type Pad struct {
 	X                        *Tensor
 	Top, Left, Bottom, Right int
 	Mode                     PadMode
+	// Multiple, if not 0, says what Bottom and Right are for: to make the sides
+	// multiples of it. They would be others at another size.
+	Multiple int
 }
 
 // Kind implements Op.

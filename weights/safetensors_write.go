@@ -23,6 +23,11 @@ func WriteSafetensors(ctx context.Context, path string, tensors []*Tensor, metad
 	return atomicfile.Write(ctx, path, func(w io.Writer) error { return writeSafetensors(ctx, w, tensors, metadata) })
 }
 
+// EncodeSafetensors writes tensors in the form of a safetensors file to w; see WriteSafetensors.
+func EncodeSafetensors(ctx context.Context, w io.Writer, tensors []*Tensor, metadata map[string]string) error {
+	return writeSafetensors(ctx, w, tensors, metadata)
+}
+
 func writeSafetensors(ctx context.Context, w io.Writer, tensors []*Tensor, metadata map[string]string) error {
 	tensors = alignedOrder(tensors)
 	header, err := safetensorsHeader(tensors, metadata)

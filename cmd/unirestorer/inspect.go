@@ -133,7 +133,7 @@ func modelOf(c *cli.Context, f weights.File) (m *models.Config, problem string, 
 		if err != nil {
 			return nil, "", err
 		}
-		single, err := convert.FindNetwork(f, opt.Args)
+		single, err := convert.FindNetworkIn(f, opt.Args)
 		if err != nil {
 			return nil, "no network: " + err.Error(), nil
 		}

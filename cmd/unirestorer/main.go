@@ -37,7 +37,7 @@ func main() {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
-		poolCommand(), loraCommand(), compareLoRACommand(),
+		poolCommand(), exportCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(), simulateCommand(),
 		evaluateCommand(),

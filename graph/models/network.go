@@ -349,7 +349,7 @@ func (l *loader) restored(t *graph.Tensor, opt Options) (*graph.Graph, error) {
 // padTo surrounds x at the bottom and right so that both sides become
 // multiples of m.
 func (l *loader) padTo(x *graph.Tensor, m int, mode graph.PadMode) *graph.Tensor {
-	return l.Pad("pad", graph.Pad{X: x, Bottom: missing(x.Shape.H, m), Right: missing(x.Shape.W, m), Mode: mode})
+	return l.Pad("pad", graph.Pad{X: x, Bottom: missing(x.Shape.H, m), Right: missing(x.Shape.W, m), Mode: mode, Multiple: m})
 }
 
 func missing(n, m int) int { return (m - n%m) % m }

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -74,6 +75,20 @@ func (p *Ports) scale() (low, span float64) {
 		return 0, 1
 	}
 	return p.Range[0], p.Range[1] - p.Range[0]
+}
+
+// PadToGrid is the network with its sides padded by reflection to multiples of
+// its grid, for networks that refuse other sides.
+func PadToGrid(n Network) (Network, error) {
+	args, err := json.Marshal(n)
+	if err != nil {
+		return nil, err
+	}
+	args, err = overridden(json.RawMessage(args), fmt.Appendf(nil, `{"size_multiple":%d}`, n.Grid()))
+	if err != nil {
+		return nil, err
+	}
+	return New(n.Architecture(), args)
 }
 
 // luma are the weights of red, green and blue in a grey value, those of

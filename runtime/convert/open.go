@@ -90,7 +90,7 @@ func modelOf(ctx context.Context, path string, f weights.File, o OpenOptions) (*
 		}
 		return experts.NewModel(path, plan.Config, plan.Source(), f)
 	}
-	n, err := FindNetwork(f, o.Args)
+	n, err := FindNetworkIn(f, o.Args)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +133,15 @@ type Single struct {
 	Tensors []*weights.Tensor
 }
 
+// FindNetworkIn is FindNetwork for a file, which says itself what its tensors do
+// not tell if WriteExpert wrote it.
+func FindNetworkIn(f weights.File, args json.RawMessage) (*Single, error) {
+	if len(args) == 0 {
+		args = writtenArgs(f)
+	}
+	return FindNetwork(f, args)
+}
+
 // FindNetwork finds the network whose tensors src holds, under whatever prefix,
 // and checks that all are there and no others. args overrides what their shapes
 // tell; see OpenOptions.
@@ -160,6 +169,9 @@ func FindNetwork(src weights.Source, args json.RawMessage) (*Single, error) {
 	net, err := models.New(s.Architecture, s.Args)
 	if err != nil {
 		return nil, fmt.Errorf("%w (read off the tensors' shapes; --net-args gives other arguments)", err)
+	}
+	if s.Args, err = json.Marshal(net); err != nil {
+		return nil, err
 	}
 	if err := models.CheckStored(net, in); err != nil {
 		return nil, fmt.Errorf("%w (--net-args gives other arguments)", err)

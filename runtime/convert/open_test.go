@@ -291,3 +291,38 @@ func FuzzSingleNetworkHeads(f *testing.F) {
 		}
 	})
 }
+
+// What tensors do not tell survives a round through a file of our own.
+func TestExportedExpertsComeBackAsTheyWere(t *testing.T) {
+	ctx := context.Background()
+	for _, c := range []struct{ name, args string }{
+		{"nafnet", `{"train_size":32}`}, {"dehazeformer", ""}, {"dehazeformer", `{"range":[0,1]}`}, {"restormer_gray", ""},
+	} {
+		m := open(t, filepath.Join(singles, c.name, "model.pth"), c.args)
+		path := filepath.Join(t.TempDir(), "x.safetensors")
+		f, err := os.Create(path)
+		require.NoError(t, err)
+		require.NoError(t, convert.WriteExpert(ctx, f, m, 0, false))
+		require.NoError(t, f.Close())
+		again := open(t, path, "")
+		want, err := m.Config.Expert(0)
+		require.NoError(t, err)
+		got, err := again.Config.Expert(0)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		in := picture(t, singles, c.name, "in.png")
+		require.Zero(t, furthest(t, restoreWith(t, m, expertstest.CPU(t), in, restore.Options{}), restoreWith(t, again, expertstest.CPU(t), in, restore.Options{})))
+	}
+	// An expert of a pool has pictures in 0..1, unlike its authors' networks.
+	pool := (&convert.Single{Architecture: models.DehazeFormerName, Args: json.RawMessage(`{"embed_dims":[8,16,16,16,8],"depths":[1,1,1,1,1],"num_heads":[1,2,2,1,1]}`)}).Pool("p")
+	src, err := models.RandomWeights(pool, 1)
+	require.NoError(t, err)
+	m, err := experts.NewModel("p", pool, src, nil)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	require.NoError(t, convert.WriteExpert(ctx, f, m, 0, false))
+	require.NoError(t, f.Close())
+	require.NotContains(t, string(open(t, path, "").Config.Experts[0].Args), "range")
+}

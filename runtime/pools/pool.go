@@ -152,7 +152,7 @@ func (p *Pool) Add(ctx context.Context, x Expert) (_ *Added, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	net, err := convert.FindNetwork(f, x.Args)
+	net, err := convert.FindNetworkIn(f, x.Args)
 	if err != nil {
 		return nil, err
 	}
