@@ -22,11 +22,13 @@ type function struct {
 	body    []stmt
 
 	regParams []int32 // parameters in registers
+	refused   error   // uses what is not supported
 	root      *scope
 	line      int
 
 	maxntid, reqntid [3]int // 0 where not given
 	maxnreg          int
+	cluster          [3]int // blocks of a cluster; 0 where not given
 }
 
 // variable is a named piece of memory.
@@ -41,6 +43,7 @@ type variable struct {
 	init   []initValue
 	line   int
 	off    int64 // place in its space; set by layout
+	reg    int32 // of a parameter in a register, from 1; else 0
 }
 
 func (v *variable) size() int64 { return int64(v.typ.size()) * v.count }

@@ -138,6 +138,9 @@ func (d *decoder) collect(fn *function, depth int) error {
 		if err != nil {
 			return fmt.Errorf("line %d: %w", s.line, err)
 		}
+		if !callee.defined && callee.refused == nil {
+			continue // the system's
+		}
 		if callee == fn {
 			return fmt.Errorf("line %d: recursion is not supported", s.line)
 		}
@@ -175,7 +178,9 @@ func (d *decoder) layoutMemory(kernel *function) error {
 	for _, fn := range d.order {
 		if fn != kernel {
 			for _, v := range append(append([]*variable{}, fn.params...), fn.rets...) {
-				place(v, &frame)
+				if v.reg == 0 {
+					place(v, &frame)
+				}
 			}
 		}
 		for _, v := range fn.vars {
@@ -260,6 +265,9 @@ func (d *decoder) reg(r int32) (int32, dtype) {
 
 // function decodes the body of fn and appends it to the program.
 func (d *decoder) function(fn *function) error {
+	if fn.refused != nil {
+		return fn.refused
+	}
 	if !fn.defined {
 		return fmt.Errorf("has no body")
 	}
@@ -268,6 +276,7 @@ func (d *decoder) function(fn *function) error {
 	for i := range d.regRow {
 		d.regRow[i] = -1
 	}
+	d.registerParams(fn)
 	code := make([]inst, 0, len(fn.body)+1)
 	from := d.followOrigins(fn)
 	for i := range fn.body {

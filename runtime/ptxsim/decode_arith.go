@@ -279,7 +279,7 @@ func doubleArith(op string, m *modset, in *inst) error {
 	case "min", "max":
 		f = opMinMaxF64(op == "max")
 	case "rsqrt", "rcp":
-		if m.take("approx") && !m.take("ftz") {
+		if m.take("approx") && !m.take("ftz") && op == "rcp" {
 			return fmt.Errorf(".approx needs .ftz on f64")
 		}
 		f = opRcpF64

@@ -72,7 +72,7 @@ func (d *decoder) callee(s *stmt) (fn *function, rets, args []operand, err error
 	}
 	for _, f := range d.mod.file.funcs {
 		if f.name == list[0].name && !f.entry {
-			if !f.defined {
+			if !f.defined && systemCalls[f.name] == nil {
 				return nil, nil, nil, fmt.Errorf("function %s is not defined in this module", f.name)
 			}
 			return f, rets, args, nil
@@ -87,14 +87,55 @@ func decCall(d *decoder, s *stmt, m *modset, in *inst) error {
 	if err != nil {
 		return err
 	}
+	if !fn.defined {
+		return d.decSystemCall(s, in, fn, rets, args)
+	}
 	info := d.infos[fn]
 	in.class, in.kind, in.target = clControl, kCall, info.start
 	in.x.fn = info
 	if in.x.copies, err = d.paramCopies(s, args, fn.params, false); err != nil {
 		return err
 	}
-	in.x.back, err = d.paramCopies(s, rets, fn.rets, true)
-	return err
+	if in.x.back, err = d.paramCopies(s, rets, fn.rets, true); err != nil {
+		return err
+	}
+	for i, r := range info.paramRows {
+		if r.row < 0 {
+			continue
+		}
+		src, wide, err := d.src(args[i], r.typ)
+		if err != nil {
+			return err
+		}
+		in.x.regsIn = append(in.x.regsIn, regCopy{r.row, src, wide})
+	}
+	for i, r := range info.resultRows {
+		if r.row < 0 {
+			continue
+		}
+		dst, err := d.dst(rets[i], r.typ)
+		if err != nil {
+			return err
+		}
+		in.x.regsBack = append(in.x.regsBack, regCopy{dst, r.row, r.typ.size() == 8})
+	}
+	return nil
+}
+
+// registerParams gives rows to the parameters and results of a function that are registers.
+func (d *decoder) registerParams(fn *function) {
+	rows := func(list []*variable) (out []regRow) {
+		for _, v := range list {
+			r := regRow{row: -1}
+			if v.reg > 0 {
+				r.row, r.typ = d.reg(v.reg - 1)
+			}
+			out = append(out, r)
+		}
+		return out
+	}
+	info := d.infos[fn]
+	info.paramRows, info.resultRows = rows(fn.params), rows(fn.rets)
 }
 
 // paramCopies pairs the variables of a call with those of the function.
@@ -104,6 +145,9 @@ func (d *decoder) paramCopies(s *stmt, ops []operand, formals []*variable, back 
 	}
 	var out []paramCopy
 	for i, o := range ops {
+		if formals[i].reg > 0 {
+			continue
+		}
 		if o.kind != opdSymbol {
 			return nil, fmt.Errorf("only variables can be passed to functions")
 		}

@@ -7,7 +7,7 @@ import (
 
 // address fills in the base and offset of [base+off].
 func (d *decoder) address(o operand, in *inst) error {
-	if o.kind != opdAddress {
+	if o.kind != opdAddress || len(o.list) != 1 {
 		return fmt.Errorf("operand is not an address")
 	}
 	in.x.off = o.off

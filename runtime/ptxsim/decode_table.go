@@ -20,7 +20,7 @@ var decoders = map[string]decodeFunc{
 	"ld": decLd, "ldu": decLd, "st": decSt, "prefetch": decPrefetch, "prefetchu": decPrefetch,
 	"applypriority": decPrefetch, "discard": decPrefetch,
 	"atom": decAtom, "red": decAtom, "cp": decCp,
-	"ldmatrix": decLdmatrix, "stmatrix": decLdmatrix, "movmatrix": decMovmatrix, "mma": decMMA,
+	"ldmatrix": decLdmatrix, "stmatrix": decLdmatrix, "movmatrix": decMovmatrix, "mma": decMMA, "wmma": decWmma,
 
 	"shfl": decShfl, "vote": decVote, "match": decMatch, "redux": decRedux, "elect": decElect, "activemask": decActivemask,
 	"bar": decBar, "barrier": decBar, "membar": decFence, "fence": decFence,

@@ -75,12 +75,26 @@ func decMMA(d *decoder, s *stmt, m *modset, in *inst) error {
 	if !m.take("sync") || !m.take("aligned") || !m.take("row") || !m.take("col") {
 		return fmt.Errorf("needs .sync.aligned, .row and .col")
 	}
-	shape := m.one("m16n8k16", "m16n8k8", "m16n8k4")
+	h, ok := m.shape()
+	if !ok {
+		return fmt.Errorf("needs a shape")
+	}
+	fast := false
+	for _, t := range m.list {
+		fast = fast || t == "f16" || t == "bf16" || t == "tf32"
+	}
+	fast = fast && h.m == 16 && h.n == 8 && h.k <= 16
+	for _, t := range m.list {
+		fast = fast && t != "e4m3" && t != "e5m2"
+	}
+	if !fast {
+		return decMMAGeneral(d, s, m, in, h)
+	}
 	td, ta, tb, tc := m.typ(), m.typ(), m.typ(), m.typ()
 	if ta != tb || td != tc {
 		return fmt.Errorf("operand types differ")
 	}
-	k := map[string]int{"m16n8k16": 16, "m16n8k8": 8, "m16n8k4": 4}[shape]
+	k := h.k
 	x := in.x
 	x.typ = ta
 	nc := 4

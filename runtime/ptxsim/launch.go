@@ -3,6 +3,7 @@ package ptxsim
 import (
 	"context"
 	"fmt"
+	"io"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,9 @@ type launch struct {
 	latencies     *Latencies // nil: no critical path
 	sample        uint64     // blocks to run, 0 for all
 	resident      int        // blocks that run at a time
+	output        io.Writer
+	workspace     *allocation // of a cooperative launch
+	printed       int         // bytes
 
 	writesTo  map[*allocation]bool // what it can write, unless writesAll
 	writesAll bool
@@ -105,8 +109,14 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 		l.races.sync = newBlockOrder()
 	}
 	l.markWritten()
+	if l.prog.cooperates {
+		l.workspace = l.mem.alloc(64)
+		l.workspace.name, l.workspace.init = "workspace of cooperative groups", nil
+		clear(l.workspace.data)
+		defer l.mem.free(l.workspace)
+	}
 	grid := l.shape.Grid.Count()
-	if l.prog.ordered {
+	if l.prog.ordered || l.prog.prints {
 		workers = 1
 	}
 	all := grid

@@ -376,6 +376,17 @@ func (w *warp) copyParams(copies []paramCopy, mask uint32) {
 	}
 }
 
+// copyRegs copies arguments and results in registers.
+func (w *warp) copyRegs(copies []regCopy, mask uint32) {
+	for _, c := range copies {
+		if c.wide {
+			blend(&w.r64[c.dst], &w.r64[c.src], mask)
+		} else {
+			blend(&w.r32[c.dst], &w.r32[c.src], mask)
+		}
+	}
+}
+
 // byWindow sorts the lanes of a generic access by the memory they address and turns window addresses into offsets.
 func (w *warp) byWindow(mask uint32) (global, shared, local uint32) {
 	for m := mask; m != 0; m &= m - 1 {

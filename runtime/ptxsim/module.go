@@ -15,16 +15,17 @@ type module struct {
 	vars    map[string]*variable
 	globals map[string]*allocation // .global and .const variables
 	progs   map[string]*program
+	refused map[string]error // kernels that cannot run, and why
 }
 
-// newModule parses an image, allocates its variables, and decodes every kernel, so that whatever is not supported
-// is an error here and not during a launch.
+// newModule parses an image, allocates its variables, and decodes every kernel. One that uses what is not supported does
+// not keep the others from running: it is refused, by name and line, when somebody launches it.
 func newModule(mem *memory, free int64, name string, image []byte) (*module, error) {
 	f, err := parse(string(image))
 	if err != nil {
 		return nil, err
 	}
-	m := &module{name: name, file: f, vars: map[string]*variable{}, globals: map[string]*allocation{}, progs: map[string]*program{}}
+	m := &module{name: name, file: f, vars: map[string]*variable{}, globals: map[string]*allocation{}, progs: map[string]*program{}, refused: map[string]error{}}
 	for _, v := range f.vars {
 		m.vars[v.name] = v
 	}
@@ -33,8 +34,7 @@ func newModule(mem *memory, free int64, name string, image []byte) (*module, err
 			continue
 		}
 		if v.extern || v.flex {
-			m.unload(mem)
-			return nil, fmt.Errorf("line %d: variable %s is defined elsewhere", v.line, v.name)
+			continue // an error where it is used
 		}
 		if free -= v.size(); free < 0 {
 			m.unload(mem)
@@ -61,12 +61,22 @@ func newModule(mem *memory, free int64, name string, image []byte) (*module, err
 		}
 		p, err := decodeKernel(m, fn)
 		if err != nil {
-			m.unload(mem)
-			return nil, fmt.Errorf("kernel %s: %w", fn.name, err)
+			m.refused[fn.name] = err
+			p = &program{kernel: fn, mod: m}
 		}
 		m.progs[fn.name] = p
 	}
 	return m, nil
+}
+
+// function finds a function by name; nil if there is none.
+func (m *module) function(name string) *function {
+	for _, f := range m.file.funcs {
+		if f.name == name {
+			return f
+		}
+	}
+	return nil
 }
 
 // initialise writes a variable's initial values to its memory.
@@ -84,6 +94,9 @@ func (m *module) initialise(v *variable) error {
 	}
 	for i, iv := range v.init {
 		bits := iv.bits
+		if f := m.function(iv.symbol); f != nil {
+			continue // indirect calls are refused where they stand
+		}
 		if iv.symbol != "" {
 			t := m.globals[iv.symbol]
 			if t == nil || size != 8 {

@@ -1,6 +1,7 @@
 package ptxsim
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -55,6 +56,22 @@ func parse(src string) (*file, error) {
 
 func (p *parser) errorf(format string, args ...any) error {
 	return fmt.Errorf("line %d: %s", p.tok.line, fmt.Sprintf(format, args...))
+}
+
+// unsupported is an error of PTX that is right but not supported. It concerns one function.
+type unsupported struct{ error }
+
+func (p *parser) unsupported(format string, args ...any) error {
+	return unsupported{p.errorf(format, args...)}
+}
+
+// unsupportedBy returns err if it says that something is not supported.
+func unsupportedBy(err error) error {
+	var u unsupported
+	if errors.As(err, &u) {
+		return u.error
+	}
+	return nil
 }
 
 func (p *parser) advance() (err error) {

@@ -126,7 +126,7 @@ func (p *parser) bodyDirective() error {
 	case ".pragma":
 		return p.skipTo(";")
 	}
-	return p.errorf("directive %v is not supported in a function", t)
+	return p.unsupported("directive %v is not supported in a function", t)
 }
 
 // loc parses .loc file line column [, function_name label, inlined_at file line column].
@@ -170,7 +170,7 @@ func (p *parser) registers() error {
 		return p.errorf("unknown register type %s", t)
 	}
 	if typ == tB128 {
-		return p.errorf("128-bit registers are not supported")
+		return p.unsupported("128-bit registers are not supported")
 	}
 	for {
 		name, err := p.ident()
@@ -415,5 +415,16 @@ func (p *parser) address(depth int) (operand, error) {
 	if base.kind == opdSymbol {
 		off, base.off = off+base.off, 0
 	}
-	return operand{kind: opdAddress, off: off, list: []operand{base}}, p.expect("]")
+	o := operand{kind: opdAddress, off: off, list: []operand{base}}
+	for p.tok.is(",") { // coordinates of a tensor or texture
+		if err := p.advance(); err != nil {
+			return operand{}, err
+		}
+		c, err := p.simpleOperand(1)
+		if err != nil {
+			return operand{}, err
+		}
+		o.list = append(o.list, c)
+	}
+	return o, p.expect("]")
 }

@@ -325,14 +325,31 @@ func (p *parser) function(entry bool) error {
 	fn.defined = true
 	p.fn, p.src = fn, srcPos{}
 	fn.root = newScope(nil)
-	for _, v := range append(append([]*variable{}, fn.params...), fn.rets...) {
-		fn.root.vars[v.name] = v
+	for i, v := range append(append([]*variable{}, fn.params...), fn.rets...) {
+		if v.reg == 0 {
+			fn.root.vars[v.name] = v
+			continue
+		}
+		if entry {
+			return p.errorf("parameter %s of a kernel cannot be a register", v.name)
+		}
+		r := int32(len(fn.regs))
+		fn.root.regs[v.name], v.reg = r, r+1
+		fn.regs = append(fn.regs, v.typ)
+		if i < len(fn.params) {
+			fn.regParams = append(fn.regParams, r)
+		}
 	}
 	p.scope, p.depth = fn.root, 0
-	if err := p.block(); err != nil {
-		return err
+	start, tok, ahead := p.lex, p.tok, p.ahead
+	err = p.block()
+	if fn.refused = unsupportedBy(err); fn.refused != nil {
+		// The rest of the module may do without it.
+		p.lex, p.tok, p.ahead = start, tok, ahead
+		fn.body, fn.vars = nil, nil
+		err = p.skipBraces()
 	}
-	return p.addFunction(fn, nil)
+	return p.addFunction(fn, err)
 }
 
 // addFunction records fn, replacing its forward declaration.
@@ -367,8 +384,8 @@ func (p *parser) params() ([]*variable, error) {
 		if err != nil {
 			return nil, err
 		}
-		if kind != ".param" {
-			return nil, p.errorf("parameters in %s are not supported, only .param", kind)
+		if kind != ".param" && kind != ".reg" {
+			return nil, p.errorf("parameters in %s are not supported, only .param and .reg", kind)
 		}
 		typ, align, err := p.varType()
 		if err != nil {
@@ -377,6 +394,21 @@ func (p *parser) params() ([]*variable, error) {
 		v, err := p.variable(spParam, typ, align)
 		if err != nil {
 			return nil, err
+		}
+		if kind == ".reg" {
+			if v.count != 1 || v.flex || len(v.init) != 0 {
+				return nil, p.errorf("register %s cannot have dimensions or initial values", v.name)
+			}
+			v.reg = 1
+			out = append(out, v)
+			if p.tok.is(",") {
+				if err := p.advance(); err != nil {
+					return nil, err
+				}
+			} else if !p.tok.is(")") {
+				return nil, p.errorf("expected %q or %q, found %v", ",", ")", p.tok)
+			}
+			continue
 		}
 		if v.flex || len(v.init) != 0 {
 			return nil, p.errorf("parameter %s has no size", v.name)
@@ -432,7 +464,25 @@ func (p *parser) tuning(fn *function) error {
 			if _, err := p.count("block count", 1<<16); err != nil {
 				return err
 			}
-		case ".noreturn":
+		case ".reqnctapercluster":
+			fn.cluster = [3]int{1, 1, 1}
+			for i := range 3 {
+				n, err := p.count("cluster size", 1<<10)
+				if err != nil {
+					return err
+				}
+				fn.cluster[i] = int(n)
+				if more, err := p.accept(","); err != nil {
+					return err
+				} else if !more {
+					break
+				}
+			}
+		case ".maxclusterrank":
+			if _, err := p.count("cluster rank", 1<<10); err != nil {
+				return err
+			}
+		case ".noreturn", ".explicitcluster":
 		case ".pragma":
 			if err := p.skipTo(";"); err != nil {
 				return err

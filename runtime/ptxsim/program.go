@@ -108,22 +108,30 @@ type extra struct {
 	fence      bool
 
 	// everything else
-	rows   []int32
-	n      int
-	m      int
-	imm    uint32
-	mode   string
-	typ    dtype
-	member int32 // row of the member mask, kSync
-	atom   func(old, b, c uint64) uint64
-	cas    bool     // atom writes only where it finds b
-	nc     bool     // non-coherent load
-	narrow bool     // strong access whose scope is the block
-	bulk   bool     // copy of a run of bytes
-	within []extent // shared variables the address is derived from; nil if that is not known
-	fn     *funcInfo
-	copies []paramCopy // arguments of a call
-	back   []paramCopy // results of a call
+	rows     []int32
+	n        int
+	m        int
+	imm      uint32
+	mode     string
+	typ      dtype
+	member   int32 // row of the member mask, kSync
+	atom     func(old, b, c uint64) uint64
+	cas      bool     // atom writes only where it finds b
+	nc       bool     // non-coherent load
+	narrow   bool     // strong access whose scope is the block
+	bulk     bool     // copy of a run of bytes
+	within   []extent // shared variables the address is derived from; nil if that is not known
+	fn       *funcInfo
+	copies   []paramCopy // arguments of a call
+	back     []paramCopy // results of a call
+	regsIn   []regCopy   // arguments and results in registers
+	regsBack []regCopy
+}
+
+// regRow is the row of a register.
+type regRow struct {
+	row int32
+	typ dtype
 }
 
 // funcInfo is a function's part of a program.
@@ -131,6 +139,14 @@ type funcInfo struct {
 	fn     *function
 	start  int32 // index of its first instruction
 	retRow int32 // row that holds every lane's return position
+
+	paramRows, resultRows []regRow // of parameters in registers, in order; -1 for the others
+}
+
+// regCopy moves a register's row.
+type regCopy struct {
+	dst, src int32
+	wide     bool
 }
 
 // paramCopy moves bytes between two variables of the param space.
@@ -160,12 +176,14 @@ type program struct {
 	writesVar      []string
 	writesAnything bool // some write goes through an address of unknown origin
 
-	watched   int // registers whose writes are kept; see unwritten.go
-	memInsts  int
-	ordered   bool // has atomics on global memory: blocks run one after another
-	hasFence  bool
-	registers int // estimate of the registers a thread needs
-	timed     int // registers of all functions, for timelines
+	watched    int // registers whose writes are kept; see unwritten.go
+	memInsts   int
+	ordered    bool // has atomics on global memory: blocks run one after another
+	hasFence   bool
+	cooperates bool // asks where the workspace of cooperative launches is
+	prints     bool // blocks run one after another, so that what they print is in order
+	registers  int  // estimate of the registers a thread needs
+	timed      int  // registers of all functions, for timelines
 
 	idleMu sync.Mutex
 	idle   []*block // of earlier launches

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 	"time"
@@ -48,6 +49,9 @@ type Options struct {
 
 	// Footprints has checked launches report the ranges of memory they touched.
 	Footprints bool
+
+	// Output gets what kernels print; nil discards it.
+	Output io.Writer
 
 	// OnLaunch, if not nil, is called after every launch.
 	OnLaunch func(Report)

@@ -12,8 +12,8 @@ type Module struct {
 	mod *module
 }
 
-// LoadModule parses and decodes a PTX image. Instructions, modifiers and directives that are not supported are an
-// error that names the line.
+// LoadModule parses and decodes a PTX image. A kernel with instructions, modifiers or directives that are not supported is
+// refused when it is launched, by an error that names the line.
 func (d *Device) LoadModule(name string, image []byte) (device.Module, error) {
 	if err := d.lock(); err != nil {
 		return nil, err
@@ -84,6 +84,10 @@ type Function struct {
 // Name returns the kernel's name.
 func (f *Function) Name() string { return f.prog.kernel.name }
 
+// Refused says why the kernel cannot run: it, or a function it calls, uses what the simulator does not support. It is nil
+// for kernels that can.
+func (f *Function) Refused() error { return f.mod.mod.refused[f.prog.kernel.name] }
+
 // Param is one parameter of a kernel: its place in the parameter buffer, in bytes.
 type Param struct {
 	Offset, Size, Align int
@@ -109,6 +113,9 @@ func (f *Function) registers() int {
 
 // Attributes returns the kernel's resources. Registers are an estimate unless Options.Registers names the kernel.
 func (f *Function) Attributes() (device.Attributes, error) {
+	if err := f.Refused(); err != nil {
+		return device.Attributes{}, fmt.Errorf("kernel %s: %w", f.Name(), err)
+	}
 	k := f.prog.kernel
 	a := device.Attributes{
 		Registers: f.registers(), StaticShared: f.prog.staticShared, MaxDynamicShared: f.dynamicLimit(),
@@ -143,6 +150,9 @@ func (f *Function) SetMaxDynamicShared(n int) error {
 
 // checkShape refuses launch shapes that a device would refuse.
 func (f *Function) checkShape(s device.Shape) error {
+	if err := f.Refused(); err != nil {
+		return err
+	}
 	for _, n := range []uint32{s.Grid.X, s.Grid.Y, s.Grid.Z, s.Block.X, s.Block.Y, s.Block.Z} {
 		if n == 0 {
 			return fmt.Errorf("a dimension is zero")

@@ -196,7 +196,7 @@ func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape,
 		findings: findingList{limit: d.opt.MaxFindings}, before: before,
 	}
 	occupancy := d.arch.Occupancy(int(shape.Block.Count()), f.registers(), f.prog.staticShared+shape.Shared)
-	l.resident = occupancy.Blocks * l.sms
+	l.resident, l.output = occupancy.Blocks*l.sms, d.opt.Output
 	report, err := l.run(ctx, d.opt.Workers)
 	report.Registers, report.Occupancy = f.registers(), occupancy
 	for _, a := range d.mem.allocs {

@@ -15,7 +15,11 @@ var specialWide = map[string]bool{
 	"%lanemask_eq": false, "%lanemask_lt": false, "%lanemask_le": false, "%lanemask_gt": false, "%lanemask_ge": false,
 	"%clock": false, "%clock_hi": false, "%clock64": true, "%globaltimer": true, "%globaltimer_lo": false,
 	"%total_smem_size": false, "%dynamic_smem_size": false, "%is_explicit_cluster": false,
-	"%cluster_ctarank": false, "%cluster_nctarank": false,
+	"%cluster_ctarank": false, "%cluster_nctarank": false, "%envreg1": false, "%envreg2": false,
+	"%clusterid.x": false, "%clusterid.y": false, "%clusterid.z": false,
+	"%nclusterid.x": false, "%nclusterid.y": false, "%nclusterid.z": false,
+	"%cluster_ctaid.x": false, "%cluster_ctaid.y": false, "%cluster_ctaid.z": false,
+	"%cluster_nctaid.x": false, "%cluster_nctaid.y": false, "%cluster_nctaid.z": false,
 }
 
 // isSpecial reports whether a name looks like a special register.
@@ -50,7 +54,9 @@ func (d *decoder) specialReg(name string, wide bool) (int32, error) {
 		r = d.newRow32()
 	}
 	d.special[name] = r
-	d.prog.specials = append(d.prog.specials, specialRow{r, wide, name, name == "%smid" || strings.HasPrefix(name, "%ctaid")})
+	d.prog.cooperates = d.prog.cooperates || strings.HasPrefix(name, "%envreg")
+	perBlock := name == "%smid" || strings.HasPrefix(name, "%ctaid") || strings.HasPrefix(name, "%cluster")
+	d.prog.specials = append(d.prog.specials, specialRow{r, wide, name, perBlock})
 	return r, nil
 }
 
@@ -81,6 +87,8 @@ func (w *warp) special(name string, lane int) uint64 {
 			return pick(nt.X, nt.Y, nt.Z)
 		case "%ctaid":
 			return pick(b.ctaid[0], b.ctaid[1], b.ctaid[2])
+		case "%cluster_ctaid", "%cluster_nctaid", "%clusterid", "%nclusterid":
+			return pick(b.clusterDims(base))
 		default:
 			return pick(nb.X, nb.Y, nb.Z)
 		}
@@ -112,7 +120,19 @@ func (w *warp) special(name string, lane int) uint64 {
 	case "%dynamic_smem_size":
 		return uint64(b.launch.shape.Shared)
 	case "%cluster_nctarank":
-		return 1
+		return b.launch.clusterShape().Count()
+	case "%cluster_ctarank":
+		return uint64(b.clusterRank())
+	case "%is_explicit_cluster":
+		if b.prog.kernel.cluster != [3]int{} {
+			return 1
+		}
+	case "%envreg1", "%envreg2": // the two halves of the address that grid barriers of cooperative groups use
+		if a := b.launch.workspace; a != nil && name == "%envreg1" {
+			return a.base >> 32
+		} else if a != nil {
+			return a.base & 0xffffffff
+		}
 	}
-	return 0 // %gridid, %cluster_ctarank, %is_explicit_cluster: launches without clusters
+	return 0
 }

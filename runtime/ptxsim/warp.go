@@ -371,6 +371,7 @@ func (w *warp) control(in *inst, mask uint32) bool {
 			return true
 		}
 		w.copyParams(in.x.copies, mask)
+		w.copyRegs(in.x.regsIn, mask)
 		ret := &w.r32[in.x.fn.retRow]
 		for m := mask; m != 0; m &= m - 1 {
 			ret[bits.TrailingZeros32(m)&31] = uint32(w.pc + 1)
@@ -387,7 +388,9 @@ func (w *warp) control(in *inst, mask uint32) bool {
 		ret := &w.r32[in.a]
 		for m := mask; m != 0; m &= m - 1 {
 			l := bits.TrailingZeros32(m) & 31
-			w.copyParams(w.prog.code[ret[l]-1].x.back, 1<<l)
+			call := w.prog.code[ret[l]-1].x
+			w.copyParams(call.back, 1<<l)
+			w.copyRegs(call.regsBack, 1<<l)
 			w.splits = append(w.splits, split{int32(ret[l]), 1 << l, false})
 		}
 		w.active = 0

@@ -408,22 +408,57 @@ func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 		{"ld.global.v4.u64 {%d0,%d1,%d2,%d3}, [%d0];", "vector of 32 bytes"},
 		{"sqrt.f32 %f1, %f2;", "needs a rounding mode"},
 		{"call helper;", "unknown function helper"},
-		{"add.s32 %r1, %r2, %r3", "expected"},
 	} {
-		_, err := dev.LoadModule("m", []byte(head+c.body+"\nret;\n}\n"))
-		require.ErrorContains(t, err, c.want, c.body)
-		require.ErrorContains(t, err, "load module m: ")
+		require.ErrorContains(t, refusal(t, dev, head+c.body+"\nret;\n}\n"), c.want, c.body)
 	}
+	_, err = dev.LoadModule("m", []byte(head+"add.s32 %r1, %r2, %r3\nret;\n}\n"))
+	require.ErrorContains(t, err, "load module m: ")
+	require.ErrorContains(t, err, "expected")
 	_, err = dev.LoadModule("m", []byte(".version 8.4\n.target sm_90a\n.entry k() { ret; }"))
 	require.ErrorContains(t, err, "written for sm_90a, the device is sm_80")
 	_, err = dev.LoadModule("m", []byte("\x7fELF\x02"))
 	require.ErrorContains(t, err, "line 1")
-	_, err = dev.LoadModule("m", []byte(".version 8.4\n.target sm_80\n.func f() { call f; ret; }\n.entry k() { call f; ret; }"))
-	require.ErrorContains(t, err, "recursi")
+	require.ErrorContains(t, refusal(t, dev, ".version 8.4\n.target sm_80\n.func f() { call f; ret; }\n.entry k() { call f; ret; }"), "recursi")
 	_, err = dev.LoadModule("m", []byte(".version 8.4\n.target sm_80\n.global .b8 x[1000000];\n.global .b8 y[1000000000];"))
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	require.ErrorContains(t, err, "line 4: variable y of 1000000000 bytes")
 	free, total, err := dev.Memory()
 	require.NoError(t, err)
 	require.Equal(t, total, free, "a module that does not load keeps no memory")
+}
+
+// refusal loads a module and returns the error of launching its kernel k.
+func refusal(t *testing.T, dev *ptxsim.Device, ptx string) error {
+	t.Helper()
+	mod, err := dev.LoadModule("m", []byte(ptx))
+	require.NoError(t, err, ptx)
+	defer mod.Close()
+	f, err := mod.Function("k")
+	require.NoError(t, err)
+	str, err := dev.NewStream()
+	require.NoError(t, err)
+	err = str.Launch(t.Context(), f, device.Shape{Grid: device.D1(1), Block: device.D1(32)}, nil)
+	if err == nil {
+		err = str.Synchronize(t.Context())
+	}
+	require.ErrorContains(t, err, "kernel k")
+	_, attrErr := f.Attributes()
+	require.Error(t, attrErr)
+	return err
+}
+
+// TestAnUnsupportedKernelLeavesTheOthersOfItsModule has one kernel that parses but cannot be decoded, and one whose body
+// holds a directive that is not known.
+func TestAnUnsupportedKernelLeavesTheOthersOfItsModule(t *testing.T) {
+	ptx := ".version 8.4\n.target sm_80\n.address_size 64\n" +
+		".visible .entry bad() {\nfrobnicate.b32;\nret;\n}\n" +
+		".visible .entry worse() {\n{ .calltargets a; }\nret;\n}\n" +
+		".visible .entry good(.param .u64 p) {\n.reg .b64 %d<2>;\nld.param.u64 %d0, [p];\nst.global.u32 [%d0], 7;\nret;\n}\n"
+	r := newRig(t, ptxsim.Options{}, "mixed", []byte(ptx))
+	y := r.alloc(4)
+	var a device.Args
+	require.NoError(t, r.launch("good", device.D1(1), device.D1(1), 0, a.Buf(y)))
+	require.Equal(t, []uint32{7}, fromWords[uint32](r.bytes(y)))
+	require.ErrorContains(t, r.launch("bad", device.D1(1), device.D1(1), 0, nil), "line 5: frobnicate.b32")
+	require.ErrorContains(t, r.launch("worse", device.D1(1), device.D1(1), 0, nil), "line 9: directive")
 }
