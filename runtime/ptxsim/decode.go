@@ -318,8 +318,11 @@ func (d *decoder) instruction(s *stmt) (inst, error) {
 		}
 	}
 	f := decoders[s.op]
+	if f == nil && !otherOpcodes[s.op] {
+		return in, errNoOpcode
+	}
 	if f == nil {
-		return in, fmt.Errorf("unknown or unsupported instruction")
+		return in, fmt.Errorf("unsupported instruction")
 	}
 	m := &modset{list: s.mods}
 	if err := f(d, s, m, &in); err != nil {

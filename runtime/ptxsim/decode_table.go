@@ -1,5 +1,20 @@
 package ptxsim
 
+import "errors"
+
+// errNoOpcode says that PTX has no such instruction, so that no device loads the module.
+var errNoOpcode = errors.New("unknown instruction")
+
+// otherOpcodes are PTX's instructions (ISA 8.4) that kernels cannot use here.
+var otherOpcodes = map[string]bool{
+	"tex": true, "tld4": true, "txq": true, "istypep": true, "suld": true, "sust": true, "sured": true, "suq": true,
+	"multimem": true, "tensormap": true, "createpolicy": true, "alloca": true, "stacksave": true, "stackrestore": true,
+	"wgmma": true, "mbarrier": true, "mapa": true, "getctarank": true, "setmaxnreg": true, "bmsk": true,
+	"vadd": true, "vsub": true, "vabsdiff": true, "vmin": true, "vmax": true, "vshl": true, "vshr": true, "vmad": true, "vset": true,
+	"vadd2": true, "vsub2": true, "vavrg2": true, "vabsdiff2": true, "vmin2": true, "vmax2": true, "vset2": true,
+	"vadd4": true, "vsub4": true, "vavrg4": true, "vabsdiff4": true, "vmin4": true, "vmax4": true, "vset4": true,
+}
+
 // decoders maps opcodes to what translates them.
 var decoders = map[string]decodeFunc{
 	"add": decArith, "sub": decArith, "mul": decArith, "mad": decArith, "fma": decArith, "div": decArith,

@@ -2,6 +2,7 @@ package ptxsim
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -60,6 +61,10 @@ func newModule(mem *memory, free int64, name string, image []byte) (*module, err
 			return nil, fmt.Errorf("line %d: kernel %s has no body", fn.line, fn.name)
 		}
 		p, err := decodeKernel(m, fn)
+		if errors.Is(err, errNoOpcode) {
+			m.unload(mem)
+			return nil, fmt.Errorf("kernel %s: %w", fn.name, err)
+		}
 		if err != nil {
 			m.refused[fn.name] = err
 			p = &program{kernel: fn, mod: m}

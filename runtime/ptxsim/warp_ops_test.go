@@ -396,14 +396,14 @@ func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 	require.NoError(t, err)
 	head := ".version 8.4\n.target sm_80\n.address_size 64\n.entry k() {\n.reg .b32 %r<9>; .reg .f32 %f<9>; .reg .b64 %d<4>; .reg .pred %p<4>;\n"
 	for _, c := range []struct{ body, want string }{
-		{"frobnicate.b32 %r1, %r2;", "line 6: frobnicate.b32: unknown or unsupported instruction"},
+		{"tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f5,%f6}];", "line 6: tex.2d.v4.f32.f32: unsupported instruction"},
 		{"add.s32.wobble %r1, %r2, %r3;", "line 6: add.s32.wobble: unsupported modifier .wobble"},
 		{"add.s32 %r1, %r2;", "has 2 operands, wants 3"},
 		{"add.s32 %r1, %d1, %r3;", "operand is a b64 register"},
 		{"add.s32 %r1, %r2, %r99;", "unknown register %r99"},
 		{"bra NOWHERE;", "unknown label NOWHERE"},
-		{"wgmma.fence.sync.aligned;", "unknown or unsupported instruction"},
-		{"mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%r1}, {%r1}, {%r1}, {%r1};", "shape and types are not supported"},
+		{"wgmma.fence.sync.aligned;", "unsupported instruction"},
+		{"mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%r1}, {%r1}, {%r1}, {%r1};", "shape and types are not supported"},
 		{"cp.async.bulk.commit_group;", "unsupported modifier .bulk"},
 		{"ld.global.v4.u64 {%d0,%d1,%d2,%d3}, [%d0];", "vector of 32 bytes"},
 		{"sqrt.f32 %f1, %f2;", "needs a rounding mode"},
@@ -414,6 +414,8 @@ func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 	_, err = dev.LoadModule("m", []byte(head+"add.s32 %r1, %r2, %r3\nret;\n}\n"))
 	require.ErrorContains(t, err, "load module m: ")
 	require.ErrorContains(t, err, "expected")
+	_, err = dev.LoadModule("m", []byte(head+"frobnicate.b32 %r1, %r2;\nret;\n}\n"))
+	require.ErrorContains(t, err, "line 6: frobnicate.b32: unknown instruction")
 	_, err = dev.LoadModule("m", []byte(".version 8.4\n.target sm_90a\n.entry k() { ret; }"))
 	require.ErrorContains(t, err, "written for sm_90a, the device is sm_80")
 	_, err = dev.LoadModule("m", []byte("\x7fELF\x02"))
@@ -451,7 +453,7 @@ func refusal(t *testing.T, dev *ptxsim.Device, ptx string) error {
 // holds a directive that is not known.
 func TestAnUnsupportedKernelLeavesTheOthersOfItsModule(t *testing.T) {
 	ptx := ".version 8.4\n.target sm_80\n.address_size 64\n" +
-		".visible .entry bad() {\nfrobnicate.b32;\nret;\n}\n" +
+		".visible .entry bad() {\nistypep.texref;\nret;\n}\n" +
 		".visible .entry worse() {\n{ .calltargets a; }\nret;\n}\n" +
 		".visible .entry good(.param .u64 p) {\n.reg .b64 %d<2>;\nld.param.u64 %d0, [p];\nst.global.u32 [%d0], 7;\nret;\n}\n"
 	r := newRig(t, ptxsim.Options{}, "mixed", []byte(ptx))
@@ -459,6 +461,6 @@ func TestAnUnsupportedKernelLeavesTheOthersOfItsModule(t *testing.T) {
 	var a device.Args
 	require.NoError(t, r.launch("good", device.D1(1), device.D1(1), 0, a.Buf(y)))
 	require.Equal(t, []uint32{7}, fromWords[uint32](r.bytes(y)))
-	require.ErrorContains(t, r.launch("bad", device.D1(1), device.D1(1), 0, nil), "line 5: frobnicate.b32")
+	require.ErrorContains(t, r.launch("bad", device.D1(1), device.D1(1), 0, nil), "line 5: istypep.texref")
 	require.ErrorContains(t, r.launch("worse", device.D1(1), device.D1(1), 0, nil), "line 9: directive")
 }
