@@ -278,15 +278,25 @@ func (c *Conv) shapes() ([]Shape, error) {
 		return nil, fmt.Errorf("bias is %s, want %d values", describe(c.Bias), out.C)
 	}
 	if c.Gram != nil {
-		if c.Gate != NoGate || c.Scale != nil || c.OutAffine != nil || c.Shuffle != 0 || c.Residual != nil {
-			return nil, errors.New("gram excludes gate, scale, affine, shuffle and residual")
-		}
-		if err := c.Gram.check(out.C); err != nil {
-			return nil, err
-		}
-		out.C -= 2 * c.Gram.C
-		return []Shape{out, c.Gram.shape(in.N)}, nil
+		return c.gramShapes(out)
 	}
+	return c.finished(out)
+}
+
+// gramShapes are those of a convolution to out that ends in a Gram matrix.
+func (c *Conv) gramShapes(out Shape) ([]Shape, error) {
+	if c.Gate != NoGate || c.Scale != nil || c.OutAffine != nil || c.Shuffle != 0 || c.Residual != nil {
+		return nil, errors.New("gram excludes gate, scale, affine, shuffle and residual")
+	}
+	if err := c.Gram.check(out.C); err != nil {
+		return nil, err
+	}
+	out.C -= 2 * c.Gram.C
+	return []Shape{out, c.Gram.shape(out.N)}, nil
+}
+
+// finished is the shape after all steps behind a convolution to out.
+func (c *Conv) finished(out Shape) ([]Shape, error) {
 	if err := gated(&out, c.Act, c.Gate); err != nil {
 		return nil, err
 	}
@@ -335,13 +345,7 @@ func (c *Conv) checkWeight() error {
 		return errors.New("want either a weight or a dynamic weight")
 	}
 	if c.Dynamic != nil {
-		if s := c.Dynamic.Shape; s.N != c.X.Shape.N || s.H != 1 || s.C != cin {
-			return fmt.Errorf("dynamic weight %v does not fit input %v", s, c.X.Shape)
-		}
-		if g != 1 || c.StrideOr1() != 1 || c.Pad != 0 || len(c.Branches()) > 0 {
-			return errors.New("a dynamic weight makes a plain 1x1 convolution: no groups, stride, padding or low-rank branch")
-		}
-		return nil
+		return c.checkDynamic()
 	}
 	d := c.Weight.Dims
 	if len(d) != 2 && len(d) != 4 {
@@ -355,17 +359,32 @@ func (c *Conv) checkWeight() error {
 			return fmt.Errorf("weight is %s", describe(c.Weight))
 		}
 	}
+	return c.checkBranches()
+}
+
+func (c *Conv) checkDynamic() error {
+	if s := c.Dynamic.Shape; s.N != c.X.Shape.N || s.H != 1 || s.C != c.CIn() {
+		return fmt.Errorf("dynamic weight %v does not fit input %v", s, c.X.Shape)
+	}
+	if c.groups() != 1 || c.StrideOr1() != 1 || c.Pad != 0 || len(c.Branches()) > 0 {
+		return errors.New("a dynamic weight makes a plain 1x1 convolution: no groups, stride, padding or low-rank branch")
+	}
+	return nil
+}
+
+func (c *Conv) checkBranches() error {
+	cin, cout := c.CIn(), c.Weight.Dims[0]
 	if c.LowRanks != nil && (c.LowRank != nil || len(c.LowRanks) != c.X.Shape.N) {
 		return fmt.Errorf("%d low-rank branches for %d images, beside one for all: %t", len(c.LowRanks), c.X.Shape.N, c.LowRank != nil)
 	}
 	for _, l := range c.Branches() {
-		if g != 1 || l.Down == nil || l.Up == nil || len(l.Down.Dims) < 2 {
+		if c.groups() != 1 || l.Down == nil || l.Up == nil || len(l.Down.Dims) < 2 {
 			return errors.New("a low-rank branch needs an ungrouped convolution and both factors")
 		}
 		kh, kw := c.Kernel()
 		r := l.Down.Dims[0]
-		if r <= 0 || !l.Down.is(r, cin, kh, kw) || !l.Up.is(d[0], r) {
-			return fmt.Errorf("low-rank factors are %s and %s, want [R %d %d %d] and [%d R]", describe(l.Down), describe(l.Up), cin, kh, kw, d[0])
+		if r <= 0 || !l.Down.is(r, cin, kh, kw) || !l.Up.is(cout, r) {
+			return fmt.Errorf("low-rank factors are %s and %s, want [R %d %d %d] and [%d R]", describe(l.Down), describe(l.Up), cin, kh, kw, cout)
 		}
 	}
 	return nil

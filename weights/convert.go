@@ -8,71 +8,48 @@ import (
 	"unirestorer/weights/half"
 )
 
+// decoders convert elements of a type, one after the other, to float32.
+var decoders = map[DType]func(dst []float32, src []byte){
+	F32:  copyFromLittleEndian[float32],
+	F16:  half.DecodeF16,
+	BF16: half.DecodeBF16,
+	F64:  each(8, func(b []byte) float32 { return float32(math.Float64frombits(binary.LittleEndian.Uint64(b))) }),
+	I64:  each(8, func(b []byte) float32 { return float32(int64(binary.LittleEndian.Uint64(b))) }),
+	U64:  each(8, func(b []byte) float32 { return float32(binary.LittleEndian.Uint64(b)) }),
+	I32:  each(4, func(b []byte) float32 { return float32(int32(binary.LittleEndian.Uint32(b))) }),
+	U32:  each(4, func(b []byte) float32 { return float32(binary.LittleEndian.Uint32(b)) }),
+	I16:  each(2, func(b []byte) float32 { return float32(int16(binary.LittleEndian.Uint16(b))) }),
+	U16:  each(2, func(b []byte) float32 { return float32(binary.LittleEndian.Uint16(b)) }),
+	I8:   each(1, func(b []byte) float32 { return float32(int8(b[0])) }),
+	U8:   each(1, func(b []byte) float32 { return float32(b[0]) }),
+	Bool: each(1, func(b []byte) float32 { return float32(min(b[0], 1)) }),
+}
+
+// each reads elements of size bytes one by one.
+func each(size int, value func([]byte) float32) func(dst []float32, src []byte) {
+	return func(dst []float32, src []byte) {
+		for i := range dst {
+			dst[i] = value(src[i*size : (i+1)*size])
+		}
+	}
+}
+
 // decodeFloat32 converts len(dst) elements of type d.
 func decodeFloat32(dst []float32, src []byte, d DType) error {
-	le := binary.LittleEndian
-	switch d {
-	case F32:
-		copyFromLittleEndian(dst, src)
-	case F16:
-		half.DecodeF16(dst, src)
-	case BF16:
-		half.DecodeBF16(dst, src)
-	case F64:
-		for i := range dst {
-			dst[i] = float32(math.Float64frombits(le.Uint64(src[8*i:])))
-		}
-	case I64:
-		for i := range dst {
-			dst[i] = float32(int64(le.Uint64(src[8*i:])))
-		}
-	case U64:
-		for i := range dst {
-			dst[i] = float32(le.Uint64(src[8*i:]))
-		}
-	case I32:
-		for i := range dst {
-			dst[i] = float32(int32(le.Uint32(src[4*i:])))
-		}
-	case U32:
-		for i := range dst {
-			dst[i] = float32(le.Uint32(src[4*i:]))
-		}
-	case I16:
-		for i := range dst {
-			dst[i] = float32(int16(le.Uint16(src[2*i:])))
-		}
-	case U16:
-		for i := range dst {
-			dst[i] = float32(le.Uint16(src[2*i:]))
-		}
-	case I8:
-		for i := range dst {
-			dst[i] = float32(int8(src[i]))
-		}
-	case U8:
-		for i := range dst {
-			dst[i] = float32(src[i])
-		}
-	case Bool:
-		for i := range dst {
-			dst[i] = 0
-			if src[i] != 0 {
-				dst[i] = 1
-			}
-		}
-	default:
-		format, ok := float8Formats[d]
-		if !ok {
-			return fmt.Errorf("%s can't be converted", d)
-		}
-		var table [256]float32
-		for b := range table {
-			table[b] = format.value(uint8(b))
-		}
-		for i := range dst {
-			dst[i] = table[src[i]]
-		}
+	if decode, ok := decoders[d]; ok {
+		decode(dst, src)
+		return nil
+	}
+	format, ok := float8Formats[d]
+	if !ok {
+		return fmt.Errorf("%s can't be converted", d)
+	}
+	var table [256]float32
+	for b := range table {
+		table[b] = format.value(uint8(b))
+	}
+	for i := range dst {
+		dst[i] = table[src[i]]
 	}
 	return nil
 }

@@ -196,6 +196,19 @@ func (c *Config) Check() error {
 	case len(c.Tree.Levels) == 0 || len(c.Tree.Levels) > maxPool:
 		return fmt.Errorf("%d levels: want 1 to %d", len(c.Tree.Levels), maxPool)
 	}
+	if err := c.checkLeaves(); err != nil {
+		return err
+	}
+	if err := c.checkExperts(); err != nil {
+		return err
+	}
+	if !c.Routed() {
+		return nil
+	}
+	return c.checkEstimator()
+}
+
+func (c *Config) checkLeaves() error {
 	for i, leaf := range c.Tree.Leaves {
 		if len(leaf.Experts) != len(c.Tree.Levels) {
 			return fmt.Errorf("leaf %d: %d experts for %d levels", i, len(leaf.Experts), len(c.Tree.Levels))
@@ -206,6 +219,10 @@ func (c *Config) Check() error {
 			}
 		}
 	}
+	return nil
+}
+
+func (c *Config) checkExperts() error {
 	for i, e := range c.Experts {
 		if _, err := New(e.Architecture, e.Args); err != nil {
 			return fmt.Errorf("expert %d: %w", i, err)
@@ -222,9 +239,10 @@ func (c *Config) Check() error {
 			return fmt.Errorf("expert %d: level %d is not one of %d", i, e.Level, len(c.Tree.Levels))
 		}
 	}
-	if !c.Routed() {
-		return nil
-	}
+	return nil
+}
+
+func (c *Config) checkEstimator() error {
 	for i := range 3 {
 		if s := float64(c.Estimator.Std[i]); !(s > 0) || math.IsInf(s, 0) || math.IsNaN(float64(c.Estimator.Mean[i])) {
 			return errors.New("estimator: mean and std must be numbers, std positive")

@@ -136,10 +136,7 @@ func (t *target) low(layer string, a, b *weights.Tensor, scale float64) (Layer, 
 	}
 	r := a.Shape[0]
 	columns := int(w.Elems()) / w.Dims[0]
-	one := func(dims []int) bool { return !slices.ContainsFunc(dims, func(d int) bool { return d != 1 }) }
-	same := slices.Equal(a.Shape[1:], w.Dims[1:]) ||
-		len(w.Dims) == 2 && a.Shape[1] == w.Dims[1] && one(a.Shape[2:]) || len(a.Shape) == 2 && a.Shape[1] == w.Dims[1] && one(w.Dims[2:])
-	if !same || b.Shape[0] != w.Dims[0] || b.Shape[1] != r || !one(b.Shape[2:]) {
+	if !reads(a.Shape, w.Dims) || b.Shape[0] != w.Dims[0] || b.Shape[1] != r || !ones(b.Shape[2:]) {
 		if len(w.Dims) == 4 && w.Dims[1] == 1 && w.Dims[0] > 1 {
 			return Layer{}, fmt.Errorf("%w; it is a depthwise convolution, whose adapters have no common form", unfit)
 		}
@@ -152,6 +149,20 @@ func (t *target) low(layer string, a, b *weights.Tensor, scale float64) (Layer, 
 	}
 	l.B, err = b.Reshaped(w.Dims[0], r)
 	return l, err
+}
+
+// ones tells whether all sizes are 1.
+func ones(dims []int) bool {
+	return !slices.ContainsFunc(dims, func(d int) bool { return d != 1 })
+}
+
+// reads tells whether a factor of shape a, [r, …], reads what a weight of shape w, [Cout, …], reads: the same window of
+// the same channels, or the same channels where one of the two is written as a matrix.
+func reads(a, w []int) bool {
+	if slices.Equal(a[1:], w[1:]) {
+		return true
+	}
+	return a[1] == w[1] && (len(w) == 2 && ones(a[2:]) || len(a) == 2 && ones(w[2:]))
 }
 
 // noLayer says that a tensor adapts a layer that the base does not have.

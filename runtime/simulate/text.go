@@ -12,27 +12,7 @@ import (
 func (r *Report) WriteText(to io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %v, on %s\n", r.Kernel, r.Shape, r.Arch)
-	switch {
-	case r.Clean && r.Schedules > 1:
-		fmt.Fprintf(&b, "\nno findings in %d orders of blocks and warps\n", r.Schedules)
-	case r.Clean:
-		b.WriteString("\nno findings\n")
-	default:
-		fmt.Fprintf(&b, "\n%d findings", len(r.Findings)+r.More)
-		if r.Schedules > 1 {
-			fmt.Fprintf(&b, " in the %d. order of blocks and warps", r.Schedules)
-		}
-		b.WriteString(":\n")
-		for _, f := range r.Findings {
-			fmt.Fprintf(&b, "  %s\n", f.Finding)
-			if f.SourceText != "" {
-				fmt.Fprintf(&b, "      %s\n", f.SourceText)
-			}
-		}
-		if r.More > 0 {
-			fmt.Fprintf(&b, "  and %d more\n", r.More)
-		}
-	}
+	r.writeFindings(&b)
 	b.WriteByte('\n')
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
@@ -88,6 +68,31 @@ func (r *Report) WriteText(to io.Writer) error {
 	}
 	_, err := io.WriteString(to, b.String())
 	return err
+}
+
+// writeFindings says what was found, or that nothing was.
+func (r *Report) writeFindings(b *strings.Builder) {
+	switch {
+	case r.Clean && r.Schedules > 1:
+		fmt.Fprintf(b, "\nno findings in %d orders of blocks and warps\n", r.Schedules)
+	case r.Clean:
+		b.WriteString("\nno findings\n")
+	default:
+		fmt.Fprintf(b, "\n%d findings", len(r.Findings)+r.More)
+		if r.Schedules > 1 {
+			fmt.Fprintf(b, " in the %d. order of blocks and warps", r.Schedules)
+		}
+		b.WriteString(":\n")
+		for _, f := range r.Findings {
+			fmt.Fprintf(b, "  %s\n", f.Finding)
+			if f.SourceText != "" {
+				fmt.Fprintf(b, "      %s\n", f.SourceText)
+			}
+		}
+		if r.More > 0 {
+			fmt.Fprintf(b, "  and %d more\n", r.More)
+		}
+	}
 }
 
 // classes lists instructions by class, most frequent first.

@@ -67,32 +67,42 @@ type distribution struct {
 	positive        bool
 }
 
+// byName has the distributions of tensors that the last part of a name tells alone.
+var byName = map[string]distribution{
+	"running_var":  {1, 0.1, true},
+	"running_mean": {0, 0.02, false},
+	"temperature":  {1, 0.1, false},
+	"rescale":      {1, 0.1, false},
+	"beta":         {0, 0.3, false},
+	"gamma":        {0, 0.3, false},
+}
+
 // distributionOf keeps activations near unit variance through all depths, well inside fp16's range: matrices get He et
 // al.'s deviation by fan-in (arXiv 1502.01852, without the factor for ReLU), less of it inside residual branches, so that
 // sums over dozens of blocks stay small; factors are near 1, offsets near 0.
 func distributionOf(s models.Spec) distribution {
 	last := s.Name[strings.LastIndexByte(s.Name, '.')+1:]
-	meta := strings.Contains(s.Name, ".meta1.") || strings.Contains(s.Name, ".meta2.")
+	if d, ok := byName[last]; ok {
+		return d
+	}
+	bias := strings.HasSuffix(last, "bias")
 	switch {
-	case last == "running_var":
-		return distribution{1, 0.1, true}
-	case last == "running_mean":
-		return distribution{0, 0.02, false}
-	case last == "temperature" || last == "rescale":
-		return distribution{1, 0.1, false}
-	case last == "beta" || last == "gamma":
-		return distribution{0, 0.3, false}
 	case last == "class_embedding":
 		return distribution{0, 1 / math.Sqrt(float64(s.Elems())), false}
 	case last == "proj": // ViT's projection is stored input by output
 		return distribution{0, 1 / math.Sqrt(float64(s.Dims[0])), false}
-	case strings.HasSuffix(last, "bias") && strings.Contains(s.Name, ".meta1."):
+	case bias && strings.Contains(s.Name, ".meta1."):
 		return distribution{1, 0.02, false}
-	case strings.HasSuffix(last, "bias") || meta:
+	case bias || strings.Contains(s.Name, ".meta1.") || strings.Contains(s.Name, ".meta2."):
 		return distribution{0, 0.02, false}
 	case last == "weight" && strings.Contains(s.Name, "norm") && isVector(s.Dims), len(s.Dims) == 1:
 		return distribution{1, 0.1, false}
 	}
+	return matrixDistribution(s, last)
+}
+
+// matrixDistribution is distributionOf for matrices and convolutions.
+func matrixDistribution(s models.Spec, last string) distribution {
 	fanIn := 1.0
 	for _, d := range s.Dims[1:] {
 		fanIn *= float64(d)

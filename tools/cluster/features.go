@@ -95,23 +95,10 @@ var (
 // ParseNPY reads a matrix of float32 or float64 in little-endian order from the bytes of a NumPy file of version 1 to 3
 // (NumPy enhancement proposal 1).
 func ParseNPY(data []byte) (*mat.Dense, error) {
-	const magic = "\x93NUMPY"
-	if len(data) < 10 || string(data[:len(magic)]) != magic {
-		return nil, errors.New("not a NumPy file")
+	header, body, err := splitNPY(data)
+	if err != nil {
+		return nil, err
 	}
-	major := data[6]
-	length, body := int(binary.LittleEndian.Uint16(data[8:])), data[10:]
-	switch {
-	case major == 1:
-	case major <= 3 && len(data) >= 12:
-		length, body = int(binary.LittleEndian.Uint32(data[8:])), data[12:]
-	default:
-		return nil, fmt.Errorf("NumPy file of unknown version %d", major)
-	}
-	if length < 0 || length > len(body) {
-		return nil, fmt.Errorf("NumPy header of %d bytes in a file of %d", length, len(data))
-	}
-	header, body := body[:length], body[length:]
 	descr, fortran, shape := npyDescr.FindSubmatch(header), npyFortran.FindSubmatch(header), npyShape.FindSubmatch(header)
 	if descr == nil || fortran == nil {
 		return nil, fmt.Errorf("NumPy header %.100q lacks its type or order", header)
@@ -128,10 +115,36 @@ func ParseNPY(data []byte) (*mat.Dense, error) {
 	case errRows != nil || errCols != nil || rows < 1 || cols < 1 || rows > len(body)/size/cols || rows*cols*size != len(body):
 		return nil, fmt.Errorf("NumPy shape %s × %s of %s does not fit the %d bytes there are", shape[1], shape[2], descr[1], len(body))
 	}
+	return npyMatrix(rows, cols, size, string(fortran[1]) == "True", body), nil
+}
+
+// splitNPY finds the header of a NumPy file and the values behind it.
+func splitNPY(data []byte) (header, body []byte, err error) {
+	const magic = "\x93NUMPY"
+	if len(data) < 10 || string(data[:len(magic)]) != magic {
+		return nil, nil, errors.New("not a NumPy file")
+	}
+	major := data[6]
+	length, body := int(binary.LittleEndian.Uint16(data[8:])), data[10:]
+	switch {
+	case major == 1:
+	case major <= 3 && len(data) >= 12:
+		length, body = int(binary.LittleEndian.Uint32(data[8:])), data[12:]
+	default:
+		return nil, nil, fmt.Errorf("NumPy file of unknown version %d", major)
+	}
+	if length < 0 || length > len(body) {
+		return nil, nil, fmt.Errorf("NumPy header of %d bytes in a file of %d", length, len(data))
+	}
+	return body[:length], body[length:], nil
+}
+
+// npyMatrix reads values of size bytes, by columns if fortran says so.
+func npyMatrix(rows, cols, size int, fortran bool, body []byte) *mat.Dense {
 	x := mat.NewDense(rows, cols, nil)
 	for i := range rows * cols {
 		row, col := i/cols, i%cols
-		if string(fortran[1]) == "True" {
+		if fortran {
 			row, col = i%rows, i/rows
 		}
 		if size == 4 {
@@ -140,7 +153,7 @@ func ParseNPY(data []byte) (*mat.Dense, error) {
 			x.Set(row, col, math.Float64frombits(binary.LittleEndian.Uint64(body[8*i:])))
 		}
 	}
-	return x, nil
+	return x
 }
 
 // ReadLabels reads the class of each sample, one a line; an empty line at the end is ignored.

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/big"
 	"unicode/utf8"
 )
@@ -96,142 +95,10 @@ func (d *Decoder) Decode() (any, error) {
 }
 
 func (d *Decoder) step(op byte) error {
-	switch op {
-	case opProto:
-		version, err := d.byte()
-		if err == nil && version != 2 {
-			err = fmt.Errorf("version %d is not supported, only 2", version)
-		}
-		return err
-	case opMark:
-		if len(d.marks) >= d.limits.Nesting {
-			return fmt.Errorf("nested deeper than %d", d.limits.Nesting)
-		}
-		d.marks = append(d.marks, len(d.stack))
-		return d.count()
-
-	case opNone:
-		return d.push(nil)
-	case opNewTrue:
-		return d.push(true)
-	case opNewFalse:
-		return d.push(false)
-	case opBinInt1:
-		b, err := d.bytes(1)
-		if err != nil {
-			return err
-		}
-		return d.push(int64(b[0]))
-	case opBinInt2:
-		b, err := d.bytes(2)
-		if err != nil {
-			return err
-		}
-		return d.push(int64(binary.LittleEndian.Uint16(b)))
-	case opBinInt:
-		b, err := d.bytes(4)
-		if err != nil {
-			return err
-		}
-		return d.push(int64(int32(binary.LittleEndian.Uint32(b))))
-	case opLong1:
-		return d.long()
-	case opBinFloat:
-		b, err := d.bytes(8)
-		if err != nil {
-			return err
-		}
-		return d.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
-	case opBinUnicode:
-		return d.text()
-
-	case opEmptyTuple:
-		return d.push(Tuple{})
-	case opTuple1, opTuple2, opTuple3:
-		items, err := d.pop(int(op-opTuple1) + 1)
-		if err != nil {
-			return err
-		}
-		return d.push(Tuple(items))
-	case opTuple:
-		items, err := d.popMark()
-		if err != nil {
-			return err
-		}
-		return d.push(Tuple(items))
-	case opEmptyList:
-		return d.push(&List{})
-	case opAppend:
-		items, err := d.pop(1)
-		if err != nil {
-			return err
-		}
-		return d.extend(items)
-	case opAppends:
-		items, err := d.popMark()
-		if err != nil {
-			return err
-		}
-		return d.extend(items)
-	case opEmptyDict:
-		return d.push(&Dict{})
-	case opSetItem:
-		items, err := d.pop(2)
-		if err != nil {
-			return err
-		}
-		return d.set(items)
-	case opSetItems:
-		items, err := d.popMark()
-		if err != nil {
-			return err
-		}
-		return d.set(items)
-
-	case opBinPut:
-		b, err := d.bytes(1)
-		if err != nil {
-			return err
-		}
-		return d.put(uint32(b[0]))
-	case opLongBinPut:
-		b, err := d.bytes(4)
-		if err != nil {
-			return err
-		}
-		return d.put(binary.LittleEndian.Uint32(b))
-	case opBinGet:
-		b, err := d.bytes(1)
-		if err != nil {
-			return err
-		}
-		return d.get(uint32(b[0]))
-	case opLongBinGet:
-		b, err := d.bytes(4)
-		if err != nil {
-			return err
-		}
-		return d.get(binary.LittleEndian.Uint32(b))
-
-	case opGlobal:
-		return d.global()
-	case opReduce:
-		return d.call()
-	case opBuild:
-		return d.setState()
-	case opBinPersID:
-		id, err := d.pop(1)
-		if err != nil {
-			return err
-		}
-		value, err := d.handler.Persistent(id[0])
-		if err != nil {
-			return err
-		}
-		return d.push(value)
-	default:
-		return errors.New("not an operation that PyTorch writes")
+	if o, ok := operations[op]; ok && o.run != nil {
+		return o.run(d)
 	}
+	return errors.New("not an operation that PyTorch writes")
 }
 
 // count charges one value to the limit.
