@@ -335,7 +335,7 @@ func WithFormat(format string) CallOption {
 		if format == "" {
 			return nil
 		}
-		if c.file.Format, err = imaging.FormatFromPath("x." + strings.TrimPrefix(format, ".")); err != nil {
+		if c.file.Format, err = imaging.WritableFormat("x." + strings.TrimPrefix(format, ".")); err != nil {
 			return optionf("format", " %q: want png, jpeg, webp, tiff or bmp", format)
 		}
 		return nil

@@ -76,7 +76,7 @@ func chromaFlag() cli.Flag {
 // to the file.
 func resultFormat(c *cli.Context) (f imaging.Format, quality int, err error) {
 	if s := c.String("format"); s != "" {
-		if f, err = imaging.FormatFromPath("x." + strings.TrimPrefix(s, ".")); err != nil {
+		if f, err = imaging.WritableFormat("x." + strings.TrimPrefix(s, ".")); err != nil {
 			return "", 0, usagef("--format %q: want png, jpeg, webp, tiff or bmp", s)
 		}
 	}

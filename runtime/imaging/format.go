@@ -47,6 +47,15 @@ func FormatFromPath(path string) (Format, error) {
 	return "", fmt.Errorf("%s: unknown image file extension %q (want .png, .jpg, .webp, .tif or .bmp)", path, ext)
 }
 
+// WritableFormat is [FormatFromPath] for a result: GIF is read but not written.
+func WritableFormat(path string) (Format, error) {
+	f, err := FormatFromPath(path)
+	if err == nil && f == GIF {
+		err = fmt.Errorf("%s: GIF is read but not written; PNG and WebP hold the same", path)
+	}
+	return f, err
+}
+
 // sniff names the format by the first bytes of a file.
 func sniff(data []byte) (Format, error) {
 	switch {

@@ -181,7 +181,7 @@ func checkJobs(jobs []Job, opt FileOptions) error {
 			continue
 		}
 		if opt.Format == "" {
-			if _, err := imaging.FormatFromPath(j.Out); err != nil {
+			if _, err := imaging.WritableFormat(j.Out); err != nil {
 				return fmt.Errorf("%w; the format can be named instead", err)
 			}
 		}
