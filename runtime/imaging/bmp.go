@@ -326,27 +326,34 @@ func (h *bmpHeader) decodeDirect(b []byte) (*Image, int, error) {
 	return img, rows, nil
 }
 
-// bmpField takes a bit field out of a pixel and scales it to 8 bits.
+// bmpField takes a bit field out of a pixel and widens it to 8 bits by repeating it, as displays do.
 type bmpField struct {
-	mask  uint32
-	shift int
-	max   uint64
+	mask         uint32
+	shift, width int
 }
 
 func newBMPField(mask uint32) bmpField {
 	f := bmpField{mask: mask}
 	if mask != 0 {
 		f.shift = bits.TrailingZeros32(mask)
-		f.max = uint64(mask >> f.shift)
+		f.width = bits.Len32(mask) - f.shift
 	}
 	return f
 }
 
 func (f bmpField) of(v uint32) uint8 {
-	if f.max == 0 {
+	v = (v & f.mask) >> f.shift
+	switch {
+	case f.width == 0:
 		return 0
+	case f.width >= 8:
+		return uint8(v >> (f.width - 8))
 	}
-	return uint8((uint64(v&f.mask>>f.shift)*255 + f.max/2) / f.max)
+	v <<= 8 - f.width
+	for n := f.width; n < 8; n *= 2 {
+		v |= v >> n
+	}
+	return uint8(v)
 }
 
 func alphaVaries(rgba []uint8) bool {

@@ -14,6 +14,7 @@ import (
 // files. libtiff undoes the compression of a strip or tile; what the samples mean is worked out here, so that depth, alpha
 // and profiles are kept, but for layouts that libtiff converts to RGBA better than anybody.
 func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (img *Image, err error) {
+	data, missing := tiffPadded(data, page.dir)
 	block := int64(l.w) * int64(max(l.samples, 4)) * int64(max(l.bits, 8)) / 8 * int64(l.h)
 	t, err := codecs.OpenTIFF(context.Background(), data, codecs.TIFFMemory(len(data), min(block, 1<<30)))
 	if err != nil {
@@ -48,10 +49,37 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 		return nil, err
 	}
 	img.Bilevel = l.bits == 1 && l.photometric <= blackIsZero
+	if missing > 0 {
+		img.Meta.warn("truncated: %d bytes of the pixels are missing", missing)
+	}
 	if b.bad > 0 {
 		img.Meta.warn("damaged: %d of %d strips or tiles cannot be decoded in full (%v)", b.bad, b.done, b.fault)
 	}
 	return img, nil
+}
+
+// tiffPadded fills up a file that ends inside its pixels, so that what is there of the last strip is decoded. It says how
+// many bytes that took.
+func tiffPadded(data []byte, d *directory) (padded []byte, missing int) {
+	t, err := openTIFF(data)
+	if err != nil {
+		return data, 0
+	}
+	end := uint64(0)
+	for _, tags := range [][2]uint16{{tagStripOffsets, tagStripByteCounts}, {tagTileOffsets, tagTileByteCounts}} {
+		offsets, counts := t.uints(d, tags[0]), t.uints(d, tags[1])
+		for i := range min(len(offsets), len(counts)) {
+			if uint64(offsets[i]) < uint64(len(data)) {
+				end = max(end, uint64(offsets[i])+uint64(counts[i]))
+			}
+		}
+	}
+	const most = 64 << 20 // a damaged length is no reason to take memory
+	if end <= uint64(len(data)) || end > uint64(len(data))+most {
+		return data, 0
+	}
+	missing = int(end) - len(data)
+	return append(data[:len(data):len(data)], make([]byte, missing)...), missing
 }
 
 // tiffBlocks decodes the strips or tiles of a page.

@@ -13,14 +13,13 @@ static struct jpeg_error_mgr in_err;
 /* header is read by the host as 32-bit words. */
 static int32_t header[12];
 
-/* fault_row is the first row that may be damaged, or one of: */
-enum { NOT_IN_PIXELS = -1, AFTER_PIXELS = -2 };
+/* fault_row is the first row that may be damaged, or NOT_IN_PIXELS. */
+enum { NOT_IN_PIXELS = -1 };
 static int32_t fault_row = NOT_IN_PIXELS;
+static int ended_early; /* the file ended before its end marker, which need not concern the pixels */
 
-/* complete says whether every pixel was read: the last row of blocks, and of a progressive picture every bit. */
-static int complete(void) {
-    if (in.global_state < 202 || in.total_iMCU_rows == 0 || in.input_iMCU_row < in.total_iMCU_rows)
-        return 0;
+/* refined says whether every bit of a progressive picture was read. */
+static int refined(void) {
     if (!in.progressive_mode || in.coef_bits == NULL)
         return 1;
     for (int c = 0; c < in.num_components; c++)
@@ -42,9 +41,10 @@ static void message(j_common_ptr c, int level) {
     if (level >= 0)
         return;
     c->err->num_warnings++;
-    if (fault_row < 0)
-        fault_row = complete() ? AFTER_PIXELS : in.global_state >= 205 ? (int32_t)in.output_scanline
-            : in.global_state > 202 ? 0 : NOT_IN_PIXELS;
+    if (c->err->msg_code == JWRN_JPEG_EOF && !in.arith_code)
+        ended_early = 1;
+    else if (fault_row < 0)
+        fault_row = in.global_state >= 205 ? (int32_t)in.output_scanline : in.global_state > 202 ? 0 : NOT_IN_PIXELS;
     c->err->format_message(c, text);
     note_warning("%s", text);
 }
@@ -114,5 +114,5 @@ int EXPORT(jpeg_rows)(unsigned char *out, int n) {
 }
 
 int EXPORT(jpeg_done)(void) { return in.output_scanline; }
-int EXPORT(jpeg_fault_row)(void) { return fault_row; }
+int EXPORT(jpeg_fault_row)(void) { return fault_row < 0 && ended_early && !refined() ? 0 : fault_row; }
 void EXPORT(jpeg_finish)(void) { jpeg_finish_decompress(&in); }
