@@ -125,12 +125,12 @@ func TestWhatIsThereOfACutFileIsDecoded(t *testing.T) {
 func TestForeignFormatsAreNamedWithTheWayOut(t *testing.T) {
 	for data, name := range map[string]string{
 		string(caseFile(t, "preview-ifd0-like-dng.dng")): "camera raw",
-		"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00":        "AVIF",
-		"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00":        "HEIC",
-		"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x00":        "camera raw",
-		"\xff\x0a\xfa\x7f\x00\x00\x00\x00\x00\x00\x00":    "JPEG XL",
-		"\x00\x00\x00\x0cJXL \r\n\x87\n":                  "JPEG XL",
-		"FUJIFILMCCD-RAW 0201FF":                          "camera raw",
+		"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00":       "AVIF",
+		"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00":       "HEIC",
+		"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x00":       "camera raw",
+		"\xff\x0a\xfa\x7f\x00\x00\x00\x00\x00\x00\x00":   "JPEG XL",
+		"\x00\x00\x00\x0cJXL \r\n\x87\n":                 "JPEG XL",
+		"FUJIFILMCCD-RAW 0201FF":                         "camera raw",
 	} {
 		_, err := Decode(strings.NewReader(data), Limits{})
 		require.ErrorIs(t, err, ErrFormat, name)
