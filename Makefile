@@ -19,7 +19,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: onnx-check help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
+.PHONY: onnx-check help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,17 @@ floors: ## write docs/floors.md: what the kernels do on a GPU, how long that is 
 
 cuda-build: ## build bin/unirestorer-cuda, which starts on machines without a driver too
 	$(CUDAENV) $(GO) build -tags cuda -trimpath -o bin/unirestorer-cuda ./cmd/unirestorer
+
+release: ## make build/release: archives for every system, or for TARGETS; needs clang and lld
+	rm -rf build/release
+	$(GO) run ./tools/release --output build/release $(TARGETS)
+	tools/release/glibc.sh 2.31 build/release
+
+release-twice: ## make the release of the last commit in two folders and compare every byte
+	tools/release/twice.sh
+
+release-try: ## try the archive for Linux in the Debian 11 of cuda-chroot, without root and on a read-only file system
+	tools/release/try.sh
 
 cuda-header: toolkit ## compare runtime/cuda/include/cuda.h with the header of CUDA 12.4 and with the symbols of drivers
 	CUDA=$(abspath $(CUDA)) $(GO) test -count=1 ./runtime/cuda/include

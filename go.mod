@@ -3,6 +3,7 @@ module unirestorer
 go 1.26.0
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/HugoSmits86/nativewebp v1.2.1
 	github.com/dustin/go-humanize v1.1.0
 	github.com/kovidgoyal/imaging v1.9.0

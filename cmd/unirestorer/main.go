@@ -41,6 +41,7 @@ func commands() []*cli.Command {
 		degradeCommand(),
 		profileCommand(), simulateCommand(),
 		evaluateCommand(),
+		completionCommand(), manCommand(),
 	}
 }
 
@@ -56,6 +57,15 @@ var errReported = errors.New("reported")
 
 // run executes one command line and gives the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	app := newApp(stdin, stdout, stderr)
+	if !completing(args) {
+		args = interleave(args)
+	}
+	return exitCode(ctx, app.RunContext(ctx, args), stderr)
+}
+
+// newApp makes the command line.
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:      "unirestorer",
 		Usage:     "restore photos degraded in unknown ways",
@@ -64,11 +74,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			"alone restores the photo. Every command explains itself with --help.\n\n" +
 			"Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.",
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
-		Commands:       commands(),
-		Version:        unirestorer.Version(),
-		Suggest:        true,
-		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		Commands:             commands(),
+		Version:              unirestorer.Version(),
+		EnableBashCompletion: true,
+		Suggest:              true,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		OnUsageError:         func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("no command %q; unirestorer --help lists the commands", c.Args().First())
@@ -82,7 +93,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			sub.OnUsageError = app.OnUsageError
 		}
 	}
-	return exitCode(ctx, app.RunContext(ctx, interleave(args)), stderr)
+	return app
 }
 
 func exitCode(ctx context.Context, err error, stderr io.Writer) int {

@@ -201,6 +201,8 @@ func TestWrongUsageExitsWith2AndSaysHow(t *testing.T) {
 		{[]string{"verify"}, "no case given; see unirestorer verify --help"},
 		{[]string{"verify", "x", "--psnr", "-1"}, "--max-abs and --psnr cannot be negative"},
 		{[]string{"devices", "cpu"}, "devices takes no arguments"},
+		{[]string{"completion", "tcsh"}, `no completion for "tcsh"`},
+		{[]string{"completion"}, "completion takes the name of one shell"},
 		{[]string{"doctor", "cpu"}, "doctor takes no arguments"},
 		{[]string{"doctor", "--device", "tpu"}, `unknown device "tpu"`},
 	} {
@@ -283,6 +285,17 @@ func TestInterruptedCommandsExitWith130AndLeaveNothing(t *testing.T) {
 		require.Empty(t, stdout)
 		require.Empty(t, names(t, dir))
 	}
+}
+
+func TestCompletionsAndManualPage(t *testing.T) {
+	for shell, want := range map[string]string{"bash": "complete -o", "zsh": "#compdef unirestorer", "fish": "complete -c unirestorer"} {
+		stdout, _ := ok(t, "completion", shell)
+		require.Contains(t, stdout, want)
+	}
+	stdout, _ := ok(t, "man")
+	require.Contains(t, stdout, `.TH unirestorer 1`)
+	stdout, _ = ok(t, completeFlag)
+	require.Contains(t, stdout, "restore")
 }
 
 func TestDevicesAreListed(t *testing.T) {
