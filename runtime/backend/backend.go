@@ -17,11 +17,16 @@ type Backend interface {
 	// Plan tells what running g would take, without reading any weight.
 	Plan(g *graph.Graph) (Memory, error)
 	// Holdings lists what a program of g would hold, without reading any weight:
-	// Plan's bytes, part by part.
+	// Plan's weights, part by part. The arena is not a program's, see Trim.
 	Holdings(g *graph.Graph) ([]Holding, error)
 	// Resident is the number of bytes that open programs hold at present, counted
 	// where they are allocated.
 	Resident() int64
+	// Trim gives the arena back to the system and tells its size. All programs of
+	// the backend share one: it grows to what the largest run so far needs, and
+	// stays until it is trimmed. While a program runs nothing happens, and idle is
+	// false.
+	Trim() (freed int64, idle bool)
 	// Compile reads the graph's weights and prepares it to run. Parameters with
 	// equal keys are kept once, shared with other programs of this backend.
 	Compile(ctx context.Context, g *graph.Graph) (Program, error)
@@ -29,12 +34,13 @@ type Backend interface {
 	Close() error
 }
 
-// Program is a compiled graph. Runs of one program take turns; different
-// programs may run at the same time.
+// Program is a compiled graph: a plan and its weights. Runs of all programs of a
+// backend take turns, in the order in which they were asked for.
 type Program interface {
 	// Graph is what was compiled.
 	Graph() *graph.Graph
-	// Memory is what the program holds.
+	// Memory is what the program holds, and what it needs of the arena while it
+	// runs.
 	Memory() Memory
 	// Run computes the outputs from the inputs, both in the order, shape and
 	// layout of the graph's ports. A cancelled run returns promptly with ctx's
@@ -54,13 +60,16 @@ type RunOptions struct {
 	Node func(n *graph.Node, took time.Duration)
 }
 
-// Memory counts bytes on the device.
+// Memory counts bytes, on the device but for Host.
 type Memory struct {
-	// Arena holds all intermediate tensors; it is the plan's peak.
+	// Arena holds all intermediate tensors during a run; it is the plan's peak.
 	Arena int64 `json:"arena_bytes"`
 	// Weights is what the graph's parameters take, those shared with other
 	// programs included.
 	Weights int64 `json:"weight_bytes"`
+	// Host is page-locked memory that inputs and outputs pass through during a
+	// run; 0 on the host itself.
+	Host int64 `json:"host_bytes,omitempty"`
 }
 
 // Total is arena and weights together.

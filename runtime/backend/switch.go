@@ -29,16 +29,11 @@ type Holding struct {
 	Bytes int64
 }
 
-// MemoryOf adds up holdings whose first is the arena, as the backends list
-// them.
-func MemoryOf(parts []Holding) Memory {
-	var m Memory
-	for i, h := range parts {
-		if i == 0 {
-			m.Arena = h.Bytes
-		} else {
-			m.Weights += h.Bytes
-		}
+// MemoryOf adds up a program's holdings beside its need of the arena.
+func MemoryOf(arena int64, parts []Holding) Memory {
+	m := Memory{Arena: arena}
+	for _, h := range parts {
+		m.Weights += h.Bytes
 	}
 	return m
 }

@@ -41,6 +41,7 @@ const maxThreads = 1024
 type Backend struct {
 	workers *workers
 	weights *weightStore
+	arena   *arena
 	env     env
 	loaders sync.Pool // of *loader
 	life    backend.Lifetime
@@ -64,7 +65,7 @@ func New(opts Options) (*Backend, error) {
 			return nil, fmt.Errorf("start cpu backend: %w", err)
 		}
 	}
-	return &Backend{workers: newWorkers(threads), weights: newWeightStore(), env: env{threads, kernels, defaultFusing}}, nil
+	return &Backend{workers: newWorkers(threads), weights: newWeightStore(), arena: newArena(), env: env{threads, kernels, defaultFusing}}, nil
 }
 
 // Info implements backend.Backend.
@@ -103,6 +104,9 @@ func (b *Backend) Holdings(g *graph.Graph) ([]backend.Holding, error) {
 // Resident implements backend.Backend.
 func (b *Backend) Resident() int64 { return b.weights.resident.Load() }
 
+// Trim implements backend.Backend.
+func (b *Backend) Trim() (freed int64, idle bool) { return b.arena.trim() }
+
 // Compile implements backend.Backend.
 func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
 	l, err := b.lower(g)
@@ -123,12 +127,12 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 		b.life.Done()
 		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
 	}
-	p.private = l.plan.Peak
 	for _, w := range p.slots {
 		p.private += w.bytes()
 	}
 	b.weights.resident.Add(p.private)
-	p.bind()
+	ex := &executor{b.workers, &p.host}
+	p.run = func(ctx context.Context, n *graph.Node) error { return l.steps[n.ID].run(ctx, ex) }
 	return p, nil
 }
 
@@ -152,5 +156,5 @@ func (b *Backend) release(ws []*weight) {
 
 // Close implements backend.Backend. Closing twice is harmless.
 func (b *Backend) Close() error {
-	return b.life.Close("cpu", func() error { b.workers.close(); return nil })
+	return b.life.Close("cpu", func() error { b.arena.pages.Free(); b.workers.close(); return nil })
 }

@@ -34,9 +34,7 @@ func compile(t testing.TB, b *Backend, g *graph.Graph) *Program {
 func run(t testing.TB, p *Program, inputs [][]float32) [][]float32 {
 	t.Helper()
 	nan := float32(math.NaN())
-	for i := range p.arena {
-		p.arena[i] = nan
-	}
+	poison(t, p)
 	outputs := newOutputs(p.Graph())
 	for _, o := range outputs {
 		for i := range o {
@@ -45,6 +43,19 @@ func run(t testing.TB, p *Program, inputs [][]float32) [][]float32 {
 	}
 	require.NoError(t, p.Run(context.Background(), inputs, outputs, backend.RunOptions{}))
 	return outputs
+}
+
+// poison fills the arena with NaN.
+func poison(t testing.TB, p *Program) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	require.NoError(t, p.backend.arena.enter(t.Context()))
+	defer p.backend.arena.leave()
+	require.NoError(t, p.bind())
+	memory := p.bound.Floats()
+	for i := range memory {
+		memory[i] = float32(math.NaN())
+	}
 }
 
 func newOutputs(g *graph.Graph) [][]float32 {

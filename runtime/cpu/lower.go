@@ -156,9 +156,9 @@ func (l *lowered) slots() []*weight {
 	return all
 }
 
-// holdings counts equal weights once; the arena is the first.
+// holdings counts equal weights once.
 func (l *lowered) holdings() []backend.Holding {
-	all := []backend.Holding{{Bytes: l.plan.Peak}}
+	var all []backend.Holding
 	for _, w := range l.slots() {
 		all = append(all, backend.Holding{Bytes: w.bytes()})
 	}
@@ -172,4 +172,4 @@ func (l *lowered) holdings() []backend.Holding {
 	return all
 }
 
-func (l *lowered) memory() backend.Memory { return backend.MemoryOf(l.holdings()) }
+func (l *lowered) memory() backend.Memory { return backend.MemoryOf(l.plan.Peak, l.holdings()) }

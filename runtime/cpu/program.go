@@ -8,7 +8,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
-	"unirestorer/runtime/cpu/simd"
+	"unirestorer/runtime/ledger"
 )
 
 // Program implements backend.Program.
@@ -16,9 +16,9 @@ type Program struct {
 	backend *Backend
 	lowered *lowered
 	held    []*weight
-	slots   []*weight // adapted ones, not shared
-	private int64     // bytes of arena and slots
-	arena   []float32
+	slots   []*weight     // adapted ones, not shared
+	private int64         // bytes of slots
+	bound   *ledger.Pages // the arena that steps know
 	run     graph.Runner
 
 	mu     sync.Mutex // held during a run
@@ -40,17 +40,23 @@ type executor struct {
 
 var _ backend.Program = (*Program)(nil)
 
-// bind allocates the arena and gives every step its memory.
-func (p *Program) bind() {
-	l := p.lowered
-	p.arena = simd.Aligned(int(l.plan.Peak / floatBytes))
-	m := memory{p.arena, l.plan, l.skipped}
+// bind makes the arena large enough and, if it is another than the one of the
+// last run, gives every step its memory. The caller has the arena's turn.
+func (p *Program) bind() error {
+	l, a := p.lowered, p.backend.arena
+	if err := a.grow(l.plan.Peak); err != nil {
+		return err
+	}
+	if p.bound == a.pages && a.pages != nil {
+		return nil
+	}
+	m := memory{a.pages.Floats(), l.plan, l.skipped}
 	for i, s := range l.steps {
 		n := l.graph.Nodes[i]
 		s.bind(m, m.scratch(n, l.needs[i]))
 	}
-	ex := &executor{p.backend.workers, &p.host}
-	p.run = func(ctx context.Context, n *graph.Node) error { return l.steps[n.ID].run(ctx, ex) }
+	p.bound = a.pages
+	return nil
 }
 
 // Graph implements backend.Program.
@@ -76,6 +82,13 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	if p.broken != nil {
 		return fmt.Errorf("run %s: %w", g.Name, p.broken)
 	}
+	if err := p.backend.arena.enter(ctx); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
+	defer p.backend.arena.leave()
+	if err := p.bind(); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
 	p.host = host{inputs, outputs}
 	err := graph.Execute(ctx, g, p.run, graph.Observer{Progress: opt.Progress, Node: opt.Node})
 	p.host = host{}
@@ -98,7 +111,7 @@ func (p *Program) Close() error {
 		w.prepared = prepared{}
 	}
 	p.backend.weights.resident.Add(-p.private)
-	p.held, p.slots, p.arena, p.run = nil, nil, nil, nil
+	p.held, p.slots, p.bound, p.run = nil, nil, nil, nil
 	p.lowered.steps = nil
 	p.backend.life.Done()
 	return nil

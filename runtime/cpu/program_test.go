@@ -53,7 +53,11 @@ func TestPlanTellsWhatAProgramHolds(t *testing.T) {
 		require.NoError(t, err)
 		p := compile(t, b, g)
 		require.Equal(t, planned, p.Memory(), c.Name)
-		require.Len(t, p.arena, int(planned.Arena)/floatBytes, c.Name)
+		_, idle := b.Trim()
+		require.True(t, idle)
+		require.NoError(t, p.bind())
+		require.GreaterOrEqual(t, p.bound.Size(), planned.Arena, c.Name)
+		require.Less(t, p.bound.Size(), planned.Arena+4096, c.Name)
 	}
 }
 
@@ -210,7 +214,7 @@ func TestCancelledRunReturnsPromptly(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestProgramsOfOneBackendRunAtTheSameTime(t *testing.T) {
+func TestProgramsOfOneBackendTakeTurnsOnItsArena(t *testing.T) {
 	b := newBackend(t, Options{Threads: 3})
 	var wg sync.WaitGroup
 	for _, g := range chains(t) {

@@ -49,6 +49,8 @@ func (f *fake) Holdings(g *graph.Graph) ([]backend.Holding, error) {
 
 func (f *fake) Resident() int64 { return f.held() }
 
+func (f *fake) Trim() (int64, bool) { return 0, true }
+
 func (f *fake) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
 	if f.compile != nil {
 		if err := f.compile(ctx, g); err != nil {

@@ -39,6 +39,7 @@ type Backend struct {
 	opts    Options
 	library *kernels.Library
 	weights *weightStore
+	arena   *arena
 	life    backend.Lifetime
 }
 
@@ -55,7 +56,7 @@ func New(dev device.Device, opts Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start gpu backend on %s: %w", info.Name, err)
 	}
-	return &Backend{dev: dev, info: info, opts: opts, library: kernels.NewLibrary(dev), weights: weights}, nil
+	return &Backend{dev: dev, info: info, opts: opts, library: kernels.NewLibrary(dev), weights: weights, arena: newArena(dev)}, nil
 }
 
 // Info implements backend.Backend.
@@ -133,5 +134,5 @@ func (b *Backend) acquire(ctx context.Context, ws []*weight) error {
 // Close implements backend.Backend and closes the device. Closing twice is
 // harmless.
 func (b *Backend) Close() error {
-	return b.life.Close("gpu", func() error { return errors.Join(b.weights.close(), b.library.Close(), b.dev.Close()) })
+	return b.life.Close("gpu", func() error { return errors.Join(b.arena.close(), b.weights.close(), b.library.Close(), b.dev.Close()) })
 }

@@ -54,7 +54,10 @@ func run(t testing.TB, p *Program, inputs [][]float32) [][]float32 {
 func runWith(t testing.TB, p *Program, inputs [][]float32, opt backend.RunOptions) [][]float32 {
 	t.Helper()
 	if dev, ok := p.backend.dev.(*ptxsim.Device); ok {
-		require.NoError(t, dev.Poison(p.arena))
+		require.NoError(t, p.backend.arena.enter(t.Context()))
+		require.NoError(t, p.bind())
+		require.NoError(t, dev.Poison(p.backend.arena.memory))
+		p.backend.arena.leave()
 	}
 	outputs := newOutputs(p.Graph())
 	require.NoError(t, p.Run(context.Background(), inputs, outputs, opt))

@@ -171,9 +171,9 @@ func (l *lowered) weights() []*weight {
 	return all
 }
 
-// holdings counts equal weights once; the arena is the first.
+// holdings counts equal weights once.
 func (l *lowered) holdings() []backend.Holding {
-	all := []backend.Holding{{Bytes: l.arenaBytes()}, {Bytes: l.slots.total}}
+	all := []backend.Holding{{Bytes: l.slots.total}}
 	seen := map[weightKey]bool{}
 	for _, w := range l.weights() {
 		if !seen[w.key] {
@@ -187,10 +187,17 @@ func (l *lowered) holdings() []backend.Holding {
 // arenaBytes is the size of the arena, which is never empty.
 func (l *lowered) arenaBytes() int64 { return max(l.plan.Peak, alignment) }
 
-func (l *lowered) memory() backend.Memory { return backend.MemoryOf(l.holdings()) }
+func (l *lowered) memory() backend.Memory {
+	m := backend.MemoryOf(l.arenaBytes(), l.holdings())
+	_, _, m.Host, _ = l.hostBytes() // what does not fit the address space is refused where it is needed
+	return m
+}
 
-// hostBytes is the host memory that inputs and outputs pass through, and the
-// place of each port in it.
+// countBytes is what the counts of values that are not finite take.
+func (l *lowered) countBytes() int64 { return 4 * int64(len(l.graph.Outputs)) }
+
+// hostBytes is the host memory that inputs, outputs and, last, the counts pass
+// through, and the place of each port in it.
 func (l *lowered) hostBytes() (inputs, outputs []int64, total int64, err error) {
 	place := func(ports []graph.Port) []int64 {
 		at := make([]int64, len(ports))
@@ -201,6 +208,7 @@ func (l *lowered) hostBytes() (inputs, outputs []int64, total int64, err error) 
 		return at
 	}
 	inputs, outputs = place(l.graph.Inputs), place(l.graph.Outputs)
+	total += l.countBytes()
 	if total > math.MaxInt {
 		return nil, nil, 0, fmt.Errorf("inputs and outputs of %d bytes do not fit the address space", total)
 	}

@@ -10,8 +10,8 @@ import (
 	"unirestorer/runtime/device"
 )
 
-// Measure runs the program count times with the inputs of its last run and
-// returns the time that the device takes for each, between two events on its
+// Measure runs the program count times, with the inputs of its last run if no
+// other program of the backend has run since, and returns the time that the device takes for each, between two events on its
 // stream. Inputs are copied from memory of the device and outputs stay there,
 // so that neither the host nor the bus takes part. With replay the launches are
 // captured and replayed as one graph, otherwise they are made one by one.
@@ -25,8 +25,13 @@ func (p *Program) Measure(ctx context.Context, count int, replay bool) (_ []time
 	case count <= 0:
 		return nil, fmt.Errorf("measure %s: %d runs", g.Name, count)
 	}
-	if err := p.settle(ctx); err != nil {
-		return nil, fmt.Errorf("measure %s: wait for the run before: %w", g.Name, err)
+	a := p.backend.arena
+	if err := a.enter(ctx); err != nil {
+		return nil, fmt.Errorf("measure %s: %w", g.Name, err)
+	}
+	defer a.leave()
+	if err := p.bind(); err != nil {
+		return nil, fmt.Errorf("measure %s: %w", g.Name, err)
 	}
 	m := &measurement{p: p}
 	defer func() {
@@ -115,7 +120,7 @@ func (m *measurement) enqueue(ctx context.Context) error {
 
 func (m *measurement) run(ctx context.Context) ([]time.Duration, error) {
 	p := m.p
-	p.busy = true // until the stream was waited for
+	p.backend.arena.busy.Store(p) // until the stream was waited for
 	for i := 0; i < len(m.events); i += 2 {
 		if err := p.stream.Record(m.events[i]); err != nil {
 			return nil, err
@@ -136,7 +141,7 @@ func (m *measurement) run(ctx context.Context) ([]time.Duration, error) {
 	if err := p.stream.Synchronize(ctx); err != nil {
 		return nil, err
 	}
-	p.busy = false
+	p.backend.arena.busy.Store(nil)
 	times := make([]time.Duration, len(m.events)/2)
 	for i := range times {
 		var err error
@@ -150,9 +155,9 @@ func (m *measurement) run(ctx context.Context) ([]time.Duration, error) {
 // close waits for what is under way and gives everything back.
 func (m *measurement) close(ctx context.Context) error {
 	var errs []error
-	if m.p.busy {
+	if a := m.p.backend.arena; a.busy.Load() != nil {
 		errs = append(errs, m.p.stream.Synchronize(context.WithoutCancel(ctx)))
-		m.p.busy = false
+		a.busy.Store(nil)
 	}
 	if m.exec != nil {
 		errs = append(errs, m.exec.Close())

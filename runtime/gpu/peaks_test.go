@@ -17,6 +17,8 @@ func TestPeaksRunProductAndCopy(t *testing.T) {
 	bytes, err := b.copyRate(context.Background(), 1<<20)
 	require.NoError(t, err)
 	require.Positive(t, bytes)
+	_, idle := b.Trim()
+	require.True(t, idle)
 	left, _, err := b.dev.Memory()
 	require.NoError(t, err)
 	require.Equal(t, free, left, "nothing is left behind")

@@ -19,18 +19,16 @@ type Program struct {
 	lowered *lowered
 	held    bool // weights are acquired
 
-	arena   device.Buffer
 	slots   device.Buffer // of weights that are not shared
 	stream  device.Stream
-	host    device.HostBuffer // what inputs and outputs pass through
-	inputs  [][]float32       // parts of host
+	bound   int         // which arena the rest is made for, 0 for none
+	inputs  [][]float32 // parts of the arena's host memory
 	outputs [][]float32
 	counts  []byte   // of each output's values that are not finite
 	steps   [][]call // by node
 
 	mu   sync.Mutex // held during a run
 	exec device.Exec
-	busy bool // the stream may still be at work on a cancelled run
 	// interrupted says that a run has not ended since counters were cleared.
 	interrupted bool
 	timer       *timer
@@ -42,7 +40,6 @@ type Program struct {
 type call struct {
 	command
 	function device.Function
-	host     []byte
 }
 
 var _ backend.Program = (*Program)(nil)
@@ -56,9 +53,6 @@ func (p *Program) prepare(ctx context.Context) error {
 	}
 	p.held = true
 	var err error
-	if p.arena, err = b.alloc(l.arenaBytes()); err != nil {
-		return fmt.Errorf("arena of %d bytes: %w", l.plan.Peak, err)
-	}
 	if p.stream, err = b.dev.NewStream(); err != nil {
 		return err
 	}
@@ -74,30 +68,9 @@ func (p *Program) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.bindHost(); err != nil {
+	// Kernels are loaded now, not in the first run.
+	if err := p.launch(placeholder(l.arenaBytes())); err != nil {
 		return err
-	}
-	commands, err := l.bind(p.arena, p.memoryOf)
-	if err != nil {
-		return err
-	}
-	p.steps = make([][]call, len(commands))
-	for i, cs := range commands {
-		for _, c := range cs {
-			ready := call{command: c}
-			if c.launch != nil {
-				if ready.function, err = b.library.Function(c.launch.Module, c.launch.Kernel, c.launch.Shape.Shared); err != nil {
-					return fmt.Errorf("%s: %w", l.graph.Nodes[i].Name, err)
-				}
-			} else if c.guard {
-				ready.host = p.counts[4*c.port:][:4]
-			} else if c.input {
-				ready.host = asBytes(p.inputs[c.port])
-			} else {
-				ready.host = asBytes(p.outputs[c.port])
-			}
-			p.steps[i] = append(p.steps[i], ready)
-		}
 	}
 	return ctx.Err()
 }
@@ -111,28 +84,13 @@ func (p *Program) memoryOf(w *weight) device.Buffer {
 	return device.Buffer{Ptr: p.slots.Ptr + device.Ptr(at), Size: w.bytes()}
 }
 
-// bindHost reserves page-locked memory for the ports.
-func (p *Program) bindHost() error {
-	inputs, outputs, total, err := p.lowered.hostBytes()
-	if err != nil {
-		return err
+// hostViews are the ports' values in host memory, at their places.
+func hostViews(ports []graph.Port, memory []byte, at []int64) [][]float32 {
+	all := make([][]float32, len(ports))
+	for i, port := range ports {
+		all[i] = asFloats(memory[at[i]:][:4*port.Shape.Elems()])
 	}
-	counts := total
-	total += 4 * int64(len(p.lowered.graph.Outputs))
-	if p.host, err = p.backend.dev.AllocHost(int(total)); err != nil {
-		return fmt.Errorf("page-locked memory of %d bytes: %w", total, err)
-	}
-	memory := p.host.Bytes()
-	p.counts = memory[counts:]
-	views := func(ports []graph.Port, at []int64) [][]float32 {
-		all := make([][]float32, len(ports))
-		for i, port := range ports {
-			all[i] = asFloats(memory[at[i]:][:4*port.Shape.Elems()])
-		}
-		return all
-	}
-	p.inputs, p.outputs = views(p.lowered.graph.Inputs, inputs), views(p.lowered.graph.Outputs, outputs)
-	return nil
+	return all
 }
 
 // asFloats views aligned memory as fp32.
@@ -185,8 +143,13 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
-	if err := p.settle(ctx); err != nil {
-		return fmt.Errorf("run %s: wait for the run before: %w", g.Name, err)
+	a := p.backend.arena
+	if err := a.enter(ctx); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
+	}
+	defer a.leave()
+	if err := p.bind(); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	if err := p.resetCounters(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
@@ -221,9 +184,7 @@ func (p *Program) Close() error {
 	}
 	p.closed = true
 	var errs []error
-	if p.busy { // a failure was reported by the run
-		_ = p.stream.Synchronize(context.Background())
-	}
+	p.backend.arena.forget(p)
 	if p.exec != nil {
 		errs = append(errs, p.exec.Close())
 	}
@@ -233,16 +194,13 @@ func (p *Program) Close() error {
 	if p.stream != nil {
 		errs = append(errs, p.stream.Close())
 	}
-	if p.host != nil {
-		errs = append(errs, p.host.Free())
-	}
-	errs = append(errs, p.backend.free(p.arena), p.backend.free(p.slots))
+	errs = append(errs, p.backend.free(p.slots))
 	if p.held {
 		for _, w := range p.lowered.weights() {
 			errs = append(errs, p.backend.weights.release(w))
 		}
 	}
-	p.exec, p.timer, p.stream, p.host, p.arena, p.slots, p.steps = nil, nil, nil, nil, device.Buffer{}, device.Buffer{}, nil
+	p.exec, p.timer, p.stream, p.slots, p.steps = nil, nil, nil, device.Buffer{}, nil
 	p.backend.life.Done()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close %s: %w", p.lowered.graph.Name, err)

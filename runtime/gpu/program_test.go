@@ -31,9 +31,14 @@ func TestPlanTellsWhatAProgramHolds(t *testing.T) {
 		left, _, err := b.dev.Memory()
 		require.NoError(t, err)
 		require.Equal(t, planned, p.Memory(), c.Name)
-		require.Equal(t, planned.Arena, p.arena.Size, c.Name)
-		require.Equal(t, planned.Total(), free-left, c.Name)
+		require.Equal(t, planned.Weights, free-left, c.Name)
+		require.NoError(t, p.bind())
+		require.Equal(t, planned.Arena, b.arena.memory.Size, c.Name)
+		require.Len(t, b.arena.host.Bytes(), int(planned.Host), c.Name)
 		require.NoError(t, p.Close())
+		freed, idle := b.Trim()
+		require.True(t, idle)
+		require.Equal(t, planned.Arena, freed)
 	}
 }
 
@@ -111,6 +116,7 @@ func TestRunsOnlyWaitAtTheEnd(t *testing.T) {
 		dev := &watched{Device: newSimulator(t)}
 		p := compile(t, backendOn(t, dev, opts), g)
 		inputs := graphtest.RandomInputs(g, 3)
+		run(t, p, inputs) // makes the arena
 		for range 3 {
 			allocs, syncs := dev.allocs.Load(), dev.syncs.Load()
 			run(t, p, inputs)

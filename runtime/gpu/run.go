@@ -11,21 +11,11 @@ import (
 	"unirestorer/runtime/device"
 )
 
-// settle waits for the work of a cancelled run, which still uses the memory.
-func (p *Program) settle(ctx context.Context) error {
-	if !p.busy {
-		return nil
-	}
-	err := p.stream.Synchronize(ctx)
-	p.busy = ctx.Err() != nil
-	return err
-}
-
 // finish waits for the stream.
 func (p *Program) finish(ctx context.Context) error {
 	err := p.stream.Synchronize(ctx)
 	if ctx.Err() != nil {
-		p.busy = true
+		p.backend.arena.busy.Store(p)
 	}
 	return err
 }
@@ -53,7 +43,7 @@ func (p *Program) runNodes(ctx context.Context, opt backend.RunOptions) error {
 	}
 	err := graph.Execute(ctx, g, node, watch)
 	if err != nil {
-		p.busy = true // whatever was enqueued before is still under way
+		p.backend.arena.busy.Store(p) // whatever was enqueued before is still under way
 		return err
 	}
 	if err := p.finish(ctx); err != nil {
@@ -73,11 +63,11 @@ func (p *Program) enqueue(ctx context.Context, node int) error {
 				err = p.stream.Launch(ctx, c.function, c.launch.Shape, &c.launch.Args)
 			}
 		case c.input:
-			if err = p.stream.CopyHtoD(c.border, c.host); err != nil {
+			if err = p.stream.CopyHtoD(c.border, p.host(&c.command)); err != nil {
 				err = fmt.Errorf("copy input %q to the device: %w", p.lowered.graph.Inputs[c.port].Name, err)
 			}
 		default:
-			if err = p.stream.CopyDtoH(c.host, c.border); err != nil {
+			if err = p.stream.CopyDtoH(p.host(&c.command), c.border); err != nil {
 				err = fmt.Errorf("copy output %q from the device: %w", p.lowered.graph.Outputs[c.port].Name, err)
 			}
 		}
@@ -100,7 +90,7 @@ func (p *Program) replay(ctx context.Context, progress func(float64)) error {
 	}
 	err := p.exec.Launch(ctx, p.stream)
 	if err != nil {
-		p.busy = true
+		p.backend.arena.busy.Store(p)
 	} else {
 		err = p.finish(ctx)
 	}

@@ -43,9 +43,10 @@ func (p *Program) switchTo(ctx context.Context, g *graph.Graph) error {
 	if p.closed {
 		return errors.New("the program is closed")
 	}
-	if err := p.settle(ctx); err != nil {
-		return fmt.Errorf("wait for the run before: %w", err)
+	if err := p.backend.arena.enter(ctx); err != nil { // a cancelled run may be at work with the old adapter
+		return err
 	}
+	defer p.backend.arena.leave()
 	if err := ctx.Err(); err != nil {
 		return err
 	}

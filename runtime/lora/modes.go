@@ -119,15 +119,11 @@ func (m *modal) holdBase(ctx context.Context, base Expert) error {
 
 // resident is what the weights of a graph take beside the base.
 func (m *modal) resident(g *graph.Graph) (int64, error) {
-	memory, err := m.backend.Plan(g)
-	if err != nil {
-		return 0, err
-	}
 	holdings, err := m.backend.Holdings(g)
 	if err != nil {
 		return 0, err
 	}
-	bytes := -memory.Arena
+	var bytes int64
 	for _, h := range holdings {
 		if !m.held[h.Key] {
 			bytes += h.Bytes

@@ -100,8 +100,9 @@ const (
 	fakeWeights   = 10_000
 )
 
-func (f *fake) Info() backend.Info { return backend.Info{Name: "fake"} }
-func (f *fake) Close() error       { return nil }
+func (f *fake) Info() backend.Info  { return backend.Info{Name: "fake"} }
+func (f *fake) Close() error        { return nil }
+func (f *fake) Trim() (int64, bool) { return 0, true }
 func (f *fake) Plan(g *graph.Graph) (backend.Memory, error) {
 	return backend.Memory{Arena: arenaPerPixel * int64(g.Inputs[0].Shape.Pixels()), Weights: fakeWeights}, nil
 }

@@ -16,6 +16,7 @@ func (reference) Plan(*graph.Graph) (backend.Memory, error)        { return back
 func (reference) Holdings(*graph.Graph) ([]backend.Holding, error) { return nil, nil }
 func (reference) Resident() int64                                  { return 0 }
 func (reference) Close() error                                     { return nil }
+func (reference) Trim() (int64, bool)                              { return 0, true }
 func (reference) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
 	return referenceProgram{g}, nil
 }
