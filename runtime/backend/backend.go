@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"unirestorer/graph"
@@ -32,6 +33,18 @@ type Backend interface {
 	Compile(ctx context.Context, g *graph.Graph) (Program, error)
 	// Close frees what the backend holds. Programs must be closed before.
 	Close() error
+}
+
+// ErrOutOfMemory is wrapped by the error of a device that would not give memory,
+// though the plan had it fit: other processes use the device too.
+var ErrOutOfMemory = errors.New("out of device memory")
+
+// Card is a Backend on a device that has memory of its own.
+type Card interface {
+	Backend
+	// DeviceMemory is what the device has free at present, all processes counted,
+	// and in all, in bytes. shared says that it is the host's memory.
+	DeviceMemory() (free, total int64, shared bool, err error)
 }
 
 // Program is a compiled graph: a plan and its weights. Runs of all programs of a

@@ -68,7 +68,8 @@ type Info struct {
 	ClockKHz             int   `json:"clock_khz"`
 	MemoryClockKHz       int   `json:"memory_clock_khz"`
 	MemoryBusWidthBits   int   `json:"memory_bus_width_bits"`
-	Simulated            bool  `json:"simulated"` // times say nothing about a card
+	Integrated           bool  `json:"integrated,omitempty"` // its memory is the host's
+	Simulated            bool  `json:"simulated"`            // times say nothing about a card
 	MaxGridX             int64 `json:"max_grid_x"`
 	MaxGridYZ            int64 `json:"max_grid_yz"`
 	ConcurrentCopyEngine int   `json:"concurrent_copy_engines"`

@@ -70,6 +70,12 @@ func families(m *Model) map[int]bool {
 	return shared
 }
 
+// SharesBase tells that an expert's program is made so that it can be switched to
+// others of the same base.
+func (p *Pool) SharesBase(expert int) bool {
+	return p.opt.Adapters == Switched && p.families()[expert]
+}
+
 // takeOver gives the entry of k the least recently used idle program that can
 // be switched to g, nil if there is none.
 func (p *Pool) takeOver(k key, e *entry, g *graph.Graph) backend.Switcher {
@@ -83,7 +89,7 @@ func (p *Pool) takeOver(k key, e *entry, g *graph.Graph) backend.Switcher {
 	}
 	old := p.entries[from]
 	delete(p.entries, from)
-	e.graph, e.holdings = old.graph, old.holdings
+	e.graph, e.holdings, e.arena, e.plan = old.graph, old.holdings, old.arena, old.plan
 	return old.program.(backend.Switcher)
 }
 

@@ -10,6 +10,7 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/ledger"
 )
 
 // Pool compiles experts when they are asked for and keeps them while the
@@ -20,7 +21,11 @@ type Pool struct {
 	opt      Options
 	families func() map[int]bool // experts that share a base with another
 
+	charging sync.Mutex // held while room is made, never with mu already held
+
 	mu      sync.Mutex
+	charged int64 // to the account
+	pending int64 // about to be charged
 	entries map[key]*entry
 	clock   int64 // counts uses, for least recently used
 	stats   Stats
@@ -32,9 +37,13 @@ type Pool struct {
 
 // Options shape a pool.
 type Options struct {
-	// Budget bounds the bytes of all compiled experts on the device; 0 means no
-	// bound. Programs in use are never evicted.
+	// Budget bounds the bytes of all compiled experts on the device together with
+	// the largest arena that they need; 0 means no bound. Programs in use are never
+	// evicted.
 	Budget int64
+	// Account, unless nil, is charged for what compiled experts hold before they
+	// are loaded; its owner has Reclaim called when others want the room.
+	Account *ledger.Account
 	// Adapters says how LoRA experts run.
 	Adapters Adapters
 	// Predictor, unless nil, has the pool load the expert that it expects next
@@ -51,6 +60,8 @@ type entry struct {
 	graph   *graph.Graph  // of a program whose adapters can be replaced
 	// holdings are reserved before they are taken.
 	holdings []backend.Holding
+	arena    int64 // what a run needs beside them
+	plan     int64 // what the program itself takes on the host
 	users    int
 	used     int64
 	// cancel ends the prefetch that loads the entry, nil for others; prefetched
@@ -106,6 +117,16 @@ func (p *Pool) Plan(expert, n, h, w int) (backend.Memory, error) {
 		return backend.Memory{}, err
 	}
 	return p.backend.Plan(g)
+}
+
+// Need is Plan, and what the account is charged for the program itself.
+func (p *Pool) Need(expert, n, h, w int) (m backend.Memory, plan int64, err error) {
+	g, err := p.model.Config.BuildExpert(nil, expert, n, h, w, p.options(expert))
+	if err != nil {
+		return m, 0, err
+	}
+	m, err = p.backend.Plan(g)
+	return m, planBytes(g), err
 }
 
 func (p *Pool) options(expert int) models.Options {
@@ -210,6 +231,7 @@ func (p *Pool) load(ctx context.Context, k key, e *entry) (switched bool) {
 	if e.err != nil {
 		e.err = fmt.Errorf("expert %s for %d of %dx%d pixels: %w", p.name(k.expert), k.n, k.w, k.h, e.err)
 		delete(p.entries, k)
+		p.settle()
 		return switched
 	}
 	p.stats.loaded(switched, e.prefetched, time.Since(start))
@@ -238,16 +260,21 @@ func (p *Pool) compile(ctx context.Context, k key, e *entry) (program backend.Pr
 	if err != nil {
 		return nil, false, err
 	}
-	if err := p.makeRoom(ctx, e, need); err != nil {
+	mem, err := p.backend.Plan(g)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := p.makeRoom(ctx, e, mem.Arena, planBytes(g), need); err != nil {
 		return nil, false, err
 	}
 	if program, err = p.backend.Compile(ctx, g); err != nil {
 		return nil, false, err
 	}
-	if program.Memory().Total() < together(need) { // some weights took less than they might have
+	if program.Memory().Weights < together(need) { // some weights took less than they might have
 		if held, err := p.backend.Holdings(g); err == nil {
 			p.mu.Lock()
 			e.holdings = held
+			p.settle()
 			p.mu.Unlock()
 		}
 	}
@@ -258,6 +285,13 @@ func (p *Pool) compile(ctx context.Context, k key, e *entry) (program backend.Pr
 	}
 	return program, false, nil
 }
+
+// planBytes is about what the plan of a program takes on the host: its graph,
+// its steps, and on a device their launches.
+func planBytes(g *graph.Graph) int64 { return int64(len(g.Nodes)) * nodeBytes }
+
+// nodeBytes is what a node of a compiled graph takes, measured over the networks.
+const nodeBytes = 4 << 10
 
 // Close ends prefetches and frees all experts. None may be in use.
 func (p *Pool) Close() error {
@@ -276,5 +310,6 @@ func (p *Pool) Close() error {
 		errs = append(errs, e.program.Close())
 		delete(p.entries, k)
 	}
+	p.settle()
 	return errors.Join(errs...)
 }

@@ -16,10 +16,11 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/ledger"
 )
 
-// weightBytes is what each expert's weights take on the fake device; arenas
-// take a byte a pixel.
+// weightBytes is what each expert's shared weights take on the fake device; each
+// program has a byte a pixel for itself.
 const weightBytes = 1000
 
 // fake is a backend that computes nothing and counts what is open.
@@ -37,14 +38,14 @@ func (f *fake) Info() backend.Info { return backend.Info{Name: "fake"} }
 func (f *fake) Close() error       { return nil }
 
 func (f *fake) Plan(g *graph.Graph) (backend.Memory, error) {
-	return backend.Memory{Arena: int64(g.Inputs[0].Shape.Pixels()), Weights: weightBytes}, nil
+	return backend.Memory{Weights: weightBytes + int64(g.Inputs[0].Shape.Pixels())}, nil
 }
 
 // Holdings shares weights between graphs of one expert, which fakeModel gives
 // widths of their own.
 func (f *fake) Holdings(g *graph.Graph) ([]backend.Holding, error) {
 	m, err := f.Plan(g)
-	return []backend.Holding{{Bytes: m.Arena}, {Key: g.Params()[0].Dims[0], Bytes: m.Weights}}, err
+	return []backend.Holding{{Bytes: m.Weights - weightBytes}, {Key: g.Params()[0].Dims[0], Bytes: weightBytes}}, err
 }
 
 func (f *fake) Resident() int64 { return f.held() }
@@ -76,10 +77,10 @@ func (f *fake) held() int64 {
 	var n int64
 	widths := map[int]bool{}
 	for p := range f.open {
-		n += p.memory.Arena
+		n += p.memory.Weights - weightBytes
 		if w := p.graph.Params()[0].Dims[0]; !widths[w] {
 			widths[w] = true
-			n += p.memory.Weights
+			n += weightBytes
 		}
 	}
 	return n
@@ -189,26 +190,48 @@ func TestExpertsInUseAreNotEvicted(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-func TestSmallerBudgetEvictsIdleExpertsAtOnce(t *testing.T) {
+// accounted is a pool on an account of a memory of so many bytes.
+func accounted(m *Model, b backend.Backend, bytes int64) (*Pool, *ledger.Ledger) {
+	l := ledger.New("host", bytes)
+	var p *Pool
+	account := l.Lane("lane").Account("weights", 1, func(want int64) { p.Reclaim(want) })
+	p = NewPool(m, b, Options{Account: account})
+	return p, l
+}
+
+func TestIdleExpertsLeaveWhenTheirRoomIsWanted(t *testing.T) {
 	f := newFake()
-	p := NewPool(fakeModel(3), f, Options{})
+	p, l := accounted(fakeModel(3), f, 10_000_000)
 	for i := range 3 {
 		acquire(t, p, i, 10).Release()
 	}
-	l := acquire(t, p, 0, 10)
-	require.NoError(t, p.SetBudget(weightBytes+100))
+	require.GreaterOrEqual(t, l.Usage().Accounts, p.Resident())
+	lease := acquire(t, p, 0, 10)
+	require.True(t, l.Reclaim(1))
+	require.Equal(t, int64(2*weightBytes+200), f.held(), "the oldest went")
+	r, err := l.Reserve(t.Context(), ledger.Need{Bytes: 10_000_000 - l.Usage().Accounts*3/5})
+	require.NoError(t, err)
 	require.Equal(t, int64(weightBytes+100), f.held(), "the one in use stays")
 	again := acquire(t, p, 0, 10)
 	require.False(t, again.Loaded)
 	again.Release()
-
-	require.NoError(t, p.SetBudget(weightBytes))
+	_, err = p.Acquire(t.Context(), 1, 1, 10, 10)
+	require.ErrorIs(t, err, ErrBudget, "there is no room")
+	lease.Release()
+	acquire(t, p, 1, 10).Release()
 	require.Equal(t, int64(weightBytes+100), f.held())
-	_, err := p.Acquire(context.Background(), 0, 1, 10, 10)
-	require.ErrorIs(t, err, ErrBudget, "residents must fit the budget too")
-	l.Release()
-	require.NoError(t, p.SetBudget(weightBytes))
-	require.Zero(t, f.held())
+	r.Release()
+	require.NoError(t, p.Close())
+	require.Zero(t, l.Usage().Accounts)
+}
+
+func TestProgramsOfAnyNumberOfSizesStayFew(t *testing.T) {
+	f := newFake()
+	p := NewPool(fakeModel(1), f, Options{})
+	for side := range 500 {
+		acquire(t, p, 0, side+1).Release()
+	}
+	require.LessOrEqual(t, len(f.open), maxPrograms+1)
 	require.NoError(t, p.Close())
 }
 
@@ -400,6 +423,6 @@ func TestPlanNeedsNoWeights(t *testing.T) {
 	p := NewPool(fakeModel(1), newFake(), Options{})
 	m, err := p.Plan(0, 2, 10, 20)
 	require.NoError(t, err)
-	require.Equal(t, backend.Memory{Arena: 400, Weights: weightBytes}, m)
+	require.Equal(t, backend.Memory{Weights: weightBytes + 400}, m)
 	require.Zero(t, entries(p))
 }

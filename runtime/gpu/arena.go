@@ -86,7 +86,7 @@ func (a *arena) grow(bytes, host int64) error {
 		}
 		m, err := a.dev.Alloc(bytes)
 		if err != nil {
-			return fmt.Errorf("arena of %d bytes: %w", bytes, err)
+			return fmt.Errorf("arena of %d bytes: %w", bytes, outOfMemory(err))
 		}
 		a.memory = m
 		a.moved++
@@ -97,7 +97,7 @@ func (a *arena) grow(bytes, host int64) error {
 		}
 		h, err := a.dev.AllocHost(int(host))
 		if err != nil {
-			return fmt.Errorf("page-locked memory of %d bytes: %w", host, err)
+			return fmt.Errorf("page-locked memory of %d bytes: %w", host, outOfMemory(err))
 		}
 		a.host = h
 		a.moved++

@@ -43,7 +43,7 @@ type Backend struct {
 	life    backend.Lifetime
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var _ backend.Card = (*Backend)(nil)
 
 // New starts a backend on a device, which it owns from then on: Close closes
 // it.
@@ -94,6 +94,26 @@ func (b *Backend) Holdings(g *graph.Graph) ([]backend.Holding, error) {
 // as code and captured graphs, is not counted.
 func (b *Backend) Resident() int64 { return b.weights.resident.Load() }
 
+// DeviceMemory implements backend.Card. A simulated device's memory is the
+// host's.
+func (b *Backend) DeviceMemory() (free, total int64, shared bool, err error) {
+	free, total, err = b.dev.Memory()
+	return free, total, b.info.Integrated || b.info.Simulated, err
+}
+
+// outOfMemory marks errors of devices that would not give memory.
+func outOfMemory(err error) error {
+	if errors.Is(err, device.ErrOutOfMemory) && !errors.Is(err, backend.ErrOutOfMemory) {
+		return &memoryError{err}
+	}
+	return err
+}
+
+// memoryError is an error that is also backend.ErrOutOfMemory.
+type memoryError struct{ error }
+
+func (e *memoryError) Unwrap() []error { return []error{e.error, backend.ErrOutOfMemory} }
+
 // alloc reserves memory that one program has for itself.
 func (b *Backend) alloc(bytes int64) (device.Buffer, error) {
 	m, err := b.dev.Alloc(bytes)
@@ -119,7 +139,7 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 	}
 	p := &Program{backend: b, lowered: l}
 	if err := p.prepare(ctx); err != nil {
-		return nil, fmt.Errorf("compile %s: %w", g.Name, errors.Join(err, p.Close()))
+		return nil, fmt.Errorf("compile %s: %w", g.Name, errors.Join(outOfMemory(err), p.Close()))
 	}
 	return p, nil
 }

@@ -18,7 +18,7 @@ var _ backend.Switcher = (*Program)(nil)
 // packed on the host.
 func (p *Program) Switch(ctx context.Context, g *graph.Graph) error {
 	if err := p.switchTo(ctx, g); err != nil {
-		return fmt.Errorf("switch %s: %w", p.lowered.graph.Name, err)
+		return fmt.Errorf("switch %s: %w", p.lowered.graph.Name, outOfMemory(err))
 	}
 	return nil
 }

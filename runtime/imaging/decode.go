@@ -1,6 +1,7 @@
 package imaging
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -140,16 +141,23 @@ func readFile(path string, limits Limits) ([]byte, error) {
 	return data, nil
 }
 
+// readAll reads a file that is no larger than the limits allow. What tells its size, as files do, is read into memory of
+// that size.
 func readAll(r io.Reader, limits Limits) ([]byte, error) {
 	limit := limits.withDefaults().MaxBytes
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
+	var b bytes.Buffer
+	if s, ok := r.(interface{ Stat() (os.FileInfo, error) }); ok {
+		if info, err := s.Stat(); err == nil && info.Mode().IsRegular() && info.Size() <= limit {
+			b.Grow(int(info.Size()) + bytes.MinRead)
+		}
+	}
+	if _, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
 		return nil, fmt.Errorf("read image: %w", err)
 	}
-	if int64(len(data)) > limit {
+	if int64(b.Len()) > limit {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
 	}
-	return data, nil
+	return b.Bytes(), nil
 }
 
 func configBytes(data []byte, limits Limits) (cfg Config, c codec, err error) {

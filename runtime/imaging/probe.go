@@ -33,6 +33,16 @@ func ProbeBytes(data []byte, limits Limits) (Probe, error) {
 	return p, nil
 }
 
+// DecodeBytes is [Decode] for a file in memory.
+func DecodeBytes(data []byte, limits Limits) (*Image, error) { return decodeBytes(data, limits) }
+
+// Probe is what decoding the next picture takes.
+func (p *Pictures) Probe() Probe {
+	all := Probe{Config: p.Config, FileBytes: int64(len(p.data))}
+	all.DecodeBytes = satAdd(satAdd(all.FileBytes, decodeWork(p.data, p.Config)), p.PixelBytes())
+	return all
+}
+
 // ProbeFile reads the header of a named file and no more of it than that needs, where the system can map files. Errors
 // start with the path.
 func ProbeFile(path string, limits Limits) (p Probe, err error) {

@@ -36,7 +36,7 @@ import (
 )
 
 // ErrTooLarge reports a need that its memory can never meet.
-var ErrTooLarge = errors.New("over the memory bound")
+var ErrTooLarge = errors.New("over the memory budget")
 
 // TooLargeError says what was needed and what there is.
 type TooLargeError struct {
@@ -454,3 +454,6 @@ func (l *Ledger) lacking(from *Ledger, bytes int64) []shortage {
 
 // note keeps the peak.
 func (l *Ledger) note() { l.peak = max(l.peak, l.fixed+l.held+l.charged) }
+
+// PartOf tells whether l's memory is of's or a part of it.
+func (l *Ledger) PartOf(of *Ledger) bool { return l.within(of) }

@@ -16,8 +16,11 @@ type band struct {
 	first int // image row of rows[0]
 }
 
-func newBand(j *job) *band {
-	return &band{job: j, rows: make([]float32, j.y.tile*j.x.size*3)}
+// newBand makes a band in memory that holds a row of tiles.
+func newBand(j *job, rows []float32) *band {
+	rows = rows[:j.y.tile*j.x.size*3]
+	clear(rows)
+	return &band{job: j, rows: rows}
 }
 
 // add blends in the result of tile (ny, nx).
@@ -83,7 +86,7 @@ func (j *job) read(img *imaging.Image, dst []float32, r image.Rectangle) error {
 	if j.second == nil {
 		return readPadded(img, dst, r)
 	}
-	part := make([]float32, 3*r.Dx()*r.Dy())
+	part := j.part
 	for k, picture := range []*imaging.Image{img, j.second} {
 		if err := readPadded(picture, part, r); err != nil {
 			return err

@@ -3,96 +3,128 @@ package restore
 import (
 	"context"
 	"fmt"
+	"math"
 
-	"github.com/dustin/go-humanize"
-
-	"unirestorer/graph/models"
-	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/router"
 )
 
-// choose is Route, but leaves the estimator alone where the expert is named.
-func (r *Restorer) choose(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
-	if err := o.Check(r.model.Config); err != nil {
-		return router.Decision{}, err
-	}
-	if o.Expert != nil {
-		return router.Decide(&r.model.Config.Tree, nil, nil, o)
-	}
-	return r.Route(ctx, img, o)
-}
-
-// Route estimates an image's degradation and chooses an expert.
+// Route estimates an image's degradation and chooses an expert. Like Restore it
+// waits for memory and for the device.
 func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
 	img = img.Filled()
 	if err := o.Check(r.model.Config); err != nil {
 		return router.Decision{}, err
 	}
-	for {
-		r.mu.RLock()
-		if r.estimator != nil {
-			defer r.mu.RUnlock()
-			return r.estimator.Route(ctx, img, o)
-		}
-		r.mu.RUnlock()
-		if err := r.loadEstimator(ctx, imageBytes(img)); err != nil {
-			return router.Decision{}, err
-		}
+	if o.Expert != nil || !r.model.Config.Routed() {
+		return r.route(ctx, img, o)
 	}
+	if err := img.Check(); err != nil {
+		return router.Decision{}, err
+	}
+	u, err := r.estimatorUse()
+	if err != nil {
+		return router.Decision{}, err
+	}
+	p := picture{w: img.W, h: img.H, held: imageBytes(img)}
+	if err := r.check(p, u); err != nil {
+		return router.Decision{}, fmt.Errorf("estimate the degradation: %w", err)
+	}
+	held, err := r.host.Reserve(ctx, r.need(p, u))
+	if err != nil {
+		return router.Decision{}, err
+	}
+	defer held.Release()
+	return r.route(ctx, img.Filled(), o)
 }
 
-// loadEstimator compiles the estimator beside held bytes of images, evicting
-// experts where the memory bound asks for it.
-func (r *Restorer) loadEstimator(ctx context.Context, held int64) error {
+// route is Route for a picture that has its reservation.
+func (r *Restorer) route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
+	if o.Expert != nil {
+		return router.Decide(&r.model.Config.Tree, nil, nil, o)
+	}
+	if !r.model.Config.Routed() {
+		return router.Unrouted(r.model.Config, o)
+	}
+	view, err := router.View(r.model.Config)
+	if err != nil {
+		return router.Decision{}, err
+	}
+	c := &r.model.Config.Estimator
+	input, err := imaging.EstimatorInput(img, view, c.Mean, c.Std)
+	if err != nil {
+		return router.Decision{}, err
+	}
+	d, err := r.decide(ctx, input, o)
+	if err != nil && outOfMemory(err) {
+		r.lane.card.Ledger().Reclaim(math.MaxInt64)
+		d, err = r.decide(ctx, input, o)
+	}
+	return d, err
+}
+
+// decide runs the estimator when its turn on the device has come.
+func (r *Restorer) decide(ctx context.Context, input []float32, o router.Override) (router.Decision, error) {
+	if err := r.lane.enter(ctx); err != nil {
+		return router.Decision{}, err
+	}
+	defer r.lane.leave()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.loadEstimator(ctx); err != nil {
+		return router.Decision{}, err
+	}
+	if err := r.lane.takeArena(r.estimator.Memory()); err != nil {
+		return router.Decision{}, err
+	}
+	return r.estimator.Decide(ctx, input, o)
+}
+
+// warm compiles the estimator ahead of the first picture.
+func (r *Restorer) warm(ctx context.Context) error {
+	if err := r.lane.enter(ctx); err != nil {
+		return err
+	}
+	defer r.lane.leave()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.loadEstimator(ctx)
+}
+
+// loadEstimator compiles the estimator unless it is there. r.mu is held.
+func (r *Restorer) loadEstimator(ctx context.Context) error {
 	if r.estimator != nil {
 		return nil
 	}
-	if r.memory > 0 && r.model.Config.Routed() {
-		g, err := r.model.Config.BuildRouting(nil, 1, models.Options{})
-		if err != nil {
-			return err
-		}
-		need, err := r.backend.Plan(g)
-		if err != nil {
-			return err
-		}
-		if held += need.Total(); held > r.memory {
-			return fmt.Errorf("%w: the degradation estimator and the image need %s; %s are allowed", experts.ErrBudget,
-				humanize.IBytes(uint64(held)), humanize.IBytes(uint64(r.memory)))
-		}
-		if err := r.limit(held); err != nil {
-			return err
-		}
+	if _, err := r.estimatorUse(); err != nil {
+		return err
+	}
+	if err := r.lane.weights.Add(r.routing.Weights); err != nil {
+		return fmt.Errorf("the degradation estimator: %w", err)
 	}
 	e, err := router.NewEstimator(ctx, r.backend, r.model.Config, r.model.Source)
 	if err != nil {
+		r.lane.weights.Sub(r.routing.Weights)
 		return fmt.Errorf("model %s: %w", r.model.Path, err)
 	}
+	// Some weights may take less than they might have.
+	r.charged = e.Memory().Weights
+	r.lane.weights.Sub(r.routing.Weights - r.charged)
 	r.estimator = e
 	return nil
 }
 
-// dropEstimator frees the estimator and tells whether there was one.
-func (r *Restorer) dropEstimator() (bool, error) {
-	r.mu.Lock()
+// dropEstimator frees the estimator unless it is in use.
+func (r *Restorer) dropEstimator() {
+	if !r.mu.TryLock() {
+		return
+	}
 	defer r.mu.Unlock()
 	if r.estimator == nil {
-		return false, nil
+		return
 	}
-	err := r.estimator.Close()
+	_ = r.estimator.Close() // what fails is a device's, and shows with its next use
 	r.estimator = nil
-	return true, err
-}
-
-// estimatorBytes is what the estimator holds.
-func (r *Restorer) estimatorBytes() int64 {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.estimator == nil {
-		return 0
-	}
-	return r.estimator.Memory().Total()
+	r.lane.weights.Sub(r.charged)
+	r.charged = 0
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/ledger"
+	"unirestorer/runtime/router"
 	"unirestorer/weights/atomicfile"
 )
 
@@ -227,27 +229,50 @@ const (
 // The result appears under its name only when it is complete.
 func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Reader, stdout io.Writer) (Report, error) {
 	start := time.Now()
-	f, err := openFile(j, opt, stdin)
+	src, err := r.probe(j, opt, stdin)
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", err) // names the file
+	}
+	p := picture{w: src.W, h: src.H, held: fileBytes(src.Probe, opt, opt.formatOf(j.Out, src.Format)) + opt.Reserve}
+	var second imaging.Probe
+	if j.Second != "" {
+		if second, err = imaging.ProbeFile(j.Second, opt.Limits); err != nil {
+			return Report{}, fmt.Errorf("restore: second picture: %w", err)
+		}
+		p.held += second.DecodeBytes + 2*second.PixelBytes() // itself and upright, beside the first
+	}
+	held, err := r.admit(ctx, p, opt.Options)
+	if err != nil {
+		return Report{}, fmt.Errorf("restore %s: %w", j.In, err)
+	}
+	defer held.Release()
+	if j.Second != "" {
+		r.host.Collect(second.DecodeBytes)
+		if opt.Second, err = imaging.DecodeFile(j.Second, opt.Limits); err != nil {
+			return Report{}, fmt.Errorf("restore: second picture: %w", err)
+		}
+	}
+	r.host.Collect(src.DecodeBytes)
+	f := src.file
+	if f == nil {
+		if f, err = openFile(j, opt, nil); err != nil {
+			return Report{}, fmt.Errorf("restore: %w", err)
+		}
 	}
 	defer f.pictures.Close()
 	img, timing, err := f.pictures.Next()
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", f.named(err))
 	}
-	if j.Second != "" {
-		if opt.Second, err = imaging.DecodeFile(j.Second, opt.Limits); err != nil {
-			return Report{}, fmt.Errorf("restore: second picture: %w", err)
-		}
-		opt.Reserve += imageBytes(opt.Second)
-	}
 	decoded := time.Since(start)
 	var rep Report
 	if f.count > 1 {
-		rep, err = r.several(ctx, j, f, img, timing, opt, stdout)
+		rep, err = r.several(ctx, j, f, img, timing, opt, held, stdout)
 	} else {
-		rep, err = r.decoded(ctx, j, img, opt, stdout)
+		if img.Meta.Orientation >= 5 {
+			p.w, p.h = p.h, p.w
+		}
+		rep, err = r.decoded(ctx, j, img, p, opt, held, stdout)
 		rep.Times.Decode = decoded
 	}
 	rep.Warnings = append(img.Meta.Warnings, rep.Warnings...)
@@ -256,6 +281,30 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 		return rep, fmt.Errorf("restore %s: %w", j.In, err)
 	}
 	return rep, nil
+}
+
+// source is what is known of an input before it is decoded.
+type source struct {
+	imaging.Probe
+	file *file // of a stream, which cannot be read again
+}
+
+// probe reads a file's header.
+func (r *Restorer) probe(j Job, opt FileOptions, stdin io.Reader) (*source, error) {
+	if j.In != Stream {
+		p, err := imaging.ProbeFile(j.In, opt.Limits)
+		return &source{Probe: p}, err
+	}
+	// A stream is all there before its size is known; it must leave room for its
+	// pixels.
+	if room, ok := r.host.Room(); ok && (opt.Limits.MaxBytes <= 0 || opt.Limits.MaxBytes > room/2) {
+		opt.Limits.MaxBytes = max(room/2, 1)
+	}
+	f, err := openFile(j, opt, stdin)
+	if err != nil {
+		return nil, err
+	}
+	return &source{Probe: f.pictures.Probe(), file: f}, nil
 }
 
 // file is an input: its pictures, and how many of them are to be restored from the next on.
@@ -313,13 +362,19 @@ func openFile(j Job, opt FileOptions, stdin io.Reader) (*file, error) {
 }
 
 // several restores pages or frames one by one, each compressed as soon as it is done. The first is img.
-func (r *Restorer) several(ctx context.Context, j Job, f *file, img *imaging.Image, t imaging.Timing, opt FileOptions, stdout io.Writer) (Report, error) {
+func (r *Restorer) several(ctx context.Context, j Job, f *file, img *imaging.Image, t imaging.Timing, opt FileOptions, held *ledger.Reservation, stdout io.Writer) (Report, error) {
 	if opt.Compare {
 		return Report{}, errors.New("a before and after picture of several pictures is not made; choose one by its page")
 	}
 	enc := opt.Encode
 	enc.Format = opt.formatOf(j.Out, f.pictures.Format)
 	out := imaging.NewSequence(enc, f.pictures.Loops)
+	src := f.pictures.Probe()
+	if more := 4*src.FileBytes + src.PixelBytes(); !held.TryGrow(more) {
+		room, _ := r.host.Room()
+		return Report{}, &ledger.TooLargeError{What: "a file of several pictures", Memory: r.host.Name(), Need: held.Bytes() + more, Bound: room}
+	}
+	reserved := fileBytes(src, opt, enc.Format)
 	var all Report
 	for n := range f.count {
 		start := time.Now()
@@ -334,7 +389,15 @@ func (r *Restorer) several(ctx context.Context, j Job, f *file, img *imaging.Ima
 		if opt.Progress != nil {
 			part.Progress = func(done float64) { opt.Progress((float64(n) + done) / float64(f.count)) }
 		}
-		restored, rep, err := r.Restore(ctx, img, part)
+		p := pictureOf(img, opt.Reserve)
+		if more := p.held + src.FileBytes - reserved; more > 0 { // pages may differ
+			if !held.TryGrow(more) {
+				room, _ := r.host.Room()
+				return all, &ledger.TooLargeError{What: fmt.Sprintf("picture %d of %d", n+1, f.count), Memory: r.host.Name(), Need: held.Bytes() + more, Bound: room}
+			}
+			reserved += more
+		}
+		restored, rep, err := r.restore(ctx, img, p, part)
 		if err != nil {
 			return all, fmt.Errorf("picture %d of %d: %w", n+1, f.count, err)
 		}
@@ -374,16 +437,58 @@ func (t *Times) add(o Times) {
 	t.Encode += o.Encode
 }
 
-// decoded restores the image of a job and writes the result.
-func (r *Restorer) decoded(ctx context.Context, j Job, img *imaging.Image, opt FileOptions, stdout io.Writer) (Report, error) {
-	if opt.Compare {
-		opt.Reserve += 2 * imageBytes(img) / 3
+// RouteFile estimates the degradation of an image file, or of what stdin holds
+// for Stream, within the memory bound.
+func (r *Restorer) RouteFile(ctx context.Context, path string, limits imaging.Limits, o router.Override, stdin io.Reader) (router.Decision, error) {
+	if err := o.Check(r.model.Config); err != nil {
+		return router.Decision{}, err
 	}
-	out, rep, err := r.Restore(ctx, img, opt.Options)
+	src, err := r.probe(Job{In: path}, FileOptions{Limits: limits, Format: imaging.PNG}, stdin)
+	if err != nil {
+		return router.Decision{}, err
+	}
+	u, err := r.estimatorUse()
+	if err != nil {
+		return router.Decision{}, err
+	}
+	p := picture{what: path, w: src.W, h: src.H, held: src.DecodeBytes + src.PixelBytes()}
+	if err := r.check(p, u); err != nil {
+		return router.Decision{}, err
+	}
+	held, err := r.host.Reserve(ctx, r.need(p, u))
+	if err != nil {
+		return router.Decision{}, err
+	}
+	defer held.Release()
+	r.host.Collect(src.DecodeBytes)
+	f := src.file
+	if f == nil {
+		if f, err = openFile(Job{In: path}, FileOptions{Limits: limits, Format: imaging.PNG}, nil); err != nil {
+			return router.Decision{}, err
+		}
+	}
+	defer f.pictures.Close()
+	img, _, err := f.pictures.Next()
+	if err != nil {
+		return router.Decision{}, f.named(err)
+	}
+	return r.route(ctx, img.Filled(), o)
+}
+
+// decoded restores the image of a job and writes the result.
+func (r *Restorer) decoded(ctx context.Context, j Job, img *imaging.Image, p picture, opt FileOptions, held *ledger.Reservation, stdout io.Writer) (Report, error) {
+	out, rep, err := r.restore(ctx, img, p, opt.Options)
 	if err != nil {
 		return rep, err
 	}
-	rep.Losses = losses(out, opt.formatOf(j.Out, out.Meta.Format))
+	held.Unclaim()
+	if !opt.Compare {
+		img = nil
+	}
+	f := opt.formatOf(j.Out, out.Meta.Format)
+	work := imaging.Config{W: out.W, H: out.H, Channels: out.Channels, Depth: out.Depth}.EncodeWork(f)
+	r.host.Collect(work)
+	rep.Losses = losses(out, f)
 	start := time.Now()
 	err = encode(ctx, j.Out, img, out, opt, stdout)
 	rep.Times.Encode = time.Since(start)

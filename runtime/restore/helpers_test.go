@@ -89,10 +89,11 @@ func floats(t testing.TB, img *imaging.Image) []float32 {
 type fake struct {
 	compute func(run int, in, out []float32, s graph.Shape) error
 
-	mu   sync.Mutex
-	runs int
-	held int64
-	most int64
+	mu    sync.Mutex
+	runs  int
+	held  int64 // weights
+	arena int64
+	most  int64 // of both
 }
 
 const (
@@ -100,15 +101,21 @@ const (
 	fakeWeights   = 10_000
 )
 
-func (f *fake) Info() backend.Info  { return backend.Info{Name: "fake"} }
-func (f *fake) Close() error        { return nil }
-func (f *fake) Trim() (int64, bool) { return 0, true }
+func (f *fake) Info() backend.Info { return backend.Info{Name: "fake"} }
+func (f *fake) Close() error       { return nil }
+func (f *fake) Trim() (int64, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.arena
+	f.arena = 0
+	return n, true
+}
 func (f *fake) Plan(g *graph.Graph) (backend.Memory, error) {
 	return backend.Memory{Arena: arenaPerPixel * int64(g.Inputs[0].Shape.Pixels()), Weights: fakeWeights}, nil
 }
 func (f *fake) Holdings(g *graph.Graph) ([]backend.Holding, error) {
 	m, err := f.Plan(g)
-	return []backend.Holding{{Bytes: m.Total()}}, err
+	return []backend.Holding{{Bytes: m.Weights}}, err
 }
 func (f *fake) Resident() int64 {
 	f.mu.Lock()
@@ -122,8 +129,8 @@ func (f *fake) Compile(_ context.Context, g *graph.Graph) (backend.Program, erro
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.held += m.Total()
-	f.most = max(f.most, f.held)
+	f.held += m.Weights
+	f.most = max(f.most, f.held+f.arena)
 	return &fakeProgram{f, g, m}, nil
 }
 
@@ -138,7 +145,7 @@ func (p *fakeProgram) Memory() backend.Memory { return p.memory }
 func (p *fakeProgram) Close() error {
 	p.fake.mu.Lock()
 	defer p.fake.mu.Unlock()
-	p.fake.held -= p.memory.Total()
+	p.fake.held -= p.memory.Weights
 	return nil
 }
 func (p *fakeProgram) Run(ctx context.Context, in, out [][]float32, opt backend.RunOptions) error {
@@ -146,6 +153,8 @@ func (p *fakeProgram) Run(ctx context.Context, in, out [][]float32, opt backend.
 		return err
 	}
 	p.fake.mu.Lock()
+	p.fake.arena = max(p.fake.arena, p.memory.Arena)
+	p.fake.most = max(p.fake.most, p.fake.held+p.fake.arena)
 	run := p.fake.runs
 	p.fake.runs++
 	p.fake.mu.Unlock()

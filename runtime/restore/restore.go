@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,26 +19,45 @@ import (
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/router"
 )
 
 // Restorer restores images with one model on one device. Its methods may be
-// called from several goroutines.
+// called from several goroutines: pictures are decoded and written side by side
+// as far as memory allows, and take turns on the device.
 type Restorer struct {
 	model   *experts.Model
 	backend backend.Backend
+	config  Config
+	host    *ledger.Ledger
+	lane    *lane
 	pool    *experts.Pool
-	memory  int64
 
-	mu        sync.RWMutex // held for reading while the estimator is in use
+	plansMu sync.Mutex
+	plans   map[planKey]backend.Memory
+	routing *backend.Memory // of the estimator, once it is known
+
+	mu        sync.Mutex // held while the estimator is made, used or dropped
 	estimator *router.Estimator
+	charged   int64 // for the estimator
+
+	fallback *fallback // nil for none
 }
 
 // Config shapes a Restorer.
 type Config struct {
-	// Memory bounds the bytes of images, weights and intermediate results
-	// together while one image is restored at a time; 0 means no bound.
+	// Memory bounds the bytes of images, weights and intermediate results, of all
+	// pictures under way together; 0 means no bound. It is not used with Ledger.
 	Memory int64
+	// Ledger, unless nil, is the host's, shared with whatever else reserves from it.
+	Ledger *ledger.Ledger
+	// DeviceMemory bounds what is held of a device's own memory; 0 means what the
+	// device has free, asked anew for every picture, less a reserve.
+	DeviceMemory int64
+	// Fallback, unless nil, opens the backend that restores pictures for which the
+	// device has no memory even in the smallest tiles. The Restorer closes it.
+	Fallback func(context.Context) (backend.Backend, error)
 	// Adapters says how LoRA experts run; empty means merged.
 	Adapters experts.Adapters
 	// Predictor, unless nil, has the expert that is likely next loaded while the
@@ -51,23 +71,54 @@ type Config struct {
 // chosen. The model and the backend stay the caller's to close, after the
 // Restorer.
 func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*Restorer, error) {
-	r := &Restorer{
-		model: m, backend: b, memory: c.Memory,
-		pool: experts.NewPool(m, b, experts.Options{Budget: c.Memory, Adapters: c.Adapters, Predictor: c.Predictor}),
+	r := &Restorer{model: m, backend: b, config: c, host: c.Ledger, plans: map[planKey]backend.Memory{}}
+	if r.host == nil {
+		r.host = ledger.New("host", c.Memory)
+		r.host.HoldsHeap(false)
+	}
+	r.lane = newLane(b, r.host, c.DeviceMemory, r.reclaim)
+	r.pool = experts.NewPool(m, b, experts.Options{Account: r.lane.weights, Adapters: c.Adapters, Predictor: c.Predictor})
+	if c.Fallback != nil {
+		r.fallback = &fallback{open: c.Fallback}
 	}
 	if c.Lazy {
 		return r, nil
 	}
-	if err := r.loadEstimator(ctx, 0); err != nil {
-		return nil, err
+	if err := r.warm(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
+// reclaim drops idle weights: experts, which may not be asked for again, before
+// the estimator, which every picture asks.
+func (r *Restorer) reclaim(want int64) {
+	before := r.lane.weights.Charged()
+	r.pool.Reclaim(want)
+	if before-r.lane.weights.Charged() < want {
+		r.dropEstimator()
+	}
+}
+
 // Close frees estimator and experts.
 func (r *Restorer) Close() error {
-	_, err := r.dropEstimator()
-	return errors.Join(r.pool.Close(), err)
+	err := r.pool.Close()
+	r.dropEstimator()
+	r.lane.close()
+	if r.fallback != nil {
+		err = errors.Join(err, r.fallback.close())
+	}
+	return err
+}
+
+// Memory tells what is held of the host's memory and, if the device has its own,
+// of that.
+func (r *Restorer) Memory() (host ledger.Usage, device *ledger.Usage) {
+	if r.lane.ownMemory() {
+		u := r.lane.card.Ledger().Usage()
+		device = &u
+	}
+	return r.host.Usage(), device
 }
 
 // Model is the model in use.
@@ -121,7 +172,8 @@ type Report struct {
 	TileHeight int `json:"tile_height"`
 	// Memory is what the expert holds on the device.
 	Memory backend.Memory `json:"memory"`
-	// Notes say, in words, what the network does not tell of the picture.
+	// Notes say, in words, what the network does not tell of the picture, and what
+	// had to be done otherwise than planned.
 	Notes []string `json:"notes,omitempty"`
 	// Warnings say, in words, what was wrong with the file and what was done about it.
 	Warnings []string `json:"warnings,omitempty"`
@@ -148,66 +200,123 @@ func (t Times) Total() time.Duration { return t.Decode + t.Estimate + t.Load + t
 
 // Restore gives the restored image, upright and with the metadata of img. img
 // is as stored: the estimator sees it unrotated, as upstream's does.
+//
+// It waits for memory and for the device as long as ctx allows; a picture that
+// the memory can never hold is an error at once.
 func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options) (*imaging.Image, Report, error) {
 	if err := img.Check(); err != nil {
 		return nil, Report{}, err
 	}
-	if err := r.limit(imageBytes(img) + opt.Reserve + r.estimatorBytes()); err != nil {
-		return nil, Report{}, err
+	p := pictureOf(img, opt.Reserve)
+	if opt.Second != nil {
+		if err := opt.Second.Check(); err != nil {
+			return nil, Report{}, fmt.Errorf("second picture: %w", err)
+		}
+		p.held += 2 * pixelBytes(opt.Second) // itself and upright
 	}
-	start := time.Now()
-	img = img.Filled()
-	d, err := r.choose(ctx, img, opt.Override)
+	held, err := r.admit(ctx, p, opt)
 	if err != nil {
 		return nil, Report{}, err
 	}
+	defer held.Release()
+	return r.restore(ctx, img, p, opt)
+}
+
+// restore restores a picture that has its reservation.
+func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, opt Options) (*imaging.Image, Report, error) {
+	start := time.Now()
+	img = img.Filled()
+	d, err := r.route(ctx, img, opt.Override)
+	if err != nil {
+		return nil, Report{}, err
+	}
+	r.host.Collect(pixelBytes(img))
 	upright := img.Oriented()
 	rep := r.report(d, upright)
 	rep.Times.Estimate = time.Since(start)
-
 	if rep.Architecture == models.IdentityName {
 		return upright.Clone(), rep, nil
 	}
-	job, lease, err := r.prepare(ctx, d.Expert, upright, opt)
-	if errors.Is(err, experts.ErrBudget) {
-		// The estimator has done its part; it comes back for the next image.
-		if dropped, dropErr := r.dropEstimator(); dropErr != nil {
-			return nil, rep, errors.Join(err, dropErr)
-		} else if dropped {
-			job, lease, err = r.prepare(ctx, d.Expert, upright, opt)
-		}
-	}
+	out, err := r.dispatch(ctx, d.Expert, upright, p, opt, &rep)
 	if err != nil {
 		return nil, rep, err
 	}
-	defer lease.Release()
-	job.describe(&rep)
-	rep.Times.Load, rep.Memory = lease.Took, lease.Program.Memory()
-
-	start = time.Now()
-	out := upright.Clone()
-	if err := job.run(ctx, lease.Program, upright, out, opt.Progress); err != nil {
-		return nil, rep, fmt.Errorf("expert %d (%s): %w", d.Expert, rep.Architecture, err)
-	}
-	rep.Times.Run = time.Since(start)
 	return out, rep, nil
 }
 
-// prepare plans the work on an image and acquires the expert for it.
-func (r *Restorer) prepare(ctx context.Context, expert int, img *imaging.Image, opt Options) (*job, *experts.Lease, error) {
+// dispatch runs the expert that was chosen. Where the device turns out to have
+// less memory than was planned, it drops what is idle, then takes smaller tiles,
+// then asks the fallback.
+func (r *Restorer) dispatch(ctx context.Context, expert int, img *imaging.Image, p picture, opt Options, rep *Report) (*imaging.Image, error) {
 	net, err := r.model.Config.Expert(expert)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	j, err := r.plan(expert, net, img, opt)
+	j, err := r.plan(expert, p, opt)
 	if err == nil {
 		err = j.take(net, img, opt)
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+	dropped := false
+	for err == nil {
+		var out *imaging.Image
+		if out, err = r.onLane(ctx, expert, j, img, opt, rep); err == nil {
+			return out, nil
+		}
+		if !outOfMemory(err) && !(r.lane.ownMemory() && errors.Is(err, ledger.ErrTooLarge)) {
+			return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+		}
+		short := err
+		if !dropped {
+			dropped, err = true, nil
+			r.lane.card.Ledger().Reclaim(math.MaxInt64)
+			rep.note("the device had less memory than it said, idle weights were dropped")
+			continue
+		}
+		j, err = r.smaller(expert, p, opt, j)
+		if err == nil {
+			err = j.take(net, img, opt)
+		}
+		if err != nil {
+			err = errors.Join(short, err)
+		} else {
+			rep.note("the device had less memory than it said, smaller tiles were taken")
+		}
 	}
+	if r.fallback != nil && (outOfMemory(err) || errors.Is(err, ledger.ErrTooLarge)) {
+		return r.fallback.run(ctx, r, expert, img, p, opt, rep, err)
+	}
+	return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+}
+
+// onLane runs a job when its turn on the device has come.
+func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.Image, opt Options, rep *Report) (*imaging.Image, error) {
+	if err := r.lane.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer r.lane.leave()
 	lease, err := r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)
-	return j, lease, err
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	if err := r.lane.takeArena(lease.Program.Memory()); err != nil {
+		return nil, err
+	}
+	buffers, err := r.lane.takePages(j.floats())
+	if err != nil {
+		return nil, err
+	}
+	j.describe(rep)
+	rep.Times.Load, rep.Memory = lease.Took, lease.Program.Memory()
+
+	start := time.Now()
+	r.host.Collect(pixelBytes(img))
+	out := img.Clone()
+	if err := j.run(ctx, lease.Program, buffers, img, out, opt.Progress); err != nil {
+		return nil, err
+	}
+	rep.Times.Run = time.Since(start)
+	return out, nil
 }
 
 func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
@@ -223,77 +332,117 @@ func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
 	}
 }
 
-// plan decides on padding and tiles for an image.
-func (r *Restorer) plan(expert int, net models.Network, img *imaging.Image, opt Options) (*job, error) {
-	h, w, err := models.Fit(net, img.H, img.W)
+// plan decides on padding and tiles for a picture, the same ones whatever else
+// is in memory: only what the memory could hold at best counts.
+func (r *Restorer) plan(expert int, p picture, opt Options) (*job, error) {
+	return r.planBelow(expert, p, opt, math.MaxInt)
+}
+
+// smaller plans with smaller tiles than those of a job that had no room.
+func (r *Restorer) smaller(expert int, p picture, opt Options, j *job) (*job, error) {
+	return r.planBelow(expert, p, opt, max(j.x.tile, j.y.tile))
+}
+
+// planBelow is plan with tiles whose longer side is less than below.
+func (r *Restorer) planBelow(expert int, p picture, opt Options, below int) (*job, error) {
+	net, err := r.model.Config.Expert(expert)
+	if err != nil {
+		return nil, err
+	}
+	j, err := r.cut(expert, net, p, opt, below)
+	if err != nil {
+		return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+	}
+	return j, nil
+}
+
+func (r *Restorer) cut(expert int, net models.Network, p picture, opt Options, below int) (*job, error) {
+	h, w, err := models.Fit(net, p.h, p.w)
 	if err != nil {
 		return nil, err
 	}
 	if opt.Overlap < 0 || opt.Tile < TileOff {
 		return nil, fmt.Errorf("tile %d with overlap %d: neither may be negative", opt.Tile, opt.Overlap)
 	}
-	cut := func(tile int) (*job, error) {
+	tiles := func(tile int) (*job, error) {
 		y, errY := newAxis(h, tile, overlapFor(opt.Overlap, tile, h, net.Grid()), net.Grid())
 		x, errX := newAxis(w, tile, overlapFor(opt.Overlap, tile, w, net.Grid()), net.Grid())
-		return &job{x: x, y: y, pictures: models.Pictures(net)}, errors.Join(errY, errX)
+		if err := errors.Join(errY, errX); err != nil {
+			return nil, err
+		}
+		j := &job{x: x, y: y, pictures: models.Pictures(net)}
+		m, err := r.memory(expert, y.tile, x.tile)
+		if err != nil {
+			return nil, err
+		}
+		j.use = r.useOf(m, 4*j.floats())
+		return j, nil
 	}
-	held := imageBytes(img) + opt.Reserve + r.estimatorBytes()
 	whole := max(h, w)
-	if opt.Tile != TileAuto || r.memory <= 0 {
+	if opt.Tile != TileAuto {
 		side := whole
 		if opt.Tile > 0 {
-			side = opt.Tile
+			side = min(side, opt.Tile)
 		}
-		j, err := cut(side)
-		if err != nil {
-			return nil, err
+		if side >= below {
+			return nil, fmt.Errorf("%w: no smaller tiles are allowed", ledger.ErrTooLarge)
 		}
-		return j, r.limit(held + j.hostBytes())
+		j, err := tiles(side)
+		if err == nil {
+			err = r.check(p, j.use)
+		}
+		return j, err
 	}
-	least := int64(math.MaxInt64)
+	var last error
 	for _, tile := range append([]int{whole}, tileSides...) {
-		j, err := cut(tile)
-		if err != nil || tile > whole {
+		if tile > whole || tile >= below {
 			continue
 		}
-		mem, err := r.pool.Plan(expert, 1, j.y.tile, j.x.tile)
+		j, err := tiles(tile)
 		if err != nil {
-			return nil, err
+			if last == nil {
+				last = err
+			}
+			continue
 		}
-		need := held + j.hostBytes() + mem.Total()
-		if need <= r.memory {
-			return j, r.limit(held + j.hostBytes())
+		if err = r.check(p, j.use); err == nil {
+			return j, nil
 		}
-		least = min(least, need)
+		last = err
 	}
-	return nil, fmt.Errorf("%w: even in the smallest tiles it needs %s, of which %s are images; %s are allowed", experts.ErrBudget,
-		humanize.IBytes(uint64(least)), humanize.IBytes(uint64(imageBytes(img)+opt.Reserve)), humanize.IBytes(uint64(r.memory)))
+	var large *ledger.TooLargeError
+	if errors.As(last, &large) {
+		return nil, fmt.Errorf("%w: even in the smallest tiles it needs %s of %s memory, of which %s are images; %s are allowed", ledger.ErrTooLarge,
+			humanize.IBytes(uint64(large.Need)), large.Memory, humanize.IBytes(uint64(p.held)), humanize.IBytes(uint64(large.Bound)))
+	}
+	if last == nil {
+		last = fmt.Errorf("%w: no smaller tiles are left", ledger.ErrTooLarge)
+	}
+	return nil, last
 }
 
 // tileSides are what TileAuto tries, largest first.
 var tileSides = []int{4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64}
 
-// limit leaves the pool what memory held otherwise leaves of the bound.
-func (r *Restorer) limit(held int64) error {
-	if r.memory <= 0 {
-		return nil
-	}
-	return r.pool.SetBudget(max(1, r.memory-held))
-}
-
-// imageBytes counts the decoded image, its upright copy or the encoder's, and
-// the result.
-func imageBytes(img *imaging.Image) int64 {
-	return 3 * int64(img.W) * int64(img.H) * int64(img.Channels) * int64(img.Depth/8)
-}
-
-// job is the work on one image: the tiles of both axes.
+// job is the work on one image: the tiles of both axes, and what they take of
+// the lane.
 type job struct {
 	x, y *axis
+	use  use
 	// pictures is how many the network takes at a time; second is the other one.
 	pictures int
 	second   *imaging.Image
+	part     []float32 // where one of two is read
 	notes    []string
+}
+
+// carve cuts buffers off a stretch of floats.
+type carve []float32
+
+func (c *carve) take(n int) []float32 {
+	s := (*c)[:n:n]
+	*c = (*c)[n:]
+	return s
 }
 
 // take checks that the pictures given are those that the network takes.
@@ -319,31 +468,47 @@ func (j *job) take(net models.Network, img *imaging.Image, opt Options) error {
 
 func (j *job) tiles() int { return len(j.x.origin) * len(j.y.origin) }
 
-// hostBytes counts input, output and blending band in float32.
-func (j *job) hostBytes() int64 {
-	n := (1 + max(1, j.pictures)) * j.y.tile * j.x.tile
+// floats counts input, output and blending band.
+func (j *job) floats() int64 {
+	tile := int64(j.y.tile) * int64(j.x.tile)
+	n := (1 + int64(max(1, j.pictures))) * tile
 	if j.pictures > 1 {
-		n += 2 * j.y.tile * j.x.tile
+		n += tile // one of them by itself
 	}
 	if j.tiles() > 1 {
-		n += j.y.tile * j.x.size
+		n += int64(j.y.tile) * int64(j.x.size)
 	}
-	return int64(n) * 3 * 4
+	return 3 * n
+}
+
+// note adds what had to be done otherwise, once.
+func (rep *Report) note(s string) {
+	if !slices.Contains(rep.Notes, s) {
+		rep.Notes = append(rep.Notes, s)
+	}
 }
 
 func (j *job) describe(rep *Report) {
 	if j.x.size != rep.Width || j.y.size != rep.Height {
 		rep.PaddedWidth, rep.PaddedHeight = j.x.size, j.y.size
 	}
-	rep.Notes = append(rep.Notes, j.notes...)
+	for _, n := range j.notes {
+		rep.note(n)
+	}
 	rep.TilesX, rep.TilesY = len(j.x.origin), len(j.y.origin)
 	rep.TileWidth, rep.TileHeight = j.x.tile, j.y.tile
 }
 
-// run restores img into out, which has its size.
-func (j *job) run(ctx context.Context, p backend.Program, img, out *imaging.Image, progress func(float64)) error {
+// run restores img into out, which has its size, by way of as many floats as the
+// job takes.
+func (j *job) run(ctx context.Context, p backend.Program, buffers []float32, img, out *imaging.Image, progress func(float64)) error {
 	tw, th := j.x.tile, j.y.tile
-	in, res := make([]float32, th*tw*3*max(1, j.pictures)), make([]float32, th*tw*3)
+	b := carve(buffers)
+	n := th * tw * 3
+	in, res := b.take(n*max(1, j.pictures)), b.take(n)
+	if j.pictures > 1 {
+		j.part = b.take(n)
+	}
 	runTile := func(n int, y, x int) error {
 		if err := j.read(img, in, image.Rect(x, y, x+tw, y+th)); err != nil {
 			return err
@@ -360,15 +525,15 @@ func (j *job) run(ctx context.Context, p backend.Program, img, out *imaging.Imag
 		}
 		return storeRows(out, res, tw, 0, th)
 	}
-	b := newBand(j)
+	band := newBand(j, b)
 	for ny, y := range j.y.origin {
 		for nx, x := range j.x.origin {
 			if err := runTile(ny*len(j.x.origin)+nx, y, x); err != nil {
 				return fmt.Errorf("tile at %d,%d: %w", x, y, err)
 			}
-			b.add(res, ny, nx)
+			band.add(res, ny, nx)
 		}
-		if err := b.flush(out, ny); err != nil {
+		if err := band.flush(out, ny); err != nil {
 			return err
 		}
 	}
