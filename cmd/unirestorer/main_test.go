@@ -294,8 +294,16 @@ func TestCompletionsAndManualPage(t *testing.T) {
 	}
 	stdout, _ := ok(t, "man")
 	require.Contains(t, stdout, `.TH unirestorer 1`)
-	stdout, _ = ok(t, completeFlag)
-	require.Contains(t, stdout, "restore")
+	defer func(args []string) { os.Args = args }(os.Args)
+	for _, c := range []struct {
+		words []string
+		want  string
+	}{{nil, "doctor\n"}, {[]string{"restore", "--dev"}, "--device\n"}, {[]string{"lora"}, "extract\n"}} {
+		words := append(c.words, completeFlag)
+		os.Args = append([]string{"unirestorer"}, words...) // which urfave/cli looks at
+		stdout, _ = ok(t, words...)
+		require.Contains(t, stdout, c.want)
+	}
 }
 
 func TestDevicesAreListed(t *testing.T) {

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 root=${1:-build/wine}
 archive=$(realpath "$(ls -t build/release/*_windows_amd64.zip | head -1)")
 if [ ! -x "$root/usr/bin/wine" ]; then
-	debootstrap --variant=minbase --include=wine,wine64,unzip trixie "$root" http://deb.debian.org/debian >"$root.log"
+	debootstrap --variant=minbase --include=wine,wine64 trixie "$root" http://deb.debian.org/debian >"$root.log"
 fi
 root=$(realpath "$root")
 rm -rf "$root/w" && mkdir -p "$root/w"
