@@ -151,7 +151,7 @@ func comparisonSet(c *cli.Context) (lora.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, _, err := evaluationSet(c, cases)
+	set, _, err := evaluationSet(c, cases, c.Args().Slice())
 	return set, err
 }
 

@@ -101,7 +101,7 @@ func evaluateAction(c *cli.Context) (err error) {
 	if err != nil {
 		return usageError{fmt.Errorf("--ablation: %w", err)}
 	}
-	set, words, err := evaluationSet(c, cases)
+	set, words, err := evaluationSet(c, cases, c.Args().Slice())
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func evaluationCases(c *cli.Context) ([]evaluate.Case, error) {
 }
 
 // evaluationSet opens the test set and describes it in words.
-func evaluationSet(c *cli.Context, cases []evaluate.Case) (evaluate.Set, string, error) {
+func evaluationSet(c *cli.Context, cases []evaluate.Case, photos []string) (evaluate.Set, string, error) {
 	if dir := c.String("data"); dir != "" {
 		set, err := evaluate.OpenPairs(dir)
 		if err != nil {
@@ -198,8 +198,8 @@ func evaluationSet(c *cli.Context, cases []evaluate.Case) (evaluate.Set, string,
 		}
 		return set, fmt.Sprintf("pairs of files in %s", dir), nil
 	}
-	paths := append(append([]string(nil), repeated(c, "synth")...), c.Args().Slice()...)
-	photos, small, err := evaluate.LoadPhotos(c.Context, paths, c.Int("size"), c.Int("max-side"))
+	paths := append(append([]string(nil), repeated(c, "synth")...), photos...)
+	loaded, small, err := evaluate.LoadPhotos(c.Context, paths, c.Int("size"), c.Int("max-side"))
 	if !c.Bool("quiet") {
 		for _, name := range small {
 			fmt.Fprintf(c.App.ErrWriter, "note: %s is too small for crops of %d pixels, left out\n", name, c.Int("size"))
@@ -208,14 +208,14 @@ func evaluationSet(c *cli.Context, cases []evaluate.Case) (evaluate.Set, string,
 	if err != nil {
 		return nil, "", err
 	}
-	set, err := evaluate.NewSynthetic(photos, evaluate.SyntheticOptions{
+	set, err := evaluate.NewSynthetic(loaded, evaluate.SyntheticOptions{
 		Cases: cases, Count: c.Int("count"), Size: c.Int("size"), Seed: c.Uint64("seed"),
 	})
 	if err != nil {
 		return nil, "", usageError{err}
 	}
 	words := fmt.Sprintf("degraded crops of photos: cases %d, crops a case %d, pixels %d×%d, photos %d, severities %s, seed %d",
-		len(cases), c.Int("count"), c.Int("size"), c.Int("size"), len(photos), c.String("severity"), c.Uint64("seed"))
+		len(cases), c.Int("count"), c.Int("size"), c.Int("size"), len(loaded), c.String("severity"), c.Uint64("seed"))
 	return set, words, nil
 }
 

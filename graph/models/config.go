@@ -53,6 +53,10 @@ type EstimatorConfig struct {
 type RouterConfig struct {
 	Width  int    `json:"width"`
 	Prefix string `json:"prefix"`
+	// LeafHead, if not empty, puts a linear layer fitted to examples in the place
+	// of the leaf gate, and names what it reads: LeafHeadFeatures or
+	// LeafHeadEmbedding.
+	LeafHead string `json:"leaf_head,omitempty"`
 }
 
 // Fallback says, in words, what stands in for an expert of the degradation and
@@ -302,7 +306,7 @@ func (c *Config) Heads() (*DACLIP, *Router, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("estimator: %w", err)
 	}
-	r, err := NewRouter(Router{Width: c.Router.Width, Leaves: len(c.Tree.Leaves), Levels: len(c.Tree.Levels)})
+	r, err := NewRouter(Router{Width: c.Router.Width, Leaves: len(c.Tree.Leaves), Levels: len(c.Tree.Levels), LeafHead: c.Router.LeafHead})
 	if err != nil {
 		return nil, nil, fmt.Errorf("router: %w", err)
 	}

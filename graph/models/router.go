@@ -19,7 +19,22 @@ type Router struct {
 	// Leaves and Levels are the sizes of the tree.
 	Leaves int `json:"leaves"`
 	Levels int `json:"levels"`
+	// LeafHead is that of RouterConfig.
+	LeafHead string `json:"leaf_head,omitempty"`
 }
+
+// What a fitted leaf gate reads: the degradation features or mu, their
+// embedding.
+const (
+	LeafHeadFeatures  = "features"
+	LeafHeadEmbedding = "embedding"
+)
+
+// Tensors of a fitted leaf gate, [leaves, width] and [leaves].
+const (
+	LeafHeadWeight = "leaf_head.weight"
+	LeafHeadBias   = "leaf_head.bias"
+)
 
 // routerLayers is the number of linear layers of each head.
 const routerLayers = 5
@@ -32,6 +47,9 @@ const gateNoise = 2
 func NewRouter(r Router) (*Router, error) {
 	if err := within("router", maxWidth, r.Width, r.Leaves, r.Levels); err != nil {
 		return nil, err
+	}
+	if h := r.LeafHead; h != "" && h != LeafHeadFeatures && h != LeafHeadEmbedding {
+		return nil, fmt.Errorf("router: leaf_head %q: want %s or %s", h, LeafHeadFeatures, LeafHeadEmbedding)
 	}
 	return &r, nil
 }
@@ -82,7 +100,17 @@ func (r *Router) gates(l *loader, features *graph.Tensor) gates {
 		return l.Conv(path, graph.Conv{X: x, Weight: l.param(path+".weight", gateNoise*gates, r.Width)})
 	}
 	g := gates{mu: r.head(l, "mu", features), logvar: r.head(l, "sigma", features)}
-	g.leaves, g.levels = gate("lf_gate.0", g.mu, r.Leaves), gate("layer_gate.0", g.logvar, r.Levels)
+	g.levels = gate("layer_gate.0", g.logvar, r.Levels)
+	switch r.LeafHead {
+	case "":
+		g.leaves = gate("lf_gate.0", g.mu, r.Leaves)
+	default:
+		x := features
+		if r.LeafHead == LeafHeadEmbedding {
+			x = g.mu
+		}
+		g.leaves = l.Conv("leaf_head", graph.Conv{X: x, Weight: l.param(LeafHeadWeight, r.Leaves, r.Width), Bias: l.param(LeafHeadBias, r.Leaves)})
+	}
 	l.unused("gamma", 1)
 	l.unused("beta", 1)
 	l.unusedBuffer("mean", 1)

@@ -24,6 +24,8 @@ type Options struct {
 	Matrix bool
 	// Policies are those whose choices are run too; the router's always is.
 	Policies []Policy
+	// Override is what is decided instead of the router, for all pictures.
+	Override router.Override
 	// Restorer shapes the restorer; its memory bound counts the pictures too, and
 	// it is always lazy.
 	Restorer restore.Config
@@ -125,7 +127,7 @@ func (e *evaluation) route(ctx context.Context) (err error) {
 		r.Sample = e.set.Sample(i)
 		degraded, clean, err := e.set.Pictures(ctx, i)
 		if err == nil {
-			r.Decision, err = estimator.Route(ctx, degraded, router.Override{})
+			r.Decision, err = estimator.Route(ctx, degraded, e.opt.Override)
 		}
 		if err == nil {
 			r.Before, err = measure(degraded.Oriented(), clean)
