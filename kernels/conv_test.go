@@ -202,11 +202,6 @@ func gramOf(o *one, qk device.Buffer, images, pixels int, g *graph.Gram) []float
 
 func normalisedGram(o *one, partial device.Buffer, n, splits, d int) []float32 {
 	o.Helper()
-	if splits > 1 {
-		sums := o.alloc(4 * n * kernels.GramSize(d))
-		o.run(kernels.GramReduce(partial, sums, n, splits, d))
-		partial, splits = sums, 1
-	}
 	out := o.alloc(4 * n * d * kernels.PadC(d))
 	o.run(kernels.GramNormalise(partial, out, n, splits, d))
 	return o.floatPixels(out, n*d, kernels.Plain(d))

@@ -3,9 +3,9 @@
 //   x [image][height][width][P] fp16   w [k·k][P] fp32   bias [P] fp32   y [image][height][width][Q] fp16
 //
 // P and Q are multiples of 8. With a gate P = 2Q: the two halves of the channels lie at 0 and Q, each padded to Q.
-// A thread owns four channels of one column, keeps their filter and a rolling window of sums in registers and marches
-// down the rows: every row is read once from L2 and three times from L1, every weight once. Threads of a warp stand side
-// by side in memory. With pooling, the block's sums of its result go to pool[image][strip][Q], to be added in order by
+// A thread owns two channels of four columns, keeps their filter and a rolling window of sums in registers and marches
+// down the rows, one ahead in its reads: a value is read one and a half times from L1 and converted as often, every weight
+// once. Threads of a warp stand side by side in memory. With pooling, the block's sums of its result go to pool[image][strip][Q], to be added in order by
 // pool_finish or by the matrix-vector product that consumes the mean.
 //
 // depthwise3_squeeze multiplies with a simple gate and computes a channel attention's factors from the mean in the blocks
@@ -13,12 +13,13 @@
 // column tile and 8·quads·Q of the matrix: 66 KB for 512 channels of 32² pixels.
 //
 // depthwise3, depthwise3_simple_gate, depthwise3_gelu_gate, depthwise3_squeeze: 3×3.
-//   Grid: x = tiles of quads × tiles of columns, y = strips of rows, z = images.
-//   Block: 128 threads, `quads` across channels and 128/quads across columns. Shared: 2 KiB, with squeeze 4.5 KiB.
+//   Grid: x = tiles of channels × tiles of columns, y = strips of rows, z = images.
+//   Block: 128 threads, `pairs` across channels and 128/pairs across groups of four columns. Shared: 1 KiB, with squeeze 4.5.
 // depthwise_any: any odd k, a thread an octet of one pixel, everything from L1.
 //   Grid: x = octets of the result/256. Block: 256 threads.
 //
-// Moves 2HW(P + Q) bytes and does 18·HWP operations for 3×3: 4 op/byte, memory sets the pace.
+// Moves 2HW(P + Q) bytes and does 18·HWP operations for 3×3: 4 op/byte; memory, or the issue of about 11 instructions for
+// each 32 values and what gate or activation take, sets the pace.
 #include "activation.cuh"
 #include "depthwise.cuh"
 #include "half.cuh"
@@ -32,77 +33,117 @@ struct Depthwise {
     float *pool;        // [images][gridDim.y · column tiles][out] partial sums, or null
     int height, width;
     int in, out;        // pitches of x and y
-    int quads;          // a block's quads of channels
+    int pairs;          // a block's pairs of channels, an even number
     int strip;          // rows a block marches
     int kernel, act, gate;
     long long octets;   // of the result, depthwise_any
     Squeeze squeeze;    // depthwise3_squeeze
 };
 
+constexpr int COLS = 4;
+
+template <int GATE>
+struct March {
+    Strip<COLS> a, b;
+    float2 sum;
+    __half *rows;            // of the result, from the strip's first one on
+    const __half *residual;  // likewise, or null
+    int at;                  // from there, the first column's result in the next row
+    int columns;             // that exist
+
+    __device__ __forceinline__ void put(const Depthwise &p, float2 v, int to) {
+        if (residual) {
+            float2 r = unpack2(*reinterpret_cast<const uint32_t *>(residual + to));
+            v = make_float2(v.x + r.x, v.y + r.y);
+        }
+        *reinterpret_cast<uint32_t *>(rows + to) = pack2(v.x, v.y);
+        sum = make_float2(sum.x + v.x, sum.y + v.y);
+    }
+    // step takes a row in, the one after it if `next` says so, and stores the row above if `store` does.
+    template <int P>
+    __device__ __forceinline__ void step(const Depthwise &p, bool next, bool store) {
+        a.step<P>(next);
+        if (GATE) b.step<P>(next);
+        if (!store) return;
+        float2 v[COLS];
+#pragma unroll
+        for (int c = 0; c < COLS; c++) {
+            v[c] = a.acc[P][c];
+            if (GATE == GATE_GELU) v[c] = make_float2(gelu(v[c].x), gelu(v[c].y));
+            if (!GATE) v[c] = activate2(v[c], p.act);
+            if (GATE) v[c] = make_float2(v[c].x * b.acc[P][c].x, v[c].y * b.acc[P][c].y);
+        }
+        if (columns >= COLS) {
+            int to = at;
+#pragma unroll
+            for (int c = 0; c < COLS; c++) {
+                put(p, v[c], to);
+                to += p.out;
+                asm volatile("" : "+r"(to));  // one register, not one for each column
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < COLS; c++)
+                if (c < columns) put(p, v[c], at + c * p.out);
+        }
+        at += p.width * p.out;
+    }
+};
+
 template <int GATE, bool SQUEEZE>
 __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
-    __shared__ float4 sums[SQUEEZE ? SQUEEZE_SHARED : 128];
-    int quad_tiles = (p.out / 4 + p.quads - 1) / p.quads;
-    int group = blockIdx.x % quad_tiles, column_tile = blockIdx.x / quad_tiles, column_tiles = gridDim.x / quad_tiles;
-    int quad = group * p.quads + threadIdx.x % p.quads;
-    int columns = 128 / p.quads, lane_column = threadIdx.x / p.quads;
-    int column = column_tile * columns + lane_column;
-    int y0 = blockIdx.y * p.strip, y1 = min(y0 + p.strip, p.height), image = blockIdx.z;
-    bool alive = quad * 4 < p.out && lane_column < columns && column < p.width;
-    float4 sum = make_float4(0, 0, 0, 0);
-    int group_quads = min(p.quads, p.out / 4 - group * p.quads);
-    const __half *rows = p.squeeze.w + static_cast<size_t>(group) * p.quads * 4 * p.out;
-    if (SQUEEZE) prefetch(rows, group_quads * 4 * p.out, blockIdx.y * column_tiles + column_tile, gridDim.y * column_tiles);
+    __shared__ float4 sums[SQUEEZE ? SQUEEZE_SHARED : 64];
+    const int tiles = (p.out / 2 + p.pairs - 1) / p.pairs;
+    const int group = blockIdx.x % tiles, column_tile = blockIdx.x / tiles;
+    const int pair = group * p.pairs + threadIdx.x % p.pairs;
+    const int lanes = 128 / p.pairs, lane_column = threadIdx.x / p.pairs;
+    const int column = (column_tile * lanes + lane_column) * COLS, column_tiles = (p.width + lanes * COLS - 1) / (lanes * COLS);
+    const int y0 = blockIdx.y * p.strip, rows = min(p.strip, p.height - y0), image = blockIdx.z;
+    const bool alive = pair * 2 < p.out && lane_column < lanes && column < p.width;
+    const int group_quads = min(p.pairs, p.out / 2 - group * p.pairs) / 2;
+    const __half *matrix = p.squeeze.w + static_cast<size_t>(group) * p.pairs * 2 * p.out;
+    if (SQUEEZE) prefetch(matrix, group_quads * 4 * p.out, blockIdx.y * column_tiles + column_tile, gridDim.y * column_tiles);
+    March<GATE> m;
+    m.sum = make_float2(0, 0);
     if (alive) {
-        Column a, b;
-        a.filter(p.w, p.bias, p.in, quad * 4);
-        a.place(p.x, image, y0, column, p.height, p.width, quad * 4);
+        m.a.filter(p.w, p.bias, p.in, pair * 2);
+        m.a.place(p.x, image, y0, column, p.height, p.width, pair * 2);
+        m.a.fetch(y0 > 0);
         if (GATE) {
-            b.filter(p.w, p.bias, p.in, p.out + quad * 4);
-            b.place(p.x, image, y0, column, p.height, p.width, p.out + quad * 4);
+            m.b.filter(p.w, p.bias, p.in, p.out + pair * 2);
+            m.b.place(p.x, image, y0, column, p.height, p.width, p.out + pair * 2);
+            m.b.fetch(y0 > 0);
         }
-        a.feed(-1, y0 > 0);
-        a.feed(0, true);
-        if (GATE) {
-            b.feed(-1, y0 > 0);
-            b.feed(0, true);
-        }
-        size_t at = ((static_cast<size_t>(image) * p.height + y0) * p.width + column) * p.out + quad * 4;
+        const size_t first = (static_cast<size_t>(image) * p.height + y0) * p.width * p.out;
+        m.rows = p.y + first;
+        m.residual = p.residual ? p.residual + first : nullptr;
+        m.at = column * p.out + pair * 2;
+        m.columns = p.width - column;
+        const int below = p.height - y0;  // rows from the first one on
 #pragma unroll 1
-        for (int y = y0 + 1; y <= y1; y++, at += static_cast<size_t>(p.width) * p.out) {
-            float4 v = a.feed(y - y0, y < p.height), u;
-            if (GATE) u = b.feed(y - y0, y < p.height);
-            if (GATE == GATE_GELU || !GATE && p.act == ACT_GELU) {
-                v = make_float4(gelu(v.x), gelu(v.y), gelu(v.z), gelu(v.w));
-            } else if (!GATE && p.act) {
-                v = make_float4(activate_piecewise(v.x, p.act), activate_piecewise(v.y, p.act), activate_piecewise(v.z, p.act),
-                                activate_piecewise(v.w, p.act));
-            }
-            if (GATE) v = make_float4(v.x * u.x, v.y * u.y, v.z * u.z, v.w * u.w);
-            if (p.residual) {
-                float4 r = load4(p.residual + at);
-                v = make_float4(v.x + r.x, v.y + r.y, v.z + r.z, v.w + r.w);
-            }
-            store4(p.y + at, v);
-            sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
+        for (int s = 0; s < rows + 2; s += 3) {
+            m.template step<0>(p, s < below && s <= rows, s >= 2 && s < rows + 2);
+            m.template step<1>(p, s + 1 < below && s + 1 <= rows, s >= 1 && s + 1 < rows + 2);
+            m.template step<2>(p, s + 2 < below && s + 2 <= rows, s + 2 < rows + 2);
         }
     }
     if (SQUEEZE || p.pool) {
-        sums[threadIdx.x] = sum;
+        float2 sum = m.sum;
+        reinterpret_cast<float2 *>(sums)[threadIdx.x] = sum;
         __syncthreads();
-        if (threadIdx.x < p.quads && quad * 4 < p.out) {
-            for (int i = 1; i < columns; i++) {
-                float4 s = sums[i * p.quads + threadIdx.x];
-                sum = make_float4(sum.x + s.x, sum.y + s.y, sum.z + s.z, sum.w + s.w);
+        if (threadIdx.x < p.pairs && pair * 2 < p.out) {
+            for (int i = 1; i < lanes; i++) {
+                float2 s = reinterpret_cast<float2 *>(sums)[i * p.pairs + threadIdx.x];
+                sum = make_float2(sum.x + s.x, sum.y + s.y);
             }
             size_t row = (static_cast<size_t>(image) * gridDim.y + blockIdx.y) * column_tiles + column_tile;
-            *reinterpret_cast<float4 *>(p.pool + row * p.out + quad * 4) = sum;
+            *reinterpret_cast<float2 *>(p.pool + row * p.out + pair * 2) = sum;
         }
     }
     if (!SQUEEZE) return;
-    int shares = gridDim.y * column_tiles, slot = image * quad_tiles + group;
+    const int shares = gridDim.y * column_tiles, slot = image * tiles + group;
     if (!last_to_arrive(p.squeeze.arrived + slot, shares)) return;
-    squeeze(p.pool + static_cast<size_t>(image) * shares * p.out + group * p.quads * 4, rows,
+    squeeze(p.pool + static_cast<size_t>(image) * shares * p.out + group * p.pairs * 2, matrix,
             p.squeeze.factors + static_cast<size_t>(slot) * p.out, p.squeeze.mean, shares, group_quads, p.out, sums);
 }
 

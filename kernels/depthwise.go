@@ -19,6 +19,8 @@ type DepthwiseConv struct {
 	Gate                  Gate
 	// Pool receives partial sums of the result over pixels, fp32 [images][PoolShares][OutPitch]; 3×3 only.
 	Pool abi.Buffer
+	// SMs is how many multiprocessors the strips of rows are to keep busy.
+	SMs int
 	// Squeeze, with Pool and unless nil, computes a channel attention's factors from them; 3×3 with SimpleGate only.
 	Squeeze *Squeeze
 }
@@ -62,10 +64,31 @@ func (d *DepthwiseConv) SqueezeFits() bool {
 	return d.K == 3 && d.Gate == SimpleGate && d.OutPitch <= maxSqueezePitch && d.SqueezeBytes() <= maxSqueezeBytes
 }
 
-const depthwiseStrip = 16
+// depthwiseColumns are the columns of a thread.
+const depthwiseColumns = 4
 
-// quads is how many quads of channels a block of 128 threads spans: the number up to 32 that costs least, wide ones
-// first. The cost is the product of what the memory system and the threads do in vain: the sectors that a pixel's groups
+// strip is how many rows a block marches: the number for which the multiprocessor that has most to do has least. A march
+// takes three rows at a time, two more than it gives, and some time to begin.
+func (d *DepthwiseConv) strip() int {
+	best, least := 4, math.MaxInt
+	for rows := 4; rows <= 64; rows += 3 {
+		blocks := d.across() * ceilDiv(d.Height, rows) * max(d.Images, 1)
+		if cost := ceilDiv(blocks, max(d.SMs, 1)) * (rows + 4); cost < least {
+			best, least = rows, cost
+		}
+	}
+	return best
+}
+
+// across is how many blocks stand side by side: tiles of channels and of columns.
+func (d *DepthwiseConv) across() int { return ceilDiv(d.OutPitch/4, d.quads()) * d.columnTiles() }
+
+func (d *DepthwiseConv) columnTiles() int {
+	return ceilDiv(d.Width, 128/(2*d.quads())*depthwiseColumns)
+}
+
+// quads is how many quads of channels a block of 128 threads spans, two threads a quad: the number up to 32 that costs
+// least, wide ones first. The cost is the product of what the memory system and the threads do in vain: the sectors that a pixel's groups
 // of quads touch over those that its row fills, and the threads of a block over those that have a quad and a column.
 // With Squeeze the number is at most squeezeQuads.
 func (d *DepthwiseConv) quads() int {
@@ -75,7 +98,7 @@ func (d *DepthwiseConv) quads() int {
 	}
 	best, least := 1, math.Inf(1)
 	for q := min(widest, all); q >= 1; q-- {
-		used := float64(all) / float64(ceilDiv(all, q)*q) * float64(128/q*q) / 128
+		used := float64(all) / float64(ceilDiv(all, q)*q) * float64(128/(2*q)*2*q) / 128
 		if cost := sectorsOverIdeal(all, q) / used; cost < least-0.01 {
 			best, least = q, cost
 		}
@@ -101,7 +124,7 @@ func sectorsOverIdeal(row, group int) float64 {
 
 // PoolShares is the number of rows of partial sums that pooling writes for each image.
 func (d *DepthwiseConv) PoolShares() int {
-	return ceilDiv(d.Width, 128/d.quads()) * ceilDiv(d.Height, depthwiseStrip)
+	return d.columnTiles() * ceilDiv(d.Height, d.strip())
 }
 
 // DepthwiseKernel computes the convolution.
@@ -150,12 +173,11 @@ func DepthwiseKernel(d DepthwiseConv) (Launch, error) {
 	quads, octets := d.quads(), pixels*d.OutPitch/8
 	var a abi.Args
 	a.Buf(d.X).Buf(d.W).Buf(d.Bias).Buf(d.Residual).Buf(d.Y).Buf(d.Pool).I32(int32(d.Height)).I32(int32(d.Width))
-	a.I32(int32(d.Pitch)).I32(int32(d.OutPitch)).I32(int32(quads)).I32(depthwiseStrip).I32(int32(d.K)).I32(int32(d.Act)).I32(int32(d.Gate)).I64(int64(octets))
+	a.I32(int32(d.Pitch)).I32(int32(d.OutPitch)).I32(int32(2 * quads)).I32(int32(d.strip())).I32(int32(d.K)).I32(int32(d.Act)).I32(int32(d.Gate)).I64(int64(octets))
 	a.Buf(sq.W).Buf(sq.Arrived).Buf(sq.Factors).F32(float32(1 / float64(d.Height*d.Width)))
 	l := Launch{Module: "depthwise", Args: structure(&a)}
 	if d.K == 3 {
-		across := ceilDiv(d.OutPitch/4, quads) * ceilDiv(d.Width, 128/quads)
-		l.Shape = abi.Shape{Grid: abi.D3(across, ceilDiv(d.Height, depthwiseStrip), d.Images), Block: abi.D1(128)}
+		l.Shape = abi.Shape{Grid: abi.D3(d.across(), ceilDiv(d.Height, d.strip()), d.Images), Block: abi.D1(128)}
 	} else {
 		l.Shape = p.linear(octets, 256)
 	}
@@ -168,6 +190,7 @@ func DepthwiseKernel(d DepthwiseConv) (Launch, error) {
 		l.Bytes += 4 * int64(d.Images*d.PoolShares()*d.OutPitch)
 	}
 	if d.Squeeze != nil {
+		l.Arrived, l.Arrivals = d.Squeeze.Arrived, d.PoolShares()
 		l.Bytes += int64(d.Images) * int64(4*(d.PoolShares()+d.SqueezeGroups())*d.OutPitch+2*d.OutPitch*d.OutPitch)
 		l.Operations += 2 * int64(d.Images) * int64(d.OutPitch) * int64(d.OutPitch)
 	}

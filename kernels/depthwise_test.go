@@ -7,6 +7,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/kernels"
+	"unirestorer/runtime/device"
 )
 
 func isDepthwise(op graph.Op) bool {
@@ -57,12 +58,13 @@ func runDepthwise(o *one, op graph.Op) [][]float32 {
 // fusedGram runs depthwise convolution and Gram matrix in one kernel, in several numbers of splits.
 func fusedGram(o *one, d kernels.DepthwiseConv, g *graph.Gram, in graph.Shape) [][]float32 {
 	o.Helper()
-	head, splits := g.C/g.Heads, max(1, min(3, ((in.H+7)/8)*((in.W+7)/8)))
+	const strip = 4
+	head, splits := g.C/g.Heads, max(1, min(3, ((in.H+strip-1)/strip)*((in.W+15)/16)))
 	n := in.N * g.Heads
 	v := kernels.Plain(g.C)
 	q := kernels.DepthwiseGramConv{
 		X: d.X, W: d.W, Bias: d.Bias, V: o.emptyRows(in.Pixels(), v), Partial: o.alloc(4 * n * splits * kernels.GramSize(head)),
-		Images: in.N, Height: in.H, Width: in.W, Head: head, Heads: g.Heads, Pitch: d.Pitch, Splits: splits, Act: d.Act,
+		Images: in.N, Height: in.H, Width: in.W, Head: head, Heads: g.Heads, Pitch: d.Pitch, Strip: strip, Splits: splits, Act: d.Act,
 	}
 	o.run(kernels.DepthwiseGram(q))
 	return [][]float32{o.pixels(q.V, in.Pixels(), v), normalisedGram(o, q.Partial, n, splits, head)}
@@ -179,11 +181,15 @@ func runFold(o *one, op graph.Op) [][]float32 {
 		Gram: o.floatRows(o.inputs[0], kernels.Plain(s.C)), Temperature: o.vector(f.Temperature), W: o.rows(o.values(f.Proj), l),
 		Out: o.emptyRows(s.N*outputs, l), Images: s.N, Heads: s.H, Head: s.C, Outputs: outputs,
 	}
-	if s.C > kernels.MaxFoldHead {
-		a.Scratch = o.alloc(4 * s.N * s.H * s.C * s.C)
-	}
+	a.Scratch, a.Arrived = foldMemory(o.rig, s.N*s.H, s.C)
 	runAll(o.rig, func() ([]kernels.Launch, error) { return kernels.Fold(a) })
 	return [][]float32{o.pixels(a.Out, s.N*outputs, l)}
+}
+
+// foldMemory is what a fold of so many heads of d channels needs beside its operands.
+func foldMemory(r *rig, heads, d int) (scratch, arrived device.Buffer) {
+	r.Helper()
+	return r.alloc(heads * int(kernels.FoldScratch(d))), r.upload(make([]byte, 4*heads))
 }
 
 func runAll(r *rig, launches func() ([]kernels.Launch, error)) {
@@ -222,9 +228,7 @@ func TestFoldOfPartialSumsEqualsFoldOfTheirGram(t *testing.T) {
 		for i, a := range []kernels.AttentionFold{{Partial: partial, Splits: splits}, {Gram: gram}} {
 			a.Temperature, a.W, a.Out = temperature, w, r.emptyRows(images*outputs, l)
 			a.Images, a.Heads, a.Head, a.Outputs = images, heads, d, outputs
-			if d > kernels.MaxFoldHead {
-				a.Scratch = r.alloc(4 * images * heads * d * d)
-			}
+			a.Scratch, a.Arrived = foldMemory(r, images*heads, d)
 			runAll(r, func() ([]kernels.Launch, error) { return kernels.Fold(a) })
 			got[i] = r.pixels(a.Out, images*outputs, l)
 		}

@@ -6,14 +6,20 @@
 //   as [image][head][d][D] fp32; D is d padded to a multiple of 8
 //   W [outputs][pitch] fp16       M [image][outputs][pitch] fp16, the padding zero: the dynamic weight of a pointwise product
 //
-// fold: d ≤ 104, A stays in shared memory and every block makes it anew.
-//   Grid: x = tiles of 32 outputs, y = heads, z = images. Block: 256 threads. Shared: 4(d·(d+1) + 2D) bytes (dynamic).
+// fold: d ≤ 104. A block adds the shares of four rows of G, makes them rows of A in fp16 and leaves them in memory; the one
+//   that is last to finish a head multiplies them with W on tensor cores.
+//   Grid: x = P/4, y = heads, z = images, P = d padded to a multiple of 16. Block: 512 threads. Shared: 26 KiB.
+//   Scratch: [image][head][P][P] fp16.
 // attention_rows and fold_wide: any d, A goes through memory as [image][head][d][d] fp32.
 //   Grids: a warp a row; 256 values of M a block.
 //
-// Reads 4·splits·(D·D+2D) bytes for each head and tile and does 2·C·C·d operations: microseconds, latency bound.
+// Reads 4·splits·(D·D+2D) bytes for each head and the norms of k once a block, and does 2·C·C·d operations: microseconds,
+// latency bound.
+#include "async_copy.cuh"
 #include "half.cuh"
+#include "mma.cuh"
 #include "reduce.cuh"
+#include "squeeze.cuh"
 
 struct Fold {
     const float *partial;      // or null
@@ -21,12 +27,13 @@ struct Fold {
     const float *temperature;  // [heads]
     const __half *w;
     __half *out;
-    float *attention;          // [image][head][d][d], the wide path
+    void *attention;           // [image][head][P][P] fp16; the wide path: [image][head][d][d] fp32
+    unsigned *arrived;         // [image][head]
     int splits, head, channels, heads;  // head: D, channels: d
     int outputs, pitch;
 };
 
-// logit is temperature·G[i][j]; q and k are the squared norms where G is not normalised yet.
+// normalised divides by the norms, whose squares are given.
 __device__ __forceinline__ float normalised(float v, float q, float k) {
     return v * (1.0f / fmaxf(sqrtf(q), 1e-12f)) * (1.0f / fmaxf(sqrtf(k), 1e-12f));
 }
@@ -53,50 +60,144 @@ __device__ __forceinline__ void softmax_row(float *row, int n) {
     for (int j = lane; j < n; j += 32) row[j] *= sum;
 }
 
-__device__ __forceinline__ void clear_padding(const Fold &p, int image, int o0, int o1) {
-    int used = p.heads * p.channels, pad = p.pitch - used;
-    if (pad)
-        for (int i = threadIdx.x; i < (o1 - o0) * pad; i += blockDim.x)
-            p.out[(static_cast<size_t>(image) * p.outputs + o0 + i / pad) * p.pitch + used + i % pad] = __float2half_rn(0.0f);
+constexpr int ROWS = 4, FOLD_THREADS = 512, MOST = 112, STEPS = MOST / 16;
+
+// add_rows leaves the sums of all shares in `values`: ROWS rows of D, the squared norms of k, those of q of the rows.
+__device__ __forceinline__ void add_rows(const Fold &p, size_t which, int i0, float4 *sums, float4 *values) {
+    const int d = p.head, rows = ROWS * d / 4, items = rows + d / 4 + 1, slices = FOLD_THREADS / items;
+    const int item = threadIdx.x % items, slice = threadIdx.x / items;
+    const size_t size = static_cast<size_t>(d) * d + 2 * d;
+    const float *from = p.partial + which * p.splits * size;
+    from += item < rows ? i0 * d + 4 * item : item < items - 1 ? d * d + d + 4 * (item - rows) : d * d + i0;
+    float4 s = make_float4(0, 0, 0, 0);
+    if (slice < slices && i0 < d) {
+#pragma unroll 8
+        for (int k = slice; k < p.splits; k += slices) {
+            float4 v = *reinterpret_cast<const float4 *>(from + k * size);
+            s = make_float4(s.x + v.x, s.y + v.y, s.z + v.z, s.w + v.w);
+        }
+    }
+    sums[threadIdx.x] = s;
+    __syncthreads();
+    if (threadIdx.x < items) {
+        for (int k = 1; k < slices; k++) {
+            float4 v = sums[k * items + threadIdx.x];
+            s = make_float4(s.x + v.x, s.y + v.y, s.z + v.z, s.w + v.w);
+        }
+        values[threadIdx.x] = s;
+    }
+    __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(256) fold(const __grid_constant__ Fold p) {
-    extern __shared__ float attention[];
-    const int d = p.channels, pitch = d + 1, size = p.head * p.head + 2 * p.head, head = blockIdx.y, image = blockIdx.z;
-    float *norms = attention + d * pitch;
-    const size_t which = static_cast<size_t>(image) * p.heads + head;
-    const float t = p.temperature[head];
-    if (p.partial) {
-        const float *from = p.partial + which * p.splits * size;
-        for (int i = threadIdx.x; i < 2 * p.head; i += 256) norms[i] = added(from + p.head * p.head + i, p.splits, size);
-        __syncthreads();
-        for (int e = threadIdx.x; e < d * d; e += 256) {
-            int i = e / d, j = e % d;
-            attention[i * pitch + j] = t * normalised(added(from + i * p.head + j, p.splits, size), norms[i], norms[p.head + j]);
+// attend makes one row of A by one warp.
+__device__ __forceinline__ void attend(const Fold &p, size_t which, int i, const float *values, __half *row, int padded) {
+    const int lane = threadIdx.x % 32, d = p.channels, r = i % ROWS;
+    const float t = p.temperature[which % p.heads];
+    float v[4], most = -INFINITY, sum = 0;
+    float q = 0;
+    if (p.partial) q = 1.0f / fmaxf(sqrtf(values[(ROWS + 1) * p.head + r]), 1e-12f);
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        int j = lane + 32 * k;
+        v[k] = -INFINITY;
+        if (i < d && j < d) {
+            if (p.partial)
+                v[k] = t * (values[r * p.head + j] * q * (1.0f / fmaxf(sqrtf(values[ROWS * p.head + j]), 1e-12f)));
+            else
+                v[k] = t * p.gram[(which * d + i) * p.head + j];
         }
-    } else {
-        const float *from = p.gram + which * d * p.head;
-        for (int e = threadIdx.x; e < d * d; e += 256) attention[e / d * pitch + e % d] = t * from[e / d * p.head + e % d];
+        most = fmaxf(most, v[k]);
+    }
+    most = warp_max(most);
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        v[k] = i < d ? __expf(v[k] - most) : 0.0f;
+        sum += v[k];
+    }
+    sum = i < d ? 1.0f / warp_sum(sum) : 0.0f;
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+        if (lane + 32 * k < padded) row[lane + 32 * k] = __float2half_rn(lane + 32 * k < d ? v[k] * sum : 0.0f);
+}
+
+// pair reads two neighbouring values of W, which need not be aligned; from i = d on they are zero.
+__device__ __forceinline__ uint32_t pair(const __half *w, int i, int d) {
+    __half2 v = __halves2half2(i < d ? w[i] : __float2half_rn(0.0f), i + 1 < d ? w[i + 1] : __float2half_rn(0.0f));
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+
+// multiply makes the head's columns of M.
+__device__ __forceinline__ void multiply(const Fold &p, int image, int head, const __half *attention, int padded) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4, d = p.channels, steps = padded / 16;
+    const int pitch = padded + 8;
+    for (int o0 = 16 * warp; o0 < p.outputs; o0 += 16 * (FOLD_THREADS / 32)) {
+        const int o = o0 + g;
+        const __half *w = p.w + static_cast<size_t>(min(o, p.outputs - 1)) * p.pitch + head * d;
+        const __half *w8 = p.w + static_cast<size_t>(min(o + 8, p.outputs - 1)) * p.pitch + head * d;
+        uint32_t a[STEPS][4];
+#pragma unroll
+        for (int s = 0; s < STEPS; s++) {
+            if (s >= steps) break;
+            int i = 16 * s + 2 * q;
+            a[s][0] = pair(w, i, d);
+            a[s][1] = pair(w8, i, d);
+            a[s][2] = pair(w, i + 8, d);
+            a[s][3] = pair(w8, i + 8, d);
+        }
+        __half *y = p.out + (static_cast<size_t>(image) * p.outputs + o) * p.pitch + head * d;
+#pragma unroll 1
+        for (int n = 0; n < steps; n++) {
+            float acc[2][4] = {};
+#pragma unroll
+            for (int s = 0; s < STEPS; s++) {
+                if (s >= steps) break;
+                uint32_t b[4];
+                ldmatrix4_trans(b, shared_address(attention + (16 * s + lane % 16) * pitch + 16 * n + lane / 16 * 8));
+                mma16816(acc[0], a[s], b[0], b[1]);
+                mma16816(acc[1], a[s], b[2], b[3]);
+            }
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    int j = 16 * n + 8 * h + 2 * q + e % 2;
+                    if (j < d && o + e / 2 * 8 < p.outputs) y[static_cast<size_t>(e / 2 * 8) * p.pitch + j] = __float2half_rn(acc[h][e]);
+                }
+        }
+    }
+    const int used = p.heads * d, pad = p.pitch - used;
+    if (head == p.heads - 1 && pad)
+        for (int i = threadIdx.x; i < p.outputs * pad; i += FOLD_THREADS)
+            p.out[(static_cast<size_t>(image) * p.outputs + i / pad) * p.pitch + used + i % pad] = __float2half_rn(0.0f);
+}
+
+extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold(const __grid_constant__ Fold p) {
+    __shared__ __align__(16) unsigned char memory[MOST * (MOST + 8) * 2];
+    const int head = blockIdx.y, image = blockIdx.z, padded = (p.channels + 15) / 16 * 16, i0 = blockIdx.x * ROWS;
+    const size_t which = static_cast<size_t>(image) * p.heads + head;
+    float4 *sums = reinterpret_cast<float4 *>(memory), *values = sums + FOLD_THREADS;
+    if (p.partial) add_rows(p, which, i0, sums, values);
+    __half *rows = static_cast<__half *>(p.attention) + which * padded * padded;
+    if (threadIdx.x < 32 * ROWS) {
+        int i = i0 + threadIdx.x / 32;
+        attend(p, which, i, reinterpret_cast<const float *>(values), rows + i * padded, padded);
+    }
+    if (!last_to_arrive(p.arrived + which, gridDim.x)) return;
+    __half *attention = reinterpret_cast<__half *>(memory);
+    const int octets = padded / 8;
+    for (int e = threadIdx.x; e < padded * octets; e += FOLD_THREADS) {
+        uint4 v = __ldcg(reinterpret_cast<const uint4 *>(rows) + e);
+        *reinterpret_cast<uint4 *>(attention + e / octets * (padded + 8) + e % octets * 8) = v;
     }
     __syncthreads();
-    for (int i = threadIdx.x / 32; i < d; i += 8) softmax_row(attention + i * pitch, d);
-    __syncthreads();
-    const int o0 = blockIdx.x * 32, o1 = min(o0 + 32, p.outputs);
-    for (int e = threadIdx.x; e < (o1 - o0) * d; e += 256) {
-        int o = o0 + e / d, j = e % d;
-        const __half *w = p.w + static_cast<size_t>(o) * p.pitch + head * d;
-        float s = 0;
-        for (int i = 0; i < d; i++) s += __half2float(w[i]) * attention[i * pitch + j];
-        p.out[(static_cast<size_t>(image) * p.outputs + o) * p.pitch + head * d + j] = __float2half_rn(s);
-    }
-    if (head == p.heads - 1) clear_padding(p, image, o0, o1);
+    multiply(p, image, head, attention, padded);
 }
 
 extern "C" __global__ void __launch_bounds__(128) attention_rows(const __grid_constant__ Fold p) {
     const int d = p.channels, size = p.head * p.head + 2 * p.head, i = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (i >= d) return;
     const size_t which = blockIdx.y;
-    float *row = p.attention + (which * d + i) * d;
+    float *row = static_cast<float *>(p.attention) + (which * d + i) * d;
     const float t = p.temperature[which % p.heads];
     if (p.partial) {
         const float *from = p.partial + which * p.splits * size;
@@ -117,7 +218,7 @@ extern "C" __global__ void __launch_bounds__(256) fold_wide(const __grid_constan
     float s = 0;
     if (head < p.heads) {
         const __half *w = p.w + static_cast<size_t>(o) * p.pitch + head * d;
-        const float *a = p.attention + (static_cast<size_t>(image) * p.heads + head) * d * d + j;
+        const float *a = static_cast<const float *>(p.attention) + (static_cast<size_t>(image) * p.heads + head) * d * d + j;
         for (int i = 0; i < d; i++) s += __half2float(w[i]) * a[static_cast<size_t>(i) * d];
     }
     p.out[static_cast<size_t>(image) * p.outputs * p.pitch + at] = __float2half_rn(s);

@@ -11,13 +11,30 @@ type AttentionFold struct {
 	Temperature abi.Buffer // fp32 [Heads]
 	W           abi.Buffer // fp16 [Outputs][PadC(Heads·Head)]
 	Out         abi.Buffer // fp16 [images][Outputs][PadC(Heads·Head)]
-	// Scratch is fp32 [images][Heads][Head][Head], for heads wider than MaxFoldHead.
-	Scratch                      abi.Buffer
+	// Scratch is of FoldScratch bytes for each head of each image.
+	Scratch abi.Buffer
+	// Arrived is a uint32 for each head of each image: zero before the first launch, and zero again after every launch.
+	// Launches that may run at the same time must not share it. Heads wider than MaxFoldHead need none.
+	Arrived                      abi.Buffer
 	Images, Heads, Head, Outputs int
 }
 
 // MaxFoldHead is the widest head whose attention fits into shared memory.
 const MaxFoldHead = 104
+
+// FoldScratch is the memory in bytes for the attention of a head of d channels.
+func FoldScratch(d int) int64 {
+	if d > MaxFoldHead {
+		return 4 * int64(d) * int64(d)
+	}
+	padded := int64(foldPadded(d))
+	return 2 * padded * padded
+}
+
+func foldPadded(d int) int { return ceilDiv(d, 16) * 16 }
+
+// foldRows are the rows of a head that a block of fold makes.
+const foldRows = 4
 
 // Fold computes the matrices: one launch, or two for heads wider than MaxFoldHead.
 func Fold(f AttentionFold) ([]Launch, error) {
@@ -37,11 +54,12 @@ func Fold(f AttentionFold) ([]Launch, error) {
 	p.fits("projection", f.W, f.Outputs*c, 2)
 	p.fits("result", f.Out, f.Images*f.Outputs*c, 2)
 	wide := f.Head > MaxFoldHead
-	if wide {
-		p.fits("scratch", f.Scratch, f.Images*f.Heads*f.Head*f.Head, 4)
+	p.fits("scratch", f.Scratch, f.Images*f.Heads*int(FoldScratch(f.Head)), 1)
+	if !wide {
+		p.fits("counters", f.Arrived, f.Images*f.Heads, 4)
 	}
 	var a abi.Args
-	a.Buf(f.Partial).Buf(f.Gram).Buf(f.Temperature).Buf(f.W).Buf(f.Out).Buf(f.Scratch)
+	a.Buf(f.Partial).Buf(f.Gram).Buf(f.Temperature).Buf(f.W).Buf(f.Out).Buf(f.Scratch).Buf(f.Arrived)
 	a.I32(int32(f.Splits)).I32(int32(d)).I32(int32(f.Head)).I32(int32(f.Heads)).I32(int32(f.Outputs)).I32(int32(c))
 	gram := 4 * int64(f.Images*f.Heads) * int64(f.Head*d)
 	if !f.Partial.IsZero() {
@@ -53,9 +71,8 @@ func Fold(f AttentionFold) ([]Launch, error) {
 	if !wide {
 		l, err := p.done(Launch{
 			Module: "fold", Args: args, Bytes: gram + matrices, Operations: ops,
-			Shape: abi.Shape{
-				Grid: abi.D3(ceilDiv(f.Outputs, 32), f.Heads, f.Images), Block: abi.D1(256), Shared: 4 * (f.Head*(f.Head+1) + 2*d),
-			},
+			Shape:   abi.Shape{Grid: abi.D3(foldPadded(f.Head)/foldRows, f.Heads, f.Images), Block: abi.D1(512)},
+			Arrived: f.Arrived, Arrivals: foldPadded(f.Head) / foldRows,
 		})
 		return []Launch{l}, err
 	}

@@ -6,18 +6,19 @@
 // The splits are added in order afterwards: no atomics, the same bits every time.
 //
 // depthwise_gram: q, k and v first pass a 3×3 depthwise convolution; q and k exist only in shared memory, rounded to
-// fp16, and v = channels [2C, 3C) is stored. D ≤ 48 and D ≤ 96 have kernels of their own.
+// fp16, and v = channels [2C, 3C) is stored. D ≤ 96.
 //   x [image][height][width][in] fp16, q at 0, k at C, v at 2C, heads one after the other   w [9][in] fp32
 //   y [image][height][width][out] fp16
-//   Grid: x = splits, y = heads for q and k, then ⌈heads/2⌉ for v, two heads each; z = images. Block: 4D threads, eight
-//   columns of D/2 quads of channels. A block takes every splits-th tile of 8×8 pixels.
+//   Grid: x = splits, y = heads, z = images. Block: pairs of channels of q, k and v by four groups of four columns, three
+//   groups beyond D = 80 so that registers suffice; at most 480 threads. A block takes every splits-th tile of so many columns
+//   by `strip` rows. A row of a tile is one step of the product, 16 pixels; `per` parts of 16×16 of the matrix belong to one
+//   warp. Shared: 12.5 KiB, two rows in turns.
 //   Moves 2HW(3C + C) bytes and does 54·HWC + 2·HWCD operations.
 //
 // gram: q and k come from memory as rows [pixel][2·heads·D], all of q before all of k.
 //   Grid: x = splits, y = heads × 64-row tiles × 64-column tiles, z = images. Block: 128 threads.
 //   Moves 4·HW·heads·D bytes for each 64 columns, does 2·HW·heads·D·D operations.
 //
-// gram_reduce adds the splits up to one. Grid: x = ⌈(D·D+2D)/64⌉, y = image·heads. Block: 256 threads.
 // gram_normalise divides by the norms, G/(max(‖q‖,1e-12)·max(‖k‖,1e-12)), to [image·head][d][D] fp32, for those who want
 // the matrix itself. Grid: x = ⌈d·D/256⌉, y = image·heads. Block: 256 threads.
 #include "activation.cuh"
@@ -33,12 +34,9 @@ struct DepthwiseGram {
     int height, width;
     int in, out;  // pitches
     int head, heads;
-    int act;
+    int act, strip;
+    int groups, per;
 };
-
-__device__ __forceinline__ float4 activate4(float4 v, int act) {
-    return act ? make_float4(activate(v.x, act), activate(v.y, act), activate(v.z, act), activate(v.w, act)) : v;
-}
 
 // gram_step multiplies 16 pixels: 16 columns of q by 16·PAIRS columns of k. q and k point at the first pixel's row.
 template <int PAIRS>
@@ -56,115 +54,129 @@ __device__ __forceinline__ void gram_step(float (&acc)[2 * PAIRS][4], const __ha
     }
 }
 
-template <int PAIRS>
-__device__ __forceinline__ void depthwise_gram_body(const DepthwiseGram &p) {
-    constexpr int MOST = 16 * PAIRS;  // channels of a head
-    constexpr int TILE = 64 * (2 * MOST + 8) * 2, MATRIX = MOST * (MOST + 8) * 4;
-    __shared__ __align__(128) unsigned char memory[TILE > MATRIX ? TILE : MATRIX];
-    __half *tile = reinterpret_cast<__half *>(memory);
+constexpr int COLS = 4, PIXELS = 16, MOST = 96, PARTS = 3;
 
-    const int d = p.head, padded = (d + 15) / 16 * 16, pitch = 2 * padded + 8;
-    const int quads = d / 2, quad = threadIdx.x % quads, lane_column = threadIdx.x / quads;
-    const bool values = blockIdx.y >= p.heads;
-    const int head = values ? 2 * (blockIdx.y - p.heads) : blockIdx.y, image = blockIdx.z, c = p.heads * d;
-    const bool second = quad >= d / 4;  // k, or the second head of v
-    const bool alive = !(values && second && head + 1 >= p.heads);
-    int channel = head * d + quad * 4;
-    if (values)
-        channel += 2 * c;
-    else if (second)
-        channel += c - d;
-    Column column;
-    if (alive) column.filter(p.w, p.bias, p.in, channel);
+// GramMarch is what a thread of depthwise_gram carries from row to row.
+struct GramMarch {
+    Strip<COLS> strip;
+    float acc[2 * PARTS][4];
+    float2 norm;
+    uint32_t tile;  // the thread's channels of its first pixel in the present one of two rows
+    __half *rows;   // of v, from the tile's first one on
+    int v;          // from there, where the next row's values go; below zero for q and k
+    int columns;    // that exist, 0 for a thread without channels
+    uint32_t a_at, b_at;
+    int flip;       // bytes to the other row
+    int pitch;      // in bytes
+    int parts;      // of 16×16 that the warp has
 
-    const int tiles_x = (p.width + 7) / 8, tiles = tiles_x * ((p.height + 7) / 8);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q2 = lane % 4 * 2;
-    const int units = padded / 16, shares = blockDim.x / 32 / units, unit = warp % units, share = warp / units;
-    float acc[2 * PAIRS][4] = {};
-    float4 norm = make_float4(0, 0, 0, 0);
-    if (!values && padded != d) {
-        for (int i = threadIdx.x; i < 64 * pitch; i += blockDim.x) tile[i] = __float2half_rn(0.0f);
-        __syncthreads();
-    }
-    for (int t = blockIdx.x; t < tiles; t += gridDim.x) {
-        int y0 = t / tiles_x * 8, x = t % tiles_x * 8 + lane_column;
-        bool inside = alive && x < p.width;
-        if (inside) {
-            column.place(p.x, image, y0, x, p.height, p.width, channel);
-            column.feed(-1, y0 > 0);
-            column.feed(0, true);
+    template <int P>
+    __device__ __forceinline__ void step(const DepthwiseGram &p, bool next, bool store) {
+        if (columns > 0) strip.step<P>(next);
+        if (!store) return;
+        if (columns >= 0) {
+            uint32_t to = tile;
+            int place = v;
+#pragma unroll
+            for (int c = 0; c < COLS; c++) {
+                float2 f = make_float2(0, 0);
+                if (c < columns) f = activate2(strip.acc[P][c], p.act);
+                uint32_t h = pack2(f.x, f.y);
+                if (v >= 0) {
+                    if (c < columns) *reinterpret_cast<uint32_t *>(rows + place) = h;
+                } else {
+                    asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(to), "r"(h) : "memory");
+                    f = unpack2(h);  // what the product sees
+                    norm = make_float2(fmaf(f.x, f.x, norm.x), fmaf(f.y, f.y, norm.y));
+                }
+                to += pitch;
+                place += p.out;
+                asm volatile("" : "+r"(to), "+r"(place));  // one register, not one for each column
+            }
+            if (v >= 0) v += p.width * p.out;
         }
-        __half *v = p.y + ((static_cast<size_t>(image) * p.height + y0) * p.width + x) * p.out + channel - 2 * c;
-        // Columns 2i and 2i+1 lie four rows apart, so that a warp that spans both fills all banks at 48 channels a head.
-        __half *s = tile + (lane_column % 2 * 4 + lane_column / 2) * pitch + quad * 4 + (second ? padded - d : 0);
-#pragma unroll 2
-        for (int r = 0; r < 8; r++) {
-            bool store = inside && y0 + r < p.height;
-            float4 f = make_float4(0, 0, 0, 0);
-            if (store) f = activate4(column.feed(r + 1, y0 + r + 1 < p.height), p.act);
-            if (values) {
-                if (store) store4(v + static_cast<size_t>(r) * p.width * p.out, f);
-            } else {
-                float4 h = store4_shared(s + r * 8 * pitch, f);  // what the product sees
-                norm = make_float4(norm.x + h.x * h.x, norm.y + h.y * h.y, norm.z + h.z * h.z, norm.w + h.w * h.w);
+        __syncthreads();
+        if (parts > 0) {
+            uint32_t a[4], b[4];
+            ldmatrix4_trans(a, a_at);
+#pragma unroll
+            for (int n = 0; n < PARTS; n++) {
+                if (n >= parts) break;
+                ldmatrix4_trans(b, b_at + 32 * n);
+                mma16816(acc[2 * n], a, b[0], b[1]);
+                mma16816(acc[2 * n + 1], a, b[2], b[3]);
             }
         }
-        if (values) continue;
-        __syncthreads();
-        if (share < shares)
-            for (int step = share; step < 4; step += shares)
-                gram_step<PAIRS>(acc, tile + step * 16 * pitch + unit * 16, tile + step * 16 * pitch + padded, pitch, d);
-        __syncthreads();
+        tile += flip, a_at += flip, b_at += flip, flip = -flip;
     }
-    if (values) {
-        if (head + 2 >= p.heads && p.out > c)  // the padding of v's rows
-            for (int t = blockIdx.x; t < tiles; t += gridDim.x)
-                for (int i = threadIdx.x; i < 64; i += blockDim.x) {
-                    int y = t / tiles_x * 8 + i / 8, x = t % tiles_x * 8 + i % 8;
-                    if (y < p.height && x < p.width)
-                        for (int k = c; k < p.out; k++)
-                            p.y[((static_cast<size_t>(image) * p.height + y) * p.width + x) * p.out + k] = __float2half_rn(0.0f);
-                }
-        return;
-    }
-    size_t size = static_cast<size_t>(d) * d + 2 * d;
-    float *out = p.partial + ((static_cast<size_t>(image) * p.heads + head) * gridDim.x + blockIdx.x) * size;
-    float *matrix = reinterpret_cast<float *>(memory);
-    const int row_pitch = d + 8;  // four rows of 48 or 96 sums begin in four different quarters of the banks
-    for (int s = 0; s < shares; s++) {
-        if (share == s) {
-#pragma unroll
-            for (int j = 0; j < 2 * PAIRS; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e += 2) {
-                    int row = unit * 16 + g + e / 2 * 8, col = 8 * j + q2;
-                    if (row < d && col < d) {
-                        float2 *m = reinterpret_cast<float2 *>(matrix + row * row_pitch + col), sum = make_float2(acc[j][e], acc[j][e + 1]);
-                        *m = s ? make_float2(m->x + sum.x, m->y + sum.y) : sum;
-                    }
-                }
-        }
-        __syncthreads();
-    }
-    for (int i = threadIdx.x; i < d * d / 4; i += blockDim.x)
-        reinterpret_cast<float4 *>(out)[i] = *reinterpret_cast<float4 *>(matrix + i / (d / 4) * row_pitch + i % (d / 4) * 4);
-    __syncthreads();
-    reinterpret_cast<float4 *>(memory)[threadIdx.x] = norm;
-    __syncthreads();
-    if (threadIdx.x < quads) {
-        for (int i = 1; i < 8; i++) {
-            float4 h = reinterpret_cast<float4 *>(memory)[i * quads + threadIdx.x];
-            norm = make_float4(norm.x + h.x, norm.y + h.y, norm.z + h.z, norm.w + h.w);
-        }
-        *reinterpret_cast<float4 *>(out + d * d + 4 * quad) = norm;
-    }
-}
+};
 
-extern "C" __global__ void __launch_bounds__(192) depthwise_gram_48(const __grid_constant__ DepthwiseGram p) {
-    depthwise_gram_body<3>(p);
-}
-extern "C" __global__ void __launch_bounds__(384) depthwise_gram_96(const __grid_constant__ DepthwiseGram p) {
-    depthwise_gram_body<6>(p);
+extern "C" __global__ void __launch_bounds__(480) depthwise_gram(const __grid_constant__ DepthwiseGram p) {
+    __shared__ __align__(128) __half memory[2 * PIXELS * (2 * MOST + 8)];
+    const int d = p.head, padded = (d + 15) / 16 * 16, pitch = 2 * padded + 8, pairs = 3 * d / 2;
+    const int head = blockIdx.y, image = blockIdx.z, c = p.heads * d;
+    const int pair = threadIdx.x % pairs, group = threadIdx.x / pairs, part = 2 * pair / d, within = 2 * pair - part * d;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, across = (padded / 16 + p.per - 1) / p.per;
+    const bool alive = group < p.groups;
+    GramMarch m;
+    m.norm = make_float2(0, 0);
+    m.tile = shared_address(memory + group * COLS * pitch + part * padded + within);
+    m.pitch = 2 * pitch;
+    m.flip = PIXELS * m.pitch;
+    const int row0 = warp / across * 16, col0 = warp % across * 16 * p.per;  // the warp's part of the matrix
+    m.parts = row0 < padded ? min(p.per, (padded - col0) / 16) : 0;
+    m.a_at = shared_address(memory + (lane % 8 + lane / 16 * 8) * pitch + lane / 8 % 2 * 8 + row0);
+    m.b_at = shared_address(memory + (lane % 8 + lane / 8 % 2 * 8) * pitch + lane / 16 * 8 + padded + col0);
+#pragma unroll
+    for (int e = 0; e < 8 * PARTS; e++) m.acc[e / 4][e % 4] = 0;
+    if (alive) m.strip.filter(p.w, p.bias, p.in, part * c + head * d + within);
+    if (padded != d || p.groups * COLS != PIXELS)
+        for (int i = threadIdx.x; i < 2 * PIXELS * pitch; i += blockDim.x) memory[i] = __float2half_rn(0.0f);
+    __syncthreads();
+    const int wide = p.groups * COLS, tiles_x = (p.width + wide - 1) / wide, tiles = tiles_x * ((p.height + p.strip - 1) / p.strip);
+    for (int t = blockIdx.x; t < tiles; t += gridDim.x) {
+        const int ty = t / tiles_x, y0 = ty * p.strip, column = (t - ty * tiles_x) * wide + group * COLS;
+        const int rows = min(p.strip, p.height - y0), below = p.height - y0;
+        m.columns = alive ? max(0, p.width - column) : -1;
+        m.rows = p.y + (static_cast<size_t>(image) * p.height + y0) * p.width * p.out;
+        m.v = alive && part == 2 ? column * p.out + head * d + within : -1;
+        if (m.columns > 0) {
+            m.strip.place(p.x, image, y0, column, p.height, p.width, part * c + head * d + within);
+            m.strip.fetch(y0 > 0);
+        }
+#pragma unroll 1
+        for (int s = 0; s < rows + 2; s += 3) {
+            m.step<0>(p, s < below && s <= rows, s >= 2 && s < rows + 2);
+            m.step<1>(p, s + 1 < below && s + 1 <= rows, s >= 1 && s + 1 < rows + 2);
+            m.step<2>(p, s + 2 < below && s + 2 <= rows, s + 2 < rows + 2);
+        }
+        if (head == p.heads - 1 && p.out > c)  // the padding of v's rows
+            for (int i = threadIdx.x; i < rows * wide; i += blockDim.x) {
+                const int x = (t - ty * tiles_x) * wide + i % wide;
+                if (x < p.width)
+                    for (int k = c; k < p.out; k++)
+                        p.y[((static_cast<size_t>(image) * p.height + y0 + i / wide) * p.width + x) * p.out + k] = __float2half_rn(0.0f);
+            }
+    }
+    float *out = p.partial + ((static_cast<size_t>(image) * p.heads + head) * gridDim.x + blockIdx.x) * (static_cast<size_t>(d) * d + 2 * d);
+#pragma unroll
+    for (int n = 0; n < 2 * PARTS; n++) {
+        if (n / 2 >= m.parts) break;
+        const int row = row0 + lane / 4, col = col0 + 8 * n + lane % 4 * 2;
+#pragma unroll
+        for (int e = 0; e < 2; e++)
+            if (row + e * 8 < d && col < d)
+                *reinterpret_cast<float2 *>(out + (row + e * 8) * d + col) = make_float2(m.acc[n][2 * e], m.acc[n][2 * e + 1]);
+    }
+    __syncthreads();
+    float2 *norms = reinterpret_cast<float2 *>(memory);
+    if (alive && part < 2) norms[group * d + pair] = m.norm;
+    __syncthreads();
+    if (threadIdx.x < d) {
+        float2 n = norms[threadIdx.x];
+        for (int g = 1; g < p.groups; g++) n = make_float2(n.x + norms[g * d + threadIdx.x].x, n.y + norms[g * d + threadIdx.x].y);
+        *reinterpret_cast<float2 *>(out + d * d + 2 * threadIdx.x) = n;
+    }
 }
 
 struct Gram {
@@ -225,22 +237,6 @@ extern "C" __global__ void __launch_bounds__(128) gram(const __grid_constant__ G
         }
     int c = tid % 64 + (tid < 64 ? i0 : j0);
     if ((tid < 64 ? j0 == 0 : i0 == 0) && c < d) out[d * d + tid / 64 * d + c] = norm;
-}
-
-extern "C" __global__ void __launch_bounds__(256) gram_reduce(const float *partial, float *out, int splits, int size) {
-    __shared__ float sums[256];
-    int i = blockIdx.x * 64 + threadIdx.x % 64;
-    const float *from = partial + static_cast<size_t>(blockIdx.y) * splits * size + i;
-    float s = 0;
-    if (i < size) {
-#pragma unroll 8
-        for (int k = threadIdx.x / 64; k < splits; k += 4) s += from[static_cast<size_t>(k) * size];
-    }
-    sums[threadIdx.x] = s;
-    __syncthreads();
-    if (threadIdx.x < 64 && i < size)
-        out[static_cast<size_t>(blockIdx.y) * size + i] =
-            (sums[threadIdx.x] + sums[threadIdx.x + 64]) + (sums[threadIdx.x + 128] + sums[threadIdx.x + 192]);
 }
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -13,6 +13,10 @@ type Launch struct {
 	Module, Kernel string
 	Shape          abi.Shape
 	Args           abi.Args
+	// Arrived, unless zero, are counters of type uint32 at which blocks meet, Arrivals at each, so that the last one does what
+	// is left. They are zero before and after the launch.
+	Arrived  abi.Buffer
+	Arrivals int
 	// Bytes is the least that the launch moves: each operand once. Operations counts a multiply-add as two.
 	Bytes, Operations int64
 }

@@ -169,14 +169,15 @@ func TestScheduleDoesNotChangeResults(t *testing.T) {
 		splits := 3
 		d := kernels.DepthwiseGramConv{
 			X: r.rows(x, in), W: r.floats(w), V: r.emptyRows(pixels, v), Partial: r.alloc(4 * heads * splits * kernels.GramSize(c/heads)),
-			Images: 1, Height: 10, Width: 15, Head: c / heads, Heads: heads, Pitch: in.Pitch(), Splits: splits,
+			Images: 1, Height: 10, Width: 15, Head: c / heads, Heads: heads, Pitch: in.Pitch(), Strip: 4, Splits: splits,
 		}
 		r.run(kernels.DepthwiseGram(d))
 		out := r.emptyRows(40, v)
+		scratch, arrived := foldMemory(r, heads, c/heads)
 		runAll(r, func() ([]kernels.Launch, error) {
 			return kernels.Fold(kernels.AttentionFold{
 				Partial: d.Partial, Splits: splits, Temperature: r.floats([]float32{1, 2}), W: r.rows(normal(3, 40*c, 0, 0.2), v),
-				Out: out, Images: 1, Heads: heads, Head: c / heads, Outputs: 40,
+				Out: out, Scratch: scratch, Arrived: arrived, Images: 1, Heads: heads, Head: c / heads, Outputs: 40,
 			})
 		})
 		q := kernels.PointwiseProduct{Rows: pixels}

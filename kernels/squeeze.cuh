@@ -7,17 +7,14 @@
 #include "half.cuh"
 
 // last_to_arrive tells one block of `expected` that all others have arrived at the counter before, and shows it what
-// they wrote. Warp 0 must have written everything that the others are to see; all threads of the block must come. The
-// counter is zero before the first block and after the last one.
+// they wrote. All threads of the block must come. The counter is zero before the first block and after the last one.
 __device__ __forceinline__ bool last_to_arrive(unsigned *counter, unsigned expected) {
     __shared__ bool last;
-    if (threadIdx.x < 32) {
-        __syncwarp();
-        if (threadIdx.x == 0) {
-            __threadfence();  // releases what the warp wrote
-            last = atomicInc(counter, expected - 1) == expected - 1;
-            __threadfence();  // acquires what the other blocks released
-        }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        __threadfence();  // releases what the block wrote, which the barrier has ordered before
+        last = atomicInc(counter, expected - 1) == expected - 1;
+        __threadfence();  // acquires what the other blocks released
     }
     __syncthreads();
     return last;

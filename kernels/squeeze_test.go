@@ -205,13 +205,13 @@ func TestSqueezeIsTakenWhereItIsWorthALaunch(t *testing.T) {
 		side, c, bytes int
 		fits           bool
 	}{
-		{256, 64, 128<<10 + 8<<10 + 256, true},
-		{128, 128, 32<<10 + 16<<10 + 1<<10, true},
-		{32, 512, 2<<10 + 64<<10 + 16<<10, true},
-		{16, 1024, 512 + 128<<10 + 64<<10, false},
-		{512, 64, 512<<10 + 8<<10 + 256, false},
+		{256, 64, 128*256 + 8<<10 + 256, true},
+		{128, 128, 64*256 + 16<<10 + 1<<10, true},
+		{32, 512, 16*256 + 64<<10 + 16<<10, true},
+		{16, 1024, 4*256 + 128<<10 + 64<<10, false},
+		{2048, 64, 1114112 + 8<<10 + 256, false},
 	} {
-		d := kernels.DepthwiseConv{Height: s.side, Width: s.side, K: 3, OutPitch: s.c, Gate: kernels.SimpleGate, Squeeze: &kernels.Squeeze{}}
+		d := kernels.DepthwiseConv{Height: s.side, Width: s.side, K: 3, OutPitch: s.c, Gate: kernels.SimpleGate, Squeeze: &kernels.Squeeze{}, SMs: 132}
 		require.Equal(t, s.bytes, d.SqueezeBytes(), "%v", s)
 		require.Equal(t, s.fits, d.SqueezeFits(), "%v", s)
 	}

@@ -52,7 +52,7 @@ func (e *emitter) depthwise(op *graph.Depthwise) {
 	residual := e.read(op.Residual, y.format)
 	d := kernels.DepthwiseConv{
 		Images: s.N, Height: s.H, Width: s.W, K: op.Kernel(), Pitch: in.Pitch(), OutPitch: y.format.layout.Pitch(),
-		Act: kernels.Activation(op.Act), Gate: kernels.Gate(op.Gate),
+		Act: kernels.Activation(op.Act), Gate: kernels.Gate(op.Gate), SMs: e.sms,
 	}
 	// 3×3 kernels sum what they store.
 	pooled := op.Pool && op.Kernel() == 3
@@ -64,7 +64,7 @@ func (e *emitter) depthwise(op *graph.Depthwise) {
 	}
 	squeezes := mean.format.squeeze != nil
 	if squeezes {
-		d = squeezing(op)
+		d = e.squeezing(op)
 		d.Pitch = in.Pitch()
 		squeeze = e.squeeze(mean, d.SqueezeGroups())
 	}
@@ -94,18 +94,19 @@ func (c chooser) poolShares(op *graph.Depthwise, out graph.Shape) int {
 	if op.Kernel() != 3 {
 		return kernels.PoolShares(out.H * out.W)
 	}
-	d := kernels.DepthwiseConv{Height: out.H, Width: out.W, OutPitch: kernels.PadC(out.C)}
+	d := kernels.DepthwiseConv{Images: out.N, Height: out.H, Width: out.W, OutPitch: kernels.PadC(out.C), SMs: c.sms}
 	return d.PoolShares()
 }
 
 func (e *emitter) depthwiseGram(op *graph.Depthwise, x value, w, bias operand) {
 	s, g := op.X.Shape, op.Gram
 	v, gram := e.out(0), e.out(1)
-	partial, shares := e.partialGram(gram, s.N, g, s)
+	strip, shares := e.gramTiling(g, s)
+	partial := e.partialGram(gram, s.N, g, shares)
 	e.launch(func(at resolver) (kernels.Launch, error) {
 		return kernels.DepthwiseGram(kernels.DepthwiseGramConv{
 			X: at(x.operand), W: at(w), Bias: at(bias), V: at(v.operand), Partial: at(partial), Images: s.N, Height: s.H, Width: s.W,
-			Head: g.C / g.Heads, Heads: g.Heads, Pitch: x.format.layout.Pitch(), Splits: shares, Act: kernels.Activation(op.Act),
+			Head: g.C / g.Heads, Heads: g.Heads, Pitch: x.format.layout.Pitch(), Strip: strip, Splits: shares, Act: kernels.Activation(op.Act),
 		})
 	})
 	e.normaliseGram(partial, shares, gram, s.N*g.Heads, g.C/g.Heads)

@@ -98,7 +98,11 @@ func (c chooser) format(t *graph.Tensor, readers []*graph.Node) format {
 	case *graph.Depthwise:
 		switch {
 		case second && op.Gram != nil:
-			return c.gramFormat(t, readers, c.gramShares(op.Gram, op.X.Shape))
+			shares := c.gramShares(op.Gram, op.X.Shape)
+			if fusesGram(op) {
+				_, shares = c.gramTiling(op.Gram, op.X.Shape)
+			}
+			return c.gramFormat(t, readers, shares)
 		case second && every(readers, func(n *graph.Node) bool { return isSqueeze(n.Op, t) }):
 			f.shares = c.poolShares(op, t.Producer.Outputs[0].Shape)
 		}

@@ -5,19 +5,15 @@ import (
 	"unirestorer/kernels"
 )
 
-// manyShares is the number of partial Gram matrices above which adding them
-// up in a launch of its own beats adding them in every block of the fold.
-const manyShares = 32
-
 // gramShares is how many partial Gram matrices a head of an image is summed
 // in.
 func (c chooser) gramShares(op *graph.Gram, image graph.Shape) int {
-	shares := kernels.GramSplits(image.H*image.W, op.Heads, image.N, c.sms)
-	// Fewer are enough where the heads alone fill the device.
-	if blocks := image.N * (op.Heads + (op.Heads+1)/2); blocks*manyShares >= c.sms {
-		shares = min(shares, manyShares)
-	}
-	return shares
+	return kernels.GramSplits(image.H*image.W, op.Heads, image.N, c.sms)
+}
+
+// gramTiling is how a convolution that ends in Gram matrices is divided.
+func (c chooser) gramTiling(op *graph.Gram, image graph.Shape) (strip, shares int) {
+	return kernels.DepthwiseGramTiling(image.H, image.W, op.C/op.Heads, op.Heads, image.N, c.sms)
 }
 
 // qkLayout is how q and k lie for the kernel that multiplies them.
@@ -66,7 +62,8 @@ func (e *emitter) sortGram(all value, g *graph.Gram, v, gram value) {
 // gramOf multiplies q and k: partial sums, or the normalised matrix.
 func (e *emitter) gramOf(qk value, g *graph.Gram, gram value) {
 	n, d := qk.shape.N, g.C/g.Heads
-	partial, shares := e.partialGram(gram, n, g, qk.shape)
+	shares := e.gramShares(g, qk.shape)
+	partial := e.partialGram(gram, n, g, shares)
 	e.launch(func(at resolver) (kernels.Launch, error) {
 		return kernels.GramPartial(kernels.GramProduct{
 			QK: at(qk.operand), Partial: at(partial), Images: n, Pixels: qk.shape.H * qk.shape.W, Head: d, Heads: g.Heads, Splits: shares,
@@ -76,12 +73,11 @@ func (e *emitter) gramOf(qk value, g *graph.Gram, gram value) {
 }
 
 // partialGram is where partial sums go: to the result if it is of that form.
-func (e *emitter) partialGram(gram value, n int, g *graph.Gram, image graph.Shape) (operand, int) {
+func (e *emitter) partialGram(gram value, n int, g *graph.Gram, shares int) operand {
 	if gram.format.shares > 0 {
-		return gram.operand, gram.format.shares
+		return gram.operand
 	}
-	shares := e.gramShares(g, image)
-	return e.scratch(4 * int64(n*g.Heads*shares) * int64(kernels.GramSize(g.C/g.Heads))), shares
+	return e.scratch(4 * int64(n*g.Heads*shares) * int64(kernels.GramSize(g.C/g.Heads)))
 }
 
 func (e *emitter) normaliseGram(partial operand, shares int, gram value, matrices, d int) {
@@ -101,24 +97,17 @@ func (e *emitter) fold(op *graph.Fold) {
 		gram = e.single(op.Gram)
 	}
 	shares := gram.format.shares
-	if shares > manyShares {
-		sum := e.scratch(4 * int64(s.N*heads) * int64(kernels.GramSize(d)))
-		from, splits := gram.operand, shares
-		e.launch(func(at resolver) (kernels.Launch, error) {
-			return kernels.GramReduce(at(from), at(sum), s.N*heads, splits, d)
-		})
-		gram.operand, shares = sum, 1
-	}
 	temperature := e.numbers(op.Temperature)
 	w := e.use(matrix(op.Proj, outputs, heads*d, false)).at(0)
-	var scratch operand
-	if d > kernels.MaxFoldHead {
-		scratch = e.scratch(4 * int64(s.N*heads) * int64(d*d))
+	scratch := e.scratch(int64(s.N*heads) * kernels.FoldScratch(d))
+	var arrived operand
+	if d <= kernels.MaxFoldHead {
+		arrived = e.counters(s.N * heads)
 	}
 	out := e.out(0)
 	e.launches(func(at resolver) ([]kernels.Launch, error) {
 		f := kernels.AttentionFold{
-			Temperature: at(temperature), W: at(w), Out: at(out.operand), Scratch: at(scratch), Images: s.N, Heads: heads, Head: d, Outputs: outputs,
+			Temperature: at(temperature), W: at(w), Out: at(out.operand), Scratch: at(scratch), Arrived: at(arrived), Images: s.N, Heads: heads, Head: d, Outputs: outputs,
 		}
 		if shares > 0 {
 			f.Partial, f.Splits = at(gram.operand), shares

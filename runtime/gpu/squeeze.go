@@ -23,7 +23,7 @@ func (c chooser) squeezed(t *graph.Tensor, readers [][]*graph.Node, formats []fo
 			return format{}, false
 		}
 		n := readers[t.ID][0]
-		d := squeezing(op)
+		d := c.squeezing(op)
 		if isSqueeze(n.Op, t) && isLinear(n.Op.(*graph.Conv)) && every(readers[n.Outputs[0].ID], scaledBy(n.Outputs[0])) && d.SqueezeFits() {
 			return format{layout: kernels.Plain(t.Shape.C), shares: d.SqueezeGroups(), squeeze: n.Op.(*graph.Conv)}, true
 		}
@@ -33,7 +33,7 @@ func (c chooser) squeezed(t *graph.Tensor, readers [][]*graph.Node, formats []fo
 
 // squeezing is what decides how a depthwise convolution that squeezes is
 // launched.
-func squeezing(op *graph.Depthwise) kernels.DepthwiseConv {
+func (c chooser) squeezing(op *graph.Depthwise) kernels.DepthwiseConv {
 	s := op.X.Shape
 	out := s.C
 	if op.Gate != graph.NoGate {
@@ -41,7 +41,7 @@ func squeezing(op *graph.Depthwise) kernels.DepthwiseConv {
 	}
 	return kernels.DepthwiseConv{
 		Images: s.N, Height: s.H, Width: s.W, K: op.Kernel(), OutPitch: kernels.PadC(out), Gate: kernels.Gate(op.Gate),
-		Squeeze: &kernels.Squeeze{},
+		Squeeze: &kernels.Squeeze{}, SMs: c.sms,
 	}
 }
 
@@ -94,11 +94,17 @@ func (e *emitter) squeeze(factors value, groups int) func(at resolver) *kernels.
 	op := factors.format.squeeze
 	pitch := factors.format.layout.Pitch()
 	w := e.use(newWeight(squeezeHow(op.COut()), []int64{2 * int64(pitch) * int64(pitch)}, squeezeHow(op.COut()).pack, op.Weight)).at(0)
-	count := 4 * int64(factors.shape.N) * int64(groups)
-	arrived := e.use(newWeight(zeros{e.step}, []int64{count}, func([][]float32) ([][]byte, error) {
-		return [][]byte{make([]byte, count)}, nil
-	})).at(0)
+	arrived := e.counters(factors.shape.N * groups)
 	return func(at resolver) *kernels.Squeeze {
 		return &kernels.Squeeze{W: at(w), Arrived: at(arrived), Factors: at(factors.operand)}
 	}
+}
+
+// counters are n counters of the step at which blocks meet, zero before the
+// first run.
+func (e *emitter) counters(n int) operand {
+	size := 4 * int64(n)
+	return e.use(newWeight(zeros{e.step}, []int64{size}, func([][]float32) ([][]byte, error) {
+		return [][]byte{make([]byte, size)}, nil
+	})).at(0)
 }

@@ -2,6 +2,7 @@ package predict
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -121,12 +122,37 @@ func (c *Counter) launch(ctx context.Context, l *kernels.Launch) (Counts, error)
 		return Counts{}, err
 	}
 	n := counts(r, l, res)
+	if !l.Arrived.IsZero() {
+		if n.Tail, err = c.tail(l, r, run); err != nil {
+			return Counts{}, err
+		}
+	}
 	n.Resident = c.arch.Occupancy(int(l.Shape.Block.Count()), res.Registers, res.Shared+l.Shape.Shared).Blocks
 	if l.Shape.Shared == 0 && res.Shared == 0 {
 		n.Resident = c.arch.Occupancy(int(l.Shape.Block.Count()), res.Registers, 0).Blocks
 	}
 	c.seen[k] = n
 	return n, nil
+}
+
+// tail is what the block that is last to arrive at a counter does beside, in cycles: the launch is run with counters that
+// wait for one block only.
+func (c *Counter) tail(l *kernels.Launch, before ptxsim.Report, run func() (ptxsim.Report, error)) (float64, error) {
+	fill := func(v uint32) error {
+		b := make([]byte, l.Arrived.Size)
+		for i := 0; i+4 <= len(b); i += 4 {
+			binary.LittleEndian.PutUint32(b[i:], v)
+		}
+		return c.stream.CopyHtoD(l.Arrived, b)
+	}
+	if err := fill(uint32(l.Arrivals - 1)); err != nil {
+		return 0, err
+	}
+	r, err := run()
+	if err != nil {
+		return 0, err
+	}
+	return max(0, r.LongestPath-before.LongestPath), fill(0)
 }
 
 // counts scales what a part of the blocks did to all of them.

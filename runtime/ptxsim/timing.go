@@ -9,7 +9,7 @@ type Latencies struct {
 	Shared     float32 `json:"shared"`  // loads from shared memory and matrix loads
 	Global     float32 `json:"global"`  // loads and asynchronous copies that L2 serves
 	Atomic     float32 `json:"atomic"`  // a round trip to L2
-	Fence      float32 `json:"fence"`
+	Fence      float32 `json:"fence"`   // from a store until a fence lets go
 	Tensor     float32 `json:"tensor"`
 	Shuffle    float32 `json:"shuffle"`
 	Barrier    float32 `json:"barrier"`
@@ -21,7 +21,7 @@ type Latencies struct {
 // DefaultLatencies are those published for Ampere and Hopper by microbenchmarks, rounded.
 func DefaultLatencies() Latencies {
 	return Latencies{
-		Arithmetic: 4.5, Convert: 6, Special: 23, Shared: 30, Global: 290, Atomic: 500, Fence: 500, Tensor: 33, Shuffle: 24, Barrier: 20,
+		Arithmetic: 4.5, Convert: 6, Special: 23, Shared: 30, Global: 290, Atomic: 400, Fence: 400, Tensor: 33, Shuffle: 24, Barrier: 20,
 		TensorInterval: 8, SpecialInterval: 8,
 	}
 }
@@ -39,12 +39,13 @@ type timeline struct {
 	special float32   // so is the unit for special functions
 	copies  []float32 // when each group of copies in flight is complete
 	open    float32   // when the copies of the open group are
+	placed  float32   // the last store to global memory, which a fence waits for
 }
 
 func (t *timeline) reset() {
 	clear(t.ready)
 	t.floor, t.issued, t.latest, t.end, t.tensor, t.special, t.open = 0, 0, 0, 0, 0, 0, 0
-	t.copies = t.copies[:0]
+	t.copies, t.placed = t.copies[:0], -1e6
 }
 
 // enter begins a piece of code no earlier than at, and than all before it was issued.
@@ -92,8 +93,11 @@ func (t *timeline) advance(w *warp, in *inst, l *Latencies) {
 		t.enter(start)
 		return
 	case in.x.fence:
-		t.enter(start + l.Fence)
+		t.enter(max(start, t.placed+l.Fence))
+		t.placed = -1e6
 		return
+	case in.class == clGlobalStore:
+		t.placed = max(t.placed, start)
 	case in.class == clBarrier: // the others decide, see wake
 		t.enter(start)
 		return

@@ -28,10 +28,10 @@ import (
 var architectures = []string{"sm_80", "sm_89", "sm_90"}
 
 // tensorCore are the kernels, by the beginning of their names, that multiply matrices.
-var tensorCore = []string{"pointwise_", "conv_", "depthwise_gram_", "gram", "attention_32", "attention_64"}
+var tensorCore = []string{"pointwise_", "conv_", "depthwise_gram", "gram", "fold", "attention_32", "attention_64"}
 
 // notTensorCore begin like those but do not.
-var notTensorCore = []string{"gram_reduce", "gram_normalise"}
+var notTensorCore = []string{"gram_normalise", "fold_wide"}
 
 // usage is what one kernel takes on one architecture.
 type usage struct {
@@ -44,7 +44,15 @@ func main() {
 	ptxas := flag.String("ptxas", "ptxas", "the assembler; nvdisasm is looked for beside it")
 	out := flag.String("out", "docs/kernels.md", "file to write")
 	resources := flag.String("resources", "kernels/resources.json", "file to write for predictions")
+	quick := flag.String("quick", "", "assemble only this module, for sm_90, and write only its rows of -resources")
 	flag.Parse()
+	if *quick != "" {
+		if err := one(*ptxas, *quick, *resources); err != nil {
+			fmt.Fprintln(os.Stderr, "kerneltable:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*ptxas, *out, *resources); err != nil {
 		fmt.Fprintln(os.Stderr, "kerneltable:", err)
 		os.Exit(1)
@@ -135,6 +143,40 @@ func ptxInstructions(image []byte, kernel string) int {
 		}
 	}
 	return n
+}
+
+// one brings the rows of one module up to date while kernels are worked on.
+func one(ptxas, module, resources string) error {
+	dir, err := os.MkdirTemp("", "kerneltable")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	found, err := assemble(ptxas, module, "sm_90", filepath.Join(dir, module))
+	if err != nil {
+		return err
+	}
+	table := map[string]map[string]usage{}
+	for kernel, u := range found {
+		table[module+"/"+kernel] = map[string]usage{"sm_80": u, "sm_89": u, "sm_90": u}
+	}
+	rows, err := figures(table)
+	if err != nil {
+		return err
+	}
+	all := map[string]map[string]kernels.Resources{}
+	old, err := os.ReadFile(resources)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(json.Unmarshal(old, &all), json.Unmarshal(rows, &all)); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(resources, append(b, '\n'), 0o644)
 }
 
 func begins(s string, prefixes []string) bool {
