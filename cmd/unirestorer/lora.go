@@ -25,13 +25,13 @@ import (
 func loraCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "lora",
-		Usage: "make low-rank adapters from full experts",
-		Description: "unirestorer lora extract makes adapters; unirestorer compare-lora weighs them against full experts. With\n" +
+		Usage: "make low-rank adapters from full experts, and write adapters for others",
+		Description: "unirestorer lora extract makes adapters, lora export writes them for other programs; unirestorer compare-lora weighs them against full experts. With\n" +
 			"--json the report of extract is machine-readable.\n\n" +
 			"Examples:\n" +
 			"   unirestorer lora extract --model model/ --base coarse --full fine-3-rain --rank 8 -o smaller/\n" +
 			"   unirestorer lora extract --help",
-		Subcommands: []*cli.Command{loraExtractCommand()},
+		Subcommands: []*cli.Command{loraExtractCommand(), loraExportCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("no command \"lora %s\"; unirestorer lora --help lists them", c.Args().First())

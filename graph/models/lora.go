@@ -3,6 +3,7 @@ package models
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"unirestorer/graph"
 	"unirestorer/weights"
@@ -81,6 +82,28 @@ func (r *LoRARestormer) factors(level int, dims []int) (a, b []int, ok bool) {
 	a, b = []int{inner, dims[1] * groups * k}, []int{dims[0] / groups * k, inner}
 	weight := dims[0] * dims[1] * k * k
 	return a, b, !r.Dense || weight > inner*(a[1]+b[0])
+}
+
+// ScaleOf is alpha/r of the adapter of a convolution, by its module's name.
+func (r *LoRARestormer) ScaleOf(module string) (float64, error) {
+	level, err := loraLevel(module)
+	return r.Alphas[level] / float64(r.Ranks[level]), err
+}
+
+// loraLevel is upstream's index of the rank of a module.
+func loraLevel(module string) (int, error) {
+	part, _, _ := strings.Cut(module, ".")
+	switch part {
+	case "patch_embed", "encoder_level1", "down1_2", "decoder_level1", "refinement", "output", "skip_conv":
+		return 0, nil
+	case "encoder_level2", "down2_3", "reduce_chan_level2", "decoder_level2", "up2_1":
+		return 1, nil
+	case "encoder_level3", "down3_4", "reduce_chan_level3", "decoder_level3", "up3_2":
+		return 2, nil
+	case "latent", "up4_3":
+		return 3, nil
+	}
+	return 0, fmt.Errorf("module %q is none of a Restormer", module)
 }
 
 type loraConvs struct{ *LoRARestormer }

@@ -27,6 +27,8 @@ type Layer struct {
 	Name  string
 	A, B  *weights.Tensor
 	Scale float64
+	// Base is the weight that the adapter is added to, where it is at hand.
+	Base *weights.Tensor
 }
 
 // target is what an adapter has to fit.

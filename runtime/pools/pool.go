@@ -185,7 +185,7 @@ var nameRule = regexp.MustCompile(`^[\pL\pN][\pL\pN._+-]*$`)
 func (p *Pool) describe(e *models.ExpertConfig, x Expert) error {
 	e.Name = x.Name
 	if e.Name == "" {
-		e.Name = strings.ReplaceAll(convert.Stem(x.Path), " ", "-")
+		e.Name = p.freeName(strings.ReplaceAll(convert.Stem(x.Path), " ", "-"), x.Kinds)
 	}
 	if !nameRule.MatchString(e.Name) || strings.Trim(e.Name, "0123456789") == "" {
 		return fmt.Errorf("name %q: want letters, digits and . _ + -, and not digits alone", e.Name)
@@ -218,6 +218,22 @@ func (p *Pool) describe(e *models.ExpertConfig, x Expert) error {
 		p.config.Provenance.Notes = append(p.config.Provenance.Notes, e.Name+": licence "+x.License)
 	}
 	return nil
+}
+
+// freeName is a file's name, or where that is taken the kind, or that with a
+// number.
+func (p *Pool) freeName(name string, kinds []string) string {
+	taken := func(name string) bool {
+		return slices.ContainsFunc(p.config.Experts, func(e models.ExpertConfig) bool { return strings.EqualFold(e.Name, name) })
+	}
+	if taken(name) && len(kinds) > 0 {
+		name = strings.ToLower(strings.TrimSpace(kinds[0]))
+	}
+	free := name
+	for n := 2; taken(free); n++ {
+		free = fmt.Sprintf("%s-%d", name, n)
+	}
+	return free
 }
 
 // Vocabulary lists the kinds that experts of the pool may restore.
