@@ -26,6 +26,9 @@ func newModule(mem *memory, free int64, name string, image []byte) (*module, err
 	if err != nil {
 		return nil, err
 	}
+	if err := refuse(f); err != nil {
+		return nil, err
+	}
 	m := &module{name: name, file: f, vars: map[string]*variable{}, globals: map[string]*allocation{}, progs: map[string]*program{}, refused: map[string]error{}}
 	for _, v := range f.vars {
 		m.vars[v.name] = v
@@ -68,6 +71,10 @@ func newModule(mem *memory, free int64, name string, image []byte) (*module, err
 		if err != nil {
 			m.refused[fn.name] = err
 			p = &program{kernel: fn, mod: m}
+		}
+		if p.staticShared > maxStaticShared {
+			m.unload(mem)
+			return nil, fmt.Errorf("kernel %s: %d bytes of static shared memory, at most %d", fn.name, p.staticShared, maxStaticShared)
 		}
 		m.progs[fn.name] = p
 	}

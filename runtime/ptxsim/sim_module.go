@@ -172,6 +172,13 @@ func (f *Function) checkShape(s device.Shape) error {
 	if n := k.reqntid; n[0] != 0 && (s.Block != device.Dim3{X: uint32(n[0]), Y: uint32(n[1]), Z: uint32(n[2])}) {
 		return fmt.Errorf("the kernel requires blocks of (%d,%d,%d)", n[0], n[1], n[2])
 	}
+	if n, known := f.mod.dev.opt.Registers[f.Name()]; known {
+		a := f.mod.dev.arch
+		warps := (int(s.Block.Count()) + lanes - 1) / lanes
+		if perWarp := int(align(int64(n*lanes), int64(a.RegisterGranule))); perWarp*warps > a.Registers {
+			return fmt.Errorf("%d registers for each of %d threads are more than the %d of a multiprocessor", n, s.Block.Count(), a.Registers)
+		}
+	}
 	if s.Shared < 0 || s.Shared > f.dynamicLimit() {
 		return fmt.Errorf("%d bytes of dynamic shared memory: the kernel may have %d (SetMaxDynamicShared raises it)", s.Shared, f.dynamicLimit())
 	}

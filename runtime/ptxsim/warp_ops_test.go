@@ -399,12 +399,12 @@ func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 		{"tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f5,%f6}];", "line 6: tex.2d.v4.f32.f32: unsupported instruction"},
 		{"add.s32.wobble %r1, %r2, %r3;", "line 6: add.s32.wobble: unsupported modifier .wobble"},
 		{"add.s32 %r1, %r2;", "has 2 operands, wants 3"},
-		{"add.s32 %r1, %d1, %r3;", "operand is a b64 register"},
+		{"add.s32 %r1, %d1, %r3;", "operand 1: a b64 register for s32"},
 		{"add.s32 %r1, %r2, %r99;", "unknown register %r99"},
 		{"bra NOWHERE;", "unknown label NOWHERE"},
-		{"wgmma.fence.sync.aligned;", "unsupported instruction"},
+		{"wgmma.fence.sync.aligned;", "wgmma requires .target sm_90a"},
 		{"mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%r1}, {%r1}, {%r1}, {%r1};", "shape and types are not supported"},
-		{"cp.async.bulk.commit_group;", "unsupported modifier .bulk"},
+		{"cp.async.bulk.commit_group;", "cp.async.bulk requires .target sm_90 or higher"},
 		{"ld.global.v4.u64 {%d0,%d1,%d2,%d3}, [%d0];", "vector of 32 bytes"},
 		{"sqrt.f32 %f1, %f2;", "needs a rounding mode"},
 		{"call helper;", "unknown function helper"},
@@ -429,11 +429,13 @@ func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 	require.Equal(t, total, free, "a module that does not load keeps no memory")
 }
 
-// refusal loads a module and returns the error of launching its kernel k.
+// refusal loads a module and returns the error of that, or of launching its kernel k.
 func refusal(t *testing.T, dev *ptxsim.Device, ptx string) error {
 	t.Helper()
 	mod, err := dev.LoadModule("m", []byte(ptx))
-	require.NoError(t, err, ptx)
+	if err != nil {
+		return err
+	}
 	defer mod.Close()
 	f, err := mod.Function("k")
 	require.NoError(t, err)
