@@ -5,8 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=${1:-build/wine}
 archive=$(realpath "$(ls -t build/release/*_windows_amd64.zip | head -1)")
-if [ ! -x "$root/usr/bin/wine" ]; then
+if [ ! -e "$root/.ready" ]; then
+	rm -rf "$root"
 	debootstrap --variant=minbase --include=wine,wine64 trixie "$root" http://deb.debian.org/debian >"$root.log"
+	touch "$root/.ready"
 fi
 root=$(realpath "$root")
 rm -rf "$root/w" && mkdir -p "$root/w"
