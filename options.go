@@ -10,13 +10,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pbnjay/memory"
-
 	"unirestorer/graph/models"
 	"unirestorer/runtime/convert"
 	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/restore"
 	"unirestorer/runtime/router"
 )
@@ -36,6 +35,10 @@ type opening struct {
 	adapters  experts.Adapters
 	predictor experts.Predictor
 	lazy      bool
+
+	deviceMemory int64
+	fallback     string
+	heapLimit    bool
 }
 
 const unbounded = -1
@@ -108,9 +111,10 @@ func WithThreads(n int) Option {
 	}
 }
 
-// WithMemory bounds the bytes of images, weights and intermediate results and of the program itself. By default it is
-// half of the machine's memory. Large images run in tiles to stay below it, and experts that were not used for long
-// leave.
+// WithMemory bounds the bytes of images, weights and intermediate results, of all calls under way together, and of the
+// program itself. By default it is half of what the process may have: of the machine's memory, or of what its control
+// group allows. Large images run in tiles to stay below it, experts that were not used for long leave, and calls wait for
+// each other; what can never fit is an error that says what it needs.
 func WithMemory(bytes int64) Option {
 	return func(o *opening) error {
 		if bytes <= 0 {
@@ -119,6 +123,36 @@ func WithMemory(bytes int64) Option {
 		o.memory = bytes
 		return nil
 	}
+}
+
+// WithDeviceMemory bounds what is held of the memory of a device that has its own. By default it is what the device has
+// free, asked anew for every picture.
+func WithDeviceMemory(bytes int64) Option {
+	return func(o *opening) error {
+		if bytes <= 0 {
+			return optionf("device-memory", " %d: want a positive number of bytes", bytes)
+		}
+		o.deviceMemory = bytes
+		return nil
+	}
+}
+
+// WithFallback restores pictures on another device, "cpu", for which the device has no memory even in the smallest tiles.
+// The result's Report says so. Without it they are errors.
+func WithFallback(device string) Option {
+	return func(o *opening) error {
+		if device != "" && device != "cpu" {
+			return optionf("fallback", " %q: want cpu", device)
+		}
+		o.fallback = device
+		return nil
+	}
+}
+
+// WithHeapLimit has the limit of Go's garbage collector follow the bound on memory. It is a setting of the whole process,
+// for programs that do nothing else.
+func WithHeapLimit() Option {
+	return func(o *opening) error { o.heapLimit = true; return nil }
 }
 
 // WithoutMemoryBound lets images, weights and intermediate results take what they need.
@@ -173,19 +207,17 @@ func (o *opening) model(ctx context.Context) (*experts.Model, error) {
 	}
 }
 
-// programBytes is what a process takes beside images, weights and intermediate results: code, stacks, decoders' buffers.
-const programBytes = 48 << 20
-
 func (o *opening) engine() engine.Config {
-	bound := int64(0)
+	bound := o.memory
 	switch {
-	case o.memory > 0:
-		bound = o.memory - min(programBytes, o.memory/8)
-	case o.memory == 0:
-		bound = int64(memory.TotalMemory() / 2)
+	case bound == 0:
+		bound = ledger.Auto()
+	case bound < 0:
+		bound = 0
 	}
-	return engine.Config{Device: o.device, Threads: o.threads, Restore: restore.Config{
-		Memory: bound, Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy,
+	return engine.Config{Device: o.device, Threads: o.threads, Fallback: o.fallback, Restore: restore.Config{
+		Ledger: ledger.Host(bound, o.heapLimit), DeviceMemory: o.deviceMemory,
+		Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy,
 	}}
 }
 

@@ -163,6 +163,20 @@ func (r *Restorer) Route(ctx context.Context, img image.Image, opts ...CallOptio
 	return r.route(d), nil
 }
 
+// RouteFile is Route for an image file, or for what the input of [WithStreams] holds if path is [Stream]. It is decoded
+// within the bound on memory.
+func (r *Restorer) RouteFile(ctx context.Context, path string, opts ...CallOption) (*Route, error) {
+	call, err := r.call(opts)
+	if err != nil {
+		return nil, err
+	}
+	d, err := r.engine.RouteFile(ctx, path, call.file.Limits, call.file.Override, call.stdin)
+	if err != nil {
+		return nil, public(err)
+	}
+	return r.route(d), nil
+}
+
 // Experts lists the pool: networks in the order of their numbers.
 func (r *Restorer) Experts() []Expert {
 	c := r.engine.Model().Config

@@ -88,7 +88,7 @@ func evaluateAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	bound, err := memoryBound(c)
+	host, err := hostLedger(c)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func evaluateAction(c *cli.Context) (err error) {
 	shown := evaluate.NewExamples(set, examples)
 	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("evaluating on %d pictures", set.Len()))
 	records, err := evaluate.Run(c.Context, s.model, s.backend, set, evaluate.Options{
-		Matrix: c.Bool("matrix"), Policies: policies, Restorer: restore.Config{Memory: bound},
+		Matrix: c.Bool("matrix"), Policies: policies, Restorer: restore.Config{Ledger: host},
 		Progress: bar.set, Routed: shown.Add,
 	})
 	bar.close()

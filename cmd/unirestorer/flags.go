@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime/debug"
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"github.com/pbnjay/memory"
 	"github.com/urfave/cli/v2"
 
 	"unirestorer"
@@ -19,6 +17,7 @@ import (
 	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/platform"
 	"unirestorer/weights/nano"
 )
@@ -60,7 +59,16 @@ func jsonFlag() cli.Flag {
 func memoryFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "memory", Value: "auto",
-		Usage: "bound on the memory of images, weights, intermediate results and the program itself, as `SIZE` like 1GiB; auto is half of the machine's memory, off sets no bound",
+		Usage: "bound on the memory of images, weights, intermediate results and the program itself, as `SIZE` like 1GiB; auto is half of the machine's memory or of what the control group allows, off sets no bound",
+	}
+}
+
+// memoryFlags are memoryFlag and what concerns a device with memory of its own.
+func memoryFlags() []cli.Flag {
+	return []cli.Flag{
+		memoryFlag(),
+		&cli.StringFlag{Name: "device-memory", Value: "auto", Usage: "bound on the memory of the device, as `SIZE`; auto is what it has free"},
+		&cli.StringFlag{Name: "fallback", Usage: "`DEVICE`, cpu, for pictures that the device has no memory for; without it they fail"},
 	}
 }
 
@@ -111,19 +119,27 @@ func openOptions(c *cli.Context) []unirestorer.Option {
 	}
 }
 
-// memoryOptions reads memoryFlag. A bound that the user set also tells the garbage collector to stay below it.
+// memoryOptions reads memoryFlags.
 func memoryOptions(c *cli.Context) ([]unirestorer.Option, error) {
 	n, err := memorySize(c)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case n == 0:
-		return nil, nil
-	case n < 0:
-		return []unirestorer.Option{unirestorer.WithoutMemoryBound()}, nil
 	}
-	debug.SetMemoryLimit(n - min(programBytes, n/8)/2)
-	return []unirestorer.Option{unirestorer.WithMemory(n)}, nil
+	opts := []unirestorer.Option{unirestorer.WithHeapLimit(), unirestorer.WithFallback(c.String("fallback"))}
+	switch {
+	case n > 0:
+		opts = append(opts, unirestorer.WithMemory(n))
+	case n < 0:
+		opts = append(opts, unirestorer.WithoutMemoryBound())
+	}
+	if s := strings.ToLower(c.String("device-memory")); s != "auto" && s != "" {
+		n, err := humanize.ParseBytes(s)
+		if err != nil || n == 0 || n > math.MaxInt64 {
+			return nil, usagef("--device-memory %q: want a size like 1GiB, or auto", c.String("device-memory"))
+		}
+		opts = append(opts, unirestorer.WithDeviceMemory(int64(n)))
+	}
+	return opts, nil
 }
 
 // memorySize reads --memory: 0 is auto, -1 off.
@@ -203,24 +219,16 @@ func openDevice(c *cli.Context) (backend.Backend, error) {
 	return b, err
 }
 
-// programBytes is what the process takes beside images, weights and
-// intermediate results: code, stacks, decoders' buffers.
-const programBytes = 48 << 20
-
-// memoryBound reads --memory and gives what it leaves for images, weights and
-// intermediate results; 0 means no bound. A bound that the user set also tells
-// the garbage collector to stay below it.
-func memoryBound(c *cli.Context) (int64, error) {
+// hostLedger reads --memory and makes the ledger of the host's memory.
+func hostLedger(c *cli.Context) (*ledger.Ledger, error) {
 	n, err := memorySize(c)
 	switch {
-	case err != nil || n < 0:
-		return 0, err
+	case err != nil:
+		return nil, err
 	case n == 0:
-		return int64(min(memory.TotalMemory()/2, math.MaxInt64)), nil
+		n = ledger.Auto()
 	}
-	reserve := min(programBytes, n/8)
-	debug.SetMemoryLimit(n - reserve/2)
-	return n - reserve, nil
+	return ledger.Host(n, true), nil
 }
 
 // session is what most commands work with: a model and a device.

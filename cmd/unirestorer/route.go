@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -19,7 +20,7 @@ func routeCommand() *cli.Command {
 			"Examples:\n" +
 			"   unirestorer route rain.jpg dark.png\n" +
 			"   unirestorer route photo.png --level middle --json",
-		Flags:  append([]cli.Flag{modelFlag(), netArgsFlag(), jsonFlag()}, append(overrideFlags(), deviceFlags()...)...),
+		Flags:  append([]cli.Flag{modelFlag(), netArgsFlag(), jsonFlag()}, slices.Concat(memoryFlags(), overrideFlags(), deviceFlags())...),
 		Action: routeAction,
 	}
 }
@@ -38,7 +39,11 @@ func routeAction(c *cli.Context) (err error) {
 	if c.NArg() == 0 {
 		return usagef("no input given; see unirestorer route --help")
 	}
-	r, err := unirestorer.Open(c.Context, openOptions(c)...)
+	bound, err := memoryOptions(c)
+	if err != nil {
+		return err
+	}
+	r, err := unirestorer.Open(c.Context, append(openOptions(c), bound...)...)
 	if err != nil {
 		return usageOf(err)
 	}
@@ -64,11 +69,11 @@ func routeAction(c *cli.Context) (err error) {
 }
 
 func routeFile(c *cli.Context, r *unirestorer.Restorer, path string, opts []unirestorer.CallOption) (*unirestorer.Route, error) {
-	img, err := unirestorer.DecodeFile(path, append(opts, unirestorer.WithStreams(c.App.Reader, nil))...)
+	route, err := r.RouteFile(c.Context, path, append(opts, unirestorer.WithStreams(c.App.Reader, nil))...)
 	if err != nil {
 		return nil, fmt.Errorf("route: %w", err)
 	}
-	return r.Route(c.Context, img, opts...)
+	return route, nil
 }
 
 func printRouted(c *cli.Context, all []routed) error {

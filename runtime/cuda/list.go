@@ -105,6 +105,8 @@ func describe(index int) (device.Info, error) {
 	info.MemoryClockKHz, _ = gpu.Attribute(cu.MemoryClockRate)
 	info.MemoryBusWidthBits, _ = gpu.Attribute(cu.GlobalMemoryBusWidth)
 	info.ConcurrentCopyEngine, _ = gpu.Attribute(cu.AsyncEngineCount)
+	integrated, _ := gpu.Attribute(cu.Integrated)
+	info.Integrated = integrated != 0
 	info.MaxGridX, info.MaxGridYZ = int64(gridX), int64(gridY)
 	info.Simulated = simulated
 	return info, nil

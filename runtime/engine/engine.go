@@ -11,6 +11,7 @@ import (
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/platform"
 	"unirestorer/runtime/restore"
 	"unirestorer/runtime/router"
@@ -41,6 +42,8 @@ type Config struct {
 	// Device is a name that platform.Open knows; Threads bounds CPU threads, 0 for all cores.
 	Device  string
 	Threads int
+	// Fallback is a device for pictures that the first has no memory for; empty means none.
+	Fallback string
 	// Restore shapes the pipeline.
 	Restore restore.Config
 }
@@ -50,6 +53,11 @@ func Open(ctx context.Context, m *experts.Model, c Config) (*Engine, error) {
 	b, err := platform.Open(c.Device, platform.Options{Threads: c.Threads})
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
+	}
+	if c.Fallback != "" {
+		c.Restore.Fallback = func(context.Context) (backend.Backend, error) {
+			return platform.Open(c.Fallback, platform.Options{Threads: c.Threads})
+		}
 	}
 	r, err := restore.New(ctx, m, b, c.Restore)
 	if err != nil {
@@ -69,6 +77,9 @@ func (e *Engine) Device() string { return e.device }
 // Threads is the bound on CPU threads, 0 for all cores.
 func (e *Engine) Threads() int { return e.threads }
 
+// Memory tells what is held of the host's memory and, of a device that has its own, of that; who waits for memory too.
+func (e *Engine) Memory() (host ledger.Usage, device *ledger.Usage) { return e.restorer.Memory() }
+
 // Restore is [restore.Restorer.Restore].
 func (e *Engine) Restore(ctx context.Context, img *imaging.Image, opt restore.Options) (out *imaging.Image, rep restore.Report, err error) {
 	err = e.Work(ctx, func(ctx context.Context, _ backend.Backend) error {
@@ -85,6 +96,15 @@ func (e *Engine) File(ctx context.Context, j restore.Job, opt restore.FileOption
 		return err
 	})
 	return rep, err
+}
+
+// RouteFile is [restore.Restorer.RouteFile].
+func (e *Engine) RouteFile(ctx context.Context, path string, limits imaging.Limits, o router.Override, stdin io.Reader) (d router.Decision, err error) {
+	err = e.Work(ctx, func(ctx context.Context, _ backend.Backend) error {
+		d, err = e.restorer.RouteFile(ctx, path, limits, o, stdin)
+		return err
+	})
+	return d, err
 }
 
 // Route is [restore.Restorer.Route].

@@ -23,6 +23,19 @@ func (l *Ledger) HoldsHeap(govern bool) {
 	l.followHeap()
 }
 
+// ProgramBytes is what a program of this project holds beside everything that it
+// reserves: its code, the embedded model, stacks, what libraries keep.
+const ProgramBytes = 48 << 20
+
+// Host makes the ledger of the host's memory for a process that may use bound
+// bytes in all, its program included; 0 means no bound. See HoldsHeap for govern.
+func Host(bound int64, govern bool) *Ledger {
+	l := New("host", bound)
+	l.Fix(min(ProgramBytes, l.bound/8))
+	l.HoldsHeap(govern)
+	return l
+}
+
 func (l *Ledger) root() *Ledger {
 	for l.parent != nil {
 		l = l.parent
@@ -37,7 +50,7 @@ func (l *Ledger) Collect(bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	root := l.root()
-	if l.heap && root.bound > 0 && heapInUse()+Mapped()+bytes > root.bound {
+	if l.heap && root.bound > 0 && root.fixed+heapInUse()+Mapped()+bytes > root.bound {
 		debug.FreeOSMemory()
 	}
 }
@@ -46,7 +59,7 @@ func (l *Ledger) Collect(bytes int64) {
 // taken yet needs its room too. l.mu is held.
 func (l *Ledger) collect(bytes int64) {
 	root := l.root()
-	if l.heap && root.bound > 0 && heapInUse()+Mapped()+root.held+bytes > root.bound {
+	if l.heap && root.bound > 0 && root.fixed+heapInUse()+Mapped()+root.held+bytes > root.bound {
 		debug.FreeOSMemory()
 	}
 }
@@ -75,7 +88,7 @@ func (l *Ledger) followHeap() {
 	if root.bound == 0 {
 		return
 	}
-	limit := max(root.bound-Mapped(), leastHeap)
+	limit := max(root.bound-root.fixed/2-Mapped(), leastHeap)
 	if diff := limit - l.limit; diff > -limitStep && diff < limitStep {
 		return
 	}

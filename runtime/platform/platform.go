@@ -5,8 +5,11 @@ package platform
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
+
+	"github.com/dustin/go-humanize"
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
@@ -44,18 +47,23 @@ type Options struct {
 // ErrUnknownDevice reports a name that no backend answers to.
 var ErrUnknownDevice = errors.New("unknown device")
 
-// Open opens the backend of that name: "cpu" or nothing, "sim", "cuda" for the
+// Open opens the backend of that name: "cpu" or nothing, "sim" or
+// "sim:memory=SIZE" for a simulated card with that much memory, "cuda" for the
 // first GPU, "cuda:N" or "cuda:UUID" for a certain one.
 func Open(name string, opt Options) (backend.Backend, error) {
 	kind, which, chosen := strings.Cut(name, ":")
 	switch {
 	case name == cpuName || name == "":
 		return cpu.New(cpu.Options{Threads: opt.Threads})
-	case name == simName:
+	case kind == simName && (!chosen || which != ""):
+		memory, err := simMemory(which)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", name, err)
+		}
 		if opt.Threads < 0 {
 			return nil, fmt.Errorf("start sim backend: %d threads", opt.Threads)
 		}
-		dev, err := ptxsim.New(ptxsim.Options{Workers: opt.Threads})
+		dev, err := ptxsim.New(ptxsim.Options{Workers: opt.Threads, Memory: memory})
 		if err != nil {
 			return nil, fmt.Errorf("start sim backend: %w", err)
 		}
@@ -69,6 +77,19 @@ func Open(name string, opt Options) (backend.Backend, error) {
 		return open(dev, gpu.Options{Name: cudaName})
 	}
 	return nil, fmt.Errorf("%w %q: the devices command lists those there are", ErrUnknownDevice, name)
+}
+
+// simMemory reads what a simulated card is to have, 0 for the usual.
+func simMemory(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	value, ok := strings.CutPrefix(s, "memory=")
+	n, err := humanize.ParseBytes(value)
+	if !ok || err != nil || n == 0 || n > math.MaxInt64 {
+		return 0, fmt.Errorf("%w: %q is no option of the simulator; memory=16MiB is", ErrUnknownDevice, s)
+	}
+	return int64(n), nil
 }
 
 // open hands a device to a backend, which closes it.
