@@ -348,7 +348,7 @@ func poolCheckAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	bound, err := memoryBound(c)
+	host, err := hostLedger(c)
 	if err != nil {
 		return err
 	}
@@ -369,7 +369,7 @@ func poolCheckAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	opt := evaluate.Options{Matrix: true, Restorer: restore.Config{Memory: bound}}
+	opt := evaluate.Options{Matrix: true, Restorer: restore.Config{Ledger: host}}
 	if !m.Config.Routed() {
 		first := 0
 		opt.Override.Expert = &first
