@@ -71,7 +71,11 @@ func convertAction(c *cli.Context) (err error) {
 	}
 	var sources [2]weights.Source
 	for i, path := range c.Args().Slice() {
-		f, err := openTensors(path, c.String("root"))
+		root := c.String("root")
+		if i > 0 { // DA-CLIP's checkpoint has its own
+			root = ""
+		}
+		f, err := openTensors(path, root)
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,18 @@ func New(ctx context.Context, model, daclip weights.Source, h Hints) (*Plan, err
 		Format: models.ConfigFormat, Version: models.ConfigVersion,
 		Name: "unirestorer", Tree: models.ReleasedTree(),
 	}}
+	if !(p.Hints.LoRAScale > -1e6 && p.Hints.LoRAScale < 1e6) {
+		return nil, fmt.Errorf("a LoRA scale of %g", p.Hints.LoRAScale)
+	}
+	model, err := withoutPrefix(model, "lf_gate.0.weight")
+	if err != nil {
+		return nil, err
+	}
+	if daclip != nil {
+		if daclip, err = withoutPrefix(daclip, probe); err != nil {
+			return nil, err
+		}
+	}
 	src, err := withEncoder(model, daclip)
 	if err != nil {
 		return nil, err
@@ -66,10 +78,34 @@ func New(ctx context.Context, model, daclip weights.Source, h Hints) (*Plan, err
 	return p, p.collect(src)
 }
 
+// probe is a tensor of the degradation encoder.
+const probe = "visual_control.conv1.weight"
+
+// withoutPrefix gives tensors the names they have under what training programs
+// put before all of them ("module.", "net_g.", "_orig_mod."), told by one name.
+func withoutPrefix(src weights.Source, known string) (weights.Source, error) {
+	for _, name := range src.Names() {
+		prefix, ok := strings.CutSuffix(name, known)
+		if !ok || prefix == "" || !strings.HasSuffix(prefix, ".") || prefix == encoderPrefix {
+			continue
+		}
+		all := weights.NewMap()
+		in := weights.Prefix(src, prefix)
+		for _, rest := range in.Names() {
+			t, err := in.Tensor(rest)
+			if err != nil {
+				return nil, err
+			}
+			all.Set(t.WithName(rest))
+		}
+		return all, nil
+	}
+	return src, nil
+}
+
 // withEncoder shows model with daclip's degradation encoder unless it has its
 // own.
 func withEncoder(model, daclip weights.Source) (weights.Source, error) {
-	const probe = "visual_control.conv1.weight"
 	_, err := model.Tensor(encoderPrefix + probe)
 	if err == nil {
 		return model, nil

@@ -305,3 +305,29 @@ func TestConfigurationOfThePlanIsWrittenAsItIs(t *testing.T) {
 	_, err = plan.Write(context.Background(), dir, weights.FolderOptions{}, nil)
 	require.ErrorIs(t, err, fs.ErrExist, "a model is not replaced unasked")
 }
+
+func TestPrefixesOfTrainingProgramsDoNotMatterToPools(t *testing.T) {
+	specs := little.checkpoint(t)
+	for i := range specs {
+		fill(&specs[i], uint64(i), 0.1)
+		if specs[i].DType == weights.I64 {
+			specs[i].Data = make([]byte, 8*elems(specs[i]))
+		}
+	}
+	for _, prefix := range []string{"net_g.", "_orig_mod.module."} {
+		src := weights.NewMap()
+		for _, s := range specs {
+			x, err := weights.NewTensor(prefix+s.Name, s.DType, s.Shape, s.Data)
+			require.NoError(t, err)
+			src.Set(x)
+		}
+		plan, err := New(context.Background(), src, nil, hints)
+		require.NoError(t, err)
+		require.Len(t, plan.Config.Experts, 30)
+		for _, x := range plan.Tensors {
+			require.NotContains(t, x.Name, prefix)
+		}
+	}
+	_, err := New(context.Background(), weights.NewMap(), nil, Hints{LoRAScale: 1e9})
+	require.ErrorContains(t, err, "a LoRA scale of 1e+09")
+}

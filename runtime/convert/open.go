@@ -80,7 +80,7 @@ func Open(ctx context.Context, path string, o OpenOptions) (*experts.Model, erro
 }
 
 func modelOf(ctx context.Context, path string, f weights.File, o OpenOptions) (*experts.Model, error) {
-	if slices.ContainsFunc(f.Names(), func(n string) bool { return strings.HasPrefix(n, poolTensor) }) {
+	if slices.ContainsFunc(f.Names(), func(n string) bool { return strings.HasPrefix(n, poolTensor) || strings.Contains(n, "."+poolTensor) }) {
 		if len(o.Args) > 0 {
 			return nil, errors.New("network arguments are for a single network's file, this is a whole pool")
 		}
