@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"image"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +18,14 @@ func FuzzDecode(f *testing.F) {
 	for _, data := range sources(f) {
 		f.Add(data)
 	}
+	cases, err := filepath.Glob("testdata/cases/*.[a-z]*")
+	require.NoError(f, err)
+	for _, path := range cases {
+		if data := caseFile(f, filepath.Base(path)); len(data) < 20000 && !strings.Contains(path, ".ref.") {
+			f.Add(data)
+		}
+	}
+	f.Add([]byte("GIF89a\x02\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x02\x00\x01\x00\x00\x02\x02D\n\x00;"))
 	limits := Limits{MaxPixels: 1 << 16, MaxBytes: 1 << 20}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg, cfgErr := DecodeConfig(bytes.NewReader(data), limits)
@@ -23,6 +33,15 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			require.NotContains(t, err.Error(), "malformed file (", "a panic that the guard caught")
 			return
+		}
+		if p, err := Open(data, limits); err == nil && p.Count > 1 && p.Count < 10 {
+			for range p.Count {
+				if _, _, err := p.Next(); err != nil {
+					require.NotContains(t, err.Error(), "malformed file (", "a panic that the guard caught")
+					break
+				}
+			}
+			require.NoError(t, p.Close())
 		}
 		require.NoError(t, cfgErr)
 		require.NoError(t, img.Check())

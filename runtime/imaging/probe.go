@@ -6,6 +6,8 @@ import (
 	"math"
 	"os"
 	"runtime"
+
+	"unirestorer/runtime/imaging/codecs"
 )
 
 // Probe is what a file's header tells before a pixel is decoded: shape, and the memory that decoding takes.
@@ -104,6 +106,13 @@ func decodeWork(data []byte, c Config) int64 {
 		native = 16 // argb of the transforms, their tables, the image
 	case TIFF:
 		native *= 2 // a strip may be the whole picture
+		if _, _, l, err := readTIFF(data, 0); err == nil && !l.usual {
+			// libtiff's copies of the file and of a strip, which may be the whole picture, and the samples as numbers.
+			native = satMul(int64(min(max(l.samples, 4), 32)), int64(3*max(l.bits, 8)/8)) + 4
+			return satAdd(satMul(pixels, native), satAdd(codecs.TIFFMemory(len(data), 0), codecSlack))
+		}
+	case GIF:
+		native = 12 // frames, and two canvases
 	}
 	return satAdd(satMul(pixels, native), codecSlack)
 }

@@ -59,11 +59,7 @@ func (t *tiffStream) layout(d *directory) (tiffLayout, error) {
 		bits = []uint32{1}
 	}
 	samples := int(t.firstUint(d, tagSamplesPerPixel, uint32(len(bits))))
-	for _, b := range bits {
-		if b != bits[0] {
-			return l, fmt.Errorf("samples of %d and %d bits in one picture", bits[0], b)
-		}
-	}
+	mixed := slices.ContainsFunc(bits, func(b uint32) bool { return b != bits[0] }) // libtiff takes the first for all
 	l = tiffLayout{
 		w:           int(t.firstUint(d, tagImageWidth, 0)),
 		h:           int(t.firstUint(d, tagImageLength, 0)),
@@ -78,7 +74,7 @@ func (t *tiffStream) layout(d *directory) (tiffLayout, error) {
 	if e, ok := d.find(tagICC); ok && len(e.value) <= maxICC {
 		l.icc = validICC(e.value)
 	}
-	l.usual = !t.big && l.photometric <= tiffPalette && l.format == formatUnsigned && samples == len(bits) &&
+	l.usual = !t.big && l.photometric <= tiffPalette && l.format == formatUnsigned && samples == len(bits) && !mixed &&
 		(l.bits == 1 || l.bits == 8 || l.bits == 16 || l.bits == 4 && l.photometric == tiffPalette) &&
 		samples <= l.colours()+1 &&
 		slices.Contains([]uint32{compressionNone, compressionCCITT, compressionCCITT + 1, compressionG4, 5, compressionDeflate,

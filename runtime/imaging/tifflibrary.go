@@ -28,6 +28,9 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 	if h.Width != l.w || h.Height != l.h {
 		return nil, fmt.Errorf("contradictory sizes %d×%d and %d×%d", l.w, l.h, h.Width, h.Height)
 	}
+	if name, known := unreadCompressions[h.Compression]; known {
+		return nil, fmt.Errorf("%s compression is not read; convert it first, for example: tiffcp -c zip FILE out.tif", name)
+	}
 	b := &tiffBlocks{t: t, h: h, l: l}
 	switch {
 	case l.photometric == tiffYCbCr && l.compression == 7 && h.Bits == 8:
@@ -57,6 +60,9 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 	}
 	return img, nil
 }
+
+// unreadCompressions are those of libtiff that its build here lacks.
+var unreadCompressions = map[int]string{34661: "JBIG", 34887: "LERC", 34925: "LZMA", 50001: "WebP"}
 
 // tiffPadded fills up a file that ends inside its pixels, so that what is there of the last strip is decoded. It says how
 // many bytes that took.
@@ -295,8 +301,8 @@ func (s *sampleStore) put(i int, row []byte, j int) {
 		}
 	}
 	lab := s.l.photometric == tiffCIELab || s.l.photometric == tiffICCLab
-	if s.l.format == formatSigned && !lab {
-		v = v + (s.max+1)/2&s.max // the lowest becomes 0
+	if s.l.format == formatSigned && !lab && v > s.max/2 {
+		v = 0 // below black
 	}
 	switch {
 	case s.index:
