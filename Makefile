@@ -19,7 +19,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: onnx-check help rooms build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
+.PHONY: onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,8 +33,8 @@ test: ## run all tests
 short: ## run the tests that take no more than seconds
 	$(GO) test -short ./...
 
-race: ## run the concurrent parts under the race detector
-	$(GO) test -short -race ./graph/... ./weights/... ./runtime/backend/... ./runtime/cpu/... ./runtime/experts/... ./runtime/imaging/... ./runtime/restore/... ./runtime/router/... ./runtime/evaluate/... ./runtime/quality/...
+race: ## run every concurrent package under the race detector
+	$(GO) test -short -race -run '^(Test|Fuzz)' . ./graph/... ./weights/... ./runtime/... ./cmd/...
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
@@ -42,10 +42,34 @@ bench: ## run the benchmarks
 fmt: ## format the code
 	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...)
 
-lint: ## check format, vet and staticcheck
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+lint: fmt-check staticcheck ## check format, vet and staticcheck
 	$(GO) vet ./...
+
+fmt-check:
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+
+staticcheck:
 	$(GO) run $(STATICCHECK) ./...
+
+tidy: ## check that go.mod and go.sum are tidy
+	$(GO) mod tidy -diff
+	cd runtime/cpu/simd/gen && $(GO) mod tidy -diff
+
+vet-platforms: ## vet for the other platforms that programs are built for
+	@set -e; for target in linux/arm64 darwin/arm64 windows/amd64; do \
+	  echo "vet for $$target"; GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./...; \
+	done
+
+complexity: ## list functions that are too hard to follow
+	.ci/complexity
+
+deadcode: ## list functions that no program reaches
+	$(CUDAENV) .ci/deadcode
+
+generated: ## fail if generated files are not what their sources give
+	$(GO) generate ./runtime/cpu/simd
+	$(MAKE) rooms
+	git diff --exit-code runtime/cpu/simd docs/design.md docs/images
 
 rooms: ## write the table of rooms in docs/design.md and its pictures; fails where an import points up
 	$(GO) run ./tools/rooms

@@ -18,6 +18,9 @@ import (
 // TestProgramOutsideTheRepositoryEmbedsTheRuntime builds testdata/embed as a module of its own, the way docs/embed.md
 // tells, and runs it.
 func TestProgramOutsideTheRepositoryEmbedsTheRuntime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
 	here, err := os.Getwd()
 	require.NoError(t, err)
 	source, err := os.ReadFile("testdata/embed/main.go")

@@ -340,9 +340,6 @@ func (w *FolderWriter) Close() error {
 	return os.RemoveAll(temp)
 }
 
-// Path is where the folder will be.
-func (w *FolderWriter) Path() string { return w.path }
-
 // writeSynced creates a file and makes its content durable.
 func writeSynced(path string, write func(f io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)

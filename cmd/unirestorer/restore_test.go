@@ -10,13 +10,13 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/runtime/imaging"
+	"unirestorer/weights/weightstest"
 )
 
 // golden requires the pixels of result i of the small pool's case, within the
@@ -227,7 +227,7 @@ func TestLargePhotoStaysWithinTheMemoryBound(t *testing.T) {
 	var all []restored
 	decodeJSON(t, string(stdout), &all)
 	rep := all[0].Report
-	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	peak := weightstest.PeakResident(cmd.ProcessState)
 	t.Logf("peak %d MiB in %v, %d×%d tiles of %d×%d, arena %d MiB, %+v", peak>>20, time.Since(start).Round(time.Millisecond),
 		rep.TilesX, rep.TilesY, rep.TileWidth, rep.TileHeight, rep.Memory.Arena>>20, rep.Times)
 	require.LessOrEqual(t, peak, int64(1<<30))

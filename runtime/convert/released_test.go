@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -112,7 +111,7 @@ func TestReleasedCheckpointConvertsInBoundedMemory(t *testing.T) {
 	require.NoError(t, err)
 	// The resident set also counts the pages of the mapped checkpoint that are in
 	// use.
-	resident := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	resident := weightstest.PeakResident(cmd.ProcessState)
 	t.Logf("%.2f GB in %v, own memory %d MiB, resident with the mapped file %d MiB", float64(info.Size())/1e9, took.Round(time.Millisecond), own>>20, resident>>20)
 	require.Less(t, own, int64(512<<20))
 	require.Less(t, resident, int64(2<<30))

@@ -121,9 +121,6 @@ func (r *Restorer) Memory() (host ledger.Usage, device *ledger.Usage) {
 	return r.host.Usage(), device
 }
 
-// Model is the model in use.
-func (r *Restorer) Model() *experts.Model { return r.model }
-
 // Options are the choices for one image.
 type Options struct {
 	Override router.Override
@@ -195,8 +192,6 @@ type Times struct {
 	Encode   time.Duration `json:"encode_ns"`
 }
 
-// Total is all stages together.
-func (t Times) Total() time.Duration { return t.Decode + t.Estimate + t.Load + t.Run + t.Encode }
 
 // Restore gives the restored image, upright and with the metadata of img. img
 // is as stored: the estimator sees it unrotated, as upstream's does.

@@ -34,22 +34,6 @@ func F32ToF16(dst []uint16, src []float32) {
 	}
 }
 
-// BF16ToF32 widens src into dst. Every BF16 value is exact in 32 bits.
-func BF16ToF32(dst []float32, src []uint16) {
-	mustMatch(len(dst), len(src))
-	for i, h := range src {
-		dst[i] = bf16ToF32(h)
-	}
-}
-
-// F32ToBF16 narrows src into dst, rounding to nearest even.
-func F32ToBF16(dst []uint16, src []float32) {
-	mustMatch(len(dst), len(src))
-	for i, f := range src {
-		dst[i] = f32ToBF16(f)
-	}
-}
-
 // DecodeF16 widens the little-endian F16 values in src, 2 bytes each, into dst.
 func DecodeF16(dst []float32, src []byte) {
 	mustMatchBytes(len(dst), len(src))

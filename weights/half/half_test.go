@@ -113,11 +113,12 @@ func TestVectorEqualsScalarAtEveryLengthAndAlignment(t *testing.T) {
 // and the even one of two.
 func TestBrainFloatRoundsToNearestEven(t *testing.T) {
 	src := hardFloats()[:200_000]
-	dst := make([]uint16, len(src))
-	F32ToBF16(dst, src)
 	bytes := make([]byte, 2*len(src))
 	EncodeBF16(bytes, src)
-	require.Equal(t, littleEndian(dst), bytes)
+	dst := make([]uint16, len(src))
+	for i := range dst {
+		dst[i] = binary.LittleEndian.Uint16(bytes[2*i:])
+	}
 	for i, f := range src {
 		got := dst[i]
 		switch {
@@ -155,13 +156,10 @@ func TestBrainFloatRoundsToNearestEven(t *testing.T) {
 
 func TestBrainFloatWidensExactly(t *testing.T) {
 	src := allHalves()
-	dst := make([]float32, len(src))
-	BF16ToF32(dst, src)
 	decoded := make([]float32, len(src))
 	DecodeBF16(decoded, littleEndian(src))
 	for i, h := range src {
 		want := uint32(h) << 16
-		require.Equal(t, want, math.Float32bits(dst[i]))
 		require.Equal(t, want, math.Float32bits(decoded[i]))
 	}
 }

@@ -5,10 +5,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"unirestorer/kernels"
 	"unirestorer/runtime/ptxsim"
@@ -33,28 +31,6 @@ func Module(ctx context.Context, ptxas, module, arch, cubin string) (map[string]
 	all, err := ptxsim.ParseAssemblerReport(bytes.NewReader(log))
 	if err != nil {
 		return nil, fmt.Errorf("assemble %s for %s: %w", module, arch, err)
-	}
-	return all, nil
-}
-
-// All assembles every module and returns the resources of all kernels by name.
-func All(ctx context.Context, ptxas, arch string) (map[string]ptxsim.Resources, error) {
-	found, err := exec.LookPath(ptxas)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "assembler")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	all := map[string]ptxsim.Resources{}
-	for _, m := range kernels.Modules() {
-		of, err := Module(ctx, found, m, arch, filepath.Join(dir, m+".cubin"))
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(all, of)
 	}
 	return all, nil
 }

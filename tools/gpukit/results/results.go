@@ -4,7 +4,6 @@ package results
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"time"
@@ -216,12 +215,4 @@ func mergeRuns(old, later []Run) []Run {
 		}
 	}
 	return old
-}
-
-// Decibels writes a PSNR.
-func Decibels(v float64) string {
-	if math.IsInf(v, 1) {
-		return "inf"
-	}
-	return fmt.Sprintf("%.1f", v)
 }
