@@ -192,7 +192,6 @@ type Times struct {
 	Encode   time.Duration `json:"encode_ns"`
 }
 
-
 // Restore gives the restored image, upright and with the metadata of img. img
 // is as stored: the estimator sees it unrotated, as upstream's does.
 //
