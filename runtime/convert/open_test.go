@@ -228,7 +228,7 @@ func TestNearMissesNameWhatIsMissing(t *testing.T) {
 	require.ErrorContains(t, err, "--net-args")
 }
 
-func TestOfficialSizesBuild(t *testing.T) {
+func TestOfficialSizesBuildAndRun(t *testing.T) {
 	for _, a := range models.Architectures() {
 		for _, size := range a.Sizes {
 			net, err := models.New(a.Name, json.RawMessage(size.Args))
@@ -240,8 +240,34 @@ func TestOfficialSizesBuild(t *testing.T) {
 			in, out := models.PortChannels(net)
 			require.Equal(t, in, g.Inputs[0].Shape.C, size.Name)
 			require.Equal(t, out, g.Outputs[0].Shape.C, size.Name)
+			if !testing.Short() {
+				runsAtRandom(t, net, size.Name)
+			}
 		}
 	}
+}
+
+// runsAtRandom runs a network with random weights on a small picture.
+func runsAtRandom(t *testing.T, net models.Network, name string) {
+	t.Helper()
+	args, err := json.Marshal(net)
+	require.NoError(t, err)
+	c := (&convert.Single{Architecture: net.Architecture(), Args: args}).Pool(name)
+	src, err := models.RandomWeights(c, 1)
+	require.NoError(t, err)
+	h, w, err := models.Fit(net, 32, 32)
+	require.NoError(t, err)
+	g, err := c.BuildExpert(src, 0, 1, h, w, models.Options{})
+	require.NoError(t, err)
+	p, err := expertstest.CPU(t).Compile(context.Background(), g)
+	require.NoError(t, err)
+	x, y := make([]float32, g.Inputs[0].Shape.Elems()), make([]float32, g.Outputs[0].Shape.Elems())
+	for i := range x {
+		x[i] = float32(i%7) / 7
+	}
+	require.NoError(t, p.Run(context.Background(), [][]float32{x}, [][]float32{y}, backend.RunOptions{}), name)
+	require.NoError(t, p.Close())
+	require.NotZero(t, y[len(y)/2])
 }
 
 // dualPixel is a network of two pictures with random weights.
