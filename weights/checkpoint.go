@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strings"
 
 	"unirestorer/weights/internal/blob"
@@ -32,11 +33,12 @@ type Checkpoint struct {
 	format  Format
 	root    string
 	records []zipRecord
+	passed  []string
 }
 
 // OpenCheckpoint opens a file that torch.save wrote, in the zip form or the legacy one. Of the pickle inside only
-// plain data and tensors are understood; anything else it names is refused and nothing is executed. Values next to
-// the state dict, and those in it that are not tensors, are passed over. Every tensor is checked to lie in its
+// plain data and tensors are understood; values of any other class are passed over, and nothing is executed. Values next to
+// the state dict, and those in it that are not tensors, are passed over, see PassedOver. Every tensor is checked to lie in its
 // storage and the storage in the file. Tensors are listed in the order of the state dict.
 func OpenCheckpoint(path string, opts CheckpointOptions) (*Checkpoint, error) {
 	data, err := blob.Open(path)
@@ -63,11 +65,12 @@ func readCheckpoint(data *blob.Blob, opts CheckpointOptions) (*Checkpoint, error
 	}
 	var object any
 	var records []zipRecord
+	var passed []string
 	switch format {
 	case FormatZip:
-		object, records, err = readZip(data)
+		object, records, passed, err = readZip(data)
 	case FormatLegacy:
-		object, err = readLegacy(data)
+		object, passed, err = readLegacy(data)
 	default:
 		err = fmt.Errorf("this is a %s file", format)
 	}
@@ -75,10 +78,13 @@ func readCheckpoint(data *blob.Blob, opts CheckpointOptions) (*Checkpoint, error
 		return nil, err
 	}
 	root, state, err := findStateDict(object, opts.RootKeys)
+	if err != nil && len(passed) > 0 {
+		err = fmt.Errorf("%w; passed over: %s", err, strings.Join(passed, ", "))
+	}
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{newTable(data.Name(), len(state.Entries)), data, format, root, records}
+	c := &Checkpoint{newTable(data.Name(), len(state.Entries)), data, format, root, records, passed}
 	if err := c.addTensors(state, opts.KeepModulePrefix); err != nil {
 		return nil, err
 	}
@@ -91,6 +97,9 @@ func findStateDict(object any, keys []string) (string, *pickle.Dict, error) {
 		keys = defaultRootKeys
 	}
 	top, ok := object.(*pickle.Dict)
+	if made, is := object.(*pickle.Object); is {
+		return "", nil, fmt.Errorf("holds an object of class %s, not a state dict: save its state_dict()", made.Class)
+	}
 	if !ok {
 		return "", nil, errors.New("does not hold a dict")
 	}
@@ -159,6 +168,10 @@ func (c *Checkpoint) Format() Format { return c.format }
 
 // RootKey is the key the state dict was found under, "" for the top level.
 func (c *Checkpoint) RootKey() string { return c.root }
+
+// PassedOver names the classes and functions of values that were passed over: those of training programs, options,
+// optimizers. Tensors made by them, if any, are not listed.
+func (c *Checkpoint) PassedOver() []string { return slices.Clone(c.passed) }
 
 // Metadata returns nil: checkpoints carry no texts of their own.
 func (c *Checkpoint) Metadata() map[string]string { return nil }

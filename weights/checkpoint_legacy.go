@@ -42,33 +42,33 @@ func (l legacyStorages) get(key string, d DType, numel int, view pickle.Tuple) (
 
 // readLegacy decodes a legacy checkpoint: pickles of a magic number, the protocol version, a description of the
 // machine, the object and the list of storage keys; then each storage as its length and its values.
-func readLegacy(data *blob.Blob) (any, error) {
+func readLegacy(data *blob.Blob) (object any, passed []string, err error) {
 	storages := make(legacyStorages)
-	dec := pickle.NewDecoder(io.NewSectionReader(data, 0, data.Size()), data.Size(),
-		&torchHandler{storage: storages.get}, pickle.DefaultLimits)
+	h := &torchHandler{storage: storages.get}
+	dec := pickle.NewDecoder(io.NewSectionReader(data, 0, data.Size()), data.Size(), h, pickle.DefaultLimits)
 	parts := make(map[string]any)
 	for _, part := range []string{"magic number", "protocol version", "system information", "object", "storage keys"} {
 		value, err := dec.Decode()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", part, err)
+			return nil, nil, fmt.Errorf("%s: %w", part, err)
 		}
 		parts[part] = value
 	}
 	// The magic number was recognised by sniff.
 	if parts["protocol version"] != any(int64(legacyProtocol)) {
-		return nil, fmt.Errorf("the protocol version is not %d", legacyProtocol)
+		return nil, nil, fmt.Errorf("the protocol version is not %d", legacyProtocol)
 	}
 	if err := checkLegacySystem(parts["system information"]); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys, ok := parts["storage keys"].(*pickle.List)
 	if !ok {
-		return nil, errors.New("the storage keys are not a list")
+		return nil, nil, errors.New("the storage keys are not a list")
 	}
 	if err := storages.place(data, dec.Offset(), keys.Items); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return parts["object"], nil
+	return parts["object"], h.passed, nil
 }
 
 func checkLegacySystem(v any) error {

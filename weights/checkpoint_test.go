@@ -136,9 +136,9 @@ func checkValues(t *testing.T, x *Tensor, first []any, wantSum float64) {
 	require.InDelta(t, wantSum, sum, 1e-6*size+1e-12, x.Name)
 }
 
-func TestForbiddenGlobalIsNamed(t *testing.T) {
+func TestUnknownClassesArePassedOverByName(t *testing.T) {
 	_, err := OpenCheckpoint(filepath.Join("testdata", "pth_formats", "forbidden_global.pth"), CheckpointOptions{})
-	require.ErrorContains(t, err, "builtins.print is not allowed")
+	require.ErrorContains(t, err, "passed over: builtins.print")
 }
 
 func TestSharedStoragesHaveEqualKeys(t *testing.T) {
@@ -378,4 +378,14 @@ func FuzzCheckpointPickle(f *testing.F) {
 		require.NoError(t, c.Verify(context.Background()))
 		require.NoError(t, c.Close())
 	})
+}
+
+func TestWhatTrainingProgramsLeaveBesideTensorsIsPassedOver(t *testing.T) {
+	for file, want := range map[string]string{"numpy-scalar.pth": "numpy.core.multiarray.scalar", "namespace.pth": "argparse.Namespace"} {
+		c, err := OpenCheckpoint(filepath.Join("testdata", file), CheckpointOptions{})
+		require.NoError(t, err)
+		require.Len(t, c.Names(), 1)
+		require.Contains(t, c.PassedOver(), want)
+		require.NoError(t, c.Close())
+	}
 }

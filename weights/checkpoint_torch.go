@@ -3,6 +3,7 @@ package weights
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"unirestorer/weights/internal/blob"
 	"unirestorer/weights/internal/pickle"
@@ -118,20 +119,39 @@ func (t *torchTensor) tensor(name string, data *blob.Blob) (*Tensor, error) {
 type torchHandler struct {
 	// storage returns the storage of a persistent id; view is the sixth field of a legacy one, else nil.
 	storage func(key string, d DType, numel int, view pickle.Tuple) (*torchStorage, error)
+	// passed collects the names of what is passed over.
+	passed []string
 }
 
-func (h *torchHandler) Global(g pickle.Global) error {
+// passOver notes a class or function of which nothing is read.
+func (h *torchHandler) passOver(g pickle.Global) *pickle.Object {
+	if name := g.String(); !slices.Contains(h.passed, name) && len(h.passed) < maxPassed {
+		h.passed = append(h.passed, name)
+	}
+	return &pickle.Object{Class: g}
+}
+
+// maxPassed bounds the names that are kept of what is passed over.
+const maxPassed = 100
+
+// known tells the names that mean something to a checkpoint's reader.
+func known(g pickle.Global) bool {
 	switch g {
 	case orderedDict, rebuildTensor, rebuildParameter, torchSize:
-		return nil
+		return true
 	}
-	if _, ok := torchStorages[g.Name]; ok && (g.Module == "torch" || g.Module == "torch.cuda") {
-		return nil
-	}
-	return fmt.Errorf("%s is not allowed in a checkpoint: only tensors and plain data are read", g)
+	_, storage := torchStorages[g.Name]
+	return storage && (g.Module == "torch" || g.Module == "torch.cuda")
 }
 
+// Global lets every name pass: names are never looked up. What is made with those
+// that are not known is passed over.
+func (h *torchHandler) Global(pickle.Global) error { return nil }
+
 func (h *torchHandler) Call(fn pickle.Global, args pickle.Tuple) (any, error) {
+	if !known(fn) {
+		return h.passOver(fn), nil
+	}
 	switch fn {
 	case orderedDict:
 		if len(args) != 0 {
@@ -163,7 +183,9 @@ func (h *torchHandler) Call(fn pickle.Global, args pickle.Tuple) (any, error) {
 
 func (h *torchHandler) SetState(value, _ any) error {
 	// PyTorch gives the OrderedDict of a state dict the attribute _metadata, which says nothing about tensors.
-	if _, ok := value.(*pickle.Dict); !ok {
+	switch value.(type) {
+	case *pickle.Dict, *pickle.Object:
+	default:
 		return errors.New("only a dict may have a state")
 	}
 	return nil

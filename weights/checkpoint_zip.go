@@ -26,17 +26,17 @@ type zipArchive struct {
 }
 
 // readZip decodes the pickle of a zip checkpoint. It also returns the records that the tensors lie in.
-func readZip(data *blob.Blob) (object any, records []zipRecord, err error) {
+func readZip(data *blob.Blob) (object any, records []zipRecord, passed []string, err error) {
 	a, err := openArchive(data)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := a.checkByteOrder(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	pickled, err := a.record(a.folder + "data.pkl")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	placed := make(map[string]zipRecord)
 	h := &torchHandler{storage: func(key string, d DType, numel int, view pickle.Tuple) (*torchStorage, error) {
@@ -69,9 +69,9 @@ func readZip(data *blob.Blob) (object any, records []zipRecord, err error) {
 		err = fmt.Errorf("%d bytes after the end", pickled.size-dec.Offset())
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", pickled.name, err)
+		return nil, nil, nil, fmt.Errorf("%s: %w", pickled.name, err)
 	}
-	return object, records, nil
+	return object, records, h.passed, nil
 }
 
 func openArchive(data *blob.Blob) (*zipArchive, error) {

@@ -51,7 +51,8 @@ type inspected struct {
 	Bytes   int64                 `json:"tensor_bytes"`
 	Count   int                   `json:"tensor_count"`
 	Model   *models.Config        `json:"model,omitempty"`
-	Problem string                `json:"problem,omitempty"` // why a pool's tensors make no model
+	Problem string                `json:"problem,omitempty"` // why the tensors make no model
+	Passed  []string              `json:"passed_over,omitempty"`
 	Size    string                `json:"size,omitempty"`
 	Parts   []experts.Description `json:"parts,omitempty"`
 	Tensors []tensorInfo          `json:"tensors,omitempty"`
@@ -90,6 +91,9 @@ func inspectAction(c *cli.Context) (err error) {
 	}
 	defer closing(&err, f.Close)
 	info := inspected{Path: path, Format: f.Format()}
+	if checkpoint, ok := f.(*weights.Checkpoint); ok {
+		info.Passed = checkpoint.PassedOver()
+	}
 	seen := map[weights.StorageKey]bool{}
 	for _, name := range f.Names() {
 		t, err := f.Tensor(name)
@@ -165,6 +169,9 @@ func parseSize(s string) (w, h int, err error) {
 func printInspected(out io.Writer, info inspected) error {
 	fmt.Fprintf(out, "%s: %s, %d tensors, %s\n", info.Path, info.Format, info.Count, humanize.IBytes(uint64(info.Bytes)))
 	var errs []error
+	if len(info.Passed) > 0 {
+		fmt.Fprintf(out, "note: passed over, and nothing of it run: %s\n", strings.Join(info.Passed, ", "))
+	}
 	if info.Problem != "" {
 		fmt.Fprintln(out, "note:", info.Problem)
 	}

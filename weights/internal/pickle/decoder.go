@@ -161,6 +161,9 @@ func (d *Decoder) extend(items []any) error {
 	if err != nil {
 		return err
 	}
+	if _, passed := v.(*Object); passed {
+		return nil
+	}
 	list, ok := v.(*List)
 	if !ok {
 		return fmt.Errorf("appends to a %s", kind(v))
@@ -173,6 +176,9 @@ func (d *Decoder) set(items []any) error {
 	v, err := d.top()
 	if err != nil {
 		return err
+	}
+	if _, passed := v.(*Object); passed {
+		return nil
 	}
 	dict, ok := v.(*Dict)
 	if !ok {
@@ -226,6 +232,9 @@ func (d *Decoder) call() error {
 	operands, err := d.pop(2)
 	if err != nil {
 		return err
+	}
+	if made, passed := operands[0].(*Object); passed { // of a value that is passed over
+		return d.push(made)
 	}
 	fn, ok := operands[0].(Global)
 	if !ok {

@@ -116,7 +116,7 @@ func TestHostilePicklesAreErrors(t *testing.T) {
 		"open mark":            {"\x80\x02(N.", "1 marks"},
 		"refused global":       {"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.", "os.system is refused"},
 		"instance":             {"\x80\x02(ios\nsystem\n.", "not an operation that PyTorch writes"},
-		"new object":           {"\x80\x02cm\nf\n)\x81.", "operation 0x81: not an operation"},
+		"new object of none":   {"\x80\x02NN\x81.", "calls a None"},
 		"extension":            {"\x80\x02\x82\x01.", "operation 0x82"},
 		"stack global":         {"\x80\x02NN\x93.", "operation 0x93"},
 		"call of a value":      {"\x80\x02K\x01)R.", "calls a int"},

@@ -33,6 +33,7 @@ const (
 	opEmptyTuple = ')'
 	opBinFloat   = 'G'
 	opProto      = 0x80
+	opNewObj     = 0x81
 	opTuple1     = 0x85
 	opTuple2     = 0x86
 	opTuple3     = 0x87
@@ -164,6 +165,7 @@ var operations = map[byte]operation{
 
 	opGlobal:    {"GLOBAL", (*Decoder).global},
 	opReduce:    {"REDUCE", (*Decoder).call},
+	opNewObj:    {"NEWOBJ", (*Decoder).call}, // a class and the arguments of its __new__
 	opBuild:     {"BUILD", (*Decoder).setState},
 	opBinPersID: {"BINPERSID", (*Decoder).persistent},
 }

@@ -11,6 +11,8 @@ import "fmt"
 //	Tuple, *List, *Dict
 //	Global     a name such as torch.FloatStorage; nothing stands behind it
 //
+//	*Object    a value of a class that the Handler does not know, of which nothing is kept
+//
 // or what the Handler made of a call or a persistent reference. Values may be shared and may contain themselves, so a
 // walk over them must not assume a tree.
 
@@ -25,6 +27,9 @@ type Global struct{ Module, Name string }
 
 // String returns the dotted name.
 func (g Global) String() string { return g.Module + "." + g.Name }
+
+// Object stands for a value that is passed over: what it is made of was read and dropped.
+type Object struct{ Class Global }
 
 // Dict is a Python dict or OrderedDict: entries in order of insertion.
 type Dict struct {
@@ -52,6 +57,8 @@ func (d *Dict) add(key, value any) error {
 		d.index[key] = len(d.Entries)
 	case Tuple:
 		// Kept, but not compared with other tuples.
+	case *Object:
+		return nil // an entry that nobody can ask for
 	default:
 		return fmt.Errorf("a %s can not be a key", kind(key))
 	}
@@ -89,6 +96,8 @@ func kind(v any) string {
 		return "dict"
 	case Global:
 		return "global " + v.String()
+	case *Object:
+		return v.Class.String()
 	default:
 		return fmt.Sprintf("%T", v)
 	}
