@@ -45,6 +45,8 @@ func restoreCommand() *cli.Command {
 			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
+			&cli.BoolFlag{Name: "isolate", Usage: "run each device in a process of its own, which is started anew when the device fails; on with several devices"},
+			&cli.DurationFlag{Name: "watchdog", Value: 2 * time.Minute, Usage: "`TIME` without progress after which an isolated device is taken to hang"},
 			jsonFlag(),
 		}, slices.Concat(memoryFlags(), overrideFlags(), poolFlags(), deviceFlags())...),
 		Action: restoreAction,
@@ -76,7 +78,14 @@ func restoreAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	opening := slices.Concat(openOptions(c), bound, poolOptions(c))
+	devices, isolate, err := lanes(c, jobs)
+	if err != nil {
+		return err
+	}
+	if isolate || len(devices) > 1 {
+		return restoreOnCards(c, devices, isolate, jobs, opts)
+	}
+	opening := append(slices.Concat(openOptions(c), bound, poolOptions(c)), unirestorer.WithDevice(devices[0]))
 	if c.IsSet("expert") {
 		opening = append(opening, unirestorer.WithLazyEstimator())
 	}
@@ -93,7 +102,7 @@ func restoreAction(c *cli.Context) (err error) {
 	return b.run(c.Context)
 }
 
-// fileOptions reads what concerns each picture.
+// fileOptions reads what concerns each picture, and whether inputs and output are named.
 func fileOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 	if c.NArg() == 0 {
 		return nil, usagef("no input given; see unirestorer restore --help")
@@ -101,6 +110,11 @@ func fileOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 	if c.String("output") == "" {
 		return nil, usagef("no output given: use -o OUT")
 	}
+	return pictureOptions(c)
+}
+
+// pictureOptions reads what concerns each picture.
+func pictureOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 	opts := append(routeOptions(c), unirestorer.WithFormat(c.String("format")), unirestorer.WithQuality(c.Int("quality")),
 		unirestorer.WithChroma(c.String("chroma")), unirestorer.WithPage(c.String("page")))
 	if c.Bool("strict") {
@@ -180,6 +194,11 @@ func (b *batch) run(ctx context.Context) error {
 		}
 		b.results = append(b.results, res)
 	}
+	return b.finish()
+}
+
+// finish prints the report and repeats what failed.
+func (b *batch) finish() error {
 	if b.c.Bool("json") {
 		if err := writeJSON(b.c.App.Writer, b.results); err != nil {
 			return err
@@ -202,12 +221,9 @@ func (b *batch) run(ctx context.Context) error {
 
 func (b *batch) one(ctx context.Context, i int, j unirestorer.Job) restored {
 	res := restored{In: j.In, Out: j.Out}
-	if j.FromFolder && !b.c.Bool("overwrite") {
-		if _, err := os.Stat(j.Out); err == nil {
-			res.Skipped = true
-			b.say("%s: %s exists, skipped (--overwrite restores it again)", j.In, j.Out)
-			return res
-		}
+	if b.skip(j) {
+		res.Skipped = true
+		return res
 	}
 	bar := newBar(b.c.App.ErrWriter, b.c.Bool("quiet"), fmt.Sprintf("[%d/%d] %s", i+1, len(b.jobs), j.In))
 	result, err := b.r.RestoreJob(ctx, j, append(slices.Clone(b.opts), unirestorer.WithProgress(bar.set))...)
@@ -223,6 +239,18 @@ func (b *batch) one(ctx context.Context, i int, j unirestorer.Job) restored {
 	res.Report = &result.Report
 	b.say("%s", describe(j, result))
 	return res
+}
+
+// skip tells whether a folder's picture has its result already.
+func (b *batch) skip(j unirestorer.Job) bool {
+	if !j.FromFolder || b.c.Bool("overwrite") {
+		return false
+	}
+	if _, err := os.Stat(j.Out); err != nil {
+		return false
+	}
+	b.say("%s: %s exists, skipped (--overwrite restores it again)", j.In, j.Out)
+	return true
 }
 
 // say prints a line for people, on standard error so that pipes stay clean.

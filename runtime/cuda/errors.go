@@ -46,8 +46,32 @@ func (e *Error) Is(target error) bool {
 	return target == device.ErrOutOfMemory && e.Code == codeOutOfMemory
 }
 
+// Broken reports whether err tells of a fault after which this process can use the GPU no more: an illegal address, an
+// uncorrectable memory error, a lost GPU. Only a new process can, if the GPU itself works.
+func Broken(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case codeECC, codeNVLink, codeDevicesUnavailable, codeContextDestroyed, codeUnknown:
+		return true
+	}
+	return e.Code >= codeIllegalAddress && e.Code <= codeLaunchFailed && e.Code != codeLaunchResources &&
+		(e.Code < codePeerEnabled || e.Code >= codeAssert) && e.Code != codeHostRegistered && e.Code != codeHostNotRegistered
+}
+
 // The CUresult values that are told apart.
 const (
+	codeECC               = 214
+	codeNVLink            = 220
+	codeLaunchResources   = 701
+	codePeerEnabled       = 704
+	codeContextDestroyed  = 709
+	codeAssert            = 710
+	codeHostRegistered    = 712
+	codeHostNotRegistered = 713
+
 	codeOutOfMemory           = 2
 	codeStubLibrary           = 34
 	codeInsufficientDriver    = 35

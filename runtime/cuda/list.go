@@ -122,7 +122,7 @@ func Open(selector string, opt Options) (device.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := choose(infos, selector)
+	at, err := Choose(infos, selector)
 	if err != nil {
 		return nil, err
 	}

@@ -8,10 +8,10 @@ import (
 	"unirestorer/runtime/device"
 )
 
-// choose returns the position in infos that selector names: "" for the first device, an index as List counts them,
+// Choose returns the position in infos that selector names: "" for the first device, an index as List counts them,
 // or the UUID of a GPU or MIG slice, of which any unambiguous beginning will do, with or without "GPU-" or "MIG-";
 // "cuda:" may stand in front.
-func choose(infos []device.Info, selector string) (int, error) {
+func Choose(infos []device.Info, selector string) (int, error) {
 	want := strings.ToLower(strings.TrimSpace(selector))
 	if want == "cuda" {
 		want = ""

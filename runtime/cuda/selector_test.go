@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,7 +43,7 @@ func TestSelectorNamesOneGPU(t *testing.T) {
 		{selector: "cudax", err: `no GPU has the UUID "cudax"`},
 		{selector: "rtx", err: `no GPU has the UUID "rtx"; there are 0 (A, `},
 	} {
-		got, err := choose(infos, c.selector)
+		got, err := Choose(infos, c.selector)
 		if c.err != "" {
 			require.ErrorContains(t, err, c.err, "%q", c.selector)
 			continue
@@ -50,7 +51,7 @@ func TestSelectorNamesOneGPU(t *testing.T) {
 		require.NoError(t, err, "%q", c.selector)
 		require.Equal(t, c.want, got, "%q", c.selector)
 	}
-	_, err := choose(nil, "")
+	_, err := Choose(nil, "")
 	require.ErrorIs(t, err, ErrNoDevice)
 }
 
@@ -76,7 +77,7 @@ func FuzzSelector(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, selector string) {
-		at, err := choose(infos, selector)
+		at, err := Choose(infos, selector)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
 			return
@@ -90,4 +91,15 @@ func TestLibraryOfAnotherLibcIsRecognised(t *testing.T) {
 	require.True(t, foreignLibc("Dynamic loading not supported"))
 	require.False(t, foreignLibc("Error loading shared library libcuda.so.1: No such file or directory"))
 	require.False(t, foreignLibc("libcuda.so.1: cannot open shared object file: No such file or directory"))
+}
+
+func TestFaultsThatEndAProcessAreKnown(t *testing.T) {
+	for code, want := range map[int]bool{
+		2: false, 46: true, 100: false, 214: true, 220: true, 400: false, 700: true, 701: false, 702: true, 704: false, 709: true,
+		710: true, 712: false, 714: true, 715: true, 716: true, 717: true, 718: true, 719: true, 720: false, 801: false, 999: true,
+	} {
+		require.Equal(t, want, Broken(fmt.Errorf("run: %w", &Error{Code: code})), code)
+	}
+	require.False(t, Broken(errors.New("CUDA_ERROR_ILLEGAL_ADDRESS")))
+	require.False(t, Broken(nil))
 }

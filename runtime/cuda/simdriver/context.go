@@ -19,6 +19,9 @@ func cuDevicePrimaryCtxRetain(handle *C.uintptr_t, n C.int) C.int {
 	if r := broken(); r != success {
 		return r
 	}
+	if gone(int(n)) {
+		return fail(devicesUnavailable, nil)
+	}
 	state.mu.Lock()
 	defer state.mu.Unlock()
 	if g.ctx == nil {

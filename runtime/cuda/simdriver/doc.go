@@ -4,7 +4,8 @@
 // [unirestorer/runtime/ptxsim], in the binary that imports it. With it the real gorgonia.org/cu and everything built
 // on it run end to end: contexts, modules, copies, launches, streams, events, captured graphs.
 //
-// Two GPUs are there, GPU 0 of compute capability 9.0 and GPU 1 of 8.0. Where a program could get by with less care
+// Two GPUs are there, GPU 0 of compute capability 9.0 and GPU 1 of 8.0; [GPUsVariable] sets others, and [FaultVariable] makes
+// one fail. Where a program could get by with less care
 // than a card demands, the simulation demands it too:
 //
 //   - a context must be current on the calling OS thread, and streams, functions and memory must be that context's;

@@ -17,7 +17,7 @@ import (
 // started anew.
 func blame(err error) {
 	code := resultOf(err)
-	if code < illegalAddress {
+	if code < illegalAddress && code != eccUncorrectable {
 		code = launchFailed
 	}
 	state.mu.Lock()

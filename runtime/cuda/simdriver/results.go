@@ -53,6 +53,9 @@ var results = map[C.int][2]string{
 	invalidHandle:      {"CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
 	notFound:           {"CUDA_ERROR_NOT_FOUND", "named symbol not found"},
 	notReady:           {"CUDA_ERROR_NOT_READY", "device not ready"},
+	eccUncorrectable:   {"CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
+	devicesUnavailable: {"CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"},
+	unknownError:       {"CUDA_ERROR_UNKNOWN", "unknown error"},
 	illegalAddress:     {"CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
 	launchResources:    {"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
 	misalignedAddress:  {"CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
@@ -83,9 +86,12 @@ func fail(code C.int, why error) C.int {
 // resultOf finds the CUresult for an error of the simulator.
 func resultOf(err error) C.int {
 	var findings *ptxsim.FindingsError
+	var asked *injected
 	switch {
 	case err == nil:
 		return success
+	case errors.As(err, &asked):
+		return asked.code
 	case errors.Is(err, device.ErrOutOfMemory):
 		return outOfMemory
 	case !errors.As(err, &findings):

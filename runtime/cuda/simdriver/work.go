@@ -56,6 +56,9 @@ func kernelWork(c *context, f *function, shape device.Shape, args *device.Args) 
 		f.mod.pending.Add(1)
 		return func(sim device.Stream) ([]timeline.Range, error) {
 			defer f.mod.pending.Add(-1)
+			if err := inject(c.gpu); err != nil {
+				return nil, err
+			}
 			err := sim.Launch(gocontext.Background(), f.fn, shape, args)
 			if err != nil {
 				return nil, err
