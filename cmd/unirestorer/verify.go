@@ -19,7 +19,8 @@ func verifyCommand() *cli.Command {
 		ArgsUsage: "CASE…",
 		Description: "Each CASE is a folder with config.json, weights, input.safetensors and output.safetensors (and\n" +
 			"trace.safetensors). Prints the largest absolute error, the PSNR, the bound and the verdict of everything\n" +
-			"compared, and a summary in the last line. fp32 devices are held to the case's rounding noise, fp16 devices\n" +
+			"compared, and a summary in the last line. A CASE may also hold a single network's file called model.pth (.pt, .ckpt,\n" +
+			".safetensors) with in.png and expected.png, what its authors' code makes of that. fp32 devices are held to the case's rounding noise, fp16 devices\n" +
 			"to 60 dB or, where rounding is amplified, to 2·2¹³ times that noise. The exit code is 1 if anything differs.\n\n" +
 			"Examples:\n" +
 			"   unirestorer verify testdata/goldens/*\n" +

@@ -43,7 +43,7 @@ func (c *testCase) runNetwork(ctx context.Context) error {
 }
 
 func (c *testCase) runImage(ctx context.Context, net models.Network, w, in, want weights.Source, x, y string, opt models.Options) error {
-	opt.Layout = graph.NCHW
+	opt.Layout, opt.OwnPorts = graph.NCHW, true
 	out, _, err := c.runGraph(ctx, in, x, func(n, h, wd int) (*graph.Graph, error) { return net.Build(w, n, h, wd, opt) })
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (c *testCase) runTrace(ctx context.Context, net models.Network, w, in weigh
 	return c.traceGraph(ctx, in, "x0", func(name string) string { return prefix + name },
 		func(trace func(string) bool) func(n, h, w int) (*graph.Graph, error) {
 			return func(n, h, wd int) (*graph.Graph, error) {
-				return net.Build(w, n, h, wd, models.Options{Trace: trace, Layout: graph.NCHW})
+				return net.Build(w, n, h, wd, models.Options{Trace: trace, Layout: graph.NCHW, OwnPorts: true})
 			}
 		})
 }

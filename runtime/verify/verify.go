@@ -3,7 +3,8 @@
 //
 // A case is a folder with config.json, weights.safetensors (or a whole model's
 // checkpoints), input.safetensors, output.safetensors and trace.safetensors,
-// the intermediate results; or a folder of checkpoint files with index.json.
+// the intermediate results; or a folder of checkpoint files with index.json; or a
+// folder with a network's file as its authors publish it and two pictures.
 package verify
 
 import (
@@ -183,6 +184,8 @@ func open(dir string, files fs.FS, b backend.Backend, opt Options) (*testCase, e
 	c := &testCase{dir: dir, fsys: files, backend: b, opt: opt}
 	if files == nil && isFormats(dir) {
 		c.Architecture = formatsArchitecture
+	} else if files == nil && isPictures(dir) {
+		c.Architecture = picturesArchitecture
 	} else if err := c.readJSON("config.json", &c.config); err != nil {
 		return nil, err
 	}
@@ -244,6 +247,8 @@ func (c *testCase) run(ctx context.Context) error {
 		return c.runModel(ctx)
 	case formatsArchitecture:
 		return c.runFormats()
+	case picturesArchitecture:
+		return c.runPictures(ctx)
 	default:
 		return c.runNetwork(ctx)
 	}
