@@ -64,6 +64,7 @@ type Device struct {
 	opt     Options
 	arch    Arch
 	mem     *memory
+	others  int64 // bytes that other processes hold
 	modules map[*Module]bool
 	last    Report
 	closed  bool
@@ -124,7 +125,15 @@ func (d *Device) Memory() (free, total int64, err error) {
 		return 0, 0, err
 	}
 	defer d.mu.Unlock()
-	return d.opt.Memory - d.mem.used, d.opt.Memory, nil
+	return max(d.opt.Memory-d.mem.used-d.others, 0), d.opt.Memory, nil
+}
+
+// Occupy takes bytes of the device's memory as other processes do, instead of what they took before: they are not free,
+// and allocations that would need them fail.
+func (d *Device) Occupy(bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.others = bytes
 }
 
 // Alloc reserves memory. Until something is written there, the checker reports reads, and what they return is NaN
@@ -138,8 +147,8 @@ func (d *Device) Alloc(size int64) (device.Buffer, error) {
 	if size <= 0 {
 		return device.Buffer{}, fmt.Errorf("allocate %d bytes: size must be positive", size)
 	}
-	if size > d.opt.Memory-d.mem.used {
-		return device.Buffer{}, fmt.Errorf("allocate %d bytes: %w (%d of %d free)", size, device.ErrOutOfMemory, d.opt.Memory-d.mem.used, d.opt.Memory)
+	if free := d.opt.Memory - d.mem.used - d.others; size > free {
+		return device.Buffer{}, fmt.Errorf("allocate %d bytes: %w (%d of %d free)", size, device.ErrOutOfMemory, max(free, 0), d.opt.Memory)
 	}
 	a := d.mem.alloc(size)
 	return device.Buffer{Ptr: device.Ptr(a.base), Size: size}, nil

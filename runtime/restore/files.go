@@ -259,23 +259,27 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 			return Report{}, fmt.Errorf("restore: %w", err)
 		}
 	}
-	defer f.pictures.Close()
+	defer f.drop()
 	img, timing, err := f.pictures.Next()
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", f.named(err))
 	}
 	decoded := time.Since(start)
+	// From here on neither the picture nor the file may be kept alive by this
+	// function: what comes after has their memory.
+	warnings := img.Meta.Warnings
 	var rep Report
 	if f.count > 1 {
 		rep, err = r.several(ctx, j, f, img, timing, opt, held, stdout)
 	} else {
+		f.drop()
 		if img.Meta.Orientation >= 5 {
 			p.w, p.h = p.h, p.w
 		}
 		rep, err = r.decoded(ctx, j, img, p, opt, held, stdout)
 		rep.Times.Decode = decoded
 	}
-	rep.Warnings = append(img.Meta.Warnings, rep.Warnings...)
+	rep.Warnings = append(warnings, rep.Warnings...)
 	rep.Notes = append(rep.Notes, f.notes...)
 	if err != nil {
 		return rep, fmt.Errorf("restore %s: %w", j.In, err)
@@ -313,6 +317,14 @@ type file struct {
 	pictures *imaging.Pictures
 	count    int
 	notes    []string
+}
+
+// drop lets go of the file, once.
+func (f *file) drop() {
+	if f.pictures != nil {
+		_ = f.pictures.Close() // nothing was written
+		f.pictures = nil
+	}
 }
 
 func (f *file) named(err error) error { return fmt.Errorf("%s: %w", f.name, err) }

@@ -194,18 +194,27 @@ func (r *Restorer) experts(o router.Override) ([]int, error) {
 // what any expert that may be chosen for it takes. It is an error at once if
 // none of them could ever run.
 func (r *Restorer) admit(ctx context.Context, p picture, opt Options) (*ledger.Reservation, error) {
-	if err := opt.Override.Check(r.model.Config); err != nil {
+	n, err := r.needs(p, opt)
+	if err != nil {
 		return nil, err
+	}
+	return r.host.Reserve(ctx, n)
+}
+
+// needs is what admit waits for.
+func (r *Restorer) needs(p picture, opt Options) (n ledger.Need, err error) {
+	if err := opt.Override.Check(r.model.Config); err != nil {
+		return n, err
 	}
 	r.lane.refresh()
 	var most use
 	if opt.Override.Expert == nil && r.model.Config.Routed() {
 		u, err := r.estimatorUse()
 		if err != nil {
-			return nil, err
+			return n, err
 		}
 		if err := r.check(p, u); err != nil {
-			return nil, fmt.Errorf("estimate the degradation: %w", err)
+			return n, fmt.Errorf("estimate the degradation: %w", err)
 		}
 		most = u
 	}
@@ -213,7 +222,7 @@ func (r *Restorer) admit(ctx context.Context, p picture, opt Options) (*ledger.R
 	seen := map[string]bool{}
 	candidates, err := r.experts(opt.Override)
 	if err != nil {
-		return nil, err
+		return n, err
 	}
 	for _, e := range candidates {
 		if r.model.Config.Experts[e].Architecture == models.IdentityName {
@@ -236,9 +245,9 @@ func (r *Restorer) admit(ctx context.Context, p picture, opt Options) (*ledger.R
 		most = most.max(j.use)
 	}
 	if !fits && first != nil && (r.fallback == nil || !errors.Is(first, ledger.ErrTooLarge)) {
-		return nil, first
+		return n, first
 	}
-	return r.host.Reserve(ctx, r.need(p, most))
+	return r.need(p, most), nil
 }
 
 // estimatorUse is what estimating takes of the lane.
