@@ -93,10 +93,13 @@ func readBMPHeader(data []byte) (*bmpHeader, error) {
 		if colours <= 0 || colours > most {
 			colours = most
 		}
+		if h.pixels <= at+14+end {
+			h.pixels = 0 // which leaves no room for a palette, so it is wrong
+		}
 		// A palette ends where the pixels begin, whatever its size is said to be.
 		for i := range colours {
 			p := end + entry*i
-			if p+3 > len(info) || h.pixels > at && at+14+p >= h.pixels {
+			if p+3 > len(info) || h.pixels > 0 && at+14+p >= h.pixels {
 				break
 			}
 			h.palette = append(h.palette, [3]uint8{info[p+2], info[p+1], info[p]})

@@ -3,6 +3,7 @@ package imaging
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
@@ -175,7 +176,7 @@ func newICCMap(data []byte) (cm *colourMap, err error) {
 			cm, err = nil, fmt.Errorf("malformed profile (%v)", p)
 		}
 	}()
-	p, err := icc.DecodeProfile(bytes.NewReader(data))
+	p, err := decodeProfile(data)
 	if err != nil {
 		return nil, err
 	}
@@ -229,6 +230,35 @@ func newICCMap(data []byte) (cm *colourMap, err error) {
 		}
 	}
 	return noneIfSRGB(m), nil
+}
+
+// decodeProfile holds a profile's lengths against its size before the library, which allocates what they say, sees it.
+func decodeProfile(data []byte) (*icc.Profile, error) {
+	size := uint64(len(data))
+	if size < 132 {
+		return nil, errors.New("profile cut short")
+	}
+	tags := uint64(binary.BigEndian.Uint32(data[128:]))
+	if tags > (size-132)/12 {
+		return nil, fmt.Errorf("profile of %d tags in %d bytes", tags, size)
+	}
+	table := 132 + 12*tags
+	for i := range tags {
+		e := data[132+12*i:]
+		if start, n := uint64(binary.BigEndian.Uint32(e[4:])), uint64(binary.BigEndian.Uint32(e[8:])); start < table || start+n > size {
+			return nil, fmt.Errorf("profile tag %q outside the profile", e[:4])
+		}
+	}
+	for rest := data; ; { // curves may lie anywhere
+		at := bytes.Index(rest, []byte("curv"))
+		if at < 0 {
+			break
+		}
+		if rest = rest[at+4:]; len(rest) >= 8 && uint64(binary.BigEndian.Uint32(rest[4:]))*2 > size {
+			return nil, errors.New("profile with a curve longer than itself")
+		}
+	}
+	return icc.DecodeProfile(bytes.NewReader(data))
 }
 
 // Matrices between linear sRGB and XYZ under D50, as ICC profiles have it (IEC 61966-2-1, adapted by Bradford's transform).
@@ -624,7 +654,7 @@ func cmykPipeline(profile []byte) (p *icc.Pipeline, err error) {
 			p, err = nil, fmt.Errorf("malformed profile (%v)", r)
 		}
 	}()
-	decoded, err := icc.DecodeProfile(bytes.NewReader(profile))
+	decoded, err := decodeProfile(profile)
 	if err != nil {
 		return nil, err
 	}

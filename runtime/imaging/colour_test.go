@@ -250,6 +250,19 @@ func TestAnUnusableProfileIsSaidAndKept(t *testing.T) {
 	require.Len(t, got.Meta.Warnings, 1)
 }
 
+// TestProfilesThatClaimMoreThanTheyHoldCostNothing edits counts and lengths.
+func TestProfilesThatClaimMoreThanTheyHoldCostNothing(t *testing.T) {
+	good := testProfile(t, "p3.icc")
+	curve := bytes.Index(good, []byte("curv\x00"))
+	require.Positive(t, curve)
+	for name, at := range map[string]int{"tags": 128, "offset": 136, "length": 140, "curve": curve + 8} {
+		data := bytes.Clone(good)
+		binary.BigEndian.PutUint32(data[at:], 0x7fffffff)
+		_, err := newICCMap(data)
+		require.Error(t, err, name)
+	}
+}
+
 // FuzzProfile feeds any bytes to the profile reader.
 func FuzzProfile(f *testing.F) {
 	for _, name := range []string{"prophoto.icc", "table.icc", "grey18.icc", "oneway.icc", "cmyk.icc"} {
