@@ -107,11 +107,7 @@ func (r *Restorer) Shutdown(ctx context.Context) error { return r.engine.Close(c
 // A [*Picture] keeps its metadata, is turned upright, and gives a *Picture; any other image gives an *image.NRGBA,
 // *image.NRGBA64, *image.Gray or *image.Gray16. img is not changed, and must not change before Restore returns.
 func (r *Restorer) Restore(ctx context.Context, img image.Image, opts ...CallOption) (*Result, error) {
-	call, err := r.call(opts)
-	if err != nil {
-		return nil, err
-	}
-	in, err := imaging.FromStandard(img)
+	call, in, err := r.asked(img, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +121,16 @@ func (r *Restorer) Restore(ctx context.Context, img image.Image, opts ...CallOpt
 		res.Image = out.Standard()
 	}
 	return res, nil
+}
+
+// asked reads the options of a call and takes its picture.
+func (r *Restorer) asked(img image.Image, opts []CallOption) (call, *Picture, error) {
+	c, err := r.call(opts)
+	if err != nil {
+		return c, nil, err
+	}
+	in, err := imaging.FromStandard(img)
+	return c, in, err
 }
 
 // RestoreFile restores the image file in, and writes the result to out, in the format of out's extension unless
@@ -148,11 +154,7 @@ func (r *Restorer) RestoreJob(ctx context.Context, j Job, opts ...CallOption) (*
 
 // Route says which expert img would go to, and why. Nothing is restored.
 func (r *Restorer) Route(ctx context.Context, img image.Image, opts ...CallOption) (*Route, error) {
-	call, err := r.call(opts)
-	if err != nil {
-		return nil, err
-	}
-	in, err := imaging.FromStandard(img)
+	call, in, err := r.asked(img, opts)
 	if err != nil {
 		return nil, err
 	}

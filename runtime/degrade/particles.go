@@ -1,6 +1,9 @@
 package degrade
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // surroundings is where particles of a size may lie: an image and the margin from which they still reach into it.
 type surroundings struct{ width, height, margin float64 }
@@ -20,6 +23,48 @@ func (s surroundings) place(random *random) (x, y float64) {
 	x = float64(random.uniform()*s.width) - s.margin
 	y = float64(random.uniform()*s.height) - s.margin
 	return x, y
+}
+
+// scattered draws the particles of a layer, which has a share of the density, those included that reach into the image from
+// a margin. one draws a single particle.
+func scattered[P any](w, h int, margin float64, p params, share float64, random *random, one func(surroundings) P) []P {
+	area := newSurroundings(w, h, margin)
+	list := make([]P, area.count(p.get("density")*share, p.get("scale"), random))
+	for i := range list {
+		list[i] = one(area)
+	}
+	return list
+}
+
+// densityParam is the number of particles, rate times the severity.
+func densityParam(particles string, rate float64) paramDef {
+	return paramDef{
+		name: "density", unit: "per 10⁴ px", meaning: "number of " + particles, max: 2000,
+		curve: fmt.Sprintf("%g s", rate), value: func(s, _ float64) float64 { return rate * s },
+	}
+}
+
+// angleParam is the direction of fall, anywhere in span degrees about the vertical.
+func angleParam(limit, span float64) paramDef {
+	return paramDef{
+		name: "angle", unit: "°", meaning: "direction of fall from the vertical, positive to the right", min: -limit, max: limit,
+		curve: fmt.Sprintf("%g u − %g", span, span/2), value: func(_, u float64) float64 { return float64(span*u) - span/2 },
+	}
+}
+
+// veilParam is what stands in the air between the particles, factor times the square of the severity.
+func veilParam(of string, factor float64) paramDef {
+	return paramDef{
+		name: "veil", meaning: "share of light scattered by distant " + of, max: 1,
+		curve: fmt.Sprintf("%g s²", factor), value: func(s, _ float64) float64 { return factor * s * s },
+	}
+}
+
+func scaleParam() paramDef {
+	return paramDef{
+		name: "scale", meaning: "size of everything, for large photos", min: 0.1, max: 20,
+		curve: "1", value: func(_, _ float64) float64 { return 1 },
+	}
 }
 
 // falling is what one looks through when it rains or snows.

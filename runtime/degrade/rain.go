@@ -17,14 +17,8 @@ func rainInfo() kindInfo {
 			"and Rain, IJCV 2007; veil of accumulated rain, Yang et al., Deep Joint Rain Detection and Removal, CVPR 2017",
 		stage: stageAir,
 		params: []paramDef{
-			{
-				name: "density", unit: "per 10⁴ px", meaning: "number of streaks", max: 2000,
-				curve: "130 s", value: func(s, _ float64) float64 { return 130 * s },
-			},
-			{
-				name: "angle", unit: "°", meaning: "direction of fall from the vertical, positive to the right", min: -60, max: 60,
-				curve: "70 u − 35", value: func(_, u float64) float64 { return float64(70*u) - 35 },
-			},
+			densityParam("streaks", 130),
+			angleParam(60, 70),
 			{
 				name: "length", unit: "px", meaning: "length of the nearest streaks", min: 1, max: 1000,
 				curve: "22 + 26 s + 16 u", value: func(s, u float64) float64 { return 22 + float64(26*s) + float64(16*u) },
@@ -37,14 +31,8 @@ func rainInfo() kindInfo {
 				name: "light", meaning: "brightness E of the surroundings", max: 1,
 				curve: "0.85 + 0.12 u", value: func(_, u float64) float64 { return 0.85 + float64(0.12*u) },
 			},
-			{
-				name: "veil", meaning: "share of light scattered by distant rain", max: 1,
-				curve: "0.22 s²", value: func(s, _ float64) float64 { return 0.22 * s * s },
-			},
-			{
-				name: "scale", meaning: "size of everything, for large photos", min: 0.1, max: 20,
-				curve: "1", value: func(_, _ float64) float64 { return 1 },
-			},
+			veilParam("rain", 0.22),
+			scaleParam(),
 		},
 		apply: applyRain,
 	}
@@ -89,19 +77,18 @@ func drawStreaks(w, h int, p params, random *random) []streak {
 	for _, layer := range rainLayers {
 		length := p.get("length") * layer.length * scale
 		margin := float64(length/2) + float64(4*layer.sigma*scale)
-		area := newSurroundings(w, h, margin)
-		for range area.count(p.get("density")*layer.share, scale, random) {
+		list = append(list, scattered(w, h, margin, p, layer.share, random, func(area surroundings) streak {
 			sin, cos := sincos(radians(p.get("angle") + float64(1.5*random.normal())))
 			x, y := area.place(random)
-			list = append(list, streak{
+			return streak{
 				x: x, y: y,
 				dx: sin, dy: cos,
 				half:     length / 2 * random.between(0.6, 1),
 				sigma:    layer.sigma * scale * random.between(0.75, 1.2),
 				opacity:  p.get("opacity") * layer.opacity * random.between(0.35, 1),
 				fadeHead: random.between(0, 0.6),
-			})
-		}
+			}
+		})...)
 	}
 	return list
 }

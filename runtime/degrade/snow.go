@@ -16,14 +16,8 @@ func snowInfo() kindInfo {
 			"Chen et al., JSTASR, ECCV 2020",
 		stage: stageAir,
 		params: []paramDef{
-			{
-				name: "density", unit: "per 10⁴ px", meaning: "number of flakes", max: 2000,
-				curve: "75 s", value: func(s, _ float64) float64 { return 75 * s },
-			},
-			{
-				name: "angle", unit: "°", meaning: "direction of fall from the vertical, positive to the right", min: -90, max: 90,
-				curve: "90 u − 45", value: func(_, u float64) float64 { return float64(90*u) - 45 },
-			},
+			densityParam("flakes", 75),
+			angleParam(90, 90),
 			{
 				name: "radius", unit: "px", meaning: "radius of the nearest flakes", min: 0.5, max: 200,
 				curve: "3 + 2.5 s + 1.5 u", value: func(s, u float64) float64 { return 3 + float64(2.5*s) + float64(1.5*u) },
@@ -36,14 +30,8 @@ func snowInfo() kindInfo {
 				name: "light", meaning: "brightness C of a flake", max: 1,
 				curve: "0.9 + 0.1 u", value: func(_, u float64) float64 { return 0.9 + float64(0.1*u) },
 			},
-			{
-				name: "veil", meaning: "share of light scattered by distant snow", max: 1,
-				curve: "0.25 s²", value: func(s, _ float64) float64 { return 0.25 * s * s },
-			},
-			{
-				name: "scale", meaning: "size of everything, for large photos", min: 0.1, max: 20,
-				curve: "1", value: func(_, _ float64) float64 { return 1 },
-			},
+			veilParam("snow", 0.25),
+			scaleParam(),
 		},
 		apply: applySnow,
 	}
@@ -91,8 +79,7 @@ func drawFlakes(w, h int, p params, random *random) []flake {
 	for _, layer := range snowLayers {
 		size := float64(p.get("radius") * layer.radius * scale)
 		margin := float64(size * (2 + float64(p.get("streak")/2)))
-		area := newSurroundings(w, h, margin)
-		for range area.count(p.get("density")*layer.share, scale, random) {
+		list = append(list, scattered(w, h, margin, p, layer.share, random, func(area surroundings) flake {
 			radius := size * random.between(0.6, 1.3)
 			sin, cos := sincos(radians(p.get("angle") + float64(8*random.normal())))
 			motion := float64(p.get("streak") * radius / 2 * random.between(0.5, 1))
@@ -110,8 +97,8 @@ func drawFlakes(w, h int, p params, random *random) []flake {
 				offset := max(math.Abs(f.blobs[i].x), math.Abs(f.blobs[i].y))
 				f.reach = max(f.reach, offset+f.blobs[i].radius+math.Abs(motion)+1)
 			}
-			list = append(list, f)
-		}
+			return f
+		})...)
 	}
 	return list
 }

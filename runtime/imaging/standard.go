@@ -32,26 +32,30 @@ func (img *Image) At(x, y int) color.Color {
 	}
 	i := (y*img.W + x) * img.Channels
 	if img.Depth == 16 {
-		switch p := img.Pix16[i : i+img.Channels]; img.Channels {
-		case 1:
+		p := img.Pix16[i : i+img.Channels]
+		if img.Channels == 1 {
 			return color.Gray16{Y: p[0]}
-		case 2:
-			return color.NRGBA64{R: p[0], G: p[0], B: p[0], A: p[1]}
-		case 3:
-			return color.NRGBA64{R: p[0], G: p[1], B: p[2], A: 0xffff}
-		default:
-			return color.NRGBA64{R: p[0], G: p[1], B: p[2], A: p[3]}
 		}
+		r, g, b, a := rgba(p, 0xffff)
+		return color.NRGBA64{R: r, G: g, B: b, A: a}
 	}
-	switch p := img.Pix[i : i+img.Channels]; img.Channels {
-	case 1:
+	p := img.Pix[i : i+img.Channels]
+	if img.Channels == 1 {
 		return color.Gray{Y: p[0]}
+	}
+	r, g, b, a := rgba(p, 0xff)
+	return color.NRGBA{R: r, G: g, B: b, A: a}
+}
+
+// rgba spreads the samples of a pixel, 2 to 4 of them; alpha is opaque where there is none.
+func rgba[T uint8 | uint16](p []T, opaque T) (r, g, b, a T) {
+	switch len(p) {
 	case 2:
-		return color.NRGBA{R: p[0], G: p[0], B: p[0], A: p[1]}
+		return p[0], p[0], p[0], p[1]
 	case 3:
-		return color.NRGBA{R: p[0], G: p[1], B: p[2], A: 0xff}
+		return p[0], p[1], p[2], opaque
 	default:
-		return color.NRGBA{R: p[0], G: p[1], B: p[2], A: p[3]}
+		return p[0], p[1], p[2], p[3]
 	}
 }
 
@@ -102,16 +106,9 @@ func (img *Image) Standard() image.Image {
 }
 
 // spread writes samples of 2 to 4 channels as RGBA.
-func spread(rgba, pix []uint8, channels int) {
+func spread(out, pix []uint8, channels int) {
 	for i, o := 0, 0; i < len(pix); i, o = i+channels, o+4 {
-		switch p := pix[i : i+channels]; channels {
-		case 2:
-			rgba[o], rgba[o+1], rgba[o+2], rgba[o+3] = p[0], p[0], p[0], p[1]
-		case 3:
-			rgba[o], rgba[o+1], rgba[o+2], rgba[o+3] = p[0], p[1], p[2], 0xff
-		default:
-			copy(rgba[o:o+4], p)
-		}
+		out[o], out[o+1], out[o+2], out[o+3] = rgba(pix[i:i+channels], 0xff)
 	}
 }
 

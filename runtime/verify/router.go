@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/router"
 	"unirestorer/weights"
@@ -56,11 +57,7 @@ func (c *testCase) routerValues(ctx context.Context, r *models.Router, tree *mod
 	if err != nil {
 		return err
 	}
-	x, err := features.Float32()
-	if err != nil {
-		return err
-	}
-	out, err := c.once(ctx, g, x)
+	out, err := c.onFeatures(ctx, g, features)
 	if err != nil {
 		return err
 	}
@@ -144,6 +141,15 @@ func (c *testCase) sameIndices(name string, got []float32, want weights.Source) 
 	return nil
 }
 
+// onFeatures runs a graph on the values of a tensor.
+func (c *testCase) onFeatures(ctx context.Context, g *graph.Graph, features *weights.Tensor) ([][]float32, error) {
+	x, err := features.Float32()
+	if err != nil {
+		return nil, err
+	}
+	return c.once(ctx, g, x)
+}
+
 func (c *testCase) routerTrace(ctx context.Context, r *models.Router, w weights.Source, features *weights.Tensor) error {
 	want, err := c.file("trace.safetensors")
 	if err != nil {
@@ -154,11 +160,7 @@ func (c *testCase) routerTrace(ctx context.Context, r *models.Router, w weights.
 	if err != nil {
 		return err
 	}
-	x, err := features.Float32()
-	if err != nil {
-		return err
-	}
-	out, err := c.once(ctx, g, x)
+	out, err := c.onFeatures(ctx, g, features)
 	if err != nil {
 		return err
 	}
