@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -73,7 +74,7 @@ func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unire
 		list = append(list, cards.Card{Name: d, Start: start})
 	}
 	var say sync.Mutex
-	pool, err := cards.New(list, cards.Options{Watchdog: c.Duration("watchdog"), Event: func(e cards.Event) {
+	pool, err := cards.New(list, cards.Options{InFlight: picturesAtATime(len(devices)), Watchdog: c.Duration("watchdog"), Event: func(e cards.Event) {
 		say.Lock()
 		defer say.Unlock()
 		fmt.Fprintln(c.App.ErrWriter, "unirestorer:", e)
@@ -114,12 +115,36 @@ func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unire
 	if err := c.Context.Err(); err != nil {
 		return err
 	}
+	if len(devices) > 1 {
+		for _, s := range pool.States() {
+			b.say("%s", share(s))
+		}
+	}
 	for _, err := range errs {
 		if err != nil {
 			b.failed = append(b.failed, err)
 		}
 	}
 	return b.finish()
+}
+
+// picturesAtATime is how many pictures a device has at a time: decoding and encoding take a core each and can take several
+// times what a fast GPU needs for the network.
+func picturesAtATime(devices int) int { return min(max(2, runtime.GOMAXPROCS(0)/devices), 16) }
+
+// share says what a device did.
+func share(s cards.State) string {
+	text := fmt.Sprintf("%s: %d pictures", s.Card, s.Done)
+	if s.Mean > 0 {
+		text += fmt.Sprintf(", %s each", short(s.Mean))
+	}
+	if s.Failures > 0 {
+		text += fmt.Sprintf(", failed %d times", s.Failures)
+	}
+	if s.Out {
+		text += ", taken out"
+	}
+	return text
 }
 
 func doOn(ctx context.Context, pool *cards.Pool, j unirestorer.Job) (workerReply, error) {

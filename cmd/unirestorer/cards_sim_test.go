@@ -70,6 +70,7 @@ func TestPicturesSurviveFailingCards(t *testing.T) {
 	said, want := restore("", "1m")
 	require.Len(t, want, pictures)
 	require.NotContains(t, said, "failed")
+	require.Regexp(t, `(?m)^cuda:GPU-51800000-\S+: \d pictures, \S+ each$`, said)
 	require.Contains(t, said, "[cuda:GPU-51800000-")
 	require.Contains(t, said, "[cuda:GPU-51810000-")
 	for kind, text := range map[string]string{
