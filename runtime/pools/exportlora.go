@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -239,13 +240,14 @@ type exporter struct {
 	report *Exported
 }
 
+// rankAlpha is how a layer of a PEFT adapter is scaled.
+type rankAlpha struct {
+	r     int
+	alpha float64
+}
+
 // peft writes a PEFT folder.
 func (x *exporter) peft(ctx context.Context, a *Adapter, dir string) error {
-	type rankAlpha struct {
-		r     int
-		alpha float64
-	}
-	usual := map[rankAlpha]int{}
 	layers := map[string]rankAlpha{}
 	var tensors []*weights.Tensor
 	whole := slices.Clone(a.Replaced)
@@ -262,51 +264,13 @@ func (x *exporter) peft(ctx context.Context, a *Adapter, dir string) error {
 			whole = append(whole, merged)
 			continue
 		}
+		factors, err := peftFactors(l, w)
+		if err != nil {
+			return err
+		}
+		tensors = append(tensors, factors...)
 		r := l.A.Shape[0]
-		up := []int{w[0], r}
-		for range len(w) - 2 {
-			up = append(up, 1)
-		}
-		for part, t := range map[string]*weights.Tensor{peftA: l.A, peftB: l.B} {
-			dims := append([]int{r}, w[1:]...)
-			if part == peftB {
-				dims = up
-			}
-			t, err := stored(t, peftPrefix+l.Name+part+"weight", dims)
-			if err != nil {
-				return err
-			}
-			tensors = append(tensors, t)
-		}
-		ra := rankAlpha{r, l.Scale * float64(r)}
-		layers[l.Name] = ra
-		usual[ra]++
-	}
-	x.report.Layers, x.report.Replaced = len(layers), len(whole)
-	main := rankAlpha{r: 1, alpha: 1}
-	for ra, n := range usual {
-		if n > usual[main] || n == usual[main] && (ra.r < main.r || ra.r == main.r && ra.alpha < main.alpha) {
-			main = ra
-		}
-	}
-	config := map[string]any{
-		"peft_type": "LORA", "task_type": nil, "base_model_name_or_path": nil, "inference_mode": true, "bias": "none",
-		"r": main.r, "lora_alpha": main.alpha, "lora_dropout": 0.0, "fan_in_fan_out": false, "use_rslora": false, "use_dora": false,
-		"init_lora_weights": true,
-	}
-	ranks, alphas, targets, saved := map[string]int{}, map[string]float64{}, []string{}, []string{}
-	for _, l := range a.Layers {
-		ra, ok := layers[l.Name]
-		if !ok {
-			continue
-		}
-		targets = append(targets, l.Name)
-		if ra.r != main.r {
-			ranks[l.Name] = ra.r
-		}
-		if ra.alpha != main.alpha {
-			alphas[l.Name] = ra.alpha
-		}
+		layers[l.Name] = rankAlpha{r, l.Scale * float64(r)}
 	}
 	for _, t := range whole {
 		named, err := stored(t, peftPrefix+t.Name, t.Shape)
@@ -314,30 +278,75 @@ func (x *exporter) peft(ctx context.Context, a *Adapter, dir string) error {
 			return err
 		}
 		tensors = append(tensors, named)
-		module, _, _ := cutLast(t.Name)
-		if !slices.Contains(saved, module) {
-			saved = append(saved, module)
-		}
 	}
-	config["rank_pattern"], config["alpha_pattern"], config["target_modules"] = ranks, alphas, targets
-	config["modules_to_save"] = nil
-	if len(saved) > 0 {
-		config["modules_to_save"] = saved
-	}
-	text, err := json.MarshalIndent(config, "", "  ")
+	x.report.Layers, x.report.Replaced = len(layers), len(whole)
+	text, err := json.MarshalIndent(peftSettings(layers, whole), "", "  ")
 	if err != nil {
 		return err
 	}
 	return x.folder(ctx, dir, append(text, '\n'), tensors)
 }
 
-// cutLast divides a tensor's name into module and parameter.
-func cutLast(name string) (module, param string, ok bool) {
-	i := strings.LastIndexByte(name, '.')
-	if i < 0 {
-		return name, "", false
+// peftFactors are a layer's factors in the dimensions of two layers of w's kind.
+func peftFactors(l Layer, w []int) ([]*weights.Tensor, error) {
+	r := l.A.Shape[0]
+	up := []int{w[0], r}
+	for range len(w) - 2 {
+		up = append(up, 1)
 	}
-	return name[:i], name[i+1:], true
+	a, err := stored(l.A, peftPrefix+l.Name+peftA+"weight", append([]int{r}, w[1:]...))
+	if err != nil {
+		return nil, err
+	}
+	b, err := stored(l.B, peftPrefix+l.Name+peftB+"weight", up)
+	return []*weights.Tensor{a, b}, err
+}
+
+// peftSettings is adapter_config.json: the rank and alpha that most layers have,
+// and those of the others by name.
+func peftSettings(layers map[string]rankAlpha, whole []*weights.Tensor) map[string]any {
+	usual := map[rankAlpha]int{}
+	for _, ra := range layers {
+		usual[ra]++
+	}
+	main := rankAlpha{r: 1, alpha: 1}
+	for ra, n := range usual {
+		if n > usual[main] || n == usual[main] && (ra.r < main.r || ra.r == main.r && ra.alpha < main.alpha) {
+			main = ra
+		}
+	}
+	ranks, alphas, targets := map[string]int{}, map[string]float64{}, slices.Sorted(maps.Keys(layers))
+	for name, ra := range layers {
+		if ra.r != main.r {
+			ranks[name] = ra.r
+		}
+		if ra.alpha != main.alpha {
+			alphas[name] = ra.alpha
+		}
+	}
+	config := map[string]any{
+		"peft_type": "LORA", "task_type": nil, "base_model_name_or_path": nil, "inference_mode": true, "bias": "none",
+		"r": main.r, "lora_alpha": main.alpha, "lora_dropout": 0.0, "fan_in_fan_out": false, "use_rslora": false, "use_dora": false,
+		"init_lora_weights": true, "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": targets, "modules_to_save": nil,
+	}
+	var saved []string
+	for _, t := range whole {
+		if module := moduleOf(t.Name); !slices.Contains(saved, module) {
+			saved = append(saved, module)
+		}
+	}
+	if len(saved) > 0 {
+		config["modules_to_save"] = saved
+	}
+	return config
+}
+
+// moduleOf is the module that a tensor belongs to.
+func moduleOf(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		return name[:i]
+	}
+	return name
 }
 
 // folder writes the two files of a PEFT folder, which appears when both are

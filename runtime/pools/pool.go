@@ -99,9 +99,6 @@ func (p *Pool) Close() error { return p.model.Close() }
 // Config is the pool as it is now.
 func (p *Pool) Config() *models.Config { return p.config }
 
-// Model is the folder as it was opened.
-func (p *Pool) Model() *experts.Model { return p.model }
-
 // Expert is what to add to a pool.
 type Expert struct {
 	// Path is the network's file.
