@@ -207,6 +207,32 @@ func TestSwitchedAndPrefetchedExpertsGiveTheSameFiles(t *testing.T) {
 	}))
 }
 
+func TestFoldersStayWithinTheMemoryBound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("restores 12 megapixels")
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("measures memory as Linux reports it")
+	}
+	dir, out := t.TempDir(), t.TempDir()
+	for i, size := range [][2]int{{320, 200}, {1600, 1200}, {200, 1500}, {640, 480}, {2400, 1600}, {97, 53}, {1000, 800}, {2000, 1500}, {512, 512}} {
+		writePhoto(t, filepath.Join(dir, fmt.Sprintf("%d.png", i)), size[0], size[1])
+	}
+	const bound = 160 << 20
+	cmd := exec.Command(os.Args[0], "restore", dir, "-o", out, "-m", tinyModel(t), "--memory", fmt.Sprint(bound), "--json")
+	cmd.Env = append(os.Environ(), runAsCommand+"=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	var all []restored
+	decodeJSON(t, string(stdout), &all)
+	require.Len(t, all, 9)
+	peak := weightstest.PeakResident(cmd.ProcessState)
+	t.Logf("peak %d MiB", peak>>20)
+	require.LessOrEqual(t, peak, int64(bound+32<<20))
+}
+
 func TestLargePhotoStaysWithinTheMemoryBound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("restores 24 megapixels")
