@@ -2,10 +2,10 @@ package imaging
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"image/color"
 	"math"
 	"sync"
 
@@ -611,23 +611,35 @@ func primariesToXYZ(chrm []byte) (m [3][3]float64, ok bool) {
 	return m, true
 }
 
+// cmykProfile is what CMYK without a profile is taken for: the "Chemical proof" profile by Graeme Gill (public domain), which
+// libvips assumes too, without all but its relative colorimetric table to Lab.
+//
+//go:embed cmyk.icc
+var cmykProfile []byte
+
+var usualInks = sync.OnceValues(func() (*icc.Pipeline, error) { return cmykPipeline(cmykProfile) })
+
 // rgbOfCMYK converts rows of CMYK (255 is full ink) to sRGB, by their profile if they have one.
 func rgbOfCMYK(pix []uint8, stride, w, h int, profile []byte) (*Image, error) {
 	img, err := New(w, h, 3, 8)
 	if err != nil {
 		return nil, err
 	}
-	convert := func(c, m, y, k uint8) (uint8, uint8, uint8) { return color.CMYKToRGB(c, m, y, k) }
+	var p *icc.Pipeline
 	if len(profile) >= 132 && string(profile[16:20]) == "CMYK" {
-		if p, err := cmykPipeline(profile); err != nil {
-			img.Meta.warn("the CMYK profile cannot be used (%v): inks are converted by the simple formula", err)
-		} else {
-			convert = func(c, m, y, k uint8) (uint8, uint8, uint8) {
-				var out [3]float64
-				p.TransformGeneral(out[:], []float64{float64(c) / 255, float64(m) / 255, float64(y) / 255, float64(k) / 255})
-				return unit8(out[0]), unit8(out[1]), unit8(out[2])
-			}
+		if p, err = cmykPipeline(profile); err != nil {
+			img.Meta.warn("the CMYK profile cannot be used (%v): inks are taken for those of a usual press", err)
 		}
+	}
+	if p == nil {
+		if p, err = usualInks(); err != nil {
+			return nil, err
+		}
+	}
+	convert := func(c, m, y, k uint8) (uint8, uint8, uint8) {
+		var out [4]float64 // as long as the input: steps in between may have four values
+		p.TransformGeneral(out[:], []float64{float64(c) / 255, float64(m) / 255, float64(y) / 255, float64(k) / 255})
+		return unit8(out[0]), unit8(out[1]), unit8(out[2])
 	}
 	parallelRows(h, func(y0, y1 int) {
 		var last [4]uint8

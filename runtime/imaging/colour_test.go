@@ -304,3 +304,21 @@ func BenchmarkColour(b *testing.B) {
 		})
 	}
 }
+
+func TestInksWithoutAProfileAreThoseOfAPress(t *testing.T) {
+	pix := []uint8{0, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 0, 0, 255}
+	img, err := rgbOfCMYK(pix, len(pix), 5, 1, nil)
+	require.NoError(t, err)
+	at := func(x int) [3]int { return [3]int{int(img.Pix[3*x]), int(img.Pix[3*x+1]), int(img.Pix[3*x+2])} }
+	require.Greater(t, min(at(0)[0], at(0)[1], at(0)[2]), 250, "paper is white")
+	require.Less(t, at(1)[0], 40, "cyan holds red back")
+	require.Greater(t, at(1)[2], 180)
+	require.Less(t, at(2)[1], 60, "magenta holds green back")
+	require.Greater(t, at(2)[0], 180)
+	require.Less(t, at(3)[2], 60, "yellow holds blue back")
+	require.Less(t, max(at(4)[0], at(4)[1], at(4)[2]), 70, "black")
+	bad := append(bytes.Clone(profile("CMYK")), 0)
+	img, err = rgbOfCMYK(pix, len(pix), 5, 1, bad)
+	require.NoError(t, err)
+	require.Len(t, img.Meta.Warnings, 1)
+}

@@ -27,6 +27,14 @@ func TestDamagedFilesNeverPanic(t *testing.T) {
 		}
 	}
 	seeds["lossy quality.webp"] = encoded(t, smooth(t, 40, 30, 4), EncodeOptions{Format: WebP, Quality: 60})
+	for _, name := range []string{"prophoto.icc", "table.icc", "oneway.icc", "grey18.icc"} { // bare in TIFF
+		img := noise(t, 5, 4, 3, 8)
+		if name == "grey18.icc" {
+			img = noise(t, 5, 4, 1, 8)
+		}
+		img.Meta.ICC = testProfile(t, name)
+		seeds[name+".tif"] = encoded(t, img, EncodeOptions{Format: TIFF, Compression: CompressNone})
+	}
 	var names []string
 	for name := range seeds {
 		names = append(names, name)

@@ -49,11 +49,6 @@ func pack(src image.Image, channels, depth int) (*Image, error) {
 			unpremultiply16(dst)
 			return dst, nil
 		}
-	case *image.CMYK:
-		if channels == 3 && depth == 8 {
-			packCMYK(dst, s)
-			return dst, nil
-		}
 	case *image.Paletted:
 		if channels >= 3 && depth == 8 {
 			dst.Palette = true
@@ -129,19 +124,6 @@ func unpremultiply16(img *Image) {
 			}
 		}
 	}
-}
-
-func packCMYK(dst *Image, src *image.CMYK) {
-	parallelRows(dst.H, func(y0, y1 int) {
-		for y := y0; y < y1; y++ {
-			row := src.Pix[y*src.Stride : y*src.Stride+4*dst.W]
-			out := dst.Pix[y*dst.W*3:]
-			for x := range dst.W {
-				r, g, b := color.CMYKToRGB(row[4*x], row[4*x+1], row[4*x+2], row[4*x+3])
-				out[3*x], out[3*x+1], out[3*x+2] = r, g, b
-			}
-		}
-	})
 }
 
 func packPaletted(dst *Image, src *image.Paletted) error {
