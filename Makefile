@@ -20,7 +20,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit
+.PHONY: onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -150,6 +150,9 @@ cuda-test: ## run the CUDA device, the GPU backend and the GPU kit on the simula
 	$(CUDAENV) $(GO) test -tags "cuda cudasim" -run 'Cards|Isolation' ./cmd/unirestorer
 	set -e; for order in early reverse 1 2; do \
 	  CUDASIM_ORDER=$$order $(CUDAENV) $(GO) test -short -tags "cuda cudasim" -run 'ThroughCUDA|^Test.*(Stream|Event|Capture|Graph|Copies|Context|Conformance)' ./runtime/cuda/... ./runtime/gpu; done
+
+kernels-rough: ## run the kernels' tests on a simulator that is no better than a card may be
+	UNIRESTORER_TEST_ROUGH=1 $(GO) test -short -skip 'Mutants' ./kernels
 
 cuda-mutations: ## break the host code in twelve ways and see that its tests on the simulated driver notice
 	$(CUDAENV) $(GO) test -tags "cuda cudasim" -run HostMutations ./runtime/cuda/simdriver

@@ -43,6 +43,10 @@ type Options struct {
 	Sample    int
 	Latencies *Latencies
 
+	// Rough makes approximate functions as inaccurate as the PTX manual allows, and sums of tensor cores as cards make
+	// them: what passes is not only right with better arithmetic than a card's.
+	Rough bool
+
 	// Registers gives the registers per thread by kernel name, from the assembler's report. Kernels it does not
 	// name get an estimate.
 	Registers map[string]int

@@ -27,6 +27,11 @@ func (d *Device) LoadModule(name string, image []byte) (device.Module, error) {
 		m.unload(d.mem)
 		return nil, fmt.Errorf("load module %s: written for %s, the device is sm_%d", name, m.file.target, d.opt.Arch)
 	}
+	if d.opt.Rough {
+		for _, p := range m.progs {
+			p.roughen(d.opt.Arch)
+		}
+	}
 	mod := &Module{d, m}
 	d.modules[mod] = true
 	return mod, nil
