@@ -78,6 +78,8 @@ type Graph struct {
 	Tensors []*Tensor
 	// Inputs and Outputs are the ports in the order a program takes them.
 	Inputs, Outputs []Port
+	// Ranges, unless nil, say how large its tensors become; see Scaled.
+	Ranges *Ranges
 }
 
 // Input finds an input port's index by name.

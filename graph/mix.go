@@ -39,6 +39,14 @@ func Mix(name string, graphs []*Graph, choice []int) (*Graph, error) {
 		added.Cost.MACs, added.Cost.AttentionMACs = n.Cost.MACs, n.Cost.AttentionMACs
 	}
 	b.g.Inputs, b.g.Outputs = slices.Clone(first.Inputs), slices.Clone(first.Outputs)
+	for i, g := range graphs {
+		if g.Ranges.Known() && slices.Contains(choice, i) {
+			if b.g.Ranges == nil {
+				b.g.Ranges = NewRanges()
+			}
+			b.g.Ranges.Merge(g.Ranges)
+		}
+	}
 	return b.Build()
 }
 

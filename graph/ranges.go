@@ -1,0 +1,250 @@
+package graph
+
+import (
+	"fmt"
+	"maps"
+)
+
+// Ranges say how large what flows in a network becomes: the largest magnitudes seen on calibration pictures. Names are
+// those of a graph's tensors and nodes, which do not depend on its size.
+type Ranges struct {
+	// Tensors holds one value a tensor; three for q, k and v of a tensor that attention reads.
+	Tensors map[string][]float32 `json:"tensors"`
+	// Weights holds, by node, one value for a convolution's weights with the factors of the normalisation in front; one for
+	// each half in front of a gate, and three for q, k and the rest where a Gram matrix is made or attention follows.
+	Weights map[string][]float32 `json:"weights,omitempty"`
+}
+
+// NewRanges makes ranges that know nothing.
+func NewRanges() *Ranges {
+	return &Ranges{Tensors: map[string][]float32{}, Weights: map[string][]float32{}}
+}
+
+// Known reports whether anything is known.
+func (r *Ranges) Known() bool { return r != nil && len(r.Tensors) > 0 }
+
+// Merge takes the larger of both, as for experts that share weights; the receiver changes.
+func (r *Ranges) Merge(o *Ranges) {
+	if o == nil {
+		return
+	}
+	widest := func(to, from map[string][]float32) {
+		for name, v := range from {
+			have := to[name]
+			if len(have) != len(v) {
+				to[name] = v
+				continue
+			}
+			all := make([]float32, len(v))
+			for i := range v {
+				all[i] = max(have[i], v[i])
+			}
+			to[name] = all
+		}
+	}
+	widest(r.Tensors, o.Tensors)
+	widest(r.Weights, o.Weights)
+}
+
+// Clone copies the maps.
+func (r *Ranges) Clone() *Ranges {
+	return &Ranges{Tensors: maps.Clone(r.Tensors), Weights: maps.Clone(r.Weights)}
+}
+
+// Segments are runs of a tensor's channels that may have scales of their own: the sizes add up to its channels.
+// ConvSegments gives those of a convolution's filters: the halves in front of a gate, or q, k and the rest.
+func convSegments(filters int, gate Gate, gram *Gram, thirds bool) []int {
+	switch {
+	case gate != NoGate:
+		return []int{filters / 2, filters / 2}
+	case gram != nil:
+		return []int{gram.C, gram.C, filters - 2*gram.C}
+	case thirds:
+		return []int{filters / 3, filters / 3, filters / 3}
+	}
+	return []int{filters}
+}
+
+// Segments gives, for every node that is a convolution, dense or depthwise, the runs of its filters for which Ranges hold
+// a value each; nil for other nodes.
+func (g *Graph) Segments() map[*Node][]int {
+	all := map[*Node][]int{}
+	attended := g.attended()
+	for _, n := range g.Nodes {
+		switch op := firstOp(n.Op).(type) {
+		case *Conv:
+			all[n] = convSegments(op.COut(), op.Gate, op.Gram, attended[n.Outputs[0]] != nil)
+		case *Depthwise:
+			all[n] = convSegments(op.X.Shape.C, op.Gate, op.Gram, false)
+		}
+	}
+	return all
+}
+
+// firstOp is the operation, or that of the first image.
+func firstOp(op Op) Op {
+	if e, ok := op.(*EachImage); ok && len(e.Ops) > 0 {
+		return e.Ops[0]
+	}
+	return op
+}
+
+// attended finds the tensors of q, k and v that one attention alone reads, and that a convolution made which scales with
+// its weights, channel by channel.
+func (g *Graph) attended() map[*Tensor]*Node {
+	readers := map[*Tensor][]*Node{}
+	for _, n := range g.Nodes {
+		for _, t := range n.Op.Inputs() {
+			readers[t] = append(readers[t], n)
+		}
+	}
+	all := map[*Tensor]*Node{}
+	for _, n := range g.Nodes {
+		var qkv *Tensor
+		switch op := n.Op.(type) {
+		case *Attention:
+			qkv = op.QKV
+		case *WindowAttention:
+			qkv = op.QKV
+		default:
+			continue
+		}
+		c, ok := qkv.Producer.Op.(*Conv)
+		if ok && len(readers[qkv]) == 1 && c.Act == Identity && c.Gate == NoGate && c.Gram == nil && c.Dynamic == nil && c.Residual == nil &&
+			c.Scale == nil && c.OutAffine == nil && c.Shuffle == 0 {
+			all[qkv] = n
+		}
+	}
+	return all
+}
+
+// Observed gives a graph that also has an output for each of some tensors, in the order of names, in the host's NHWC
+// order, so that a backend shows what flows inside. A name may be that of a tensor or a [GramRange].
+func (g *Graph) Observed(names []string) (*Graph, error) {
+	wanted := map[string]int{}
+	for i, n := range names {
+		wanted[n] = i
+	}
+	o := *g
+	o.Nodes, o.Tensors, o.Ranges = nil, nil, nil
+	o.Outputs = append([]Port{}, g.Outputs...)
+	first := len(o.Outputs)
+	o.Outputs = append(o.Outputs, make([]Port, len(names))...)
+	seen := make([]bool, len(names))
+	tensors := map[int]*Tensor{}
+	place := func(t *Tensor) *Tensor { return tensors[t.ID] }
+	add := func(name string, op Op, cost Cost, outs []*Tensor) {
+		n := &Node{ID: len(o.Nodes), Name: name, Op: op, Cost: cost}
+		for _, t := range outs {
+			t.ID, t.Producer = len(o.Tensors), n
+			o.Tensors = append(o.Tensors, t)
+			n.Outputs = append(n.Outputs, t)
+		}
+		o.Nodes = append(o.Nodes, n)
+	}
+	show := func(name string, t *Tensor) {
+		i, ok := wanted[name]
+		if !ok || seen[i] {
+			return
+		}
+		seen[i] = true
+		o.Outputs[first+i] = Port{Name: "observed " + name, Shape: t.Shape, Layout: NHWC}
+		add("observe "+name, &Export{X: t, Port: first + i, Layout: NHWC}, Cost{}, nil)
+	}
+	for _, n := range g.Nodes {
+		var op Op
+		if e, ok := n.Op.(*EachImage); ok {
+			each := &EachImage{}
+			for _, one := range e.Ops {
+				each.Ops = append(each.Ops, withTensors(one, place))
+			}
+			op = each
+		} else {
+			op = withTensors(n.Op, place)
+		}
+		var outs []*Tensor
+		for _, t := range n.Outputs {
+			c := *t
+			tensors[t.ID] = &c
+			outs = append(outs, &c)
+		}
+		add(n.Name, op, n.Cost, outs)
+		for _, t := range outs {
+			show(t.Name, t)
+		}
+		if _, ok := wanted[GramRange(n)]; ok {
+			if whole := withoutGram(op); whole != nil {
+				s := outs[0].Shape
+				s.C = wholeChannels(whole)
+				t := &Tensor{Name: GramRange(n), Shape: s}
+				add(GramRange(n), whole, Cost{}, []*Tensor{t})
+				show(GramRange(n), t)
+			}
+		}
+	}
+	for i, ok := range seen {
+		if !ok {
+			return nil, fmt.Errorf("observe %s: no tensor %q", g.Name, names[i])
+		}
+	}
+	return &o, nil
+}
+
+// withoutGram is an operation that writes the channels which the given one makes a Gram matrix of.
+func withoutGram(op Op) Op {
+	switch op := op.(type) {
+	case *Conv:
+		c := *op
+		c.Gram = nil
+		return &c
+	case *Depthwise:
+		c := *op
+		c.Gram = nil
+		return &c
+	case *EachImage:
+		each := &EachImage{}
+		for _, one := range op.Ops {
+			whole := withoutGram(one)
+			if whole == nil {
+				return nil
+			}
+			each.Ops = append(each.Ops, whole)
+		}
+		return each
+	}
+	return nil
+}
+
+func wholeChannels(op Op) int {
+	switch op := firstOp(op).(type) {
+	case *Conv:
+		return op.COut()
+	case *Depthwise:
+		return op.X.Shape.C
+	}
+	return 0
+}
+
+// Gram gives the segments of what a node makes a Gram matrix of: q, k and the rest; nil for nodes that make none.
+func (n *Node) Gram() []int {
+	switch op := firstOp(n.Op).(type) {
+	case *Conv:
+		if op.Gram != nil {
+			return convSegments(op.COut(), NoGate, op.Gram, false)
+		}
+	case *Depthwise:
+		if op.Gram != nil {
+			return convSegments(op.X.Shape.C, NoGate, op.Gram, false)
+		}
+	}
+	return nil
+}
+
+// Attended reports whether a tensor holds the q, k and v of one attention, which may have ranges of their own.
+func (g *Graph) Attended() map[*Tensor]bool {
+	all := map[*Tensor]bool{}
+	for t := range g.attended() {
+		all[t] = true
+	}
+	return all
+}
