@@ -33,6 +33,9 @@ type Config struct {
 	Experts   []ExpertConfig  `json:"experts"`
 
 	Provenance Provenance `json:"provenance"`
+
+	// Ranges are what is known of how large the networks' values become; graphs are built with them.
+	Ranges *RangeTable `json:"-"`
 }
 
 // EstimatorConfig describes the degradation encoder and what it is shown.
@@ -179,6 +182,7 @@ func ParseConfig(data []byte) (*Config, error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
+	c.Ranges = &RangeTable{}
 	return &c, nil
 }
 
@@ -350,7 +354,7 @@ func (c *Config) BuildEstimator(src weights.Source, n int, opt Options) (*graph.
 	if err != nil {
 		return nil, err
 	}
-	return BuildEstimator(d, r, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt)
+	return c.ranged(EstimatorRanges)(BuildEstimator(d, r, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt))
 }
 
 // BuildRouting makes the graph of encoder, router and decision with the weights
@@ -360,7 +364,7 @@ func (c *Config) BuildRouting(src weights.Source, n int, opt Options) (*graph.Gr
 	if err != nil {
 		return nil, err
 	}
-	return BuildRouting(d, r, &c.Tree, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt)
+	return c.ranged(EstimatorRanges)(BuildRouting(d, r, &c.Tree, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt))
 }
 
 // BuildExpert makes the graph of expert i with the weights of src, which holds
@@ -370,7 +374,22 @@ func (c *Config) BuildExpert(src weights.Source, i, n, h, w int, opt Options) (*
 	if err != nil {
 		return nil, err
 	}
-	return net.Build(c.ExpertSource(src, i), n, h, w, opt)
+	g, err := net.Build(c.ExpertSource(src, i), n, h, w, opt)
+	if err != nil {
+		return nil, err
+	}
+	g.Ranges = c.expertRanges(i, opt)
+	return g, nil
+}
+
+// ranged gives a graph the ranges of a name.
+func (c *Config) ranged(name string) func(g *graph.Graph, err error) (*graph.Graph, error) {
+	return func(g *graph.Graph, err error) (*graph.Graph, error) {
+		if err == nil {
+			g.Ranges = c.Ranges.Get(name)
+		}
+		return g, err
+	}
 }
 
 func under(src weights.Source, prefix string) weights.Source {

@@ -28,6 +28,9 @@ func NewModel(path string, c *models.Config, src weights.Source, closer io.Close
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("model %s: %w", path, err)
 	}
+	if c.Ranges == nil {
+		c.Ranges = &models.RangeTable{}
+	}
 	return &Model{Config: c, Source: src, Path: path, closer: closer}, nil
 }
 

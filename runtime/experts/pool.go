@@ -11,6 +11,7 @@ import (
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/ledger"
+	"unirestorer/runtime/ranges"
 )
 
 // Pool compiles experts when they are asked for and keeps them while the
@@ -247,6 +248,11 @@ func (p *Pool) name(expert int) string {
 }
 
 func (p *Pool) compile(ctx context.Context, k key, e *entry) (program backend.Program, switched bool, err error) {
+	if p.backend.Info().Half {
+		if err := ranges.Expert(ctx, p.model.Config, p.model.Source, k.expert, p.options(k.expert)); err != nil {
+			return nil, false, err
+		}
+	}
 	g, err := p.Build(k.expert, k.n, k.h, k.w)
 	if err != nil {
 		return nil, false, err

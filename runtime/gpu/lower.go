@@ -12,7 +12,9 @@ import (
 
 // lowered is a graph with its steps and memory plan.
 type lowered struct {
-	graph   *graph.Graph
+	source  *graph.Graph // as given
+	graph   *graph.Graph // with powers of two in it, see graph.Scaled
+	exps    []int        // of its tensors
 	formats []format // by tensor
 	steps   []*step  // by node
 	plan    *graph.Plan
@@ -24,7 +26,9 @@ type lowered struct {
 // would refuse is refused here.
 func lower(g *graph.Graph, info device.Info) (*lowered, error) {
 	c := chooser{max(info.SMs, 1)}
-	l := &lowered{graph: g, formats: choose(g, c)}
+	l := &lowered{source: g}
+	g, l.exps = g.Scaled()
+	l.graph, l.formats = g, choose(g, c)
 	for _, n := range g.Nodes {
 		e := &emitter{chooser: c, node: n, formats: l.formats, step: &step{node: n}}
 		e.emit()
@@ -195,6 +199,20 @@ func (l *lowered) memory() backend.Memory {
 
 // countBytes is what the counts of values that are not finite take.
 func (l *lowered) countBytes() int64 { return 4 * int64(len(l.graph.Outputs)) }
+
+// unscale takes the powers of two out of an output.
+func (l *lowered) unscale(port int, values []float32) {
+	for _, n := range l.graph.Nodes {
+		e, ok := n.Op.(*graph.Export)
+		if !ok || e.Port != port || l.exps[e.X.ID] == 0 {
+			continue
+		}
+		factor := float32(math.Ldexp(1, -l.exps[e.X.ID]))
+		for i := range values {
+			values[i] *= factor
+		}
+	}
+}
 
 // hostBytes is the host memory that inputs, outputs and, last, the counts pass
 // through, and the place of each port in it.

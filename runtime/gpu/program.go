@@ -105,7 +105,7 @@ func asBytes(v []float32) []byte {
 }
 
 // Graph implements backend.Program.
-func (p *Program) Graph() *graph.Graph { return p.lowered.graph }
+func (p *Program) Graph() *graph.Graph { return p.lowered.source }
 
 // Memory implements backend.Program.
 func (p *Program) Memory() backend.Memory { return p.lowered.memory() }
@@ -171,6 +171,7 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	p.interrupted = false
 	for i, out := range outputs {
 		copy(out, p.outputs[i])
+		p.lowered.unscale(i, out)
 	}
 	return p.finite()
 }

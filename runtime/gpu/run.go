@@ -36,7 +36,7 @@ func (p *Program) runNodes(ctx context.Context, opt backend.RunOptions) error {
 		node = func(ctx context.Context, n *graph.Node) error {
 			took, err := p.timer.time(ctx, p.stream, func() error { return p.enqueue(ctx, n.ID) })
 			if err == nil {
-				opt.Node(n, took)
+				opt.Node(p.lowered.source.Nodes[n.ID], took)
 			}
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
@@ -27,12 +28,15 @@ func (p *Program) switchTo(ctx context.Context, g *graph.Graph) error {
 	if !p.lowered.graph.Adapted() {
 		return errors.New("its graph has no adapted parameters")
 	}
-	if err := graph.CheckSwitch(p.lowered.graph, g); err != nil {
+	if err := graph.CheckSwitch(p.lowered.source, g); err != nil {
 		return err
 	}
 	next, err := lower(g, p.backend.info)
 	if err != nil {
 		return err
+	}
+	if !slices.Equal(next.exps, p.lowered.exps) {
+		return errors.New("its tensors have other ranges")
 	}
 	st, err := next.slots.stage(ctx)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/ranges"
 	"unirestorer/weights"
 )
 
@@ -40,6 +41,11 @@ func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src 
 	view, err := View(c)
 	if err != nil {
 		return nil, err
+	}
+	if b.Info().Half {
+		if err := ranges.Estimator(ctx, c, src); err != nil {
+			return nil, err
+		}
 	}
 	g, err := c.BuildRouting(src, 1, models.Options{})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/ranges"
 	"unirestorer/weights"
 )
 
@@ -377,6 +378,13 @@ func execute(ctx context.Context, p backend.Program, inputs ...[]float32) (out [
 
 // once compiles a graph and runs it.
 func (c *testCase) once(ctx context.Context, g *graph.Graph, inputs ...[]float32) ([][]float32, error) {
+	if c.backend.Info().Half && g.Ranges == nil {
+		r, err := ranges.Of(ctx, g)
+		if err != nil {
+			return nil, err
+		}
+		g.Ranges = r
+	}
 	p, err := c.backend.Compile(ctx, g)
 	if err != nil {
 		return nil, err
