@@ -8,7 +8,7 @@ import (
 // Ranges say how large what flows in a network becomes: the largest magnitudes seen on calibration pictures. Names are
 // those of a graph's tensors and nodes, which do not depend on its size.
 type Ranges struct {
-	// Tensors holds one value a tensor; three for q, k and v of a tensor that attention reads.
+	// Tensors holds one value a tensor; one for each part where Parts gives several.
 	Tensors map[string][]float32 `json:"tensors"`
 	// Weights holds, by node, one value for a convolution's weights with the factors of the normalisation in front; one for
 	// each half in front of a gate, and three for q, k and the rest where a Gram matrix is made or attention follows.
@@ -53,14 +53,12 @@ func (r *Ranges) Clone() *Ranges {
 
 // Segments are runs of a tensor's channels that may have scales of their own: the sizes add up to its channels.
 // ConvSegments gives those of a convolution's filters: the halves in front of a gate, or q, k and the rest.
-func convSegments(filters int, gate Gate, gram *Gram, thirds bool) []int {
+func convSegments(filters int, gate Gate, gram *Gram) []int {
 	switch {
 	case gate != NoGate:
 		return []int{filters / 2, filters / 2}
 	case gram != nil:
 		return []int{gram.C, gram.C, filters - 2*gram.C}
-	case thirds:
-		return []int{filters / 3, filters / 3, filters / 3}
 	}
 	return []int{filters}
 }
@@ -69,13 +67,15 @@ func convSegments(filters int, gate Gate, gram *Gram, thirds bool) []int {
 // a value each; nil for other nodes.
 func (g *Graph) Segments() map[*Node][]int {
 	all := map[*Node][]int{}
-	attended := g.attended()
+	parts := g.Parts()
 	for _, n := range g.Nodes {
 		switch op := firstOp(n.Op).(type) {
 		case *Conv:
-			all[n] = convSegments(op.COut(), op.Gate, op.Gram, attended[n.Outputs[0]] != nil)
+			if all[n] = parts[n.Outputs[0]]; all[n] == nil {
+				all[n] = convSegments(op.COut(), op.Gate, op.Gram)
+			}
 		case *Depthwise:
-			all[n] = convSegments(op.X.Shape.C, op.Gate, op.Gram, false)
+			all[n] = convSegments(op.X.Shape.C, op.Gate, op.Gram)
 		}
 	}
 	return all
@@ -89,9 +89,10 @@ func firstOp(op Op) Op {
 	return op
 }
 
-// attended finds the tensors of q, k and v that one attention alone reads, and that a convolution made which scales with
-// its weights, channel by channel.
-func (g *Graph) attended() map[*Tensor]*Node {
+// parted finds the tensors whose runs of channels may have powers of their own: a convolution made them which scales with
+// its weights, channel by channel, and the one node that reads them takes runs apart. That is attention, of q, k and v; or
+// a depthwise convolution in front of a gate or a Gram matrix.
+func (g *Graph) parted() map[*Tensor]*Node {
 	readers := map[*Tensor][]*Node{}
 	for _, n := range g.Nodes {
 		for _, t := range n.Op.Inputs() {
@@ -100,19 +101,37 @@ func (g *Graph) attended() map[*Tensor]*Node {
 	}
 	all := map[*Tensor]*Node{}
 	for _, n := range g.Nodes {
-		var qkv *Tensor
-		switch op := n.Op.(type) {
+		var x *Tensor
+		switch op := firstOp(n.Op).(type) {
 		case *Attention:
-			qkv = op.QKV
+			x = op.QKV
 		case *WindowAttention:
-			qkv = op.QKV
-		default:
+			x = op.QKV
+		case *Depthwise:
+			if op.Gate != NoGate || op.Gram != nil {
+				x = op.X
+			}
+		}
+		if x == nil || len(readers[x]) != 1 {
 			continue
 		}
-		c, ok := qkv.Producer.Op.(*Conv)
-		if ok && len(readers[qkv]) == 1 && c.Act == Identity && c.Gate == NoGate && c.Gram == nil && c.Dynamic == nil && c.Residual == nil &&
+		c, ok := firstOp(x.Producer.Op).(*Conv)
+		if ok && c.Act == Identity && c.Gate == NoGate && c.Gram == nil && c.Dynamic == nil && c.Residual == nil &&
 			c.Scale == nil && c.OutAffine == nil && c.Shuffle == 0 {
-			all[qkv] = n
+			all[x] = n
+		}
+	}
+	return all
+}
+
+// Parts gives the runs of channels, of the tensors that have several, for which Ranges hold a value each.
+func (g *Graph) Parts() map[*Tensor][]int {
+	all := map[*Tensor][]int{}
+	for t, n := range g.parted() {
+		if op, ok := firstOp(n.Op).(*Depthwise); ok {
+			all[t] = convSegments(t.Shape.C, op.Gate, op.Gram)
+		} else {
+			all[t] = []int{t.Shape.C / 3, t.Shape.C / 3, t.Shape.C / 3}
 		}
 	}
 	return all
@@ -230,21 +249,12 @@ func (n *Node) Gram() []int {
 	switch op := firstOp(n.Op).(type) {
 	case *Conv:
 		if op.Gram != nil {
-			return convSegments(op.COut(), NoGate, op.Gram, false)
+			return convSegments(op.COut(), NoGate, op.Gram)
 		}
 	case *Depthwise:
 		if op.Gram != nil {
-			return convSegments(op.X.Shape.C, NoGate, op.Gram, false)
+			return convSegments(op.X.Shape.C, NoGate, op.Gram)
 		}
 	}
 	return nil
-}
-
-// Attended reports whether a tensor holds the q, k and v of one attention, which may have ranges of their own.
-func (g *Graph) Attended() map[*Tensor]bool {
-	all := map[*Tensor]bool{}
-	for t := range g.attended() {
-		all[t] = true
-	}
-	return all
 }

@@ -23,7 +23,7 @@ func (g *Graph) Scaled() (*Graph, []int) {
 	}
 	s := &scaler{
 		g: g, parent: make([]int, len(g.Tensors)), fixed: make([]bool, len(g.Tensors)), exp: make([]int, len(g.Tensors)),
-		attended: g.attended(), thirds: map[*Tensor][3]int{}, after: map[*Tensor][2]int{},
+		parted: g.parted(), parts: map[*Tensor][]int{}, after: map[*Tensor][2]int{},
 	}
 	for i := range s.parent {
 		s.parent[i] = i
@@ -36,7 +36,7 @@ func (g *Graph) Scaled() (*Graph, []int) {
 	for i := range exps {
 		exps[i] = s.exp[s.find(i)]
 	}
-	for t := range s.thirds { // no power as a whole
+	for t := range s.parts { // no power as a whole
 		exps[t.ID] = 0
 	}
 	return s.build(), exps
@@ -60,8 +60,8 @@ type scaler struct {
 	fixed    []bool
 	exp      []int
 	products []*MulAdd
-	attended map[*Tensor]*Node
-	thirds   map[*Tensor][3]int
+	parted   map[*Tensor]*Node  // what reads a tensor whose parts have powers of their own
+	parts    map[*Tensor][]int  // those powers
 	after    map[*Tensor][2]int // powers of the rows of an affine map behind a convolution
 }
 
@@ -152,7 +152,7 @@ func (s *scaler) constrain(n *Node) {
 }
 
 func (s *scaler) constrainAttention(n *Node, qkv *Tensor) {
-	if s.attended[qkv] == nil {
+	if s.parted[qkv] == nil {
 		s.fix(qkv)
 		s.fix(n.Outputs...)
 	}
@@ -237,7 +237,7 @@ func (s *scaler) choose() {
 		if r := s.g.Ranges.Tensors[t.Name]; len(r) == 1 {
 			i := s.find(t.ID)
 			most[i] = max(most[i], r[0])
-		} else if n := s.attended[t]; n != nil && len(r) == 3 { // the result is a mean of v
+		} else if n := s.parted[t]; n != nil && len(r) == 3 && attends(n) { // the result is a mean of v
 			i := s.find(n.Outputs[0].ID)
 			most[i] = max(most[i], r[2])
 		}
@@ -257,15 +257,34 @@ func (s *scaler) choose() {
 			}
 		}
 	}
-	for t, n := range s.attended {
+	segments := s.g.Parts()
+	for t, n := range s.parted {
 		r := s.g.Ranges.Tensors[t.Name]
-		q := 0
-		if len(r) == 3 && r[0] > 0 && r[1] > 0 {
-			q = (order(r[1]) - order(r[0])) / 2
+		powers := make([]int, len(segments[t]))
+		known := len(r) == len(powers)
+		switch {
+		case attends(n):
+			if known && r[0] > 0 && r[1] > 0 {
+				powers[0] = min(max((order(r[1])-order(r[0]))/2, -maxExponent), maxExponent)
+			}
+			powers[1], powers[2] = -powers[0], s.of(n.Outputs[0])
+		case known:
+			for i, v := range r {
+				if v > 0 {
+					powers[i] = min(max(rangeTarget-order(v), -maxExponent), maxExponent)
+				}
+			}
 		}
-		q = min(max(q, -maxExponent), maxExponent)
-		s.thirds[t] = [3]int{q, -q, s.of(n.Outputs[0])}
+		s.parts[t] = powers
 	}
+}
+
+func attends(n *Node) bool {
+	switch n.Op.(type) {
+	case *Attention, *WindowAttention:
+		return true
+	}
+	return false
 }
 
 // chooseProduct makes the powers of A·B add up to that of the result.
@@ -293,11 +312,11 @@ func (s *scaler) limit(n *Node, op *Conv) {
 	if op.Weight == nil || op.Norm != nil || op.InAffine != nil || op.Scale != nil || op.OutAffine != nil {
 		return // the input has no power, or a factor behind the sums takes it
 	}
+	if s.parted[n.Outputs[0]] != nil {
+		return // every part has the power that suits it
+	}
 	x := s.find(op.X.ID)
 	z := s.of(n.Outputs[0])
-	if s.attended[n.Outputs[0]] != nil {
-		z = s.of(s.attended[n.Outputs[0]].Outputs[0])
-	}
 	w := s.widestWeight(n)
 	if most := z + w - weightFloor - s.of(op.InScale); s.exp[x] > most && !s.fixed[x] {
 		s.exp[x] = most
@@ -437,9 +456,9 @@ func (s *scaler) scaledConv(n *Node, c Conv, segments []int, y int) Op {
 	in := s.input(&c)
 	z := s.sumPower(n, &c)
 	rows := make([]int, len(segments)) // of the sums, by segment
-	switch third, ok := s.thirds[n.Outputs[0]]; {
+	switch parts, ok := s.parts[n.Outputs[0]]; {
 	case ok:
-		rows = third[:]
+		rows = parts
 	case c.Gate == SimpleGate:
 		rows[0] = (z + s.weightOrder(n, 1) - s.weightOrder(n, 0)) / 2
 		rows[1] = z - rows[0]
@@ -502,7 +521,13 @@ const gramSuffix = "#qkv"
 func GramRange(n *Node) string { return n.Name + gramSuffix }
 
 func (s *scaler) scaledDepthwise(n *Node, d Depthwise, segments []int, y int) Op {
-	in := s.of(d.X)
+	in := s.parts[d.X]
+	if in == nil {
+		in = make([]int, len(segments))
+		for i := range in {
+			in[i] = s.of(d.X)
+		}
+	}
 	rows := make([]int, len(segments))
 	switch {
 	case d.Gate == SimpleGate:
@@ -518,7 +543,7 @@ func (s *scaler) scaledDepthwise(n *Node, d Depthwise, segments []int, y int) Op
 	}
 	weights := make([]int, len(rows))
 	for i, r := range rows {
-		weights[i] = r - in
+		weights[i] = r - in[i]
 	}
 	d.Weight, d.Bias = scaleRows(d.Weight, segments, weights), scaleRows(d.Bias, segments, rows)
 	return &d

@@ -55,9 +55,8 @@ func Measure(ctx context.Context, b backend.Backend, g *graph.Graph, inputs ...[
 // shown gives the runs of channels that have ranges of their own, by the name they are observed under.
 func shown(g *graph.Graph) map[string][]int {
 	all := map[string][]int{}
-	for t := range g.Attended() {
-		c := t.Shape.C / 3
-		all[t.Name] = []int{c, c, c}
+	for t, parts := range g.Parts() {
+		all[t.Name] = parts
 	}
 	for _, n := range g.Nodes {
 		if s := n.Gram(); s != nil {
