@@ -64,3 +64,25 @@ func TestIllConditionedGoldenCasesStayWithinTheirRounding(t *testing.T) {
 		}
 	}
 }
+
+// TestRescaledNetworksGiveTheSamePicture runs networks whose weights were multiplied by powers of two, up to 2^20, so that
+// what flows inside leaves fp16 while the function stays; see testdata/range.
+func TestRescaledNetworksGiveTheSamePicture(t *testing.T) {
+	b := newBackend(t, Options{})
+	cases, err := filepath.Glob(filepath.Join("..", "..", "testdata", "range", "*", "config.json"))
+	require.NoError(t, err)
+	require.Len(t, cases, 3)
+	for _, c := range cases {
+		dir := filepath.Dir(c)
+		report, err := verify.Run(t.Context(), b, dir, verify.Options{})
+		require.NoError(t, err)
+		plain, _, _ := strings.Cut(filepath.Base(dir), "_")
+		plain = map[string]string{"nafnet": "nafnet", "restormer": "restormer_withbias"}[plain]
+		unscaled := golden(t, b, plain)
+		for _, check := range report.Checks {
+			require.True(t, check.OK, "%s %s: %.1f dB", dir, check.Name, float64(check.PSNR))
+		}
+		// The first inputs are the same.
+		require.InDelta(t, float64(unscaled.Checks[0].PSNR), float64(report.Checks[0].PSNR), 1, dir)
+	}
+}
