@@ -15,8 +15,8 @@ type lowered struct {
 	source  *graph.Graph // as given
 	graph   *graph.Graph // with powers of two in it, see graph.Scaled
 	exps    []int        // of its tensors
-	formats []format // by tensor
-	steps   []*step  // by node
+	formats []format     // by tensor
+	steps   []*step      // by node
 	plan    *graph.Plan
 	slots   *slots // of private weights
 }
