@@ -146,7 +146,7 @@ train-smoke: ## run the training recipe for a few steps; needs Debian's python3-
 
 cuda-test: ## run the CUDA device, the GPU backend and the GPU kit on the simulated driver, through gorgonia.org/cu
 	$(CUDAENV) $(GO) test -short -tags "cuda cudasim" ./runtime/cuda/... ./runtime/gpu/... ./runtime/doctor ./tools/gpukit
-	$(CUDAENV) $(GO) test -short -tags cuda ./runtime/cuda ./runtime/doctor
+	$(CUDAENV) $(GO) test -short -tags cuda ./runtime/cuda ./runtime/doctor ./runtime/nvtx
 	$(CUDAENV) $(GO) test -tags "cuda cudasim" -run 'Cards|Isolation' ./cmd/unirestorer
 	set -e; for order in early reverse 1 2; do \
 	  CUDASIM_ORDER=$$order $(CUDAENV) $(GO) test -short -tags "cuda cudasim" -run 'ThroughCUDA|^Test.*(Stream|Event|Capture|Graph|Copies|Context|Conformance)' ./runtime/cuda/... ./runtime/gpu; done

@@ -98,3 +98,36 @@ func TestWithoutIsolationAFaultIsEverybodys(t *testing.T) {
 	require.Contains(t, string(out), "CUDA_ERROR_ILLEGAL_ADDRESS")
 	require.True(t, strings.Contains(string(out), "is taken out") || strings.Contains(string(out), "workers broke at it"), "%s", out)
 }
+
+// With CUDA_LAUNCH_BLOCKING=1 the error of a fault names picture, expert, node and kernel.
+func TestFaultOnCardsNamesTheKernel(t *testing.T) {
+	in := smallPictures(t, 1)
+	cmd := exec.Command(os.Args[0], "restore", filepath.Join(in, "0.png"), "-o", filepath.Join(t.TempDir(), "x.png"), "--device", "cuda", "--expert", "7")
+	cmd.Env = append(os.Environ(), runAsCommand+"=1", "CUDA_LAUNCH_BLOCKING=1", simdriver.FaultVariable+"=0:illegal:40")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Regexp(t, `0\.png: expert 7 \(nafnet_local\): run nafnet_local: .*kernel \w+ \(grid`, string(out))
+	require.Contains(t, string(out), "CUDA_ERROR_ILLEGAL_ADDRESS")
+	require.NotContains(t, string(out), "launched before it")
+}
+
+// A profiler sees the picture's stages, the expert, and the nodes that kernels and graph nodes come from.
+func TestProfilerOfCardsSeesNames(t *testing.T) {
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		t.Skip("needs a C compiler")
+	}
+	dir := t.TempDir()
+	library, file := filepath.Join(dir, "injection.so"), filepath.Join(dir, "ranges")
+	text, err := exec.Command(cc, "-shared", "-fPIC", "-o", library, "../../runtime/nvtx/testdata/injection.c").CombinedOutput()
+	require.NoError(t, err, "%s", text)
+	t.Setenv("FAKE_NVTX", file)
+	picture := filepath.Join(smallPictures(t, 1), "0.png")
+	onCards(t, "NVTX_INJECTION64_PATH="+library, "restore", picture, "-o", filepath.Join(dir, "x.png"), "--device", "cuda", "--expert", "7")
+	ranges, err := os.ReadFile(file)
+	require.NoError(t, err)
+	for _, name := range []string{"decode " + picture, "estimate", "load fine-2-clean", "run fine-2-clean", "encode " + filepath.Join(dir, "x.png"), "intro"} {
+		require.Regexp(t, `(?m)^start \d+ `+name+`$`, string(ranges))
+	}
+	require.Equal(t, strings.Count(string(ranges), "start "), strings.Count(string(ranges), "end "))
+}

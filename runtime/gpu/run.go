@@ -9,6 +9,7 @@ import (
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/device"
+	"unirestorer/runtime/nvtx"
 )
 
 // finish waits for the stream.
@@ -54,6 +55,9 @@ func (p *Program) runNodes(ctx context.Context, opt backend.RunOptions) error {
 
 // enqueue puts the work of a node on the stream.
 func (p *Program) enqueue(ctx context.Context, node int) error {
+	if nvtx.Active() { // also while a graph is captured, so that profilers give its nodes the name
+		defer nvtx.Range(p.lowered.graph.Nodes[node].Name)()
+	}
 	for i := range p.steps[node] {
 		c := &p.steps[node][i]
 		var err error

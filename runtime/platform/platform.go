@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"strings"
 
@@ -70,11 +71,13 @@ func Open(name string, opt Options) (backend.Backend, error) {
 		// Launched one by one, a finding names the node it is in.
 		return open(dev, gpu.Options{Name: simName, NoGraphs: true})
 	case kind == cudaName && (!chosen || which != ""):
-		dev, err := cuda.Open(which, cuda.Options{})
+		// As for other CUDA programs: every kernel is launched by itself and waited for, so that an error names it.
+		blocking := os.Getenv("CUDA_LAUNCH_BLOCKING") == "1"
+		dev, err := cuda.Open(which, cuda.Options{Synchronous: blocking})
 		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", name, err)
 		}
-		return open(dev, gpu.Options{Name: cudaName})
+		return open(dev, gpu.Options{Name: cudaName, NoGraphs: blocking})
 	}
 	return nil, fmt.Errorf("%w %q: the devices command lists those there are", ErrUnknownDevice, name)
 }

@@ -14,6 +14,7 @@ import (
 
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
+	"unirestorer/runtime/nvtx"
 	"unirestorer/runtime/router"
 	"unirestorer/weights/atomicfile"
 )
@@ -260,7 +261,9 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 		}
 	}
 	defer f.drop()
+	end := nvtx.Range("decode " + j.In)
 	img, timing, err := f.pictures.Next()
+	end()
 	if err != nil {
 		return Report{}, fmt.Errorf("restore: %w", f.named(err))
 	}
@@ -502,7 +505,9 @@ func (r *Restorer) decoded(ctx context.Context, j Job, img *imaging.Image, p pic
 	r.host.Collect(work)
 	rep.Losses = losses(out, f)
 	start := time.Now()
+	end := nvtx.Range("encode " + j.Out)
 	err = encode(ctx, j.Out, img, out, opt, stdout)
+	end()
 	rep.Times.Encode = time.Since(start)
 	return rep, err
 }

@@ -20,6 +20,7 @@ import (
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
+	"unirestorer/runtime/nvtx"
 	"unirestorer/runtime/router"
 )
 
@@ -220,7 +221,9 @@ func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options)
 func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, opt Options) (*imaging.Image, Report, error) {
 	start := time.Now()
 	img = img.Filled()
+	end := nvtx.Range("estimate")
 	d, err := r.route(ctx, img, opt.Override)
+	end()
 	if err != nil {
 		return nil, Report{}, err
 	}
@@ -288,7 +291,10 @@ func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.
 		return nil, err
 	}
 	defer r.lane.leave()
+	name := r.model.Config.Experts[expert].Name
+	end := nvtx.Range("load " + name)
 	lease, err := r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)
+	end()
 	if err != nil {
 		return nil, err
 	}
@@ -303,6 +309,7 @@ func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.
 	j.describe(rep)
 	rep.Times.Load, rep.Memory = lease.Took, lease.Program.Memory()
 
+	defer nvtx.Range("run " + name)()
 	start := time.Now()
 	r.host.Collect(pixelBytes(img))
 	out := img.Clone()
