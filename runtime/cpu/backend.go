@@ -65,7 +65,7 @@ func New(opts Options) (*Backend, error) {
 			return nil, fmt.Errorf("start cpu backend: %w", err)
 		}
 	}
-	return &Backend{workers: newWorkers(threads), weights: newWeightStore(), arena: newArena(), env: env{threads, kernels, defaultFusing}}, nil
+	return &Backend{workers: newWorkers(threads), weights: &weightStore{}, arena: newArena(), env: env{threads, kernels, defaultFusing}}, nil
 }
 
 // Info implements backend.Backend.
@@ -102,7 +102,7 @@ func (b *Backend) Holdings(g *graph.Graph) ([]backend.Holding, error) {
 }
 
 // Resident implements backend.Backend.
-func (b *Backend) Resident() int64 { return b.weights.resident.Load() }
+func (b *Backend) Resident() int64 { return b.weights.Resident.Load() }
 
 // Trim implements backend.Backend.
 func (b *Backend) Trim() (freed int64, idle bool) { return b.arena.trim() }
@@ -130,7 +130,7 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 	for _, w := range p.slots {
 		p.private += w.bytes()
 	}
-	b.weights.resident.Add(p.private)
+	b.weights.Resident.Add(p.private)
 	ex := &executor{b.workers, &p.host}
 	p.run = func(ctx context.Context, n *graph.Node) error { return l.steps[n.ID].run(ctx, ex) }
 	return p, nil

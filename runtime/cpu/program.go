@@ -110,7 +110,7 @@ func (p *Program) Close() error {
 	for _, w := range p.slots {
 		w.prepared = prepared{}
 	}
-	p.backend.weights.resident.Add(-p.private)
+	p.backend.weights.Resident.Add(-p.private)
 	p.held, p.slots, p.bound, p.run = nil, nil, nil, nil
 	p.lowered.steps = nil
 	p.backend.life.Done()

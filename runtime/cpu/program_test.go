@@ -73,7 +73,7 @@ func TestPlanReadsNoWeights(t *testing.T) {
 	require.NoError(t, err)
 	_, err = b.Compile(context.Background(), g)
 	require.ErrorContains(t, err, `compile unreadable: parameter "w": the disk is gone`)
-	require.Zero(t, b.weights.bytes(), "a failed compilation keeps no weights")
+	require.Zero(t, b.weights.Total(), "a failed compilation keeps no weights")
 }
 
 func TestProgramsShareEqualWeights(t *testing.T) {
@@ -99,13 +99,13 @@ func TestProgramsShareEqualWeights(t *testing.T) {
 	q, err := b.Compile(context.Background(), build(16))
 	require.NoError(t, err)
 	require.Equal(t, 1, reads)
-	require.Equal(t, p.Memory().Weights, b.weights.bytes())
+	require.Equal(t, p.Memory().Weights, b.weights.Total())
 	require.NoError(t, p.Close())
 	require.NoError(t, p.Close())
-	require.Equal(t, q.Memory().Weights, b.weights.bytes(), "the second program still holds them")
+	require.Equal(t, q.Memory().Weights, b.weights.Total(), "the second program still holds them")
 	require.Error(t, b.Close(), "a program is open")
 	require.NoError(t, q.Close())
-	require.Zero(t, b.weights.bytes())
+	require.Zero(t, b.weights.Total())
 }
 
 func TestResultsTakeNoMoreMemoryThanPlanned(t *testing.T) {

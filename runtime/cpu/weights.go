@@ -2,10 +2,9 @@ package cpu
 
 import (
 	"fmt"
-	"sync"
-	"sync/atomic"
 
 	"unirestorer/graph"
+	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu/simd"
 )
 
@@ -164,85 +163,48 @@ func grow(buffer *[]float32, n int) []float32 {
 
 // weightStore keeps the weights of all programs of a backend, equal ones once.
 type weightStore struct {
-	// resident counts the bytes of entries and of what programs have beside
-	// them, in one number so that reading it needs no lock.
-	resident atomic.Int64
-
-	mu      sync.Mutex
-	entries map[weightKey]*storedWeight
+	backend.Shared[weightKey, storedWeight]
 }
 
 type storedWeight struct {
-	users    int   // guarded by the store,
-	bytes    int64 // as this is
-	floats   int
-	once     sync.Once
-	prepared prepared
-	err      error
+	floats int
+	prepared
 }
-
-func newWeightStore() *weightStore { return &weightStore{entries: map[weightKey]*storedWeight{}} }
 
 // acquire sets w.prepared, which l loads unless another program has.
 func (s *weightStore) acquire(w *weight, l *loader) error {
-	s.mu.Lock()
-	e := s.entries[w.key]
-	if e == nil {
-		e = &storedWeight{floats: w.floats, bytes: w.bytes()}
-		s.entries[w.key] = e
-		s.resident.Add(w.bytes())
-	}
-	e.users++
-	s.mu.Unlock()
-
-	e.once.Do(func() { e.prepared, e.err = l.load(w) })
-	err := e.err
-	if err == nil && e.floats != w.floats {
-		err = fmt.Errorf("parameter %q: prepared as %d values elsewhere, need %d: its key is not unique", w.from[0].Name, e.floats, w.floats)
-	}
+	stored, err := s.Acquire(w.key, w.bytes(), func() (storedWeight, int64, error) {
+		made := *w
+		var err error
+		if made.prepared, err = l.load(w); err != nil {
+			return storedWeight{}, 0, err
+		}
+		return storedWeight{w.floats, made.prepared}, made.bytes(), nil
+	})
 	if err != nil {
-		s.release(w)
 		return err
 	}
-	w.prepared = e.prepared
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.resident.Add(w.bytes() - e.bytes)
-	e.bytes = w.bytes()
+	if stored.floats != w.floats {
+		s.release(w)
+		return fmt.Errorf("parameter %q: prepared as %d values elsewhere, need %d: its key is not unique", w.from[0].Name, stored.floats, w.floats)
+	}
+	w.prepared = stored.prepared
 	return nil
 }
 
 // look tells weights what equal ones take.
 func (s *weightStore) look(ws []*weight) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, w := range ws {
-		if e := s.entries[w.key]; e != nil {
-			w.stored = e.bytes
+		if n := s.Bytes(w.key); n != 0 {
+			w.stored = n
 		}
 	}
 }
 
 // release gives back what acquire took.
 func (s *weightStore) release(w *weight) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	w.prepared = prepared{}
-	e := s.entries[w.key]
-	if e.users--; e.users == 0 {
-		delete(s.entries, w.key)
-		s.resident.Add(-e.bytes)
-		e.prepared.slab.free()
+	if stored, last := s.Release(w.key); last {
+		stored.slab.free()
 	}
-}
-
-// bytes is what all entries hold.
-func (s *weightStore) bytes() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var n int64
-	for _, e := range s.entries {
-		n += e.bytes
-	}
-	return n
 }

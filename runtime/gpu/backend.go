@@ -92,7 +92,7 @@ func (b *Backend) Holdings(g *graph.Graph) ([]backend.Holding, error) {
 
 // Resident implements backend.Backend. What the driver keeps for itself, such
 // as code and captured graphs, is not counted.
-func (b *Backend) Resident() int64 { return b.weights.resident.Load() }
+func (b *Backend) Resident() int64 { return b.weights.Resident.Load() }
 
 // DeviceMemory implements backend.Card. A simulated device's memory is the
 // host's.
@@ -117,13 +117,13 @@ func (e *memoryError) Unwrap() []error { return []error{e.error, backend.ErrOutO
 // alloc reserves memory that one program has for itself.
 func (b *Backend) alloc(bytes int64) (device.Buffer, error) {
 	m, err := b.dev.Alloc(bytes)
-	b.weights.resident.Add(m.Size)
+	b.weights.Resident.Add(m.Size)
 	return m, err
 }
 
 // free gives back what alloc reserved.
 func (b *Backend) free(m device.Buffer) error {
-	b.weights.resident.Add(-m.Size)
+	b.weights.Resident.Add(-m.Size)
 	return b.dev.Free(m)
 }
 

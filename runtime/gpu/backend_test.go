@@ -246,6 +246,6 @@ func TestFailedCompilationsLeaveNothingBehind(t *testing.T) {
 		left, _, err := dev.Memory()
 		require.NoError(t, err)
 		require.Equal(t, free, left, "after the failure of allocation %d", fail)
-		require.Zero(t, b.weights.bytes())
+		require.Zero(t, b.weights.Total())
 	}
 }

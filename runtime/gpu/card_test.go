@@ -22,7 +22,7 @@ func card(t *testing.T, opts Options) *Backend {
 	b, err := New(cardDevice(t), opts)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		require.Empty(t, b.weights.entries)
+		require.Zero(t, b.weights.Total())
 		require.NoError(t, b.Close())
 	})
 	return b

@@ -36,7 +36,7 @@ func TestGoldenCasesMatchPyTorch(t *testing.T) {
 			}
 		})
 	}
-	require.Zero(t, b.weights.bytes())
+	require.Zero(t, b.weights.Total())
 }
 
 // Norms over very few channels and an all-black image make networks amplify

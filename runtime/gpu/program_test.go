@@ -54,7 +54,7 @@ func TestPlanReadsNoWeights(t *testing.T) {
 	require.NoError(t, err)
 	_, err = b.Compile(context.Background(), g)
 	require.ErrorContains(t, err, `compile unreadable: parameter "w": the disk is gone`)
-	require.Zero(t, b.weights.bytes(), "a failed compilation keeps no weights")
+	require.Zero(t, b.weights.Total(), "a failed compilation keeps no weights")
 }
 
 func TestProgramsShareEqualWeights(t *testing.T) {
@@ -79,13 +79,13 @@ func TestProgramsShareEqualWeights(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, reads)
 	own := p.(*Program).slots.Size
-	require.Equal(t, p.Memory().Weights-own, b.weights.bytes())
+	require.Equal(t, p.Memory().Weights-own, b.weights.Total())
 	require.NoError(t, p.Close())
 	require.NoError(t, p.Close())
-	require.Equal(t, q.Memory().Weights-own, b.weights.bytes(), "the second program still holds them")
+	require.Equal(t, q.Memory().Weights-own, b.weights.Total(), "the second program still holds them")
 	require.Error(t, b.Close(), "a program is open")
 	require.NoError(t, q.Close())
-	require.Zero(t, b.weights.bytes())
+	require.Zero(t, b.weights.Total())
 }
 
 // The replayed graph, launches one by one and launches timed one by one give
@@ -299,11 +299,11 @@ func TestAdaptersShareTheirBase(t *testing.T) {
 	b := newBackend(t, Options{})
 	shared := func(p *Program) int64 { return p.Memory().Weights - p.slots.Size }
 	base := shared(compile(t, b, build("")))
-	require.Equal(t, base, b.weights.bytes())
+	require.Equal(t, base, b.weights.Total())
 	one := shared(compile(t, b, build("one")))
-	require.Equal(t, one, b.weights.bytes(), "the base is there already")
+	require.Equal(t, one, b.weights.Total(), "the base is there already")
 	compile(t, b, build("two"))
-	require.Equal(t, base+2*(one-base), b.weights.bytes())
+	require.Equal(t, base+2*(one-base), b.weights.Total())
 	require.Less(t, one-base, base/4)
 }
 

@@ -117,9 +117,9 @@ func TestProgramsDoNotShareCounters(t *testing.T) {
 	b := newBackend(t, Options{})
 	g := attentionGraph(t, "attention", graph.Shape{N: 2, H: 33, W: 20, C: 2 * 24}, nil)
 	programs := []*Program{compile(t, b, g)}
-	one := b.weights.bytes()
+	one := b.weights.Total()
 	programs = append(programs, compile(t, b, g))
-	require.Equal(t, one+alignment, b.weights.bytes(), "the second program has counters of its own and nothing else")
+	require.Equal(t, one+alignment, b.weights.Total(), "the second program has counters of its own and nothing else")
 	inputs := graphtest.RandomInputs(g, 7)
 	want := run(t, programs[0], inputs)
 	var wait sync.WaitGroup

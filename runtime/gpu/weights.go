@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 
 	"unirestorer/graph"
+	"unirestorer/runtime/backend"
 	"unirestorer/runtime/device"
 )
 
@@ -124,23 +124,11 @@ func (w *weight) image() ([]byte, error) {
 
 // weightStore keeps the weights of all programs of a backend, equal ones once.
 type weightStore struct {
+	backend.Shared[weightKey, device.Buffer]
 	dev device.Device
-	// resident counts the bytes of entries and of what programs have beside
-	// them, in one number so that reading it needs no lock.
-	resident atomic.Int64
-
-	mu      sync.Mutex
-	entries map[weightKey]*storedWeight
 
 	upload sync.Mutex // guards stream
 	stream device.Stream
-}
-
-type storedWeight struct {
-	users  int // guarded by the store
-	once   sync.Once
-	buffer device.Buffer
-	err    error
 }
 
 func newWeightStore(dev device.Device) (*weightStore, error) {
@@ -148,26 +136,16 @@ func newWeightStore(dev device.Device) (*weightStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &weightStore{dev: dev, entries: map[weightKey]*storedWeight{}, stream: s}, nil
+	return &weightStore{dev: dev, stream: s}, nil
 }
 
 // acquire sets w.buffer, loading the weight unless another program has.
-func (s *weightStore) acquire(ctx context.Context, w *weight) error {
-	s.mu.Lock()
-	e := s.entries[w.key]
-	if e == nil {
-		e = &storedWeight{}
-		s.entries[w.key] = e
-	}
-	e.users++
-	s.mu.Unlock()
-
-	e.once.Do(func() { e.buffer, e.err = s.load(ctx, w) })
-	if e.err != nil {
-		return errors.Join(e.err, s.drop(w.key))
-	}
-	w.buffer = e.buffer
-	return nil
+func (s *weightStore) acquire(ctx context.Context, w *weight) (err error) {
+	w.buffer, err = s.Acquire(w.key, 0, func() (device.Buffer, int64, error) {
+		b, err := s.load(ctx, w)
+		return b, b.Size, err
+	})
+	return err
 }
 
 // load packs a weight and uploads it.
@@ -187,37 +165,17 @@ func (s *weightStore) load(ctx context.Context, w *weight) (device.Buffer, error
 	if err = errors.Join(err, s.stream.Synchronize(context.WithoutCancel(ctx))); err != nil {
 		return device.Buffer{}, errors.Join(fmt.Errorf("upload %s: %w", w.name(), err), s.dev.Free(b))
 	}
-	s.resident.Add(b.Size)
 	return b, nil
 }
 
 // release gives back what acquire took.
 func (s *weightStore) release(w *weight) error {
 	w.buffer = device.Buffer{}
-	return s.drop(w.key)
-}
-
-func (s *weightStore) drop(key weightKey) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.entries[key]
-	if e.users--; e.users > 0 {
+	b, last := s.Release(w.key)
+	if !last {
 		return nil
 	}
-	delete(s.entries, key)
-	s.resident.Add(-e.buffer.Size)
-	return s.dev.Free(e.buffer)
-}
-
-// bytes is what all entries hold on the device.
-func (s *weightStore) bytes() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var n int64
-	for _, e := range s.entries {
-		n += e.buffer.Size
-	}
-	return n
+	return s.dev.Free(b)
 }
 
 func (s *weightStore) close() error { return s.stream.Close() }
