@@ -91,18 +91,6 @@ func Lookup(name string) (*Architecture, error) {
 	return nil, fmt.Errorf("unknown architecture %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(architectures)), ", "))
 }
 
-// FindSize gives the released size of a name, with its architecture.
-func FindSize(name string) (*Architecture, Size, error) {
-	for _, a := range Architectures() {
-		for _, s := range a.Sizes {
-			if s.Name == name {
-				return a, s, nil
-			}
-		}
-	}
-	return nil, Size{}, fmt.Errorf("no released size is called %q", name)
-}
-
 // checked is a network that knows whether its arguments make sense.
 type checked interface {
 	Network
