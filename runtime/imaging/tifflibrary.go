@@ -62,7 +62,7 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 }
 
 // unreadCompressions are those of libtiff that its build here lacks.
-var unreadCompressions = map[int]string{34661: "JBIG", 34887: "LERC", 34925: "LZMA", 50001: "WebP"}
+var unreadCompressions = map[int]string{34661: "JBIG", 34887: "LERC"}
 
 // tiffPadded fills up a file that ends inside its pixels, so that what is there of the last strip is decoded. It says how
 // many bytes that took.

@@ -276,6 +276,19 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 		rep, err = r.several(ctx, j, f, img, timing, opt, held, stdout)
 	} else {
 		f.drop()
+		if img.W != src.W || img.H != src.H { // a page of another size than the first, which the reservation is for
+			page := src.Probe
+			page.W, page.H, page.Channels, page.Depth = img.W, img.H, img.Channels, img.Depth
+			if more := fileBytes(page, opt, opt.formatOf(j.Out, src.Format)) - fileBytes(src.Probe, opt, opt.formatOf(j.Out, src.Format)); more > 0 {
+				if !held.TryGrow(more) {
+					room, _ := r.host.Room()
+					return rep, fmt.Errorf("restore %s: %w", j.In, &ledger.TooLargeError{What: fmt.Sprintf("page %d", opt.Page),
+						Memory: r.host.Name(), Need: held.Bytes() + more, Bound: room})
+				}
+				p.held += more
+			}
+			p.w, p.h = img.W, img.H
+		}
 		if img.Meta.Orientation >= 5 {
 			p.w, p.h = p.h, p.w
 		}

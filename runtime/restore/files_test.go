@@ -12,6 +12,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/graph/models"
+	"unirestorer/runtime/experts/expertstest"
 	"unirestorer/runtime/imaging"
 )
 
@@ -200,4 +201,79 @@ func TestFailedAndCancelledJobsLeaveNoFile(t *testing.T) {
 		require.Equal(t, 1, strings.Count(err.Error(), c.in), "the file is named once")
 		require.Equal(t, []string{"good.png", "short.png"}, names(t, dir))
 	}
+}
+
+// TestFilesOfSeveralPictures restores pages, chooses one, and says what a format does not hold.
+func TestFilesOfSeveralPictures(t *testing.T) {
+	m := tinyModel(t)
+	r := restorer(t, m, expertstest.CPU(t), Config{})
+	dir := t.TempDir()
+	pages := filepath.Join(dir, "pages.tif")
+	seq := imaging.NewSequence(imaging.EncodeOptions{Format: imaging.TIFF}, 0)
+	for n := range 3 {
+		require.NoError(t, seq.Add(noise(t, 24+8*n, 16, 3, 8), imaging.Timing{}))
+	}
+	var b bytes.Buffer
+	_, err := seq.WriteTo(&b)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(pages, b.Bytes(), 0o666))
+	run := func(out string, page int) (Report, []byte, error) {
+		out = filepath.Join(dir, out)
+		rep, err := r.File(t.Context(), Job{In: pages, Out: out}, FileOptions{Options: Options{Override: only(7)}, Page: page}, nil, nil)
+		data, _ := os.ReadFile(out)
+		return rep, data, err
+	}
+	rep, data, err := run("all.tif", PageAuto)
+	require.NoError(t, err)
+	require.Equal(t, 3, rep.Pictures)
+	p, err := imaging.Open(data, imaging.Limits{})
+	require.NoError(t, err)
+	require.Equal(t, 3, p.Count)
+	for n := range 3 {
+		img, _, err := p.Next()
+		require.NoError(t, err)
+		require.Equal(t, 24+8*n, img.W)
+	}
+
+	rep, data, err = run("first.png", PageAuto)
+	require.NoError(t, err)
+	require.Contains(t, rep.Notes[len(rep.Notes)-1], "picture 1 of 3, since png holds one")
+	rep, data, err = run("second.png", 2)
+	require.NoError(t, err)
+	img, err := imaging.Decode(bytes.NewReader(data), imaging.Limits{})
+	require.NoError(t, err)
+	require.Equal(t, 32, img.W)
+	require.Equal(t, 32, rep.Width)
+	_, _, err = run("x.png", AllPages)
+	require.ErrorContains(t, err, "3 pictures do not go into one png file")
+	_, _, err = run("y.png", 4)
+	require.ErrorContains(t, err, "page 4 was asked for, but there are 3")
+}
+
+// TestDamageAndSizeAreSaid covers what is known before the network runs, and what it runs on all the same.
+func TestDamageAndSizeAreSaid(t *testing.T) {
+	m := tinyModel(t)
+	r := restorer(t, m, expertstest.CPU(t), Config{})
+	dir := t.TempDir()
+	wide := filepath.Join(dir, "wide.png")
+	require.NoError(t, imaging.EncodeFile(t.Context(), wide, noise(t, 17000, 1, 3, 8), imaging.EncodeOptions{}))
+	opt := FileOptions{Options: Options{Override: only(7)}}
+	opt.Progress = func(float64) { t.Error("the network ran") }
+	_, err := r.File(t.Context(), Job{In: wide, Out: filepath.Join(dir, "wide.webp")}, opt, nil, nil)
+	require.ErrorContains(t, err, "16383 a side")
+	opt.Progress = nil
+
+	whole := filepath.Join(dir, "whole.jpg")
+	require.NoError(t, imaging.EncodeFile(t.Context(), whole, noise(t, 40, 40, 3, 8), imaging.EncodeOptions{}))
+	data, err := os.ReadFile(whole)
+	require.NoError(t, err)
+	cut := filepath.Join(dir, "cut.jpg")
+	require.NoError(t, os.WriteFile(cut, data[:len(data)*2/3], 0o666))
+	rep, err := r.File(t.Context(), Job{In: cut, Out: filepath.Join(dir, "out.png")}, opt, nil, nil)
+	require.NoError(t, err)
+	require.Len(t, rep.Warnings, 1)
+	require.Contains(t, rep.Warnings[0], "truncated or damaged: rows from ")
+	opt.Limits.Strict = true
+	_, err = r.File(t.Context(), Job{In: cut, Out: filepath.Join(dir, "strict.png")}, opt, nil, nil)
+	require.ErrorIs(t, err, imaging.ErrDamaged)
 }

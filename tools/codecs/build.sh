@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the WebAssembly modules in runtime/imaging/codecs from Debian's sources of libjpeg-turbo, libtiff, zlib, zstd and
-# libwebp. Needs clang, lld, wasi-libc and libclang-rt-14-dev-wasm32 (Debian 12). The sources come from FOLDER, or by
+# Builds the WebAssembly modules in runtime/imaging/codecs from Debian's sources of libjpeg-turbo, libtiff, zlib, zstd,
+# liblzma and libwebp. Needs clang, lld, wasi-libc and libclang-rt-14-dev-wasm32 (Debian 12). The sources come from FOLDER, or by
 # apt-get source where a deb-src entry is configured; their digests are checked either way, and the same sources and
 # compiler give the same bytes.
 #   tools/codecs/build.sh [--check] [FOLDER]
@@ -23,6 +23,7 @@ tiff=$work/libtiff-v4.5.0/libtiff
 zlib=$(echo "$work"/zlib-1.2.13*)
 zstd=$work/zstd-1.5.4/lib
 webp=$work/libwebp-1.2.4
+lzma=$work/xz-5.4.1/src/liblzma
 gen=$work/generated
 rm -rf "$gen"
 mkdir -p "$gen"
@@ -94,6 +95,8 @@ cat >"$gen/tif_config.h" <<'H'
 #define STRIP_SIZE_DEFAULT 65536
 #define TIFF_MAX_DIR_COUNT 65535
 #define ZSTD_SUPPORT 1
+#define LZMA_SUPPORT 1
+#define WEBP_SUPPORT 1
 #define PACKAGE_NAME "libtiff"
 #define PACKAGE_VERSION "4.5.0"
 #define TIFF_SIZE_FORMAT "zu"
@@ -109,7 +112,7 @@ link=(-mexec-model=reactor -Wl,--lto-O2 -Wl,--gc-sections -Wl,--strip-all -Wl,-z
 
 compile() { # OBJECTS FOLDER FLAGS… -- FILES…: compiles files to objects in a folder of their own
     local to=$work/o/$1 extra=()
-    [ "${RELINK:-}" ] && [ "$1" != shim ] && return 0 # objects of the libraries are there from an earlier run
+    [ "${RELINK:-}" ] && [ "$1" != shim ] && [ -d "$to" ] && return 0 # objects of the libraries are there from an earlier run
     shift
     mkdir -p "$to"
     while [ "$1" != -- ]; do extra+=("$1"); shift; done
@@ -126,19 +129,27 @@ for f in jcapimin jcapistd jccoefct jccolor jcdctmgr jchuff jcicc jcinit jcmainc
 compile jpeg -I"$jpeg" -- "${j[@]}"
 t=()
 for f in aux close codec color compress dir dirinfo dirread dirwrite dumpmode error extension fax3 fax3sm flush getimage hash_set \
-    jpeg luv lzw next ojpeg open packbits pixarlog predict print read strip swab thunder tile version warning write zip zstd \
+    jpeg luv lzw next ojpeg open packbits pixarlog predict print read strip swab thunder tile version warning webp write zip zstd \
     jpeg_12 jbig lerc lzma; do [ -f "$tiff/tif_$f.c" ] && t+=("$tiff/tif_$f.c"); done
-compile tiff -I"$tiff" -I"$jpeg" -I"$zlib" -I"$zstd" -- "${t[@]}"
+compile tiff -I"$tiff" -I"$jpeg" -I"$zlib" -I"$zstd" -I"$webp/src" -I"$lzma/api" -- "${t[@]}"
 compile zlib -I"$zlib" -DHAVE_UNISTD_H -- "$zlib"/{adler32,compress,crc32,deflate,inffast,inflate,inftrees,trees,uncompr,zutil}.c
 compile zstd -DZSTD_DISABLE_ASM -DZSTD_LEGACY_SUPPORT=0 -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT \
     -DZSTD_NO_INLINE -DZSTD_STRIP_ERROR_STRINGS -I"$zstd" -- "$zstd"/common/*.c "$zstd"/decompress/*.c
+compile lzma -D_WASI_EMULATED_SIGNAL -Dsigset_t=int -DHAVE_SMALL -DHAVE_DECODERS -DHAVE_DECODER_LZMA1 -DHAVE_DECODER_LZMA2 -DHAVE_DECODER_DELTA -DHAVE_CHECK_CRC32 \
+    -DHAVE_CHECK_CRC64 -DHAVE_STDBOOL_H -DHAVE_STDINT_H -DHAVE_INTTYPES_H -DHAVE_STRING_H -DHAVE_LIMITS_H -DSIZEOF_SIZE_T=4 \
+    -DPACKAGE_NAME='"xz"' -DPACKAGE_BUGREPORT='""' -DPACKAGE_URL='""' -I"$lzma/../common" \
+    $(printf -- "-I$lzma/%s " api check common delta lz lzma rangecoder simple) -- \
+    "$lzma"/common/{common,block_decoder,block_header_decoder,block_util,filter_common,filter_decoder,filter_flags_decoder,index_hash,stream_decoder,stream_flags_common,stream_flags_decoder,vli_decoder,vli_size}.c \
+    "$lzma"/check/{check,crc32_small,crc64_small}.c "$lzma"/lz/lz_decoder.c "$lzma"/lzma/{lzma_decoder,lzma2_decoder,lzma_encoder_presets}.c \
+    "$lzma"/delta/{delta_common,delta_decoder}.c
 compile webp -I"$webp" -I"$webp/src" -- "$webp"/src/{dec,dsp,enc,utils,demux,mux}/*.c "$webp"/sharpyuv/*.c
 compile shim -I"$tiff" -I"$jpeg" -I"$webp/src" -- "$here"/{common,jpeg,tiff,webp}.c
 
 objects() { (cd "$work/o" && for d in "$@"; do ls "$work/o/$d"/*.o; done); }
 mkdir -p "$out"
 clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,jpeg}.c.o $(objects jpeg) -o "$work/jpeg.wasm"
-clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,tiff}.c.o $(objects tiff jpeg zlib zstd) -o "$work/tiff.wasm"
+clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,tiff}.c.o $(objects tiff jpeg zlib zstd lzma) \
+    $(objects webp | grep -E "_src_(dec|dsp|utils)_") -o "$work/tiff.wasm"
 clang "${flags[@]}" "${link[@]}" "$work"/o/shim/*{common,webp}.c.o $(objects webp) -o "$work/webp.wasm"
 for m in jpeg tiff webp; do
     if [ "$check" ]; then

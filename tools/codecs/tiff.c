@@ -54,6 +54,14 @@ size_t ZSTD_initCStream(void *s, int level) { return (size_t)-1; }
 size_t ZSTD_compressStream(void *s, void *to, void *from) { return (size_t)-1; }
 size_t ZSTD_endStream(void *s, void *to) { return (size_t)-1; }
 int ZSTD_maxCLevel(void) { return 1; }
+int lzma_stream_encoder(void *s, const void *filters, int check) { return 8; }
+int WebPConfigInitInternal(void *c, int preset, float quality, int version) { return 0; }
+int WebPValidateConfig(const void *c) { return 0; }
+int WebPPictureInitInternal(void *p, int version) { return 0; }
+int WebPPictureImportRGB(void *p, const uint8_t *rgb, int stride) { return 0; }
+int WebPPictureImportRGBA(void *p, const uint8_t *rgba, int stride) { return 0; }
+void WebPPictureFree(void *p) {}
+int WebPEncode(const void *c, void *p) { return 0; }
 
 static void on_error(thandle_t h, const char *module, const char *fmt, va_list args) {
     char text[200];
