@@ -63,19 +63,6 @@ func PSNRFloat(a, b []float32, w, h int) (float64, error) {
 	return p.psnr(), nil
 }
 
-// SSIMFloat is [SSIM] of two w×h pictures in 0..1, interleaved RGB rows.
-func SSIMFloat(a, b []float32, w, h int) (float64, error) {
-	p, err := newFloatPair(a, b, w, h)
-	if err != nil {
-		return 0, fmt.Errorf("SSIM: %w", err)
-	}
-	s, err := p.ssim()
-	if err != nil {
-		return 0, fmt.Errorf("SSIM: %w", err)
-	}
-	return s, nil
-}
-
 // pair is two pictures of one size and one peak. Rows are read as they are
 // needed, so that a large picture never exists in float64 as a whole.
 type pair struct {
