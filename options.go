@@ -38,6 +38,7 @@ type opening struct {
 
 	deviceMemory int64
 	fallback     string
+	precision    engine.Precision
 	heapLimit    bool
 }
 
@@ -149,6 +150,17 @@ func WithFallback(device string) Option {
 	}
 }
 
+// WithPrecision says in which numbers networks compute: "auto", the device's own with single precision for pictures whose
+// values leave their range; or "fp32" or "fp16", fixed.
+func WithPrecision(name string) Option {
+	return func(o *opening) (err error) {
+		if o.precision, err = engine.ParsePrecision(name); err != nil {
+			return optionf("precision", " %w", err)
+		}
+		return nil
+	}
+}
+
 // WithHeapLimit has the limit of Go's garbage collector follow the bound on memory. It is a setting of the whole process,
 // for programs that do nothing else.
 func WithHeapLimit() Option {
@@ -215,7 +227,7 @@ func (o *opening) engine() engine.Config {
 	case bound < 0:
 		bound = 0
 	}
-	return engine.Config{Device: o.device, Threads: o.threads, Fallback: o.fallback, Restore: restore.Config{
+	return engine.Config{Device: o.device, Threads: o.threads, Fallback: o.fallback, Precision: o.precision, Restore: restore.Config{
 		Ledger: ledger.Host(bound, o.heapLimit), DeviceMemory: o.deviceMemory,
 		Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy,
 	}}

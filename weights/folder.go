@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,6 +28,8 @@ type Folder struct {
 	metadata map[string]string
 	aliases  map[string]string
 	index    *folderIndex // nil without tensors.json
+	digest   string       // of tensors.json
+	ranges   []byte       // ranges.json
 	shards   []*Safetensors
 }
 
@@ -80,6 +83,9 @@ func (f *Folder) read(fsys fs.FS, open func(name string) (*blob.Blob, error)) er
 	if f.config, err = readLimited(fsys, configFile, maxConfigBytes); err != nil {
 		return err
 	}
+	if f.ranges, err = readLimited(fsys, rangesFile, maxConfigBytes); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	names, err := f.readIndex(fsys)
 	if err != nil {
 		return err
@@ -114,18 +120,19 @@ func (f *Folder) read(fsys fs.FS, open func(name string) (*blob.Blob, error)) er
 
 // readIndex reads tensors.json if there is one, and returns the names of the shards.
 func (f *Folder) readIndex(fsys fs.FS) ([]string, error) {
-	file, err := fsys.Open(indexFile)
+	data, err := readLimited(fsys, indexFile, maxIndexBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return listShards(fsys)
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	f.index, err = parseFolderIndex(io.LimitReader(file, maxIndexBytes))
+	f.index, err = parseFolderIndex(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", indexFile, err)
 	}
+	digest := sha256.Sum256(data)
+	f.digest = hex.EncodeToString(digest[:])
 	var names []string
 	for _, s := range f.index.Shards {
 		names = append(names, s.File)
@@ -193,6 +200,12 @@ func (f *Folder) Format() Format { return FormatFolder }
 
 // Config returns a copy of config.json as it is.
 func (f *Folder) Config() []byte { return slices.Clone(f.config) }
+
+// Ranges returns the content of ranges.json, nil if there is none.
+func (f *Folder) Ranges() []byte { return slices.Clone(f.ranges) }
+
+// Digest identifies the folder's tensors: the SHA-256 of what tensors.json says of them, "" without that file.
+func (f *Folder) Digest() string { return f.digest }
 
 // Metadata returns the texts in the headers of all shards.
 func (f *Folder) Metadata() map[string]string { return maps.Clone(f.metadata) }

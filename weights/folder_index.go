@@ -13,6 +13,7 @@ import (
 // The files of a model folder.
 const (
 	configFile = "config.json"
+	rangesFile = "ranges.json"
 	indexFile  = "tensors.json"
 	shardExt   = ".safetensors"
 )

@@ -128,7 +128,7 @@ func CheckFolderPath(path string, overwrite bool) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if !e.Type().IsRegular() || name != configFile && name != indexFile && !isShardName(name) {
+		if !e.Type().IsRegular() || name != configFile && name != indexFile && name != rangesFile && !isShardName(name) {
 			return fmt.Errorf("%s is not overwritten, as it holds %s, which is not part of a model", path, name)
 		}
 	}

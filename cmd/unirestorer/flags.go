@@ -94,6 +94,10 @@ func resultFormat(c *cli.Context) (f imaging.Format, quality int, err error) {
 	return f, quality, nil
 }
 
+func precisionFlag() cli.Flag {
+	return &cli.StringFlag{Name: "precision", Value: "auto", Usage: "compute in `NUMBERS`: auto (the device's own; what leaves the range of fp16 is restored in fp32 by the CPU, and the report says so), fp32 or fp16 (fixed)"}
+}
+
 // poolFlags say how a pool holds experts.
 func poolFlags() []cli.Flag {
 	return []cli.Flag{
@@ -115,7 +119,7 @@ func poolOptions(c *cli.Context) []unirestorer.Option {
 func openOptions(c *cli.Context) []unirestorer.Option {
 	return []unirestorer.Option{
 		unirestorer.WithModel(c.String("model")), unirestorer.WithNetworkArgs(c.String("net-args")),
-		unirestorer.WithDevice(c.String("device")), unirestorer.WithThreads(c.Int("threads")),
+		unirestorer.WithDevice(c.String("device")), unirestorer.WithThreads(c.Int("threads")), unirestorer.WithPrecision(c.String("precision")),
 	}
 }
 

@@ -31,10 +31,13 @@ func inspectCommand() *cli.Command {
 			"   unirestorer inspect nano\n" +
 			"   unirestorer inspect model/\n" +
 			"   unirestorer inspect model.pth --size 512x512\n" +
+			"   unirestorer inspect nano --ranges --expert coarse\n" +
 			"   unirestorer inspect weights.safetensors --tensors --json",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "size", Value: "256x256", Usage: "count multiply-adds for images of `WxH` pixels"},
 			&cli.BoolFlag{Name: "tensors", Usage: "list the tensors"},
+			&cli.BoolFlag{Name: "ranges", Usage: "show how large values become inside the networks, and how they lie in the range of fp16"},
+			&cli.StringFlag{Name: "expert", Usage: "with --ranges, only `EXPERT`, a number or a name"},
 			&cli.StringFlag{Name: "root", Usage: "top-level `KEY` of a checkpoint's state dict"},
 			netArgsFlag(),
 			&cli.StringFlag{Name: "hints", Usage: "JSON `FILE` with arguments that a checkpoint does not store, as for convert"},
@@ -85,6 +88,14 @@ func inspectAction(c *cli.Context) (err error) {
 		return err
 	}
 	path := c.Args().First()
+	if c.Bool("ranges") {
+		m, err := engine.OpenModel(c.Context, path, convert.OpenOptions{})
+		if err != nil {
+			return err
+		}
+		defer closing(&err, m.Close)
+		return inspectRanges(c, m, c.String("expert"))
+	}
 	f, err := inspectedFile(path, c.String("root"))
 	if err != nil {
 		return err

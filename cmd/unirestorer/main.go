@@ -36,7 +36,7 @@ func main() {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
-		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
+		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), calibrateCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
 		poolCommand(), exportCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(), simulateCommand(),

@@ -48,7 +48,7 @@ func restoreCommand() *cli.Command {
 			&cli.BoolFlag{Name: "isolate", Usage: "run each device in a process of its own, which is started anew when the device fails; on with several devices"},
 			&cli.DurationFlag{Name: "watchdog", Value: 2 * time.Minute, Usage: "`TIME` without progress after which an isolated device is taken to hang"},
 			jsonFlag(),
-		}, slices.Concat(memoryFlags(), overrideFlags(), poolFlags(), deviceFlags())...),
+		}, slices.Concat(memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), poolFlags(), deviceFlags())...),
 		Action: restoreAction,
 	}
 }

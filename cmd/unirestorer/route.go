@@ -20,7 +20,7 @@ func routeCommand() *cli.Command {
 			"Examples:\n" +
 			"   unirestorer route rain.jpg dark.png\n" +
 			"   unirestorer route photo.png --level middle --json",
-		Flags:  append([]cli.Flag{modelFlag(), netArgsFlag(), jsonFlag()}, slices.Concat(memoryFlags(), overrideFlags(), deviceFlags())...),
+		Flags:  append([]cli.Flag{modelFlag(), netArgsFlag(), jsonFlag()}, slices.Concat(memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), deviceFlags())...),
 		Action: routeAction,
 	}
 }

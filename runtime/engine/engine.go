@@ -44,6 +44,8 @@ type Config struct {
 	Threads int
 	// Fallback is a device for pictures that the first has no memory for; empty means none.
 	Fallback string
+	// Precision says in which numbers networks compute.
+	Precision Precision
 	// Restore shapes the pipeline.
 	Restore restore.Config
 }
@@ -53,6 +55,14 @@ func Open(ctx context.Context, m *experts.Model, c Config) (*Engine, error) {
 	b, err := platform.Open(c.Device, platform.Options{Threads: c.Threads})
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
+	}
+	if err := c.Precision.fits(b.Info()); err != nil {
+		return nil, errors.Join(err, b.Close(), m.Close())
+	}
+	if b.Info().Half && c.Precision.Auto() {
+		c.Restore.Wide = func(context.Context) (backend.Backend, error) {
+			return platform.Open("cpu", platform.Options{Threads: c.Threads})
+		}
 	}
 	if c.Fallback != "" {
 		c.Restore.Fallback = func(context.Context) (backend.Backend, error) {

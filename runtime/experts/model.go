@@ -58,6 +58,11 @@ func newModel(path string, f *weights.Folder) (*Model, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open model %s: %w", path, err), f.Close())
 	}
+	if data := f.Ranges(); data != nil {
+		if c.Ranges, err = models.DecodeRanges(data, f.Digest()); err != nil {
+			return nil, errors.Join(fmt.Errorf("open model %s: %w", path, err), f.Close())
+		}
+	}
 	src, closer, err := openLinks(path, f, c)
 	if err != nil {
 		return nil, fmt.Errorf("open model %s: %w", path, err)

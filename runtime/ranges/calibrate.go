@@ -20,17 +20,25 @@ const pictures = 4
 // edges, and noise over the whole range. build makes its graph for one picture of h×w; sides are taken from side upwards until
 // one is accepted. Inputs that are no pictures, of other than one to six channels, get normal noise.
 func Calibrate(ctx context.Context, b backend.Backend, build func(h, w int) (*graph.Graph, error)) (*graph.Ranges, error) {
-	var g *graph.Graph
-	var err error
-	for s := side; s <= 4*side; s += 8 {
-		if g, err = build(s, s); err == nil {
-			break
-		}
-	}
+	g, err := smallest(build)
 	if err != nil {
 		return nil, fmt.Errorf("calibrate: %w", err)
 	}
-	var sets [][][]float32
+	return Measure(ctx, b, g, inputs(g)...)
+}
+
+// smallest builds a graph for the least size, from side upwards, that it takes.
+func smallest(build func(h, w int) (*graph.Graph, error)) (g *graph.Graph, err error) {
+	for s := side; s <= 4*side; s += 8 {
+		if g, err = build(s, s); err == nil {
+			return g, nil
+		}
+	}
+	return nil, err
+}
+
+// inputs are the calibration's, for the ports of a graph.
+func inputs(g *graph.Graph) (sets [][][]float32) {
 	for i := range pictures {
 		var set [][]float32
 		for j, p := range g.Inputs {
@@ -38,7 +46,7 @@ func Calibrate(ctx context.Context, b backend.Backend, build func(h, w int) (*gr
 		}
 		sets = append(sets, set)
 	}
-	return Measure(ctx, b, g, sets...)
+	return sets
 }
 
 // input makes values for a port.

@@ -12,7 +12,7 @@ import (
 )
 
 // chunkBytes bounds what one run shows of a network's inside.
-const chunkBytes = 64 << 20
+const chunkBytes = 16 << 20
 
 // Measure runs a graph on a backend of single precision for every set of inputs and gives the largest magnitudes of all
 // its tensors, and of the weights of its convolutions.
@@ -22,13 +22,27 @@ func Measure(ctx context.Context, b backend.Backend, g *graph.Graph, inputs ...[
 		return nil, fmt.Errorf("ranges of %s: %w", g.Name, err)
 	}
 	segments := shown(g)
+	err := Observe(ctx, b, g, inputs, func(name string, channels int, values []float32) {
+		one := graph.NewRanges()
+		one.Tensors[name] = largest(values, channels, segments[name])
+		r.Merge(one)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ranges of %s: %w", g.Name, err)
+	}
+	return r, nil
+}
+
+// Observe runs a graph for every set of inputs and shows the values of all its tensors, NHWC, a part of them in each of
+// several runs.
+func Observe(ctx context.Context, b backend.Backend, g *graph.Graph, inputs [][][]float32, see func(name string, channels int, values []float32)) error {
 	var names []string
 	var bytes int64
 	flush := func() error {
 		if len(names) == 0 {
 			return nil
 		}
-		err := observe(ctx, b, g, names, segments, inputs, r)
+		err := observe(ctx, b, g, names, inputs, see)
 		names, bytes = nil, 0
 		return err
 	}
@@ -42,14 +56,11 @@ func Measure(ctx context.Context, b backend.Backend, g *graph.Graph, inputs ...[
 		}
 		if bytes > chunkBytes {
 			if err := flush(); err != nil {
-				return nil, fmt.Errorf("ranges of %s: %w", g.Name, err)
+				return err
 			}
 		}
 	}
-	if err := flush(); err != nil {
-		return nil, fmt.Errorf("ranges of %s: %w", g.Name, err)
-	}
-	return r, nil
+	return flush()
 }
 
 // shown gives the runs of channels that have ranges of their own, by the name they are observed under.
@@ -66,8 +77,8 @@ func shown(g *graph.Graph) map[string][]int {
 	return all
 }
 
-// observe runs the graph and notes what it shows of the named tensors.
-func observe(ctx context.Context, b backend.Backend, g *graph.Graph, names []string, segments map[string][]int, inputs [][][]float32, r *graph.Ranges) error {
+// observe runs the graph and shows the named tensors.
+func observe(ctx context.Context, b backend.Backend, g *graph.Graph, names []string, inputs [][][]float32, see func(string, int, []float32)) error {
 	o, err := g.Observed(names)
 	if err != nil {
 		return err
@@ -87,10 +98,7 @@ func observe(ctx context.Context, b backend.Backend, g *graph.Graph, names []str
 		}
 		for i, name := range names {
 			port := len(g.Outputs) + i
-			found := largest(out[port], o.Outputs[port].Shape.C, segments[name])
-			one := graph.NewRanges()
-			one.Tensors[name] = found
-			r.Merge(one)
+			see(name, o.Outputs[port].Shape.C, out[port])
 		}
 	}
 	return nil

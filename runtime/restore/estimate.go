@@ -2,9 +2,11 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
+	"unirestorer/runtime/backend"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/router"
 )
@@ -59,6 +61,13 @@ func (r *Restorer) route(ctx context.Context, img *imaging.Image, o router.Overr
 	if err != nil && outOfMemory(err) {
 		r.lane.card.Ledger().Reclaim(math.MaxInt64)
 		d, err = r.decide(ctx, input, o)
+	}
+	if err != nil && r.wide != nil && errors.Is(err, backend.ErrNotFinite) {
+		own, openErr := r.wide.of(ctx, r)
+		if openErr != nil {
+			return d, errors.Join(err, openErr)
+		}
+		return own.decide(ctx, input, o)
 	}
 	return d, err
 }

@@ -10,8 +10,8 @@ import (
 	"unirestorer/runtime/imaging"
 )
 
-// fallback restores what the device has no memory for on another backend, opened
-// when it is first needed.
+// fallback restores on another backend, opened when it is first needed, what the
+// device has no memory for, or what leaves the range of its numbers.
 type fallback struct {
 	open func(context.Context) (backend.Backend, error)
 
@@ -32,7 +32,7 @@ func (f *fallback) of(ctx context.Context, r *Restorer) (*Restorer, error) {
 		return nil, fmt.Errorf("open the fallback: %w", err)
 	}
 	c := r.config
-	c.Ledger, c.Fallback, c.DeviceMemory, c.Lazy, c.Predictor = r.host, nil, 0, true, nil
+	c.Ledger, c.Fallback, c.Wide, c.DeviceMemory, c.Lazy, c.Predictor = r.host, nil, nil, 0, true, nil
 	own, err := New(ctx, r.model, b, c)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -45,12 +45,12 @@ func (f *fallback) of(ctx context.Context, r *Restorer) (*Restorer, error) {
 // The picture's reservation holds what it has for itself, but no claim on the
 // fallback's lane, so that there may be no room: that is an error, not waited
 // for.
-func (f *fallback) run(ctx context.Context, r *Restorer, expert int, img *imaging.Image, p picture, opt Options, rep *Report, cause error) (*imaging.Image, error) {
+func (f *fallback) run(ctx context.Context, r *Restorer, expert int, img *imaging.Image, p picture, opt Options, rep *Report, why string, cause error) (*imaging.Image, error) {
 	own, err := f.of(ctx, r)
 	if err != nil {
 		return nil, errors.Join(cause, err)
 	}
-	rep.note(fmt.Sprintf("%s has not the memory, so %s restored it", rep.Device, own.backend.Info().Name))
+	rep.note(fmt.Sprintf("%s, so %s restored it", why, own.backend.Info().Name))
 	rep.Device = own.backend.Info().Name
 	out, err := own.dispatch(ctx, expert, img, p, opt, rep)
 	if err != nil {

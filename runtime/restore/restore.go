@@ -44,6 +44,7 @@ type Restorer struct {
 	charged   int64 // for the estimator
 
 	fallback *fallback // nil for none
+	wide     *fallback // nil for none
 }
 
 // Config shapes a Restorer.
@@ -59,6 +60,9 @@ type Config struct {
 	// Fallback, unless nil, opens the backend that restores pictures for which the
 	// device has no memory even in the smallest tiles. The Restorer closes it.
 	Fallback func(context.Context) (backend.Backend, error)
+	// Wide, unless nil, opens the backend of single precision that restores pictures
+	// whose values left the range of the device's numbers. The Restorer closes it.
+	Wide func(context.Context) (backend.Backend, error)
 	// Adapters says how LoRA experts run; empty means merged.
 	Adapters experts.Adapters
 	// Predictor, unless nil, has the expert that is likely next loaded while the
@@ -81,6 +85,9 @@ func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*R
 	r.pool = experts.NewPool(m, b, experts.Options{Account: r.lane.weights, Adapters: c.Adapters, Predictor: c.Predictor})
 	if c.Fallback != nil {
 		r.fallback = &fallback{open: c.Fallback}
+	}
+	if c.Wide != nil && b.Info().Half {
+		r.wide = &fallback{open: c.Wide}
 	}
 	if c.Lazy {
 		return r, nil
@@ -106,6 +113,9 @@ func (r *Restorer) Close() error {
 	err := r.pool.Close()
 	r.dropEstimator()
 	r.lane.close()
+	if r.wide != nil {
+		err = errors.Join(err, r.wide.close())
+	}
 	if r.fallback != nil {
 		err = errors.Join(err, r.fallback.close())
 	}
@@ -259,6 +269,9 @@ func (r *Restorer) dispatch(ctx context.Context, expert int, img *imaging.Image,
 		if out, err = r.onLane(ctx, expert, j, img, opt, rep); err == nil {
 			return out, nil
 		}
+		if r.wide != nil && errors.Is(err, backend.ErrNotFinite) {
+			return r.wide.run(ctx, r, expert, img, p, opt, rep, fmt.Sprintf("values inside the network left the range of fp16 on %s", rep.Device), err)
+		}
 		if !outOfMemory(err) && !(r.lane.ownMemory() && errors.Is(err, ledger.ErrTooLarge)) {
 			return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
 		}
@@ -280,7 +293,7 @@ func (r *Restorer) dispatch(ctx context.Context, expert int, img *imaging.Image,
 		}
 	}
 	if r.fallback != nil && (outOfMemory(err) || errors.Is(err, ledger.ErrTooLarge)) {
-		return r.fallback.run(ctx, r, expert, img, p, opt, rep, err)
+		return r.fallback.run(ctx, r, expert, img, p, opt, rep, rep.Device+" has not the memory", err)
 	}
 	return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
 }

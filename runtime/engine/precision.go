@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"unirestorer/runtime/backend"
+)
+
+// Precision names the numbers that networks compute in.
+type Precision string
+
+// The precisions. Auto is that of the device, fp32 on the CPU and fp16 on GPUs, and on a device in half precision a
+// picture whose values leave its range all the same is restored in single precision by the CPU. The others are fixed: what
+// leaves the range is an error.
+const (
+	PrecisionAuto Precision = "auto"
+	PrecisionFP32 Precision = "fp32"
+	PrecisionFP16 Precision = "fp16"
+)
+
+// ParsePrecision reads a precision's name; "" is auto.
+func ParsePrecision(s string) (Precision, error) {
+	p := Precision(strings.ToLower(s))
+	if p == "" {
+		return PrecisionAuto, nil
+	}
+	if !slices.Contains([]Precision{PrecisionAuto, PrecisionFP32, PrecisionFP16}, p) {
+		return "", fmt.Errorf("%q: want auto, fp32 or fp16", s)
+	}
+	return p, nil
+}
+
+// Auto reports whether pictures may be restored in wider numbers where the device's do not hold them.
+func (p Precision) Auto() bool { return p == "" || p == PrecisionAuto }
+
+// fits reports, as an error, a precision that a device does not have.
+func (p Precision) fits(i backend.Info) error {
+	switch {
+	case p == PrecisionFP32 && i.Half:
+		return fmt.Errorf("precision fp32: %s computes in fp16; device cpu computes in fp32", i.Name)
+	case p == PrecisionFP16 && !i.Half:
+		return fmt.Errorf("precision fp16: %s computes in fp32", i.Name)
+	}
+	return nil
+}
