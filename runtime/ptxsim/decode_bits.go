@@ -374,3 +374,25 @@ func fns(mask, base uint32, n int32) uint32 {
 	}
 	return full
 }
+
+// decBmsk translates bmsk: as many ones as b says from bit a on (PTX ISA 8.4, 9.7.1.21).
+func decBmsk(d *decoder, s *stmt, m *modset, in *inst) error {
+	if err := s.argc(3, 3); err != nil {
+		return err
+	}
+	in.class = clInteger
+	mode := m.one("clamp", "wrap")
+	if mode == "" || m.typ() != tB32 {
+		return fmt.Errorf("needs .clamp or .wrap, and .b32")
+	}
+	in.set32(func(d, a, b, _ *row32) {
+		for i := range d {
+			at, n := uint64(a[i]), uint64(b[i])
+			if mode == "wrap" {
+				at, n = at&31, n&31
+			}
+			d[i] = uint32((uint64(1)<<min(n, 32) - 1) << at)
+		}
+	})
+	return d.operands(in, s.args, tB32)
+}

@@ -189,3 +189,18 @@ func decNop(d *decoder, s *stmt, m *modset, in *inst) error {
 	in.class, in.kind, in.exec = clOther, kExec, execNothing
 	return nil
 }
+
+// decSetmaxnreg translates setmaxnreg, which moves registers between warps and changes no value (PTX ISA 8.4, 9.7.17.5).
+func decSetmaxnreg(d *decoder, s *stmt, m *modset, in *inst) error {
+	if err := s.argc(1, 1); err != nil {
+		return err
+	}
+	if m.one("inc", "dec") == "" || !m.take("sync") || !m.take("aligned") || m.typ() != tU32 {
+		return fmt.Errorf("needs .inc or .dec, and .sync.aligned.u32")
+	}
+	if o := s.args[0]; o.kind != opdImm || o.imm < 24 || o.imm > 256 || o.imm%8 != 0 {
+		return fmt.Errorf("the number of registers is not a constant from 24 to 256 that 8 divides")
+	}
+	in.class, in.exec = clOther, func(w *warp, in *inst) { w.wholeWarp(in) }
+	return d.sync(in, nil)
+}

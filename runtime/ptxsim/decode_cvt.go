@@ -17,6 +17,12 @@ type conv struct {
 }
 
 func decCvt(d *decoder, s *stmt, m *modset, in *inst) error {
+	if m.take("pack") {
+		return d.cvtPack(s, m, in)
+	}
+	if name := m.one("e4m3x2", "e5m2x2"); name != "" {
+		return d.cvtFP8(s, m, in, name)
+	}
 	if err := s.argc(2, 3); err != nil {
 		return err
 	}
@@ -365,4 +371,43 @@ func (d *decoder) cvtPair(s *stmt, in *inst, c conv) (err error) {
 		}
 	})
 	return nil
+}
+
+// cvtPack translates cvt.pack, which saturates two integers to a narrower type and joins them, above them the low bits of
+// a third where they leave room (PTX ISA 8.4, 9.7.9.22).
+func (d *decoder) cvtPack(s *stmt, m *modset, in *inst) error {
+	to := m.one("u16", "s16", "u8", "s8", "u4", "s4", "u2", "s2")
+	if !m.take("sat") || to == "" || m.typ() != tS32 {
+		return fmt.Errorf("needs .sat, a narrow integer type and .s32")
+	}
+	var size uint
+	if _, err := fmt.Sscanf(to[1:], "%d", &size); err != nil {
+		return err
+	}
+	n := 3
+	if size < 16 {
+		n = 4
+		if m.typ() != tB32 {
+			return fmt.Errorf("needs .b32")
+		}
+	}
+	if err := s.argc(n, n); err != nil {
+		return err
+	}
+	lo, hi := int32(0), int32(1)<<size-1
+	if to[0] == 's' {
+		lo, hi = -1<<(size-1), 1<<(size-1)-1
+	}
+	cut := func(v uint32) uint32 { return uint32(min(max(int32(v), lo), hi)) & (1<<size - 1) }
+	in.class = clConvert
+	in.set32(func(d, a, b, c *row32) {
+		for i := range d {
+			v := cut(a[i])<<size | cut(b[i])
+			if size < 16 {
+				v |= c[i] << (2 * size)
+			}
+			d[i] = v
+		}
+	})
+	return d.operands(in, s.args, tB32)
 }

@@ -9,7 +9,7 @@ var errNoOpcode = errors.New("unknown instruction")
 var otherOpcodes = map[string]bool{
 	"tex": true, "tld4": true, "txq": true, "istypep": true, "suld": true, "sust": true, "sured": true, "suq": true,
 	"multimem": true, "tensormap": true, "createpolicy": true, "alloca": true, "stacksave": true, "stackrestore": true,
-	"wgmma": true, "mbarrier": true, "mapa": true, "getctarank": true, "setmaxnreg": true, "bmsk": true,
+	"wgmma": true, "mbarrier": true, "mapa": true, "getctarank": true,
 	"vadd": true, "vsub": true, "vabsdiff": true, "vmin": true, "vmax": true, "vshl": true, "vshr": true, "vmad": true, "vset": true,
 	"vadd2": true, "vsub2": true, "vavrg2": true, "vabsdiff2": true, "vmin2": true, "vmax2": true, "vset2": true,
 	"vadd4": true, "vsub4": true, "vavrg4": true, "vabsdiff4": true, "vmin4": true, "vmax4": true, "vset4": true,
@@ -27,7 +27,7 @@ var decoders = map[string]decodeFunc{
 	"and": decLogic, "or": decLogic, "xor": decLogic, "not": decLogic, "cnot": decLogic,
 	"shl": decShift, "shr": decShift, "shf": decShf, "lop3": decLop3,
 	"bfe": decBitField, "bfi": decBitField, "bfind": decBitCount, "clz": decBitCount, "popc": decBitCount, "brev": decBitCount,
-	"prmt": decPrmt, "dp4a": decDot, "dp2a": decDot, "szext": decSzext, "fns": decFns,
+	"prmt": decPrmt, "dp4a": decDot, "dp2a": decDot, "szext": decSzext, "bmsk": decBmsk, "fns": decFns,
 
 	"setp": decSetp, "set": decSet, "selp": decSelp, "slct": decSlct, "testp": decTestp,
 	"mov": decMov, "cvt": decCvt, "cvta": decCvta, "isspacep": decIsspacep,
@@ -41,5 +41,5 @@ var decoders = map[string]decodeFunc{
 	"bar": decBar, "barrier": decBar, "membar": decFence, "fence": decFence,
 
 	"bra": decBra, "brx": decBrx, "call": decCall, "ret": decExit, "exit": decExit, "trap": decTrap, "brkpt": decTrap,
-	"nanosleep": decNop, "pmevent": decNop, "griddepcontrol": decGridDep,
+	"nanosleep": decNop, "pmevent": decNop, "setmaxnreg": decSetmaxnreg, "griddepcontrol": decGridDep,
 }

@@ -42,7 +42,10 @@ func (f fp8) round(x float32) uint8 {
 	if math.IsNaN(a) {
 		return f.nan
 	}
-	if a >= float64(f.value(f.largest)) {
+	switch {
+	case a == 0:
+		return sign
+	case a >= float64(f.value(f.largest)):
 		return sign | f.largest
 	}
 	_, e := math.Frexp(a) // a < 2^e

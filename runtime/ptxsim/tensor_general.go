@@ -99,11 +99,10 @@ func (e elemKind) value(reg uint64, j int) float64 {
 
 // fragment says which element of a matrix a lane's register holds: at(lane, i, j) for element j of register i.
 type fragment struct {
-	rows       []int32
-	wide       bool // 64-bit rows
-	elem       elemKind
-	major, min int // extents in memory order: lines of a layout and elements a line
-	at         func(lane, reg, j int) (row, col int)
+	rows []int32
+	wide bool // 64-bit rows
+	elem elemKind
+	at   func(lane, reg, j int) (row, col int)
 }
 
 // get fills a matrix, by rows of width cols.
