@@ -55,7 +55,7 @@ func profileCommand() *cli.Command {
 			&cli.IntFlag{Name: "max-runs", Value: 1000, Usage: "time at most so many `RUNS`"},
 			&cli.DurationFlag{Name: "max-time", Value: 5 * time.Second, Usage: "stop timing a network after this `TIME`"},
 			&cli.Float64Flag{Name: "precision", Value: 1, Usage: "stop once the median is known to so many `PERCENT`"},
-			&cli.IntFlag{Name: "node-runs", Value: 3, Usage: "`RUNS` in which nodes are timed"},
+			&cli.IntFlag{Name: "node-runs", Value: 10, Usage: "`RUNS` in which nodes are timed, for at most --max-time"},
 			&cli.Float64Flag{Name: "peak-gflops", Usage: "the device's `GFLOP/s` at best, instead of measuring it"},
 			&cli.Float64Flag{Name: "peak-gbs", Usage: "the device's `GB/s` at best, instead of measuring it"},
 			&cli.StringFlag{Name: "gpu", Usage: "predict times on `GPU`: " + strings.Join(gpus, ", ") + " (h200 on --device sim)"},

@@ -35,6 +35,8 @@ type lowered struct {
 	plan  *graph.Plan
 	// skipped are the tensors inside steps of several nodes.
 	skipped []bool
+	// runs are the nodes that each step computes, in order.
+	runs [][]*graph.Node
 }
 
 // lower chooses a step for each node and plans the arena; it reads no weights.
@@ -54,6 +56,7 @@ func (b *Backend) lower(g *graph.Graph) (*lowered, error) {
 			l.steps[m.ID] = skipped{}
 			l.skipped[m.Outputs[0].ID] = true
 		}
+		l.runs = append(l.runs, g.Nodes[i:i+run:i+run])
 		i += run
 		l.steps[i-1], l.needs[i-1] = s, s.needs()
 	}

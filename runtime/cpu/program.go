@@ -62,6 +62,10 @@ func (p *Program) bind() error {
 // Graph implements backend.Program.
 func (p *Program) Graph() *graph.Graph { return p.lowered.graph }
 
+// Steps lists the nodes by what runs as one, in order. All the time of a step is
+// its last node's.
+func (p *Program) Steps() [][]*graph.Node { return p.lowered.runs }
+
 // Memory implements backend.Program.
 func (p *Program) Memory() backend.Memory { return p.lowered.memory() }
 

@@ -3,36 +3,100 @@ package profile
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/kernels"
+	"unirestorer/runtime/backend"
 )
 
 // elementBytes is what a value takes in counts of bytes on the host.
 const elementBytes = 4
 
-// partsOf costs the nodes of a graph. launches are those of each node on a
+// stepsOf lists the nodes of a program's graph by what runs as one; a node each
+// where the program does not tell.
+func stepsOf(program backend.Program) [][]*graph.Node {
+	if d, ok := program.(interface{ Steps() [][]*graph.Node }); ok {
+		return d.Steps()
+	}
+	return oneByOne(program.Graph())
+}
+
+func oneByOne(g *graph.Graph) [][]*graph.Node {
+	steps := make([][]*graph.Node, len(g.Nodes))
+	for i := range steps {
+		steps[i] = g.Nodes[i : i+1]
+	}
+	return steps
+}
+
+// partsOf costs the steps of a graph. launches are those of each node on a
 // device; nil for the host, where bytes are those of fp32 operands.
-func partsOf(g *graph.Graph, launches [][]*kernels.Launch) []Part {
-	parts := make([]Part, len(g.Nodes))
-	for i, n := range g.Nodes {
-		p := Part{Name: n.Name, Kind: n.Op.Kind(), Stage: models.StageOf(g.Name, n.Name), Cost: n.Cost}
-		if launches == nil {
-			read, written := n.Traffic(elementBytes)
-			p.Bytes, p.Operations = read+written, 2*n.Cost.Executed
-		} else {
-			for _, l := range launches[i] {
-				p.Launches = append(p.Launches, Launch{
-					Kernel: l.Kernel, Shape: l.Shape.String(), Bytes: l.Bytes, Operations: l.Operations,
-				})
-				p.Bytes += l.Bytes
-				p.Operations += l.Operations
-			}
+func partsOf(g *graph.Graph, steps [][]*graph.Node, launches [][]*kernels.Launch) []Part {
+	parts := make([]Part, len(steps))
+	for i, nodes := range steps {
+		if len(nodes) == 1 {
+			parts[i] = nodePart(g, nodes[0], launches)
+			continue
 		}
-		parts[i] = p
+		parts[i] = joined(g, nodes, launches)
 	}
 	return parts
+}
+
+func nodePart(g *graph.Graph, n *graph.Node, launches [][]*kernels.Launch) Part {
+	p := Part{Name: n.Name, Kind: n.Op.Kind(), Stage: models.StageOf(g.Name, n.Name), Cost: n.Cost}
+	if launches == nil {
+		read, written := n.Traffic(elementBytes)
+		p.Bytes, p.Operations = read+written, 2*n.Cost.Executed
+		return p
+	}
+	for _, l := range launches[n.ID] {
+		p.Launches = append(p.Launches, Launch{
+			Kernel: l.Kernel, Shape: l.Shape.String(), Bytes: l.Bytes, Operations: l.Operations,
+		})
+		p.Bytes += l.Bytes
+		p.Operations += l.Operations
+	}
+	return p
+}
+
+// joined costs nodes that run as one. What one of them hands to the next stays
+// in caches and does not count as moved.
+func joined(g *graph.Graph, nodes []*graph.Node, launches [][]*kernels.Launch) Part {
+	var p Part
+	var names, kinds []string
+	for i, n := range nodes {
+		one := nodePart(g, n, launches)
+		names, kinds = append(names, one.Name), append(kinds, one.Kind)
+		p.Cost = p.Cost.Add(one.Cost)
+		p.Bytes += one.Bytes
+		p.Operations += one.Operations
+		p.Launches = append(p.Launches, one.Launches...)
+		p.Stage = one.Stage
+		if i > 0 {
+			p.Bytes -= 2 * elementBytes * int64(nodes[i-1].Outputs[0].Shape.Elems())
+		}
+		p.Nodes = append(p.Nodes, one)
+	}
+	p.Name, p.Kind = joinNames(names), strings.Join(kinds, "+")
+	return p
+}
+
+// joinNames shortens a.b.x, a.b.y to a.b.{x, y}.
+func joinNames(names []string) string {
+	prefix := names[0][:strings.LastIndexByte(names[0], '.')+1]
+	for _, n := range names[1:] {
+		for !strings.HasPrefix(n, prefix) {
+			prefix = prefix[:strings.LastIndexByte(prefix[:len(prefix)-1], '.')+1]
+		}
+	}
+	rest := make([]string, len(names))
+	for i, n := range names {
+		rest[i] = n[len(prefix):]
+	}
+	return prefix + "{" + strings.Join(rest, ", ") + "}"
 }
 
 // Group is the sum of parts that have something in common.
@@ -60,7 +124,7 @@ func GroupBy(parts []Part, key func(*Part) string) []Group {
 			by[g.Name] = g
 			order = append(order, g)
 		}
-		g.Parts++
+		g.Parts += max(1, len(p.Nodes))
 		g.Launches += len(p.Launches)
 		g.Cost = g.Cost.Add(p.Cost)
 		g.Bytes += p.Bytes

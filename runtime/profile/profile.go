@@ -42,7 +42,8 @@ type Method struct {
 	// Precision ends a measurement early: half the width of the median's 95 %
 	// confidence interval, relative to the median.
 	Precision float64 `json:"precision"`
-	// NodeRuns is the number of further runs in which nodes are timed.
+	// NodeRuns is the number of further runs in which nodes are timed, less where
+	// they take more than MaxSeconds.
 	NodeRuns int `json:"node_runs"`
 }
 
@@ -81,8 +82,8 @@ type Network struct {
 	// other experts included; 0 if they are stored nowhere.
 	Stored int64      `json:"stored_bytes"`
 	Cost   graph.Cost `json:"cost"`
-	// Bytes is the least that a run moves: every operand of every node, or of
-	// every launch on a GPU, once. Operations count a multiply-add as two.
+	// Bytes is every operand of every node, or of every launch on a GPU, once.
+	// Operations count a multiply-add as two.
 	Bytes      int64 `json:"bytes_moved"`
 	Operations int64 `json:"operations"`
 	Nodes      int   `json:"nodes"`
@@ -108,6 +109,9 @@ type Measured struct {
 	// Device are the times of further runs between events on a GPU's stream,
 	// without copying input and output; nil on the host.
 	Device []float64 `json:"device_seconds,omitempty"`
+	// NodeRun is the mean time of the runs that parts' times are means over; 0
+	// where no nodes were timed.
+	NodeRun float64 `json:"node_run_seconds,omitempty"`
 	// PeakResident is the most memory the process has had resident while the
 	// network was loaded and run; 0 where the system does not tell.
 	PeakResident int64 `json:"peak_resident_bytes,omitempty"`
@@ -117,7 +121,8 @@ type Measured struct {
 	EnergySource string `json:"energy_source,omitempty"`
 }
 
-// Part is a node: what it costs and how long it took.
+// Part is what runs as one, a node or several: what it costs and how long it
+// took.
 type Part struct {
 	Name  string `json:"name"`
 	Kind  string `json:"kind"`
@@ -129,10 +134,17 @@ type Part struct {
 	// Launches are the node's kernels on the device, or on the GPU that times are
 	// predicted for.
 	Launches []Launch `json:"launches,omitempty"`
-	// Start and Seconds are medians over the timed runs; 0 without any. A node
-	// that runs as part of a later one takes no time of its own.
+	// Nodes are the nodes that run as one, with no times of their own; nil for a
+	// single one. Bytes of the part leave out what they hand to each other.
+	Nodes []Part `json:"nodes,omitempty"`
+	// Start and Seconds are means over the faster half of the timed runs, so that
+	// parts add up to a run; 0 without any.
 	Start   float64 `json:"start_seconds"`
 	Seconds float64 `json:"seconds"`
+	// Min, P50 and P90 are those of all timed runs.
+	Min float64 `json:"min_seconds,omitempty"`
+	P50 float64 `json:"p50_seconds,omitempty"`
+	P90 float64 `json:"p90_seconds,omitempty"`
 }
 
 // Launch is a kernel that a node launches.

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,8 +90,14 @@ func (p *Profiler) network(ctx context.Context, t Target) (*Network, error) {
 		return nil, err
 	}
 	n.Bytes, n.Operations, n.Launches = 0, 0, 0
-	for _, part := range n.Parts {
-		n.Bytes += part.Bytes
+	for i := range n.Parts {
+		part := &n.Parts[i]
+		if part.Nodes == nil {
+			n.Bytes += part.Bytes
+		}
+		for _, node := range part.Nodes {
+			n.Bytes += node.Bytes
+		}
 		n.Operations += part.Operations
 		if p.Backend.Info().Half {
 			n.Launches += len(part.Launches)
@@ -114,7 +121,7 @@ func (p *Profiler) predict(ctx context.Context, n *Network, g *graph.Graph) (err
 	if err != nil {
 		return fmt.Errorf("lower for %s: %w", p.GPU.Title, err)
 	}
-	n.Parts = partsOf(g, counted.Launches)
+	n.Parts = partsOf(g, oneByOne(g), counted.Launches)
 	predicted := price(p.GPU, n.Parts, counted.Counts)
 	predicted.Arena, predicted.Weights = counted.Memory.Arena, counted.Memory.Weights
 	n.Predicted = &predicted
@@ -122,20 +129,29 @@ func (p *Profiler) predict(ctx context.Context, n *Network, g *graph.Graph) (err
 }
 
 // runParts are the parts of a program: its own launches where it has some, else
-// those predicted. Launches of its own take over the predictions of the same
-// ones.
-func (p *Profiler) runParts(program backend.Program, predicted []Part) []Part {
+// those predicted of its nodes. Launches of its own take over the predictions
+// of the same ones.
+func runParts(program backend.Program, predicted []Part) []Part {
 	launches := launchesOf(program)
-	parts := partsOf(program.Graph(), launches)
-	for i := range predicted {
-		switch {
-		case launches == nil:
-			parts[i].Launches = predicted[i].Launches
-		case len(parts[i].Launches) == len(predicted[i].Launches):
-			for j, l := range predicted[i].Launches {
-				if own := &parts[i].Launches[j]; own.Kernel == l.Kernel && own.Shape == l.Shape {
-					own.Predicted, own.Binding = l.Predicted, l.Binding
-				}
+	steps := stepsOf(program)
+	parts := partsOf(program.Graph(), steps, launches)
+	if predicted == nil {
+		return parts
+	}
+	for i := range parts {
+		if launches == nil {
+			for _, n := range steps[i] {
+				parts[i].Launches = append(parts[i].Launches, predicted[n.ID].Launches...)
+			}
+			continue
+		}
+		theirs := predicted[steps[i][0].ID].Launches
+		if len(parts[i].Launches) != len(theirs) {
+			continue
+		}
+		for j, l := range theirs {
+			if own := &parts[i].Launches[j]; own.Kernel == l.Kernel && own.Shape == l.Shape {
+				own.Predicted, own.Binding = l.Predicted, l.Binding
 			}
 		}
 	}
@@ -177,7 +193,7 @@ func (p *Profiler) run(ctx context.Context, n *Network, s *subject) (err error) 
 		n.Counters = countersOf(p.Simulator.take())
 		return nil
 	}
-	n.Parts = p.runParts(program, n.Parts)
+	n.Parts = runParts(program, n.Parts)
 	n.Measured = &Measured{Load: load}
 	return p.measure(ctx, n, r)
 }
@@ -256,25 +272,56 @@ func onDevice(ctx context.Context, program backend.Program, runs int) ([]float64
 	return seconds, nil
 }
 
-// timeNodes fills in the times of parts.
+// timeNodes fills in the times of parts. A part's time is the mean over the
+// faster half of the runs: means add up, and what disturbs a run disturbs the
+// slower half.
 func (p *Profiler) timeNodes(ctx context.Context, n *Network, r *runner) error {
-	took := make([][]float64, len(n.Parts))
-	for range p.Method.NodeRuns {
+	if p.Method.NodeRuns == 0 {
+		return nil
+	}
+	partOf := make([]int, 0, len(r.program.Graph().Nodes))
+	for i, nodes := range stepsOf(r.program) {
+		for range nodes {
+			partOf = append(partOf, i)
+		}
+	}
+	type timing struct {
+		whole float64
+		parts []float64
+	}
+	var runs []timing
+	start := time.Now()
+	for len(runs) < p.Method.NodeRuns && (len(runs) < min(3, p.Method.NodeRuns) || time.Since(start).Seconds() < p.Method.MaxSeconds) {
+		one := timing{parts: make([]float64, len(n.Parts))}
+		at := time.Now()
 		err := r.program.Run(ctx, r.inputs, r.outputs, backend.RunOptions{Node: func(node *graph.Node, t time.Duration) {
-			took[node.ID] = append(took[node.ID], t.Seconds())
+			one.parts[partOf[node.ID]] += t.Seconds()
 		}})
 		if err != nil {
 			return err
 		}
+		one.whole = time.Since(at).Seconds()
+		runs = append(runs, one)
+	}
+	slices.SortStableFunc(runs, func(a, b timing) int { return cmp.Compare(a.whole, b.whole) })
+	faster := runs[:(len(runs)+1)/2]
+	for _, one := range faster {
+		n.Measured.NodeRun += one.whole / float64(len(faster))
 	}
 	var at float64
+	times := make([]float64, len(runs))
 	for i := range n.Parts {
-		if len(took[i]) == 0 {
-			continue
+		part := &n.Parts[i]
+		part.Start = at
+		for _, one := range faster {
+			part.Seconds += one.parts[i] / float64(len(faster))
 		}
-		slices.Sort(took[i])
-		n.Parts[i].Start, n.Parts[i].Seconds = at, quantile(0.5, took[i])
-		at += n.Parts[i].Seconds
+		at += part.Seconds
+		for k := range runs {
+			times[k] = runs[k].parts[i]
+		}
+		slices.Sort(times)
+		part.Min, part.P50, part.P90 = times[0], quantile(0.5, times), quantile(0.9, times)
 	}
 	return nil
 }

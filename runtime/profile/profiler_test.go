@@ -83,7 +83,6 @@ func TestHostProfileCountsAndMeasures(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, planned, n.Memory, "what runs holds what was planned")
 		require.Equal(t, len(g.Nodes), n.Nodes)
-		require.Len(t, n.Parts, n.Nodes)
 		require.Equal(t, 2*n.Cost.Executed, n.Operations)
 		require.Zero(t, n.Launches)
 		require.Nil(t, n.Predicted)
@@ -95,14 +94,22 @@ func TestHostProfileCountsAndMeasures(t *testing.T) {
 		require.Positive(t, m.Load)
 		require.Positive(t, m.First)
 		var moved int64
-		var seconds float64
-		for i, part := range n.Parts {
-			moved += part.Bytes
-			seconds += part.Seconds
-			require.Equal(t, g.Nodes[i].Name, part.Name)
+		var names []string
+		for _, part := range n.Parts {
+			nodes := part.Nodes
+			if nodes == nil {
+				nodes = []Part{part}
+			}
+			for _, node := range nodes {
+				moved += node.Bytes
+				names = append(names, node.Name)
+			}
 		}
 		require.Equal(t, n.Bytes, moved)
-		require.Positive(t, seconds)
+		require.Len(t, names, n.Nodes)
+		for i, name := range names {
+			require.Equal(t, g.Nodes[i].Name, name)
+		}
 	}
 	// A batch moves its activations as often, and its weights once.
 	one, err := p.Network(ctx, Target{Kind: Expert, Expert: 0, Width: 40, Height: 24, Batch: 1})
@@ -112,6 +119,67 @@ func TestHostProfileCountsAndMeasures(t *testing.T) {
 	require.Equal(t, 2*one.Cost.MACs, two.Cost.MACs)
 	require.Less(t, two.Bytes, 2*one.Bytes)
 	require.Equal(t, one.Memory.Weights, two.Memory.Weights)
+}
+
+// A Restormer wide enough that the host joins depthwise convolutions with what
+// stands around them.
+func TestWhatRunsAsOneIsOneRowAndRowsAddUp(t *testing.T) {
+	p := onHost(t)
+	p.Method.NodeRuns = 4
+	n, err := p.Network(context.Background(), Target{Kind: Expert, Expert: 1, Width: 256, Height: 192, Batch: 1})
+	require.NoError(t, err)
+	result := &Profile{Networks: []Network{*n}, Peaks: p.Peaks, Device: p.Backend.Info()}
+	var sum float64
+	joined := 0
+	for _, part := range n.Parts {
+		sum += part.Seconds
+		require.Positive(t, part.Seconds, part.Name)
+		require.LessOrEqual(t, part.Min, part.P50)
+		require.LessOrEqual(t, part.P50, part.P90)
+		if part.Nodes == nil {
+			continue
+		}
+		joined++
+		require.Contains(t, part.Kind, "+")
+		var alone, operations int64
+		for _, node := range part.Nodes {
+			alone += node.Bytes
+			operations += node.Operations
+			require.Zero(t, node.Seconds)
+		}
+		require.Equal(t, operations, part.Operations)
+		require.Less(t, part.Bytes, alone, "what is handed on inside is not moved")
+		require.Positive(t, part.Bytes)
+	}
+	require.Positive(t, joined, "nothing runs as one: the test shows nothing")
+	require.InEpsilon(t, n.Measured.NodeRun, sum, 0.03)
+	for _, key := range []func(*Part) string{ByStage, ByKind} {
+		var grouped float64
+		for _, g := range GroupBy(n.Parts, key) {
+			grouped += g.Seconds
+		}
+		require.InDelta(t, sum, grouped, 1e-9)
+	}
+	tables := result.PartTables(n, true)
+	nodes := tables[len(tables)-1]
+	require.Len(t, nodes.Rows, n.Nodes+joined)
+	require.Contains(t, strings.Join(nodes.Notes, " "), "add up to")
+}
+
+func TestNoRateExceedsMemory(t *testing.T) {
+	peaks := &Peaks{100, 10, "given"}
+	r := rates(50, 30, 1, peaks)
+	require.True(t, r.Cached)
+	require.InDelta(t, 0.5, r.Roofline, 1e-12)
+	require.Equal(t, "cache", r.bandwidth())
+	require.InDelta(t, 0.8, rates(50, 8, 1, peaks).Roofline, 1e-12)
+}
+
+func TestNamesOfJoinedNodesAreShort(t *testing.T) {
+	require.Equal(t, "a.b.{x, y}", joinNames([]string{"a.b.x", "a.b.y"}))
+	require.Equal(t, "a.{b.x, c}", joinNames([]string{"a.b.x", "a.c"}))
+	require.Equal(t, "{x, y}", joinNames([]string{"x", "y"}))
+	require.Equal(t, "{a.x, b}", joinNames([]string{"a.x", "b"}))
 }
 
 func TestSimulatedProfileIsTheSameEveryTime(t *testing.T) {

@@ -31,22 +31,33 @@ func (p Peaks) Attainable(intensity float64) float64 {
 type Rates struct {
 	// Images and Pixels a second, operations and bytes a second.
 	Images, Pixels, Operations, Bytes float64
-	// Roofline is the share of the rate the roofline allows, from 0 to 1; where
-	// caches serve what counts as moved it can exceed 1. It is 0 without peaks.
+	// Roofline is the share of the rate the roofline allows; 0 without peaks.
 	Roofline float64
+	// Cached tells that what counts as moved would have come from memory faster
+	// than memory gives it: caches served it, Bytes is no rate of memory, and
+	// Roofline is the share of the arithmetic alone.
+	Cached bool
 }
 
 // RatesAt are the rates of a run that takes so many seconds.
 func (n *Network) RatesAt(seconds float64, peaks *Peaks) Rates {
+	r := rates(n.Operations, n.Bytes, seconds, peaks)
+	if seconds > 0 {
+		r.Images, r.Pixels = float64(n.Batch)/seconds, n.Pixels()/seconds
+	}
+	return r
+}
+
+func rates(operations, bytes int64, seconds float64, peaks *Peaks) Rates {
 	if !(seconds > 0) {
 		return Rates{}
 	}
-	r := Rates{
-		Images: float64(n.Batch) / seconds, Pixels: n.Pixels() / seconds,
-		Operations: float64(n.Operations) / seconds, Bytes: float64(n.Bytes) / seconds,
-	}
+	r := Rates{Operations: float64(operations) / seconds, Bytes: float64(bytes) / seconds}
 	if peaks != nil {
-		r.Roofline = peaks.Floor(n.Operations, n.Bytes) / seconds
+		if r.Cached = r.Bytes > peaks.Bytes; r.Cached {
+			bytes = 0
+		}
+		r.Roofline = peaks.Floor(operations, bytes) / seconds
 	}
 	return r
 }

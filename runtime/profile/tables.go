@@ -142,7 +142,7 @@ func (p *Profile) speeds() *report.Table {
 			joules, energy = report.Digits(*m.Energy), m.EnergySource
 		}
 		t.Add(append(n.head(), milliseconds(m.Load), milliseconds(m.First), milliseconds(l.P50), milliseconds(l.P90), milliseconds(l.P99),
-			percentOr(l.Precision, l.Precision >= 0), strconv.Itoa(l.Runs), device, report.Digits(r.Images), report.Digits(r.Pixels/1e6), report.Digits(r.Operations/1e9), report.Digits(r.Bytes/1e9),
+			percentOr(l.Precision, l.Precision >= 0), strconv.Itoa(l.Runs), device, report.Digits(r.Images), report.Digits(r.Pixels/1e6), report.Digits(r.Operations/1e9), r.bandwidth(),
 			percentOr(r.Roofline, p.Peaks != nil), size(m.PeakResident), joules)...)
 	}
 	m := p.Method
@@ -152,7 +152,7 @@ func (p *Profile) speeds() *report.Table {
 			"Rates are those of the time on the device, where it tells that, without copying input and output.",
 		m.Warmup, m.MinRuns, m.MaxRuns, report.Digits(100*m.Precision), report.Digits(m.MaxSeconds), m.NodeRuns))
 	if p.Peaks != nil {
-		t.Notes = append(t.Notes, fmt.Sprintf("Roofline: the share of what %s GFLOP/s and %s GB/s allow (%s); above 100 %% caches served part of what counts as moved.",
+		t.Notes = append(t.Notes, fmt.Sprintf("Roofline: the share of what %s GFLOP/s and %s GB/s allow (%s); where what counts as moved exceeds the rate of memory, caches served it: no GB/s is given, and the share is that of the arithmetic.",
 			report.Digits(p.Peaks.Operations/1e9), report.Digits(p.Peaks.Bytes/1e9), p.Peaks.Source))
 	}
 	if energy != "" {
@@ -293,9 +293,15 @@ func (p *Profile) PartTables(n *Network, nodes bool) []*report.Table {
 	}
 	if nodes {
 		// A node is a group of its own, in order of execution.
-		groups := make([]Group, len(n.Parts))
+		var groups []Group
+		row := func(part *Part) string { return part.Name + " " + part.Kind }
 		for i := range n.Parts {
-			groups[i] = GroupBy(n.Parts[i:i+1], func(part *Part) string { return part.Name + " " + part.Kind })[0]
+			groups = append(groups, GroupBy(n.Parts[i:i+1], row)[0])
+			for k := range n.Parts[i].Nodes {
+				within := GroupBy(n.Parts[i].Nodes[k:k+1], row)[0]
+				within.Name = "  " + within.Name
+				groups = append(groups, within)
+			}
 		}
 		all = append(all, p.groupTable(n, "nodes", groups))
 	}
@@ -317,12 +323,8 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 	for _, g := range groups {
 		row := []string{g.Name, strconv.Itoa(g.Parts), count(g.Launches), giga(g.Cost.MACs + g.Cost.AttentionMACs), giga(g.Cost.Executed), size(g.Bytes)}
 		if g.Seconds > 0 {
-			row = append(row, milliseconds(g.Seconds), percentOr(g.Seconds/total, true), report.Digits(float64(g.Operations)/g.Seconds/1e9), report.Digits(float64(g.Bytes)/g.Seconds/1e9))
-			if p.Peaks != nil {
-				row = append(row, percentOr(p.Peaks.Floor(g.Operations, g.Bytes)/g.Seconds, true))
-			} else {
-				row = append(row, "-")
-			}
+			r := rates(g.Operations, g.Bytes, g.Seconds, p.Peaks)
+			row = append(row, milliseconds(g.Seconds), percentOr(g.Seconds/total, true), report.Digits(r.Operations/1e9), r.bandwidth(), percentOr(r.Roofline, p.Peaks != nil))
 		} else {
 			row = append(row, "-", "-", "-", "-", "-")
 		}
@@ -333,7 +335,20 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 		}
 		t.Add(row...)
 	}
+	if m := n.Measured; m != nil && m.NodeRun > 0 && total > 0 {
+		t.Notes = append(t.Notes, fmt.Sprintf("The parts add up to %s ms, the runs in which they were timed took %s ms (%+.1f %%), runs without timing %s ms (%+.1f %%). "+
+			"What runs as one is one row, its nodes under it without times; what they hand to each other does not count as moved.",
+			milliseconds(total), milliseconds(m.NodeRun), 100*(total/m.NodeRun-1), milliseconds(m.Latency.P50), 100*(total/m.Latency.P50-1)))
+	}
 	return t
+}
+
+// bandwidth shows bytes a second, where it is memory that gives them.
+func (r Rates) bandwidth() string {
+	if r.Cached {
+		return "cache"
+	}
+	return report.Digits(r.Bytes / 1e9)
 }
 
 func (n *Network) kernelCounters() *report.Table {

@@ -27,8 +27,8 @@ const (
 
 // WriteTrace writes the profile as a trace: a process for each network, in it a
 // thread of nodes, where nodes were timed, and one of launches, where times of
-// launches are predicted. Nodes are laid end to end with the median times of
-// the timed runs; launches with their predicted times.
+// launches are predicted. Nodes are laid end to end with their mean times in
+// the faster half of the timed runs; launches with their predicted times.
 func (p *Profile) WriteTrace(w io.Writer) error {
 	var all []traceEvent
 	for i := range p.Networks {
@@ -57,13 +57,24 @@ func (n *Network) trace(process int, p *Profile) []traceEvent {
 		part := &n.Parts[i]
 		if part.Seconds > 0 {
 			timed = true
+			r := rates(part.Operations, part.Bytes, part.Seconds, p.Peaks)
+			args := map[string]any{
+				"kind": part.Kind, "stage": part.Stage, "macs": part.Cost.MACs, "executed_macs": part.Cost.Executed,
+				"bytes_moved": part.Bytes, "operations": part.Operations, "gflops": r.Operations / 1e9,
+			}
+			if !r.Cached {
+				args["gbytes_per_s"] = r.Bytes / 1e9
+			}
+			if part.Nodes != nil {
+				nodes := make([]string, len(part.Nodes))
+				for k := range nodes {
+					nodes[k] = part.Nodes[k].Name
+				}
+				args["nodes"] = nodes
+			}
 			events = append(events, traceEvent{
 				Name: part.Name, Category: part.Kind, Phase: "X", Time: part.Start * 1e6, Duration: part.Seconds * 1e6,
-				Process: process, Thread: nodeThread, Args: map[string]any{
-					"kind": part.Kind, "stage": part.Stage, "macs": part.Cost.MACs, "executed_macs": part.Cost.Executed,
-					"bytes_moved": part.Bytes, "operations": part.Operations,
-					"gflops": float64(part.Operations) / part.Seconds / 1e9, "gbytes_per_s": float64(part.Bytes) / part.Seconds / 1e9,
-				},
+				Process: process, Thread: nodeThread, Args: args,
 			})
 		}
 		for _, l := range part.Launches {
