@@ -61,6 +61,8 @@ func (s Spec) Reach() int {
 			reach += int(p.get("length")/2) + 2
 		case Defocus:
 			reach += int(p.get("radius")) + 1
+		case Camera:
+			reach += cameraReach
 		case JPEG:
 			reach += jpegBlock
 		case LowResolution:

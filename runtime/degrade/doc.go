@@ -7,13 +7,14 @@
 //	rain:0.6                 rain at severity 0.6 of 1
 //	noise:sigma=25           Gaussian noise with standard deviation 25/255
 //	jpeg:q=20                JPEG at quality 20
+//	camera:iso=3200          noise of a camera at ISO 3200, developed as cameras do
 //	haze:heavy+noise:0.2     haze and sensor noise
 //	snow:0.5@7               snow at seed 7
 //
 // Severity runs from 0, which leaves the image as it is, to 1, about the strongest case that the literature still tries
 // to restore. Between them each physical parameter follows the curve given in [Kind.Params]; [Describe] prints what a
 // spec comes to. Terms are applied in the order in which light meets them, whatever order they are written in: air
-// (haze, rain, snow), lens (defocus, motion), exposure (low light), sensor (Poisson, Gaussian noise), compression.
+// (haze, rain, snow), lens (defocus, motion), exposure (low light), sensor (Poisson, Gaussian, camera noise), compression.
 //
 // # Reproducibility
 //

@@ -47,6 +47,10 @@ func hazeInfo() kindInfo {
 				name: "bottom", meaning: "where in the scene's height the image ends", max: 1,
 				curve: "1", value: func(_, _ float64) float64 { return 1 },
 			},
+			{
+				name: "wisps", meaning: "how much the density wavers; with near and far alike, none makes an even veil", max: 1,
+				curve: "0.4", value: func(_, _ float64) float64 { return 0.4 },
+			},
 		},
 		apply: applyHaze,
 	}
@@ -66,6 +70,7 @@ func applyHaze(ctx context.Context, img *Image, p params, seed uint64) error {
 	}
 	density := newField(newRandom(seed, uint64(Haze), streamField, 1), img.W, img.H, 3, 3)
 	beta, near, far := p.get("beta"), p.get("near"), p.get("far")
+	waver := p.get("wisps")
 	air := airColour(p.get("airlight"), p.get("tint"))
 	return eachBand(ctx, img.W, img.H, func(y0, y1 int) {
 		wisps := make([]float32, img.W)
@@ -73,7 +78,7 @@ func applyHaze(ctx context.Context, img *Image, p params, seed uint64) error {
 			density.row(y, wisps)
 			row, depths := img.row(y), depth.row(y)
 			for x, d := range depths {
-				local := beta * (0.8 + float64(0.4*float64(wisps[x])))
+				local := beta * (1 - waver/2 + float64(waver*float64(wisps[x])))
 				t := float32(exp(-local * Lerp(near, far, float64(d))))
 				veil(row[3*x:3*x+3], air, t)
 			}

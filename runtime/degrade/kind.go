@@ -7,7 +7,7 @@ import (
 )
 
 // Kind is a way to spoil an image. The values are stable: training records and checkpoints store them. Their order is
-// the order in which terms of a mixed degradation are applied, except that the held-out kinds stand at the end.
+// the order in which terms of a mixed degradation are applied, except that the held-out kinds and camera noise stand at the end.
 type Kind int
 
 // The kinds that models are trained on, and then those that are kept for asking what a model does with the unknown.
@@ -24,6 +24,9 @@ const (
 
 	LowResolution
 	Impulse
+
+	// Camera is trained on, too; it came after the others, whose values stay.
+	Camera
 
 	kindCount
 )

@@ -16,5 +16,6 @@ var kindTable = sync.OnceValue(func() *[kindCount]kindInfo {
 		JPEG:          jpegInfo(),
 		LowResolution: lowResolutionInfo(),
 		Impulse:       impulseInfo(),
+		Camera:        cameraInfo(),
 	}
 })

@@ -2,6 +2,7 @@ package pairs
 
 import (
 	"encoding/json"
+	"slices"
 
 	"unirestorer/runtime/degrade"
 )
@@ -65,10 +66,10 @@ func (s *Source) Format() Format {
 			{"degraded", "|u1", []int{size, size, 3}},
 		},
 	}
-	for _, k := range append(degrade.Kinds(), degrade.HeldOutKinds()...) {
+	for k := degrade.Kind(0); k.Valid(); k++ {
 		f.Kinds = append(f.Kinds, k.String())
 	}
-	for _, p := range s.photos {
+	for _, p := range slices.Concat(s.photos, s.negatives) {
 		w, h := p.Size(0)
 		f.Photos = append(f.Photos, Listed{p.Name, w, h, p.Levels()})
 	}

@@ -12,6 +12,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,27 +34,34 @@ type Config struct {
 	Others    float64         // share of records that any trained kind of degradation is drawn for instead, as DefaultSampler draws
 	Tones     float64         // share of records whose photo is given another tone before it is degraded
 	Backdrops float64         // share of records in which part of the photo is put before another background first
+	Saved     float64         // share of records that are made smaller, sharpened and compressed afterwards, as people save pictures
+	Negatives float64         // share of records that show a negative, three in four of them not degraded
 }
 
 // Source makes records from photos. It may be used by several goroutines.
 type Source struct {
-	photos []*Photo
-	config Config
+	photos    []*Photo
+	negatives []*Photo
+	config    Config
 }
 
 // maxSize bounds the side of a patch.
 const maxSize = 8192
 
 // NewSource checks the configuration against the photos, which must come from [LoadPhotos] with a minSide of at least the
-// size of the patches.
-func NewSource(photos []*Photo, config Config) (*Source, error) {
+// size of the patches. Negatives are pictures that are no photos, such as screenshots and scanned pages, of the same sizes;
+// they are shown as often as the configuration says.
+func NewSource(photos, negatives []*Photo, config Config) (*Source, error) {
 	if config.Size < 1 || config.Size > maxSize {
 		return nil, fmt.Errorf("patch size %d is not between 1 and %d", config.Size, maxSize)
 	}
 	if len(photos) == 0 {
 		return nil, errors.New("no photos")
 	}
-	for _, photo := range photos {
+	if config.Negatives > 0 && len(negatives) == 0 {
+		return nil, errors.New("no negatives")
+	}
+	for _, photo := range slices.Concat(photos, negatives) {
 		for level := range photo.levels {
 			if w, h := photo.Size(level); min(w, h) < config.Size {
 				return nil, fmt.Errorf("photo %s: %d×%d pixels are too few for patches of %d", photo.Name, w, h, config.Size)
@@ -73,24 +81,26 @@ func NewSource(photos []*Photo, config Config) (*Source, error) {
 			return nil, err
 		}
 	}
-	for name, share := range map[string]float64{"other degradations": config.Others, "other tones": config.Tones, "backdrops": config.Backdrops} {
+	for name, share := range map[string]float64{"other degradations": config.Others, "other tones": config.Tones, "backdrops": config.Backdrops,
+		"saving": config.Saved, "negatives": config.Negatives} {
 		if !(share >= 0 && share <= 1) {
 			return nil, fmt.Errorf("share of records with %s %g is not between 0 and 1", name, share)
 		}
 	}
-	return &Source{photos: photos, config: config}, nil
+	return &Source{photos: photos, negatives: negatives, config: config}, nil
 }
 
 // Record is a training example.
 type Record struct {
 	Index    uint64
 	Spec     degrade.Spec // what was applied, seed included
-	Photo    int          // index into the photos
+	Photo    int          // index into the photos, and after them the negatives
 	Level    int          // resolution of the photo, 0 the finest
 	X, Y     int          // upper left corner of the patch in the photo at that level
-	Flip     bool         // mirrored left to right after cropping
-	Clean    []uint8      // Size × Size × 3, HWC
-	Degraded []uint8      // the same patch
+	Saving   degrade.Saving
+	Flip     bool    // mirrored left to right after cropping
+	Clean    []uint8 // Size × Size × 3, HWC
+	Degraded []uint8 // the same patch
 }
 
 // Record returns record number index.
@@ -99,14 +109,20 @@ func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
 	for range 4 { // neighbouring states of the generator need a few steps to part
 		random.Uint64()
 	}
-	r := &Record{Index: index, Photo: random.IntN(len(s.photos))}
-	photo := s.photos[r.Photo]
+	r := &Record{Index: index}
+	photo, negative := s.choose(random, r)
 	r.Level = random.IntN(photo.Levels())
 	from := photo.levels[r.Level]
-	size := s.config.Size
+	if s.config.Saved > 0 && random.Float64() < s.config.Saved {
+		r.Saving = degrade.DrawSaving(random, float64(s.config.Size)/float64(min(from.w, from.h)))
+	}
+	size := min(int(math.Ceil(float64(s.config.Size)/r.Saving.Scale())), from.w, from.h)
 	r.X, r.Y = random.IntN(from.w-size+1), random.IntN(from.h-size+1)
 	r.Flip = random.IntN(2) == 1
 	r.Spec = s.spec(random)
+	if negative && random.Float64() < 0.75 {
+		r.Spec = degrade.Spec{}
+	}
 
 	// The margin lets blur bring in what the photo shows beside the patch, and puts JPEG blocks anywhere.
 	reach := r.Spec.Reach()
@@ -142,8 +158,46 @@ func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Saving) > 0 {
+		if clean, degraded, err = s.save(ctx, r, clean, degraded); err != nil {
+			return nil, fmt.Errorf("record %d: %w", index, err)
+		}
+	}
 	r.Clean, r.Degraded = clean.Bytes(), degraded.Bytes()
 	return r, nil
+}
+
+// choose draws the picture of a record.
+func (s *Source) choose(random *rand.Rand, r *Record) (photo *Photo, negative bool) {
+	if s.config.Negatives > 0 && random.Float64() < s.config.Negatives {
+		n := random.IntN(len(s.negatives))
+		r.Photo = len(s.photos) + n
+		return s.negatives[n], true
+	}
+	r.Photo = random.IntN(len(s.photos))
+	return s.photos[r.Photo], false
+}
+
+// save does to both pictures of a record what the record's saving says, compression to the degraded one alone: what is
+// asked for is the picture without its traces. A picture that nothing was done to but saving it is to be left as it is.
+func (s *Source) save(ctx context.Context, r *Record, clean, degraded *degrade.Image) (_, _ *degrade.Image, err error) {
+	if degraded, err = r.Saving.Apply(ctx, degraded); err != nil {
+		return nil, nil, err
+	}
+	if clean, err = r.Saving.Without().Apply(ctx, clean); err != nil {
+		return nil, nil, err
+	}
+	// Rounding of the sides may leave a pixel too many.
+	if clean, err = clean.Crop(0, 0, s.config.Size, s.config.Size); err != nil {
+		return nil, nil, err
+	}
+	if degraded, err = degraded.Crop(0, 0, s.config.Size, s.config.Size); err != nil {
+		return nil, nil, err
+	}
+	if len(r.Spec.Terms) == 0 {
+		clean = degraded
+	}
+	return clean, degraded, nil
 }
 
 // spec draws what is done to a record.
@@ -151,7 +205,7 @@ func (s *Source) spec(random *rand.Rand) degrade.Spec {
 	seed := random.Uint64()
 	if s.config.Others > 0 && random.Float64() < s.config.Others {
 		sampler := degrade.DefaultSampler()
-		sampler.Clean = 0
+		sampler.Clean, sampler.Photographed, sampler.Visible = 0, s.config.Sampler.Photographed, s.config.Sampler.Visible
 		return sampler.Sample(seed)
 	}
 	if n := len(s.config.Specs); n > 0 {

@@ -50,7 +50,7 @@ func newTestSource(t *testing.T, config Config) *Source {
 	t.Helper()
 	photos, err := LoadPhotos(t.Context(), photoFolder(t), 4096, config.Size, 2)
 	require.NoError(t, err)
-	source, err := NewSource(photos, config)
+	source, err := NewSource(photos, nil, config)
 	require.NoError(t, err)
 	return source
 }
@@ -324,10 +324,10 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"other degradations NaN": {Size: 32, Sampler: good, Others: math.NaN()},
 		"kind 55 does not exist": {Size: 32, Specs: []degrade.Spec{{Terms: []degrade.Term{{Kind: 55}}}}},
 	} {
-		_, err := NewSource(photos, config)
+		_, err := NewSource(photos, nil, config)
 		require.ErrorContains(t, err, message)
 	}
-	_, err = NewSource(nil, Config{Size: 32, Sampler: good})
+	_, err = NewSource(nil, nil, Config{Size: 32, Sampler: good})
 	require.ErrorContains(t, err, "no photos")
 }
 

@@ -48,6 +48,11 @@ func app(stdout io.Writer) *cli.App {
 			&cli.Float64Flag{Name: "others", Usage: "share of records with degradations of any trained kind, whatever --kinds and --spec say"},
 			&cli.Float64Flag{Name: "backdrops", Usage: "share of records with a plain or out-of-focus background behind part of the photo"},
 			&cli.Float64Flag{Name: "tones", Usage: "share of records whose photo gets another brightness, contrast and colour first"},
+			&cli.Float64Flag{Name: "saved", Usage: "share of records that are resized, sharpened and compressed afterwards, as people save pictures"},
+			&cli.StringFlag{Name: "negatives", Usage: "folder of pictures that are no photos, such as screenshots"},
+			&cli.Float64Flag{Name: "negative-share", Usage: "share of records that show a negative, three in four of them not degraded"},
+			&cli.Float64Flag{Name: "photographed", Usage: "share of haze and low light as cameras see it instead of by its formula alone"},
+			&cli.BoolFlag{Name: "visible", Usage: "draw JPEG below quality 55 only, above which it passes for clean"},
 			&cli.StringSliceFlag{Name: "spec", Usage: "draw from these specs instead, such as noise:sigma=25 (repeatable)"},
 			&cli.IntFlag{Name: "levels", Value: 3, Usage: "resolutions of each photo, each half the one before"},
 			&cli.IntFlag{Name: "max-side", Value: 2048, Usage: "photos are halved until they are no larger"},
@@ -72,7 +77,13 @@ func run(c *cli.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	source, err := pairs.NewSource(photos, config)
+	var negatives []*pairs.Photo
+	if folder := c.String("negatives"); folder != "" && config.Negatives > 0 {
+		if negatives, err = pairs.LoadPhotos(c.Context, folder, c.Int("max-side"), c.Int("size"), 1); err != nil {
+			return err
+		}
+	}
+	source, err := pairs.NewSource(photos, negatives, config)
 	if err != nil {
 		return err
 	}
@@ -100,7 +111,7 @@ func run(c *cli.Context, stdout io.Writer) error {
 
 func configure(c *cli.Context) (pairs.Config, error) {
 	config := pairs.Config{Size: c.Int("size"), Seed: c.Uint64("seed"), Others: c.Float64("others"), Tones: c.Float64("tones"),
-		Backdrops: c.Float64("backdrops")}
+		Backdrops: c.Float64("backdrops"), Saved: c.Float64("saved"), Negatives: c.Float64("negative-share")}
 	for _, text := range c.StringSlice("spec") {
 		spec, err := degrade.ParseSpec(text)
 		if err != nil {
@@ -108,7 +119,8 @@ func configure(c *cli.Context) (pairs.Config, error) {
 		}
 		config.Specs = append(config.Specs, spec)
 	}
-	config.Sampler = degrade.Sampler{Mixed: c.Float64("mixed"), Clean: c.Float64("clean")}
+	config.Sampler = degrade.Sampler{Mixed: c.Float64("mixed"), Clean: c.Float64("clean"),
+		Photographed: c.Float64("photographed"), Visible: c.Bool("visible")}
 	var err error
 	if config.Sampler.Severities, err = degrade.ParseRanges(c.String("severity")); err != nil {
 		return config, err
