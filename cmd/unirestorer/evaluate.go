@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/restore"
 )
@@ -19,13 +21,17 @@ func evaluateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "evaluate",
 		Usage:     "measure how well a model restores and routes",
-		ArgsUsage: "--synth PHOTOS… | --data DIR",
+		ArgsUsage: "--synth PHOTOS… | --as-saved PHOTOS… | --data DIR",
 		Description: "Restores a test set as routed and reports PSNR and SSIM before and after, and how the router chooses.\n" +
 			"--matrix runs every expert on every picture and compares the router with the best one; --ablation replaces\n" +
 			"parts of the routing: routed, coarse, level=N, fine-only, random, known and oracle (both with\n" +
 			"--matrix) or all.\n\n" +
 			"--synth degrades crops of clean photos: every kind of degradation, pairs of kinds (mixed), Gaussian noise of\n" +
 			"σ 25, JPEG of quality 20, and clean. --case chooses some of these, or any SPEC of the degrade command.\n" +
+			"--as-saved does so with every trained kind and clean pictures, each as it is (PNG), as JPEG of quality 90 and 75,\n" +
+			"and halved, as PNG and as JPEG of quality 90. It reports what share of each is routed to the degradation that\n" +
+			"was applied, the gain, what happens to clean pictures, and whether the router's probabilities can be believed.\n" +
+			"Crops are of --size pixels, those to be halved of twice as many.\n" +
 			"--data reads pairs of files that are called alike but for the extension, in one of these layouts:\n" +
 			"   DIR/KIND/input/NAME.png   DIR/KIND/target/NAME.png    one case for each KIND, such as rain or haze+noise\n" +
 			"   DIR/input/NAME.png        DIR/target/NAME.png         one case\n\n" +
@@ -33,16 +39,18 @@ func evaluateCommand() *cli.Command {
 			"   unirestorer evaluate --synth photos/ --model nano --html evaluation.html\n" +
 			"   unirestorer evaluate --synth photos/ --matrix --ablation all --count 24 --csv results.csv\n" +
 			"   unirestorer evaluate --synth photo.jpg --case noise --case haze:0.6+noise:0.2 --severity 0.3,0.6\n" +
+			"   unirestorer evaluate --as-saved photos/ --count 100\n" +
 			"   unirestorer evaluate --data testset/ --device cuda --json",
 		Flags: append([]cli.Flag{
 			modelFlag(), netArgsFlag(),
 			&cli.GenericFlag{Name: "synth", Value: &texts{}, Usage: "degrade crops of the clean `PHOTOS` in this file or folder; may be repeated, and further ones may follow"},
+			&cli.GenericFlag{Name: "as-saved", Value: &texts{}, Usage: "like --synth, with the degraded crops saved in several ways"},
 			&cli.StringFlag{Name: "data", Usage: "evaluate on the pairs of files in `DIR`"},
-			&cli.GenericFlag{Name: "case", Value: &texts{}, Usage: "with --synth, evaluate on this `CASE` only: a kind, mixed, clean or a spec; may be repeated"},
-			&cli.StringFlag{Name: "severity", Value: "0.25,0.5,0.75", Usage: "with --synth, the `SEVERITIES` that kinds take in turn"},
-			&cli.IntFlag{Name: "count", Value: 12, Usage: "with --synth, `CROPS` for each case"},
-			&cli.IntFlag{Name: "size", Value: 256, Usage: "with --synth, side of the crops in `PIXELS`"},
-			&cli.IntFlag{Name: "max-side", Value: 1024, Usage: "with --synth, photos are made smaller by a whole factor until no side exceeds `PIXELS`"},
+			&cli.GenericFlag{Name: "case", Value: &texts{}, Usage: "with --synth and --as-saved, evaluate on this `CASE` only: a kind, mixed, clean or a spec; may be repeated"},
+			&cli.StringFlag{Name: "severity", Value: "0.25,0.5,0.75", Usage: "with --synth and --as-saved, the `SEVERITIES` that kinds take in turn"},
+			&cli.IntFlag{Name: "count", Value: 12, Usage: "with --synth and --as-saved, `CROPS` for each case"},
+			&cli.IntFlag{Name: "size", Value: 256, Usage: "with --synth and --as-saved, side of the crops in `PIXELS`"},
+			&cli.IntFlag{Name: "max-side", Value: 1024, Usage: "with --synth and --as-saved, photos are made smaller by a whole factor until no side exceeds `PIXELS`"},
 			&cli.Uint64Flag{Name: "seed", Value: 9001, Usage: "`NUMBER` that crops, degradations and the random policy follow from"},
 			&cli.BoolFlag{Name: "matrix", Usage: "run every expert on every picture"},
 			&cli.StringSliceFlag{Name: "ablation", Usage: "compare with another `POLICY` of choosing the expert; may be repeated"},
@@ -123,17 +131,29 @@ func evaluateAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if asSaved(c) {
+		r.AsSaved = evaluate.NewAsSaved(s.model.Config, records)
+	}
 	return writeEvaluation(c.Context, c, r, shown.List())
 }
 
 // checkEvaluation reports options that make no sense before anything is opened.
 func checkEvaluation(c *cli.Context) error {
 	synth := len(repeated(c, "synth")) > 0
+	given := 0
+	for _, there := range []bool{synth, asSaved(c), c.String("data") != ""} {
+		if there {
+			given++
+		}
+	}
+	synth = synth || asSaved(c)
 	switch {
-	case !synth && c.String("data") == "":
-		return usagef("no test set given: use --synth PHOTOS or --data DIR; see unirestorer evaluate --help")
-	case synth && c.String("data") != "":
-		return usagef("--synth and --data are two test sets; want one")
+	case given == 0:
+		return usagef("no test set given: use --synth PHOTOS, --as-saved PHOTOS or --data DIR; see unirestorer evaluate --help")
+	case given > 1:
+		return usagef("--synth, --as-saved and --data are several test sets; want one")
+	case asSaved(c) && (c.Bool("matrix") || c.IsSet("ablation") || c.String("html") != ""):
+		return usagef("--matrix, --ablation and --html go with --synth and --data")
 	case !synth && c.NArg() > 0:
 		return usagef("unexpected argument %q: --data takes one folder", c.Args().First())
 	case c.Int("examples") < 0:
@@ -147,18 +167,21 @@ func checkEvaluation(c *cli.Context) error {
 		}
 	}
 	if synth {
-		if c.Int("size") < 1 || c.Int("max-side") < c.Int("size") {
+		if c.Int("size") < 1 || c.Int("max-side") < c.Int("size") || (asSaved(c) && c.Int("max-side") < 2*c.Int("size")) {
 			return usagef("--size %d with --max-side %d: want crops that photos have room for", c.Int("size"), c.Int("max-side"))
 		}
 		return nil
 	}
 	for _, name := range []string{"case", "severity", "count", "size", "max-side"} {
 		if c.IsSet(name) {
-			return usagef("--%s goes with --synth", name)
+			return usagef("--%s goes with --synth and --as-saved", name)
 		}
 	}
 	return nil
 }
+
+// asSaved tells whether pictures are to be saved in several ways.
+func asSaved(c *cli.Context) bool { return len(repeated(c, "as-saved")) > 0 }
 
 // evaluationCases reads --case and --severity.
 func evaluationCases(c *cli.Context) ([]evaluate.Case, error) {
@@ -171,6 +194,12 @@ func evaluationCases(c *cli.Context) ([]evaluate.Case, error) {
 		severities = append(severities, v)
 	}
 	names := repeated(c, "case")
+	if len(names) == 0 && asSaved(c) {
+		for _, k := range degrade.Kinds() {
+			names = append(names, k.String())
+		}
+		names = append(names, evaluate.CleanCase)
+	}
 	if len(names) == 0 {
 		cases, err := evaluate.StandardCases(severities)
 		if err != nil {
@@ -198,19 +227,27 @@ func evaluationSet(c *cli.Context, cases []evaluate.Case, photos []string) (eval
 		}
 		return set, fmt.Sprintf("pairs of files in %s", dir), nil
 	}
-	paths := append(append([]string(nil), repeated(c, "synth")...), photos...)
-	loaded, small, err := evaluate.LoadPhotos(c.Context, paths, c.Int("size"), c.Int("max-side"))
+	paths := slices.Concat(repeated(c, "synth"), repeated(c, "as-saved"), photos)
+	size := c.Int("size")
+	if asSaved(c) {
+		size *= 2
+	}
+	loaded, small, err := evaluate.LoadPhotos(c.Context, paths, size, c.Int("max-side"))
 	if !c.Bool("quiet") {
 		for _, name := range small {
-			fmt.Fprintf(c.App.ErrWriter, "note: %s is too small for crops of %d pixels, left out\n", name, c.Int("size"))
+			fmt.Fprintf(c.App.ErrWriter, "note: %s is too small for crops of %d pixels, left out\n", name, size)
 		}
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	set, err := evaluate.NewSynthetic(loaded, evaluate.SyntheticOptions{
-		Cases: cases, Count: c.Int("count"), Size: c.Int("size"), Seed: c.Uint64("seed"),
-	})
+	opt := evaluate.SyntheticOptions{Cases: cases, Count: c.Int("count"), Size: c.Int("size"), Seed: c.Uint64("seed")}
+	var set evaluate.Set
+	if asSaved(c) {
+		set, err = evaluate.NewSaved(loaded, opt)
+	} else {
+		set, err = evaluate.NewSynthetic(loaded, opt)
+	}
 	if err != nil {
 		return nil, "", usageError{err}
 	}

@@ -60,6 +60,33 @@ func TestEvaluateOnPhotosWritesEverything(t *testing.T) {
 	require.Len(t, lines, results)
 }
 
+func TestEvaluateAsSavedTellsOfEveryWay(t *testing.T) {
+	in := filepath.Join(t.TempDir(), "photo.png")
+	writePhoto(t, in, 160, 130)
+	args := []string{"--as-saved", in, "--count", "2", "--size", "32", "--case", "rain", "--case", "clean"}
+	stdout, stderr := evaluation(t, append(args, "--json")...)
+	require.Empty(t, stderr)
+	var r evaluate.Report
+	decodeJSON(t, stdout, &r)
+	require.Len(t, r.Records, 2*2*len(evaluate.Ways()))
+	require.Len(t, r.AsSaved.Cells, 2*len(evaluate.Ways()))
+	require.Len(t, r.AsSaved.Harm, len(evaluate.Ways()))
+	require.Equal(t, len(r.Records), r.AsSaved.Calibration.Count+unnamed(r))
+	stdout, _ = evaluation(t, args...)
+	require.Regexp(t, `(?m)^degradation +n +PNG +q90 +q75 4:2:0 +halved PNG +halved q90$`, stdout)
+	require.Contains(t, stdout, "ECE")
+}
+
+// unnamed counts the pictures that no leaf of the small pool names.
+func unnamed(r evaluate.Report) (n int) {
+	for _, c := range r.AsSaved.Cells {
+		if c.Right == nil {
+			n += c.Count
+		}
+	}
+	return n
+}
+
 func TestEqualPairsOfFilesHaveEqualQuality(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"b", "a"} {
@@ -101,23 +128,25 @@ func TestEvaluateRefusesWhatMakesNoSense(t *testing.T) {
 	writePhoto(t, in, 64, 64)
 	small := []string{"--synth", in, "--size", "32", "-m", tinyModel(t)}
 	for want, args := range map[string][]string{
-		"no test set given: use --synth PHOTOS or --data DIR": {},
-		"--synth and --data are two test sets":                {"--synth", in, "--data", dir},
-		"unexpected argument \"x\"":                           {"--data", dir, "x"},
-		"--case goes with --synth":                            {"--data", dir, "--case", "rain"},
-		"--size goes with --synth":                            {"--data", dir, "--size", "64"},
-		`--severity "0": want numbers above 0`:                {"--synth", in, "--severity", "0"},
-		`--severity "0.5,x"`:                                  {"--synth", in, "--severity", "0.5,x"},
-		`--case: case degradation "frogs"`:                    {"--synth", in, "--case", "frogs"},
-		"--examples -1":                                       {"--synth", in, "--examples", "-1"},
-		"--size 2048 with --max-side 1024":                    {"--synth", in, "--size", "2048"},
-		"there is no folder " + filepath.Join(dir, "no"):      {"--synth", in, "--html", filepath.Join(dir, "no", "x.html")},
-		`--memory "much"`:                                     {"--synth", in, "--memory", "much"},
-		`--ablation: no policy "best"`:                        append(small, "--ablation", "best"),
-		"--ablation: policy oracle needs the results of all":  append(small, "--ablation", "oracle"),
-		"0 crops for each case":                               append(small, "--count", "0"),
-		"case rain occurs twice":                              append(small, "--case", "rain", "--case", "rain"),
-		"an empty value":                                      {"--synth", ""},
+		"no test set given: use --synth PHOTOS, --as-saved PHOTOS or --data DIR": {},
+		"--synth, --as-saved and --data are several":                             {"--synth", in, "--data", dir},
+		"--as-saved and --data are several test sets":                            {"--as-saved", in, "--data", dir},
+		"--matrix, --ablation and --html go with --synth":                        {"--as-saved", in, "--matrix"},
+		"unexpected argument \"x\"":                                              {"--data", dir, "x"},
+		"--case goes with --synth":                                               {"--data", dir, "--case", "rain"},
+		"--size goes with --synth":                                               {"--data", dir, "--size", "64"},
+		`--severity "0": want numbers above 0`:                                   {"--synth", in, "--severity", "0"},
+		`--severity "0.5,x"`:                                                     {"--synth", in, "--severity", "0.5,x"},
+		`--case: case degradation "frogs"`:                                       {"--synth", in, "--case", "frogs"},
+		"--examples -1":                                                          {"--synth", in, "--examples", "-1"},
+		"--size 2048 with --max-side 1024":                                       {"--synth", in, "--size", "2048"},
+		"there is no folder " + filepath.Join(dir, "no"):                         {"--synth", in, "--html", filepath.Join(dir, "no", "x.html")},
+		`--memory "much"`:                                                        {"--synth", in, "--memory", "much"},
+		`--ablation: no policy "best"`:                                           append(small, "--ablation", "best"),
+		"--ablation: policy oracle needs the results of all":                     append(small, "--ablation", "oracle"),
+		"0 crops for each case":                                                  append(small, "--count", "0"),
+		"case rain occurs twice":                                                 append(small, "--case", "rain", "--case", "rain"),
+		"an empty value":                                                         {"--synth", ""},
 	} {
 		code, stdout, stderr := command(append([]string{"evaluate"}, args...)...)
 		require.Equal(t, exitUsage, code, "%q: %s", args, stderr)

@@ -60,6 +60,19 @@ type RouterConfig struct {
 	// of the leaf gate, and names what it reads: LeafHeadFeatures or
 	// LeafHeadEmbedding.
 	LeafHead string `json:"leaf_head,omitempty"`
+	// Temperature, if not 0, is what the leaves' logits are divided by for their
+	// probabilities, so that these are as frequent as they say (Guo et al., On
+	// Calibration of Modern Neural Networks, ICML 2017). It does not change which
+	// leaf is chosen.
+	Temperature float64 `json:"temperature,omitempty"`
+}
+
+// Tempering is the temperature of the leaves' probabilities, 1 where none is set.
+func (r RouterConfig) Tempering() float64 {
+	if r.Temperature == 0 {
+		return 1
+	}
+	return r.Temperature
 }
 
 // Fallback says, in words, what stands in for an expert of the degradation and
@@ -313,6 +326,9 @@ func (c *Config) Heads() (*DACLIP, *Router, error) {
 	r, err := NewRouter(Router{Width: c.Router.Width, Leaves: len(c.Tree.Leaves), Levels: len(c.Tree.Levels), LeafHead: c.Router.LeafHead})
 	if err != nil {
 		return nil, nil, fmt.Errorf("router: %w", err)
+	}
+	if t := c.Router.Temperature; !(t >= 0) || math.IsInf(t, 0) {
+		return nil, nil, fmt.Errorf("router: temperature %g: want a number above 0", t)
 	}
 	if d.EmbedDim != r.Width {
 		return nil, nil, fmt.Errorf("the estimator gives %d features, the router takes %d", d.EmbedDim, r.Width)

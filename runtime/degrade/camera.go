@@ -8,6 +8,7 @@ import (
 func cameraInfo() kindInfo {
 	return kindInfo{
 		name:    "camera",
+		heldOut: true,
 		aliases: []string{"cameranoise", "raw", "iso"},
 		title:   "camera noise",
 		formula: "in linear light: to the camera's colours (inverse matrix, divided by the white balance), mosaic, " +
@@ -125,15 +126,15 @@ func demosaic(sensor *plane, x, y, px, py int) [3]float32 {
 	far := farH + farV
 	switch c := bayer(x+px, y+py); c {
 	case filterGreen:
-		alongRow := float32(here*5)/8 + float32(horizontal*4)/8 - diagonal/8 - farH/8 + farV/16
-		alongColumn := float32(here*5)/8 + float32(vertical*4)/8 - diagonal/8 - farV/8 + farH/16
+		alongRow := float32(here*5/8) + float32(horizontal/2) - float32(diagonal/8) - float32(farH/8) + float32(farV/16)
+		alongColumn := float32(here*5/8) + float32(vertical/2) - float32(diagonal/8) - float32(farV/8) + float32(farH/16)
 		if bayer(x+1+px, y+py) == filterRed {
 			return [3]float32{alongRow, here, alongColumn}
 		}
 		return [3]float32{alongColumn, here, alongRow}
 	default:
-		green := here/2 + (horizontal+vertical)/4 - far/8
-		opposite := float32(here*3)/4 + diagonal/4 - float32(far*3)/16
+		green := float32(here/2) + float32((horizontal+vertical)/4) - float32(far/8)
+		opposite := float32(here*3/4) + float32(diagonal/4) - float32(far*3/16)
 		if c == filterRed {
 			return [3]float32{here, green, opposite}
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNoProductIsFusedWithASum compiles this package and pairs for arm64, where Go fuses x*y + z into one rounding
+// TestNoProductIsFusedWithASum compiles this package and tools/degrade/pairs for arm64, where Go fuses x*y + z into one rounding
 // whenever the source allows it, and looks for the instructions. A fused product would make results differ between
 // processors; the cure is an explicit conversion, float64(x*y) + z.
 func TestNoProductIsFusedWithASum(t *testing.T) {
@@ -20,7 +20,7 @@ func TestNoProductIsFusedWithASum(t *testing.T) {
 	if err != nil {
 		t.Skip("no go command to compile with")
 	}
-	build := exec.CommandContext(t.Context(), goTool, "build", "-gcflags=-S", ".", "./pairs")
+	build := exec.CommandContext(t.Context(), goTool, "build", "-gcflags=-S", ".", "../../tools/degrade/pairs")
 	build.Env = append(os.Environ(), "GOARCH=arm64", "CGO_ENABLED=0", "GOFLAGS=")
 	listing, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", listing)

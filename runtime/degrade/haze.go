@@ -78,7 +78,7 @@ func applyHaze(ctx context.Context, img *Image, p params, seed uint64) error {
 			density.row(y, wisps)
 			row, depths := img.row(y), depth.row(y)
 			for x, d := range depths {
-				local := beta * (1 - waver/2 + float64(waver*float64(wisps[x])))
+				local := beta * (1 - float64(waver/2) + float64(waver*float64(wisps[x])))
 				t := float32(exp(-local * Lerp(near, far, float64(d))))
 				veil(row[3*x:3*x+3], air, t)
 			}

@@ -48,7 +48,7 @@ func densityParam(particles string, rate float64) paramDef {
 func angleParam(limit, span float64) paramDef {
 	return paramDef{
 		name: "angle", unit: "°", meaning: "direction of fall from the vertical, positive to the right", min: -limit, max: limit,
-		curve: fmt.Sprintf("%g u − %g", span, span/2), value: func(_, u float64) float64 { return float64(span*u) - span/2 },
+		curve: fmt.Sprintf("%g u − %g", span, span/2), value: func(_, u float64) float64 { return float64(span*u) - float64(span/2) },
 	}
 }
 

@@ -33,7 +33,7 @@ func DrawSaving(random *rand.Rand, smallest float64) Saving {
 		s = append(s, compress())
 	}
 	resized := random.Float64() < 0.5
-	sharpen := SavingStep{Sharpen: 0.2 + float64(0.8*random.Float64()), Radius: 0.5 + random.Float64()}
+	sharpen := SavingStep{Sharpen: 0.2 + float64(0.8*random.Float64()), Radius: 0.5 + float64(random.Float64())}
 	sharpened := random.Float64() < 0.25
 	first := random.Float64() < 0.3
 	if sharpened && first {
@@ -189,7 +189,7 @@ func sharpened(img *Image, strength, radius float64) {
 		d := float64(i-reach) / radius
 		v := exp(-float64(d*d) / 2)
 		taps[i] = float32(v)
-		sum += v
+		sum += float64(v)
 	}
 	for i := range taps {
 		taps[i] = float32(float64(taps[i]) / sum)

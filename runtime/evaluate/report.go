@@ -23,6 +23,8 @@ type Report struct {
 	Leaves  []Leaf   `json:"leaves"`
 	Levels  []string `json:"levels"`
 	Summary *Summary `json:"summary"`
+	// AsSaved is there for a [Saved] set.
+	AsSaved *AsSaved `json:"as_saved,omitempty"`
 	Records []Record `json:"records"`
 }
 
@@ -60,6 +62,9 @@ func NewReport(c *models.Config, folder string, device backend.Info, set string,
 
 // Tables are the report for a terminal, most important first.
 func (r *Report) Tables() []*report.Table {
+	if r.AsSaved != nil {
+		return append(r.AsSaved.tables(), r.treeTable())
+	}
 	tables := []*report.Table{r.caseTable("Restored as routed", r.Summary.Cases)}
 	if r.Summary.Matrix != nil {
 		tables = append(tables, r.matrixTable())

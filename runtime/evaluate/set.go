@@ -15,6 +15,8 @@ type Sample struct {
 	Variant string `json:"variant"`
 	// Name says where the picture is from.
 	Name string `json:"name"`
+	// Photo is the photo that a synthetic picture is a part of.
+	Photo string `json:"photo,omitempty"`
 	// Spec is what a synthetic picture went through, in the text form of
 	// degrade.Spec, seed included.
 	Spec string `json:"spec,omitempty"`

@@ -89,7 +89,7 @@ func (s *Synthetic) Sample(i int) Sample {
 	c, spec, photo, at := s.plan(i)
 	return Sample{
 		Case: c.Name, Variant: c.variant(spec), Spec: spec.String(), Kinds: kindsOf(spec),
-		Name: fmt.Sprintf("%s at %d,%d", photo.Name, at.X, at.Y),
+		Photo: photo.Name, Name: fmt.Sprintf("%s at %d,%d", photo.Name, at.X, at.Y),
 	}
 }
 

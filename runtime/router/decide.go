@@ -98,7 +98,7 @@ func Decide(tree *models.Tree, leafLogits, levelLogits []float32, o Override) (D
 	r := graph.Route{Experts: tree.Experts()}
 	record := make([]float32, graph.RouteSize(len(tree.Leaves), len(tree.Levels)))
 	r.Decide(record, leafLogits, levelLogits, o.vector(tree))
-	return read(record, tree, o)
+	return read(record, tree, 1, o)
 }
 
 // Instruct finds the leaves that instructions name: leaf numbers, leaf names

@@ -2,6 +2,7 @@ package router
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -144,4 +145,29 @@ func TestInstructionsNameLeavesByNumberNameOrKind(t *testing.T) {
 	}
 	_, err := Instruct(&models.Tree{Leaves: []models.Leaf{{}, {}}}, []string{""})
 	require.ErrorContains(t, err, "an empty instruction", "leaves without names are not what an empty word means")
+}
+
+func TestTemperatureChangesProbabilitiesAlone(t *testing.T) {
+	logits := []float32{1, 3, 2, 2.5}
+	d, err := Decide(tree(), logits, []float32{0, 1, -1}, Override{})
+	require.NoError(t, err)
+	sum := 0.0
+	for _, l := range logits {
+		sum += math.Exp(float64(l) / 2.5)
+	}
+	want := 0.0
+	for i, p := range Tempered(d.LeafProbs, 2.5) {
+		q := math.Exp(float64(logits[i])/2.5) / sum
+		require.InDelta(t, q, p, 1e-6)
+		want -= q * math.Log(q)
+	}
+	record := append([]float32{1, 1, 11, 1, 0.5, 0.5, float32(d.Gate)}, append(slices.Clone(d.LeafProbs), d.LevelProbs...)...)
+	tempered, err := read(record, tree(), 2.5, Override{})
+	require.NoError(t, err)
+	require.Equal(t, []int{d.Leaf, d.Level, d.Expert}, []int{tempered.Leaf, tempered.Level, tempered.Expert})
+	require.InDelta(t, want, tempered.LeafEntropy, 1e-6)
+	require.InDelta(t, float64(tempered.LeafProbs[1]+tempered.LevelProbs[1]), tempered.Gate, 1e-6)
+
+	certain := Tempered([]float32{1, 0, 0}, 5)
+	require.Equal(t, []float32{1, 0, 0}, certain, "leaves that are masked stay so")
 }

@@ -103,7 +103,7 @@ func (e *Estimator) Decide(ctx context.Context, input []float32, o Override) (De
 	if err := e.program.Run(ctx, [][]float32{input, o.vector(tree)}, [][]float32{record}, backend.RunOptions{}); err != nil {
 		return Decision{}, fmt.Errorf("estimate the degradation: %w", err)
 	}
-	return read(record, tree, o)
+	return read(record, tree, e.config.Router.Tempering(), o)
 }
 
 // Route prepares an image, as stored, and chooses its expert.

@@ -2,6 +2,8 @@ package router
 
 import (
 	"errors"
+	"math"
+	"slices"
 
 	"unirestorer/graph"
 	"unirestorer/graph/models"
@@ -26,8 +28,42 @@ func (o Override) vector(tree *models.Tree) []float32 {
 	return v
 }
 
-// read makes a decision of what graph.Route gave for the override.
-func read(record []float32, tree *models.Tree, o Override) (Decision, error) {
+// Tempered gives what probabilities become when the logits they are the softmax
+// of are divided by a temperature above 0.
+func Tempered(probs []float32, temperature float64) []float32 {
+	if temperature == 1 || len(probs) == 0 {
+		return probs
+	}
+	// Powers of ratios to the largest neither overflow nor vanish all together.
+	top, sum := float64(slices.Max(probs)), 0.0
+	powers := make([]float64, len(probs))
+	for i, p := range probs {
+		if p > 0 {
+			powers[i] = math.Pow(float64(p)/top, 1/temperature)
+		}
+		sum += powers[i]
+	}
+	out := make([]float32, len(probs))
+	for i, p := range powers {
+		out[i] = float32(p / sum)
+	}
+	return out
+}
+
+// entropy is that of probabilities in nats.
+func entropy(probs []float32) float64 {
+	sum := 0.0
+	for _, p := range probs {
+		if p > 0 {
+			sum -= float64(p) * math.Log(float64(p))
+		}
+	}
+	return sum
+}
+
+// read makes a decision of what graph.Route gave for the override. The
+// temperature is that of the leaves' probabilities.
+func read(record []float32, tree *models.Tree, temperature float64, o Override) (Decision, error) {
 	d := Decision{Leaf: -1, Level: -1, Mode: FixedExpert}
 	if record[graph.RouteMade] != 1 {
 		return d, errors.New("the gates are not finite")
@@ -35,12 +71,20 @@ func read(record []float32, tree *models.Tree, o Override) (Decision, error) {
 	probs := record[graph.RouteProbs:]
 	d.LeafProbs, d.LevelProbs = probs[:len(tree.Leaves):len(tree.Leaves)], probs[len(tree.Leaves):]
 	d.LeafEntropy, d.LevelEntropy = float64(record[graph.RouteLeafEntropy]), float64(record[graph.RouteLevelEntropy])
+	untempered := d.LeafProbs
+	if temperature != 1 {
+		d.LeafProbs = Tempered(untempered, temperature)
+		d.LeafEntropy = entropy(d.LeafProbs)
+	}
 	if o.Expert != nil {
 		d.Expert = *o.Expert
 		return d, nil
 	}
 	d.Leaf, d.Level, d.Expert = int(record[graph.RouteLeaf]), int(record[graph.RouteLevel]), int(record[graph.RouteExpert])
 	d.Gate = float64(record[graph.RouteGate])
+	if temperature != 1 {
+		d.Gate += float64(d.LeafProbs[d.Leaf]) - float64(untempered[d.Leaf])
+	}
 	switch {
 	case len(o.Leaves) > 0 && o.Level != nil:
 		d.Mode = InstructedLevel

@@ -14,6 +14,12 @@ def _describe(binary, photos, size, levels):
     return json.loads(out.stdout)
 
 
+def described(binary, photos, size, levels):
+    """The type of a record and the names of its columns of severities."""
+    form = _describe(binary, photos, size, levels)
+    return np.dtype([(name, kind, tuple(shape)) for name, kind, shape in form["fields"]]), form["kinds"]
+
+
 class Records:
     """A stream of records; read gives the next ones as a NumPy structured array."""
 
@@ -21,10 +27,9 @@ class Records:
                  tones=0, backdrops=0, partners=None, specs=()):
         data = ws["data"]
         binary, photos = ws.command("tools/degrade/cmd/pairs"), str(ws.photos(split))
-        self.format = _describe(binary, photos, size, data["levels"])
-        if self.format["kinds"][:len(data["kinds"])] != data["kinds"]:
-            raise SystemExit(f"the configuration's kinds are not the first of {self.format['kinds']}")
-        self.dtype = np.dtype([(name, kind, tuple(shape)) for name, kind, shape in self.format["fields"]])
+        self.dtype, known = described(binary, photos, size, data["levels"])
+        if known[:len(data["kinds"])] != data["kinds"]:
+            raise SystemExit(f"the configuration's kinds are not the first of {known}")
         command = [binary, "--photos", photos, "--size", str(size), "--levels", str(data["levels"]),
                    "--seed", str(seed), "--start", str(start),
                    "--severity", severity or data["severity"],

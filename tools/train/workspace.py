@@ -24,6 +24,7 @@ class Workspace:
         self.config_path = pathlib.Path(config_path).resolve()
         self.config = json.loads(self.config_path.read_text())
         self.cache = pathlib.Path(cache).resolve()
+        self.repository = REPOSITORY
 
     def __getitem__(self, key):
         return self.config[key]
