@@ -68,7 +68,6 @@ struct WindowRows {
         if (p.x2 && c >= p.depth1) from = p.x2 + static_cast<size_t>(at) * (8 * per_tap - p.depth1) + (c - p.depth1);
         copy16(shared, from, inside && pixel[i] >= 0);
     }
-    __device__ __forceinline__ void copy_scale(const Product &, int, int, bool, uint32_t) const {}
     __device__ __forceinline__ void advance(const Product &p) {
         c8 += TILE_K / 8;
         if (c8 < per_tap) return;
@@ -86,7 +85,7 @@ struct WindowRows {
         NAME(const __grid_constant__ Product p, const __grid_constant__ Window win) {                                      \
         WindowRows<2 * MT> rows;                                                                                           \
         rows.win = win;                                                                                                    \
-        product<MT, PRO_NONE, LORA>(p, rows);                                                                              \
+        product<MT, LORA>(p, rows);                                                                              \
     }
 
 CONV(conv_128, 2, false)

@@ -26,6 +26,9 @@ func Conv(c ConvProduct) (Launch, error) {
 	}
 	p := &problems{kernel: fmt.Sprintf("conv%s_%d", name, c.Tiling.Rows)}
 	p.positive("images, input, kernel and stride", c.Images, c.Height, c.Width, c.KernelH, c.KernelW, c.Stride)
+	if c.Tiling.Rows != 64 && c.Tiling.Rows != 128 {
+		p.addf("tile of %d rows, want 64 or 128", c.Tiling.Rows)
+	}
 	h, w := c.Extent()
 	if c.Pad < 0 || c.Height+2*c.Pad < c.KernelH || c.Width+2*c.Pad < c.KernelW {
 		p.addf("a %dx%d window does not fit %dx%d pixels padded by %d", c.KernelH, c.KernelW, c.Height, c.Width, c.Pad)

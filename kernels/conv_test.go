@@ -140,14 +140,18 @@ func runConv(o *one, op graph.Op, opt convOptions) [][]float32 {
 	}
 	rows := h * w
 	p.Tiling = kernels.Tile(in.N, rows, e.Columns, p.Pitch, o.sms, false)
-	if c.InScale != nil || c.InAffine != nil {
-		p.Tiling.Rows = 64
+	if pointwise(c) {
+		p.Tiling = kernels.TilePointwise(in.N, rows, e.Columns, p.Pitch+p.Pitch2, o.sms, 99<<10, false)
+		p.Tiling.ColumnBlocks = 1 // several are a matter of the caller's
 	}
 	if opt.tile != 0 {
 		p.Tiling.Rows = opt.tile
 	}
 	if opt.splits > 0 {
 		p.Tiling.Splits = opt.splits
+		if pointwise(c) {
+			p.Tiling.Splits = min(opt.splits, (p.Pitch+p.Pitch2+15)/16)
+		}
 	}
 	general := natural(c)
 	if general || opt.splits > 0 {

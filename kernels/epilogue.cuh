@@ -56,17 +56,38 @@ struct Columns {
     }
 };
 
+// activate applies the activation, or the gate's to its first half, to eight channels.
+__device__ __forceinline__ void activate(const Epilogue &e, Octet &o) {
+    if (e.act == ACT_GELU || e.gate == GATE_GELU) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) o.v[i] = gelu(o.v[i]);
+    } else if (e.act) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) o.v[i] = activate_piecewise(o.v[i], e.act);
+    }
+}
+
+// map applies scale and affine map to the channels from `column` on.
+__device__ __forceinline__ void map(const Epilogue &e, Octet &o, int column, int image) {
+    if (e.scale) {
+        const Octet s = load8(e.scale + column);
+#pragma unroll
+        for (int i = 0; i < 8; i++) o.v[i] *= s.v[i];
+    }
+    if (e.affine) {
+        const int width = e.gate ? e.columns / 2 : e.columns;
+        const float *a = e.affine + static_cast<size_t>(image) * 2 * width + column;
+        const Octet f = load8(a), t = load8(a + width);
+#pragma unroll
+        for (int i = 0; i < 8; i++) o.v[i] = o.v[i] * f.v[i] + t.v[i];
+    }
+}
+
 // activated applies bias, activation or gate, scale and affine map to the sums a and, with a gate, b.
 __device__ __forceinline__ Octet activated(const Epilogue &e, const Columns &c, Octet a, const Octet &b) {
 #pragma unroll
     for (int i = 0; i < 8; i++) a.v[i] += c.bias.v[i];
-    if (e.act == ACT_GELU || e.gate == GATE_GELU) {
-#pragma unroll
-        for (int i = 0; i < 8; i++) a.v[i] = gelu(a.v[i]);
-    } else if (e.act) {
-#pragma unroll
-        for (int i = 0; i < 8; i++) a.v[i] = activate_piecewise(a.v[i], e.act);
-    }
+    activate(e, a);
     if (e.gate) {
 #pragma unroll
         for (int i = 0; i < 8; i++) a.v[i] *= b.v[i] + c.gate_bias.v[i];

@@ -1,8 +1,9 @@
 // finish.cu: the second half of a product whose depth was split between blocks, and epilogues that the fused ones lack.
 //
 // product_finish adds the partial sums [split][row][column] fp32 in order of the splits, applies the normalisation and
-// the epilogue of epilogue.cuh. One warp a row: x and, for the normalisation, the row of x is read once by its warp.
-//   Grid: x = rows/4. Block: 128 threads. Moves 4·splits·MN + 2MN bytes (+ 2MK with a normalisation).
+// the epilogue of epilogue.cuh. A warp takes 32 octets of a row, or pairs of octets with a gate; for the normalisation it reads the
+// row of x.
+//   Grid: x = rows/4, y = columns/256 or columns/512 with a gate. Block: 128 threads. Moves 4·splits·MN + 2MN bytes (+ 2MK with a normalisation).
 //
 // natural_finish takes sums in the order of the filters, from one split, and applies any epilogue to scalars: gates and
 // shuffles of weights that are made on the device and so cannot be reordered, shuffles by any factor with an affine map.
@@ -45,8 +46,8 @@ extern "C" __global__ void __launch_bounds__(128, 4) product_finish(const __grid
         rstd = rsqrtf(fmaxf(ss, 0.0f) + f.eps);
     }
     int step = f.e.gate ? 16 : 8;
-#pragma unroll 1
-    for (int c = lane * step; c < f.e.columns; c += 32 * step) {
+    const int c = (blockIdx.y * 32 + lane) * step;
+    if (c < f.e.columns) {
         Octet o[2] = {};
 #pragma unroll
         for (int h = 0; h < 2; h++) {

@@ -37,7 +37,11 @@ func Finish(f FinishProduct) (Launch, error) {
 	a.I32(int32(f.Pitch)).I32(int32(f.Channels)).I32(flag(f.Norm == BiasFree)).F32(f.Eps)
 	f.Epilogue.append(&a, abi.Buffer{}, false)
 	l := Launch{Module: "finish", Shape: p.linear(rows, 4), Args: structure(&a)}
-	l.Shape.Block = abi.D1(128)
+	across := 32 * 8 // columns of a warp
+	if f.Epilogue.Gate != NoGate {
+		across *= 2
+	}
+	l.Shape.Block, l.Shape.Grid.Y = abi.D1(128), uint32(max(1, ceilDiv(f.Epilogue.Columns, across)))
 	l.Bytes = 4*int64(f.Splits)*int64(rows)*int64(f.Epilogue.Columns) + f.Epilogue.bytes(rows)
 	l.Operations = int64(f.Splits) * int64(rows) * int64(f.Epilogue.Columns)
 	return p.done(l)

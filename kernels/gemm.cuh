@@ -1,95 +1,30 @@
-// gemm.cuh: the matrix product under pointwise.cu and conv.cu: 64·MT rows by 64 columns a block, 4 warps.
+// gemm.cuh: the matrix product under conv.cu: 64·MT rows by 64 columns a block, 4 warps.
 //
 // Operands go through a ring of three 32-deep stages in shared memory, filled by cp.async two stages ahead. A stage
 // row is 64 bytes, its four 16-byte chunks permuted by chunk ^ (row/2)%4 so that neither the copies nor ldmatrix
-// meet bank conflicts. Each warp owns 16·MT whole rows of the tile, so that row statistics need no exchange between
-// warps. Sums are fp32. They leave through shared memory (pitch 72 floats, free of conflicts), from where every
-// thread takes eight channels of a row through the epilogue with 16-byte accesses.
-//
-// Normalisation costs no pass over x: with the factors of the norm folded into W by the host,
-//
-//   norm(x)·Wᵀ = rstd·(x·W'ᵀ - mean·Σ_k W'[n][k]) + W·b
-//
-// and mean and variance are summed from the very fragments that feed the product, shifted by the row's first value,
-// which bounds the cancellation in E[x²]-E[x]² by the number of channels however large the mean is.
-//
-// Factors of a channel attention arrive as shares (squeeze.cuh). Every block adds them up while its first copies are under
-// way: 4·groups bytes a channel, 16 KB at 512 channels.
+// meet bank conflicts. Each warp owns 16·MT whole rows of the tile. Sums are fp32. They leave through shared memory
+// (pitch 72 floats, free of conflicts), from where every thread takes eight channels of a row through the epilogue with
+// 16-byte accesses.
 //
 // A low-rank branch adds up to 32 columns x·downᵀ to the product; their sums, rounded to fp16, have the layout of the
 // left operand of the second product with up, which is added before the tile leaves.
 #pragma once
-#include "async_copy.cuh"
-#include "epilogue.cuh"
-#include "mma.cuh"
 #include "padding.cuh"
-#include "reduce.cuh"
-
-enum { PRO_NONE = 0, PRO_NORM = 1, PRO_SCALE = 2, PRO_AFFINE = 3, PRO_SQUEEZE = 4 };
-
-struct Product {
-    const __half *x;           // rows of depth1 values
-    const __half *x2;          // rows of depth-depth1 further values, or null
-    const __half *w;           // [filters][depth]
-    const __half *in_scale;    // [image][scale_height][scale_width][depth], PRO_SCALE
-    const float *in_affine;    // [image][2][depth], PRO_AFFINE
-    const float *squeezed;     // [image][groups][depth] shares of one factor a channel, PRO_SQUEEZE
-    const float *squeeze_bias; // [depth], added to them, or null
-    const float *norm_sum;     // [columns] Σ_k W'[n][k], PRO_NORM
-    const __half *down;        // [adapter][rank][depth]
-    const __half *up;          // [adapter][columns][rank], times the adapter's scale
-    const float *down_sum;     // [adapter][rank] as norm_sum, PRO_NORM
-    const float *down_shift;   // [adapter][rank], down times the norm's bias, PRO_NORM
-    const int *adapter;        // [image], -1 for none; null: adapter 0 everywhere
-    long long w_stride;        // values between the weights of consecutive images, 0 for the same
-    int rows;                  // of one image
-    int depth, depth1;         // multiples of 8
-    int channels;              // values of a row that the norm averages
-    int filters;               // rows of w that exist; the other columns are zero
-    int rank;                  // 16 or 32
-    int splits;                // of the depth, each to its own partial sums
-    int images;
-    int bias_free;             // the norm subtracts no mean
-    float eps;
-    int height, width;               // of x, PRO_SCALE
-    int scale_height, scale_width;   // of in_scale
-    int groups;                      // of squeezed
-    Epilogue e;
-};
+#include "product.cuh"
 
 constexpr int TILE_N = 64, TILE_K = 32, STAGES = 3, STAGE_PITCH = 72, THREADS = 128;
 
 // swizzled is the byte offset of a chunk of a stage row.
 __device__ __forceinline__ uint32_t swizzled(int row, int chunk) { return row * TILE_K * 2 + ((chunk ^ (row / 2)) & 3) * 16; }
 
-template <int MT, int PRO, bool LORA>
+template <int MT, bool LORA>
 struct Tile {
     static constexpr int M = 64 * MT;
-    static constexpr int A = 0, B = M * TILE_K, S = B + TILE_N * TILE_K, L = S + (PRO == PRO_SCALE ? M * TILE_K : 0);
+    static constexpr int A = 0, B = M * TILE_K, L = B + TILE_N * TILE_K;
     static constexpr int STAGE = L + (LORA ? 32 * TILE_K : 0);  // values
     static constexpr int RING = STAGES * STAGE * 2, SUMS = M * STAGE_PITCH * 4;
     static constexpr int BYTES = RING > SUMS ? RING : SUMS;
 };
-
-// add_row_sums adds a fragment of the left operand to the sums of its two rows, relative to their shifts. With TAIL only
-// the values before column `left`, counted from the lane's first, belong to the row.
-template <bool TAIL>
-__device__ __forceinline__ void add_row_sums(const uint32_t (&a)[4], const float (&shift)[2], float (&sum)[2], float (&squares)[2], int left) {
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-        int h = j % 2, c = 8 * (j / 2);
-        float2 v = unpack2(a[j]);
-        float dx = v.x - shift[h], dy = v.y - shift[h];
-        if (TAIL) {
-            dx = c < left ? dx : 0.0f;
-            dy = c + 1 < left ? dy : 0.0f;
-        }
-        sum[h] += dx;
-        sum[h] += dy;
-        squares[h] = fmaf(dx, dx, squares[h]);
-        squares[h] = fmaf(dy, dy, squares[h]);
-    }
-}
 
 // load_sums reads eight sums. Half of the lanes take their two quarters in the other order, so that eight lanes cover all
 // banks.
@@ -146,39 +81,13 @@ __device__ __forceinline__ void store_tile(float *sums, const Epilogue &e, long 
     }
 }
 
-// add_factors adds the shares of the factors of channels [from, to), from a multiple of 4, and rounds them; those after the
-// last channel are zero.
-__device__ __forceinline__ void add_factors(const Product &p, int image, int from, int to, __half2 *factors) {
-    const float *shares = p.squeezed + static_cast<size_t>(image) * p.groups * p.depth;
-    for (int k = from + 4 * threadIdx.x; k < to; k += 4 * THREADS) {
-        float4 f = make_float4(0, 0, 0, 0);
-        if (k < p.depth) {
-            if (p.squeeze_bias) f = *reinterpret_cast<const float4 *>(p.squeeze_bias + k);
-#pragma unroll 8
-            for (int g = 0; g < p.groups; g++) {
-                float4 v = *reinterpret_cast<const float4 *>(shares + static_cast<size_t>(g) * p.depth + k);
-                f = make_float4(f.x + v.x, f.y + v.y, f.z + v.z, f.w + v.w);
-            }
-        }
-        factors[k / 2] = __floats2half2_rn(f.x, f.y);
-        factors[k / 2 + 1] = __floats2half2_rn(f.z, f.w);
-    }
-}
-
-// multiply2 multiplies two fp16 values by two others.
-__device__ __forceinline__ uint32_t multiply2(uint32_t a, __half2 f) {
-    __half2 v = __hmul2(*reinterpret_cast<__half2 *>(&a), f);
-    return *reinterpret_cast<uint32_t *>(&v);
-}
-
 // product computes one tile. Source says where the rows of the left operand come from: prepare(i, row) is told the
 // rows this thread copies and its first chunk, copy(i, k, ..) copies eight values of one of them from position k of the
 // depth, advance is called between tiles of the depth.
-template <int MT, int PRO, bool LORA, class Source>
+template <int MT, bool LORA, class Source>
 __device__ __forceinline__ void product(const Product &p, Source source) {
-    using T = Tile<MT, PRO, LORA>;
+    using T = Tile<MT, LORA>;
     __shared__ __align__(128) unsigned char memory[T::BYTES];
-    extern __shared__ __half2 factors[];  // for the whole depth in tiles, PRO_SQUEEZE
     __half *ring = reinterpret_cast<__half *>(memory);
 
     const int tid = threadIdx.x, warp = tid / 32, lane = tid % 32, g = lane / 4, q = lane % 4;
@@ -219,7 +128,6 @@ __device__ __forceinline__ void product(const Product &p, Source source) {
 #pragma unroll
         for (int i = 0; i < T::M / 32; i++) {
             source.copy(p, i, at, inside, to + stage + T::A * 2 + i * ROWS_32);
-            if (PRO == PRO_SCALE) source.copy_scale(p, i, at, inside, to + stage + T::S * 2 + i * ROWS_32);
         }
         source.advance(p);
 #pragma unroll
@@ -237,14 +145,12 @@ __device__ __forceinline__ void product(const Product &p, Source source) {
     constexpr int ROWS_16 = 16 * TILE_K * 2, STAGE_BYTES = T::STAGE * 2;
 
     float acc[MT][8][4] = {}, low[LORA ? MT : 1][4][4] = {};
-    float shift[MT][2] = {}, sum[MT][2] = {}, squares[MT][2] = {};
 
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
         if (first + s < last) load(first + s, s * STAGE_BYTES);
         commit_copies();
     }
-    if (PRO == PRO_SQUEEZE) add_factors(p, image, first * TILE_K, last * TILE_K, factors);
     uint32_t stage = 0, fill = (STAGES - 1) * STAGE_BYTES;
 #pragma unroll 1
     for (int kt = first; kt < last; kt++) {
@@ -258,45 +164,7 @@ __device__ __forceinline__ void product(const Product &p, Source source) {
             if (k >= p.depth) break;
             uint32_t a[MT][4];
 #pragma unroll
-            for (int mt = 0; mt < MT; mt++) {
-                ldmatrix4(a[mt], a_at[s] + stage + T::A * 2 + mt * ROWS_16);
-                if (PRO == PRO_SCALE) {
-                    uint32_t f[4];
-                    ldmatrix4(f, a_at[s] + stage + T::S * 2 + mt * ROWS_16);
-#pragma unroll
-                    for (int j = 0; j < 4; j++) a[mt][j] = multiply2(a[mt][j], *reinterpret_cast<__half2 *>(&f[j]));
-                }
-                if (PRO == PRO_SQUEEZE) {
-#pragma unroll
-                    for (int j = 0; j < 4; j++) a[mt][j] = multiply2(a[mt][j], factors[k / 2 + q + 4 * (j / 2)]);
-                }
-                if (PRO == PRO_AFFINE) {
-                    const float *f = p.in_affine + static_cast<size_t>(image) * 2 * p.depth + k + 2 * q;
-#pragma unroll
-                    for (int h = 0; h < 2; h++) {
-                        if (k + 8 * h >= p.depth) break;
-                        float2 scale = *reinterpret_cast<const float2 *>(f + 8 * h);
-                        float2 add = *reinterpret_cast<const float2 *>(f + p.depth + 8 * h);
-#pragma unroll
-                        for (int j = 2 * h; j < 2 * h + 2; j++) {
-                            float2 v = unpack2(a[mt][j]);
-                            a[mt][j] = pack2(v.x * scale.x + add.x, v.y * scale.y + add.y);
-                        }
-                    }
-                }
-                if (PRO == PRO_NORM) {
-                    if (k == 0) {
-#pragma unroll
-                        for (int h = 0; h < 2; h++) shift[mt][h] = unpack2(__shfl_sync(0xffffffffu, a[mt][h], lane & ~3)).x;
-                    }
-                    if (k + 16 <= p.channels) {
-                        add_row_sums<false>(a[mt], shift[mt], sum[mt], squares[mt], 0);
-                    } else {
-                        asm volatile("");  // a real branch: predication would make every step pay for the last
-                        add_row_sums<true>(a[mt], shift[mt], sum[mt], squares[mt], p.channels - k - 2 * q);
-                    }
-                }
-            }
+            for (int mt = 0; mt < MT; mt++) ldmatrix4(a[mt], a_at[s] + stage + T::A * 2 + mt * ROWS_16);
 #pragma unroll
             for (int np = 0; np < 4; np++) {
                 if (16 * np >= columns_left) break;
@@ -327,41 +195,6 @@ __device__ __forceinline__ void product(const Product &p, Source source) {
     }
     // Groups of copies that are not waited for are empty.
 
-    if (PRO == PRO_NORM && !p.e.partial) {
-#pragma unroll
-        for (int mt = 0; mt < MT; mt++) {
-            float mean[2], rstd[2];
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float m = quad_sum(sum[mt][h]) / p.channels;
-                float variance = quad_sum(squares[mt][h]) / p.channels - m * m;
-                mean[h] = p.bias_free ? 0.0f : shift[mt][h] + m;
-                rstd[h] = rsqrtf(fmaxf(variance, 0.0f) + p.eps);
-            }
-#pragma unroll
-            for (int nt = 0; nt < 8; nt++) {
-                if (8 * nt >= columns_left) break;
-                float2 s = *reinterpret_cast<const float2 *>(p.norm_sum + column0 + 8 * nt + 2 * q);
-                acc[mt][nt][0] = rstd[0] * (acc[mt][nt][0] - mean[0] * s.x);
-                acc[mt][nt][1] = rstd[0] * (acc[mt][nt][1] - mean[0] * s.y);
-                acc[mt][nt][2] = rstd[1] * (acc[mt][nt][2] - mean[1] * s.x);
-                acc[mt][nt][3] = rstd[1] * (acc[mt][nt][3] - mean[1] * s.y);
-            }
-            if (LORA && adapter >= 0) {
-#pragma unroll
-                for (int nt = 0; nt < 4; nt++) {
-                    if (8 * nt >= p.rank) break;
-                    int at = adapter * p.rank + 8 * nt + 2 * q;
-                    float2 s = *reinterpret_cast<const float2 *>(p.down_sum + at);
-                    float2 t = *reinterpret_cast<const float2 *>(p.down_shift + at);
-                    low[mt][nt][0] = rstd[0] * (low[mt][nt][0] - mean[0] * s.x) + t.x;
-                    low[mt][nt][1] = rstd[0] * (low[mt][nt][1] - mean[0] * s.y) + t.y;
-                    low[mt][nt][2] = rstd[1] * (low[mt][nt][2] - mean[1] * s.x) + t.x;
-                    low[mt][nt][3] = rstd[1] * (low[mt][nt][3] - mean[1] * s.y) + t.y;
-                }
-            }
-        }
-    }
     if (LORA && adapter >= 0) {
 #pragma unroll
         for (int s = 0; s < 2; s++) {

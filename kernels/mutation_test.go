@@ -61,12 +61,13 @@ func all(tests ...func(t testing.TB) func(r *rig)) func(t testing.TB) func(r *ri
 
 var subjects = []subject{
 	{module: "pointwise", kernel: "pointwise_norm_64", test: all(
-		normTest(func(t testing.TB, c *graph.Conv) {
+		normTest(0, func(t testing.TB, c *graph.Conv) {
 			c.Bias, c.Scale = param(t, 2, 0, 0.5, 72), param(t, 5, 1, 0.3, 72)
 		}),
-		normTest(func(t testing.TB, c *graph.Conv) { c.Residual, c.Norm.Kind = nil, graph.BiasFree }),
+		normTest(0, func(t testing.TB, c *graph.Conv) { c.Residual, c.Norm.Kind = nil, graph.BiasFree }),
+		normTest(2, func(t testing.TB, c *graph.Conv) {}),
 	)},
-	{module: "pointwise", kernel: "pointwise_squeeze_64", test: all(squeezedTest(true), squeezedTest(false))},
+	{module: "pointwise", kernel: "pointwise_64", test: all(squeezedTest(true), squeezedTest(false))},
 	{module: "conv", kernel: "conv_64", test: all(convTest(graph.SimpleGate, 80), convTest(graph.NoGate, 40))},
 	{module: "depthwise", kernel: "depthwise3_squeeze", test: all(squeezeTest(1, 33, 27, 128, true), squeezeTest(2, 9, 37, 24, false))},
 	{module: "gram", kernel: "depthwise_gram", test: all(depthwiseGramTest(48, true), depthwiseGramTest(24, false)), spared: map[string]spared{
@@ -87,9 +88,9 @@ var subjects = []subject{
 	{module: "fold", kernel: "fold_wide", test: foldTest(120)},
 }
 
-func normTest(set func(t testing.TB, c *graph.Conv)) func(t testing.TB) func(r *rig) {
+func normTest(splits int, set func(t testing.TB, c *graph.Conv)) func(t testing.TB) func(r *rig) {
 	return oneOpTest(
-		func(o *one, op graph.Op) [][]float32 { return runConv(o, op, convOptions{tile: 64}) },
+		func(o *one, op graph.Op) [][]float32 { return runConv(o, op, convOptions{tile: 64, splits: splits}) },
 		[]graph.Shape{{N: 1, H: 7, W: 10, C: 109}, {N: 1, H: 7, W: 10, C: 72}},
 		func(t testing.TB, in []*graph.Tensor) graph.Op {
 			c := &graph.Conv{

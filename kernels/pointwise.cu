@@ -5,59 +5,463 @@
 //   y  [rows][N] fp16    or what gate, shuffle and split make of it
 //
 // K and N count padded values: multiples of 8, the padding zero. All pointers are 16-byte aligned. A second input
-// continues the rows of the first. Kernels differ by prologue (none; _norm: normalisation over channels; _scale: a
-// tensor of factors; _squeeze: a factor for each channel of an image, still in shares; _affine: factor and summand for
-// each channel of an image), by rows a block (128 or 64) and by whether they carry a low-rank branch.
+// continues the rows of the first. In front may stand a normalisation over channels, a tensor of factors, a factor for
+// each channel of an image that is still in shares (squeeze.cuh), or factor and summand for each channel of an image.
 //
-// Grid: x = tiles of 128 or 64 rows × tiles of 64 columns, columns fastest so that blocks that share rows of x run
-// together and find them in L2; z = images × splits of K. Block: 128 threads. Shared: 36 KiB at most (static), with
-// _squeeze 24 KiB and 2 bytes a channel (dynamic).
+// A block keeps its rows of x for the whole depth in shared memory, where what stands in front is applied once, and goes
+// through tiles of columns of W, which come through a ring of three stages filled by cp.async. A warp owns 32 rows by 64
+// columns. Rows of W are laid out so that a lane ends with eight consecutive channels of a row, which leave its registers
+// through the epilogue as 16 bytes: in 32 rows of a stage, row 8t+2q+e is channel 8q+2t+e, and with a gate the two halves
+// of 64 are octets of even and of odd number. Row pitches are odd multiples of 16 bytes: no bank conflicts.
 //
-// Moves 2(MK + NK + MN) bytes and does 2MNK operations. At K=48, N=144 that is 36 op/byte: memory sets the pace, and
-// the normalisation, which reads nothing extra, is free. At K=384 and few rows the weights dominate.
-#include "gemm.cuh"
+// Normalisation costs no pass over memory: with the factors of the norm folded into W by the host,
+//
+//   norm(x)·Wᵀ = rstd·(x·W'ᵀ - mean·Σ_k W'[n][k]) + W·b
+//
+// Mean and variance are summed once a block, shifted by the row's first value, which bounds the cancellation in
+// E[x²]-E[x]² by the number of channels however large the mean is.
+//
+// A low-rank branch adds up to 32 columns x·downᵀ to the product; their sums, rounded to fp16, have the layout of the
+// left operand of the second product with up, which is added before a tile leaves.
+//
+// _128, _64, _32: rows of a block. Grid: x = row tiles × blocks that share a row tile's columns; z = images × splits of
+// the depth. Block: 128, 128, 64 threads. Shared (dynamic): 16·rows·(depth/8|1) bytes and 27, 54, 30 KiB.
+//
+// Moves 2(MK·blocks a row tile + NK·row tiles + MN) bytes through L2 and does 2MNK operations, in about 25 + 250/(K/16)
+// instructions for each 16 deep, 32 by 64 part: bytes or the issue of instructions set the pace, not tensor cores.
+#include "product.cuh"
 
-template <int ROWS>
-struct PixelRows {
-    const __half *from[ROWS], *from2[ROWS], *scale[ROWS];
-    bool valid[ROWS];
-
-    __device__ __forceinline__ void prepare(const Product &p, int i, int r, int image, int) {
-        valid[i] = r < p.rows;
-        if (!valid[i]) r = 0;
-        size_t row = static_cast<size_t>(image) * p.rows + r;
-        from[i] = p.x + row * p.depth1;
-        from2[i] = p.x2 ? p.x2 + row * (p.depth - p.depth1) : p.x;
-        scale[i] = p.in_scale;
-        if (p.in_scale) {
-            int y = r / p.width, x = r - y * p.width;
-            y = min(max(y - (p.height - p.scale_height) / 2, 0), p.scale_height - 1);
-            x = min(max(x - (p.width - p.scale_width) / 2, 0), p.scale_width - 1);
-            scale[i] += (static_cast<size_t>(image * p.scale_height + y) * p.scale_width + x) * p.depth;
-        }
-    }
-    __device__ __forceinline__ void copy(const Product &p, int i, int k, bool inside, uint32_t shared) const {
-        copy16(shared, k < p.depth1 ? from[i] + k : from2[i] + (k - p.depth1), valid[i] && inside);
-    }
-    __device__ __forceinline__ void copy_scale(const Product &p, int i, int k, bool inside, uint32_t shared) const {
-        copy16(shared, scale[i] + k, valid[i] && inside);
-    }
-    __device__ __forceinline__ void advance(const Product &) {}
+template <int WM, int WN>
+struct Shape {
+    static constexpr int ROWS = 32 * WM, COLUMNS = 64 * WN, THREADS = 32 * WM * WN, STAGES = 3;
+    static constexpr int DEPTH = WM == 1 ? 32 : 64;               // of a stage
+    static constexpr int CHUNKS = DEPTH / 8;                      // of 16 bytes in a stage's row
+    static constexpr int PITCH = 16 * (CHUNKS + 1);               // bytes
+    static constexpr int STAGE = COLUMNS * PITCH, RING = STAGES * STAGE;
+    static constexpr int STEP = THREADS / CHUNKS, COPIES = COLUMNS / STEP;
 };
 
-#define POINTWISE(NAME, MT, PRO, LORA)                                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant__ Product p) { \
-        product<MT, PRO, LORA>(p, PixelRows<2 * MT>());                                             \
+// multiply2 multiplies two fp16 values by two others.
+__device__ __forceinline__ uint32_t multiply2(uint32_t a, uint32_t f) {
+    __half2 v = __hmul2(*reinterpret_cast<__half2 *>(&a), *reinterpret_cast<__half2 *>(&f));
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+
+// add_factors adds the shares of the factors of channels [from, to), from a multiple of 4, and rounds them; those after the
+// last channel are zero. factors are those from `from` on.
+__device__ __forceinline__ void add_factors(const Product &p, int image, int from, int to, __half2 *factors) {
+    const float *shares = p.squeezed + static_cast<size_t>(image) * p.groups * p.depth;
+    for (int k = from + 4 * threadIdx.x; k < to; k += 4 * blockDim.x) {
+        float4 f = make_float4(0, 0, 0, 0);
+        if (k < p.depth) {
+            if (p.squeeze_bias) f = *reinterpret_cast<const float4 *>(p.squeeze_bias + k);
+#pragma unroll 8
+            for (int g = 0; g < p.groups; g++) {
+                float4 v = *reinterpret_cast<const float4 *>(shares + static_cast<size_t>(g) * p.depth + k);
+                f = make_float4(f.x + v.x, f.y + v.y, f.z + v.z, f.w + v.w);
+            }
+        }
+        factors[(k - from) / 2] = __floats2half2_rn(f.x, f.y);
+        factors[(k - from) / 2 + 1] = __floats2half2_rn(f.z, f.w);
+    }
+}
+
+
+// Rows are a block's rows of x in shared memory: values [k0, k1) of the depth, zeros up to a multiple of 16.
+struct Rows {
+    unsigned char *memory;
+    int row0, image, k0, k1;
+    int chunks, pitch;  // of a row, the pitch in bytes
+
+    // load begins to copy all rows.
+    template <int ROWS, int THREADS>
+    __device__ __forceinline__ void load(const Product &p) const {
+        const int lanes = chunks <= 4 ? 4 : chunks <= 8 ? 8 : chunks <= 16 ? 16 : 32;
+        const size_t base = static_cast<size_t>(image) * p.rows + row0;
+#pragma unroll 4
+        for (int r = threadIdx.x / lanes; r < ROWS; r += THREADS / lanes) {
+            const bool valid = row0 + r < p.rows;
+            const __half *x = p.x + (base + (valid ? r : 0)) * p.depth1;
+            const __half *x2 = p.x2 ? p.x2 + (base + (valid ? r : 0)) * (p.depth - p.depth1) - p.depth1 : p.x;
+            for (int c = threadIdx.x % lanes; c < chunks; c += lanes) {
+                int k = k0 + 8 * c;
+                bool inside = valid && k < k1;
+                copy16(shared_address(memory + r * pitch + 16 * c), inside ? (k < p.depth1 ? x : x2) + k : p.x, inside);
+            }
+        }
+    }
+    // scale multiplies the rows by a tensor's, by factors of channels, or maps channels.
+    template <int ROWS, int THREADS>
+    __device__ __forceinline__ void scale(const Product &p, const __half2 *factors) const {
+        const int lanes = chunks <= 4 ? 4 : chunks <= 8 ? 8 : chunks <= 16 ? 16 : 32;
+        if (factors) {
+            // A thread keeps to its channels. Rows beyond the last one are zeros.
+            for (int c = threadIdx.x % lanes; c < chunks; c += lanes) {
+                const uint4 u = *reinterpret_cast<const uint4 *>(factors + 4 * c);
+                unsigned char *at = memory + threadIdx.x / lanes * pitch + 16 * c;
+#pragma unroll 4
+                for (int r = threadIdx.x / lanes; r < ROWS; r += THREADS / lanes, at += THREADS / lanes * pitch) {
+                    uint4 &v = *reinterpret_cast<uint4 *>(at);
+                    v = make_uint4(multiply2(v.x, u.x), multiply2(v.y, u.y), multiply2(v.z, u.z), multiply2(v.w, u.w));
+                }
+            }
+            return;
+        }
+        for (int r = threadIdx.x / lanes; r < ROWS; r += THREADS / lanes) {
+            const int row = row0 + r;
+            if (row >= p.rows) break;
+            const __half *f = nullptr;
+            if (p.in_scale) {
+                int y = row / p.width, x = row - y * p.width;
+                y = min(max(y - (p.height - p.scale_height) / 2, 0), p.scale_height - 1);
+                x = min(max(x - (p.width - p.scale_width) / 2, 0), p.scale_width - 1);
+                f = p.in_scale + (static_cast<size_t>(image * p.scale_height + y) * p.scale_width + x) * p.depth;
+            }
+            for (int c = threadIdx.x % lanes; c < chunks; c += lanes) {
+                const int k = k0 + 8 * c;
+                if (k >= k1) break;
+                uint4 &v = *reinterpret_cast<uint4 *>(memory + r * pitch + 16 * c);
+                if (p.in_affine) {
+                    const float *a = p.in_affine + static_cast<size_t>(image) * 2 * p.depth + k;
+                    Octet o = unpack(v), s = load8(a), t = load8(a + p.depth);
+#pragma unroll
+                    for (int i = 0; i < 8; i++) o.v[i] = o.v[i] * s.v[i] + t.v[i];
+                    v = pack(o);
+                } else {
+                    uint4 u = *reinterpret_cast<const uint4 *>(f + k);
+                    v = make_uint4(multiply2(v.x, u.x), multiply2(v.y, u.y), multiply2(v.z, u.z), multiply2(v.w, u.w));
+                }
+            }
+        }
+    }
+    // statistics leaves mean and reciprocal deviation of every row.
+    template <int ROWS, int THREADS>
+    __device__ __forceinline__ void statistics(const Product &p, float2 *out) const {
+        constexpr int PARTS = THREADS / ROWS;
+        const int r = threadIdx.x / PARTS, part = threadIdx.x % PARTS;
+        const unsigned char *row = memory + r * pitch;
+        const float shift = __half2float(*reinterpret_cast<const __half *>(row));
+        float sum = 0, squares = 0;
+#pragma unroll 4
+        for (int c = part; 8 * c < p.channels; c += PARTS) {
+            Octet o = unpack(*reinterpret_cast<const uint4 *>(row + 16 * c));
+            const int left = p.channels - 8 * c;
+            float d[8], q[4];
+#pragma unroll
+            for (int i = 0; i < 8; i++) d[i] = o.v[i] - shift;
+            if (left < 8) {
+                for (int i = 0; i < 8; i++) d[i] = i < left ? d[i] : 0.0f;
+            }
+            // Sums in pairs, so that one addition a chunk depends on the one before.
+#pragma unroll
+            for (int i = 0; i < 4; i++) q[i] = fmaf(d[i], d[i], d[i + 4] * d[i + 4]);
+            sum += ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7]));
+            squares += (q[0] + q[1]) + (q[2] + q[3]);
+        }
+#pragma unroll
+        for (int d = 1; d < PARTS; d *= 2) {
+            sum += __shfl_xor_sync(0xffffffffu, sum, d);
+            squares += __shfl_xor_sync(0xffffffffu, squares, d);
+        }
+        const float m = sum / p.channels, variance = squares / p.channels - m * m;
+        out[r] = make_float2(p.bias_free ? 0.0f : shift + m, rsqrtf(fmaxf(variance, 0.0f) + p.eps));
+    }
+};
+
+// Lane is what a warp's part of a tile needs: its sums and where they belong.
+template <bool NORM>
+struct Lane {
+    float acc[2][8][4];
+    float2 statistics[2][2];  // mean and reciprocal deviation of the lane's four rows, NORM
+    int row;                  // the first of them; the others are 8, 16 and 24 below
+
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+        for (int i = 0; i < 64; i++) acc[i / 32][i / 4 % 8][i % 4] = 0;
+    }
+    // step multiplies 16 deep, GROUPS·32 columns.
+    template <int GROUPS>
+    __device__ __forceinline__ void step(uint32_t a_at, int a_rows, uint32_t b_at, int b_rows) {
+        uint32_t a[2][4];
+#pragma unroll
+        for (int mt = 0; mt < 2; mt++) ldmatrix4(a[mt], a_at + mt * a_rows);
+#pragma unroll
+        for (int np = 0; np < 2 * GROUPS; np++) {
+            uint32_t b[4];
+            ldmatrix4(b, b_at + np * b_rows);
+#pragma unroll
+            for (int mt = 0; mt < 2; mt++) {
+                mma16816(acc[mt][2 * np], a[mt], b[0], b[1]);
+                mma16816(acc[mt][2 * np + 1], a[mt], b[2], b[3]);
+            }
+        }
+    }
+    // octet is eight consecutive channels of row h of the two of 16.
+    __device__ __forceinline__ Octet octet(int mt, int h, int group) const {
+        Octet o;
+#pragma unroll
+        for (int i = 0; i < 8; i++) o.v[i] = acc[mt][4 * group + i / 2][2 * h + i % 2];
+        return o;
+    }
+    // normalise applies the norm to one group of 32 columns, bias adds to it. Sums change in place, so that no more than one
+    // vector of the columns is in registers.
+    __device__ __forceinline__ void normalise(const Product &p, int group, int column) {
+        const Octet sums = load8(p.norm_sum + column);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float2 s = statistics[i / 2][i % 2];
+#pragma unroll
+            for (int k = 0; k < 8; k++) {
+                float &v = acc[i / 2][4 * group + k / 2][2 * (i % 2) + k % 2];
+                v = s.y * (v - s.x * sums.v[k]);
+            }
+        }
+    }
+    __device__ __forceinline__ void bias(const float *biases, int group, int column) {
+        const Octet b = load8(biases + column);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+#pragma unroll
+            for (int k = 0; k < 8; k++) acc[i / 2][4 * group + k / 2][2 * (i % 2) + k % 2] += b.v[k];
+    }
+    // finish takes the octets of one group of 32 columns, or of both with a gate, to memory. column is the first of a, other
+    // that of b.
+    __device__ __forceinline__ void finish(const Product &p, int group, int column, int other, int image, int split) {
+        const Epilogue &e = p.e;
+        if (column >= e.columns) return;
+        const long base = static_cast<long>(image) * p.rows;
+        if (e.partial) {
+            float *out = e.partial + (static_cast<size_t>(split) * p.images * p.rows + base + row) * e.columns + column;
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (row + 8 * i < p.rows) store8(out + static_cast<size_t>(8 * i) * e.columns, octet(i / 2, i % 2, group));
+            return;
+        }
+        if (e.bias) {
+            bias(e.bias, group, column);
+            if (e.gate) bias(e.bias, 1, other);
+        }
+        const int after = e.gate ? column / 2 : column;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (row + 8 * i >= p.rows) continue;
+            Octet o = octet(i / 2, i % 2, group);
+            activate(e, o);
+            if (e.gate) {
+                const Octet b = octet(i / 2, i % 2, 1);
+#pragma unroll
+                for (int k = 0; k < 8; k++) o.v[k] *= b.v[k];
+            }
+            map(e, o, after, image);
+            store(e, o, base + row + 8 * i, after);
+        }
+    }
+};
+
+// LowRank are the sums x·downᵀ of a warp's rows as left operands.
+template <bool NORM>
+struct LowRank {
+    uint32_t a[2][2][4];
+    int adapter;
+
+    __device__ __forceinline__ void multiply(const Product &p, uint32_t a_at, int a_rows, int k0, int k1, const Lane<NORM> &lane) {
+        const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+        float low[2][4][4] = {};
+        const __half *down = p.down + static_cast<size_t>(adapter) * p.rank * p.depth;
+#pragma unroll 1
+        for (int k = k0; k < k1; k += 16, a_at += 32) {
+            uint32_t x[2][4];
+#pragma unroll
+            for (int mt = 0; mt < 2; mt++) ldmatrix4(x[mt], a_at + mt * a_rows);
+#pragma unroll
+            for (int nt = 0; nt < 4; nt++) {
+                if (8 * nt >= p.rank) break;
+                const __half *d = down + static_cast<size_t>(8 * nt + g) * p.depth + k + 2 * q;
+                const uint32_t b0 = *reinterpret_cast<const uint32_t *>(d), b1 = k + 8 < k1 ? *reinterpret_cast<const uint32_t *>(d + 8) : 0;
+#pragma unroll
+                for (int mt = 0; mt < 2; mt++) mma16816(low[mt][nt], x[mt], b0, b1);
+            }
+        }
+#pragma unroll
+        for (int mt = 0; mt < 2; mt++)
+#pragma unroll
+            for (int nt = 0; nt < 4; nt++) {
+                if (8 * nt >= p.rank) break;
+                float(&l)[4] = low[mt][nt];
+                if (NORM) {
+                    const int at = adapter * p.rank + 8 * nt + 2 * q;
+                    const float2 s = *reinterpret_cast<const float2 *>(p.down_sum + at), t = *reinterpret_cast<const float2 *>(p.down_shift + at);
+                    const float2 u = lane.statistics[mt][0], v = lane.statistics[mt][1];
+                    l[0] = u.y * (l[0] - u.x * s.x) + t.x;
+                    l[1] = u.y * (l[1] - u.x * s.y) + t.y;
+                    l[2] = v.y * (l[2] - v.x * s.x) + t.x;
+                    l[3] = v.y * (l[3] - v.x * s.y) + t.y;
+                }
+                a[mt][nt / 2][nt % 2 * 2] = pack2(l[0], l[1]);
+                a[mt][nt / 2][nt % 2 * 2 + 1] = pack2(l[2], l[3]);
+            }
+    }
+    // add adds low·upᵀ to a tile's sums, which are then normalised. column is the first of the warp's 64.
+    __device__ __forceinline__ void add(const Product &p, Lane<NORM> &lane, int column, bool gate) const {
+        const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+#pragma unroll
+        for (int s = 0; s < 2; s++) {
+            if (16 * s >= p.rank) break;
+#pragma unroll
+            for (int nt = 0; nt < 8; nt++) {
+                const int group = nt / 4, octet = gate ? 2 * (g / 2) + group : 4 * group + g / 2;
+                const int c = column + 8 * octet + nt % 4 * 2 + g % 2;
+                uint32_t b0 = 0, b1 = 0;
+                if (c < p.e.columns) {
+                    const uint32_t *u = reinterpret_cast<const uint32_t *>(p.up + (static_cast<size_t>(adapter) * p.e.columns + c) * p.rank + 16 * s + 2 * q);
+                    b0 = u[0], b1 = u[4];
+                }
+#pragma unroll
+                for (int mt = 0; mt < 2; mt++) mma16816(lane.acc[mt][nt], a[mt][s], b0, b1);
+            }
+        }
+    }
+};
+
+template <int WM, int WN, bool NORM, bool LORA>
+__device__ __forceinline__ void pointwise(const Product &p) {
+    using S = Shape<WM, WN>;
+    extern __shared__ __align__(128) unsigned char memory[];
+    const int tid = threadIdx.x, warp = tid / 32, lane_id = tid % 32, g = lane_id / 4, q = lane_id % 4, wm = warp % WM, wn = warp / WM;
+    const int image = blockIdx.z / p.splits, split = blockIdx.z % p.splits;
+    const int share = blockIdx.x % p.column_blocks, row0 = static_cast<int>(blockIdx.x / p.column_blocks) * S::ROWS;
+    const int tiles = (p.e.columns + S::COLUMNS - 1) / S::COLUMNS;
+    const int tile0 = static_cast<int>(static_cast<long long>(tiles) * share / p.column_blocks);
+    const int tile1 = static_cast<int>(static_cast<long long>(tiles) * (share + 1) / p.column_blocks);
+
+    // The split's part of the depth, in steps of 16.
+    const int all = (p.depth + 15) / 16;
+    const int s0 = static_cast<int>(static_cast<long long>(all) * split / p.splits), s1 = static_cast<int>(static_cast<long long>(all) * (split + 1) / p.splits);
+    Rows rows;
+    rows.memory = memory;
+    rows.row0 = row0;
+    rows.image = image;
+    rows.k0 = 16 * s0;
+    rows.k1 = min(16 * s1, p.depth);
+    rows.chunks = 2 * (s1 - s0);
+    rows.pitch = 16 * (rows.chunks | 1);
+    unsigned char *ring = memory + S::ROWS * rows.pitch;
+    float2 *statistics = reinterpret_cast<float2 *>(ring + S::RING);
+    __half2 *factors = reinterpret_cast<__half2 *>(statistics + S::ROWS);
+
+    // Copies of W: a thread serves one chunk of every STEP-th row of a stage.
+    const int chunk = tid % S::CHUNKS, first = tid / S::CHUNKS;
+    const uint32_t to = shared_address(ring) + first * S::PITCH + 16 * chunk;
+    const int stages = (rows.k1 - rows.k0 + S::DEPTH - 1) / S::DEPTH;
+    const bool gate = p.e.gate && !p.e.partial;
+    const int second = gate ? 8 : 32;  // channels from the first group's octets to the second's
+    const int column_in = first % 8 / 2 * (gate ? 16 : 8) + first / 8 * 2 + first % 2;  // of the thread's first row
+    const __half *w = p.w + image * p.w_stride + rows.k0 + 8 * chunk;
+    int load_tile = tile0, load_stage = 0;
+    auto load = [&](int slot) {
+        const int k = S::DEPTH * load_stage;
+        const bool inside = rows.k0 + k + 8 * chunk < rows.k1;
+        const int left = inside ? p.filters - load_tile * S::COLUMNS - column_in : 0;
+        const __half *from = w + static_cast<size_t>(load_tile * S::COLUMNS + column_in) * p.depth + k, *from2 = from + second * p.depth;
+        const uint32_t at = to + slot * S::STAGE;
+#pragma unroll
+        for (int i = 0; i < S::COPIES; i++) {
+            // Rows of a stage are 8·t + 2q + e in groups of 32.
+            const int r = i * S::STEP, group = r / 32 % 2, column = r % 32 / 8 * 2 + r / 64 * 64;
+            copy16(at + r * S::PITCH, (group ? from2 : from) + static_cast<ptrdiff_t>(p.depth) * column, column + group * second < left);
+        }
+        if (++load_stage == stages) load_stage = 0, load_tile++;
+    };
+    const int total = (tile1 - tile0) * stages;
+    rows.load<S::ROWS, S::THREADS>(p);
+#pragma unroll
+    for (int s = 0; s < S::STAGES - 1; s++) {
+        if (s < total) load(s);
+        commit_copies();
+    }
+    if (p.squeezed) add_factors(p, image, rows.k0, rows.k0 + 8 * rows.chunks, factors);
+    Lane<NORM> lane;
+    lane.row = row0 + 32 * wm + g;
+    if (NORM || p.squeezed || p.in_scale || p.in_affine) {
+        wait_copies<S::STAGES - 2>();  // the rows came with the first stage
+        __syncthreads();
+        if (!NORM) rows.scale<S::ROWS, S::THREADS>(p, p.squeezed ? factors : nullptr);
+        if (NORM && !p.e.partial) {
+            rows.statistics<S::ROWS, S::THREADS>(p, statistics);
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < 4; i++) lane.statistics[i / 2][i % 2] = statistics[32 * wm + g + 8 * i];
+        }
+    }
+    const uint32_t a_first = shared_address(memory) + (32 * wm + lane_id % 16) * rows.pitch + lane_id / 16 * 16;
+    const int a_rows = 16 * rows.pitch;
+    const uint32_t b_first = shared_address(ring) + (64 * wn + lane_id % 8 + lane_id / 16 * 8) * S::PITCH + lane_id / 8 % 2 * 16;
+    constexpr int B_ROWS = 16 * S::PITCH;
+    LowRank<NORM> low;
+    if (LORA) {
+        low.adapter = p.adapter ? p.adapter[image] : 0;
+        if (!NORM) {
+            wait_copies<S::STAGES - 2>();
+            __syncthreads();
+        }
+        if (low.adapter >= 0) low.multiply(p, a_first, a_rows, rows.k0, rows.k1, lane);
+    }
+    int slot = 0, fill = S::STAGES - 1, at = 0;
+#pragma unroll 1
+    for (int tile = tile0; tile < tile1; tile++) {
+        const int column0 = tile * S::COLUMNS + 64 * wn;
+        const int groups = gate ? (column0 < p.e.columns ? 2 : 0) : (p.e.columns - column0 + 31) / 32;
+        lane.clear();
+        uint32_t a_at = a_first;
+#pragma unroll 1
+        for (int s = 0; s < stages; s++, at++) {
+            wait_copies<S::STAGES - 2>();
+            __syncthreads();
+            if (at + S::STAGES - 1 < total) load(fill);
+            commit_copies();
+            const uint32_t b_at = b_first + slot * S::STAGE;
+            const int steps = min(S::DEPTH, 16 * (s1 - s0) - S::DEPTH * s) / 16;
+            if (groups >= 2) {
+                if (steps == S::DEPTH / 16) {
+#pragma unroll
+                    for (int i = 0; i < S::DEPTH / 16; i++) lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
+                } else {
+#pragma unroll 1
+                    for (int i = 0; i < steps; i++) lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
+                }
+            } else if (groups == 1) {
+#pragma unroll 1
+                for (int i = 0; i < steps; i++) lane.template step<1>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
+            }
+            a_at += 2 * S::DEPTH;
+            slot = slot == S::STAGES - 1 ? 0 : slot + 1;
+            fill = fill == S::STAGES - 1 ? 0 : fill + 1;
+        }
+        const int a0 = column0 + (gate ? 16 * q : 8 * q), b0 = a0 + second;
+        if (NORM && !p.e.partial) {
+            if (a0 < p.e.columns) lane.normalise(p, 0, a0);
+            if (b0 < p.e.columns) lane.normalise(p, 1, b0);
+        }
+        if (LORA && low.adapter >= 0) low.add(p, lane, column0, gate);
+        lane.finish(p, 0, a0, b0, image, split);
+        if (groups > 1 && !gate) lane.finish(p, 1, b0, b0, image, split);
+    }
+}
+
+#define POINTWISE(NAME, WM, WN, NORM, LORA)                                                                          \
+    extern "C" __global__ void __launch_bounds__(32 * WM * WN, LORA ? 8 / (WM * WN) : 12 / (WM * WN)) NAME(const __grid_constant__ Product p) {            \
+        pointwise<WM, WN, NORM, LORA>(p);                                                                            \
     }
 
-POINTWISE(pointwise_128, 2, PRO_NONE, false)
-POINTWISE(pointwise_64, 1, PRO_NONE, false)
-POINTWISE(pointwise_lora_128, 2, PRO_NONE, true)
-POINTWISE(pointwise_lora_64, 1, PRO_NONE, true)
-POINTWISE(pointwise_norm_128, 2, PRO_NORM, false)
-POINTWISE(pointwise_norm_64, 1, PRO_NORM, false)
-POINTWISE(pointwise_norm_lora_128, 2, PRO_NORM, true)
-POINTWISE(pointwise_norm_lora_64, 1, PRO_NORM, true)
-POINTWISE(pointwise_scale_64, 1, PRO_SCALE, false)
-POINTWISE(pointwise_squeeze_64, 1, PRO_SQUEEZE, false)
-POINTWISE(pointwise_affine_64, 1, PRO_AFFINE, false)
+POINTWISE(pointwise_128, 4, 1, false, false)
+POINTWISE(pointwise_64, 2, 2, false, false)
+POINTWISE(pointwise_32, 1, 2, false, false)
+POINTWISE(pointwise_lora_128, 4, 1, false, true)
+POINTWISE(pointwise_lora_64, 2, 2, false, true)
+POINTWISE(pointwise_lora_32, 1, 2, false, true)
+POINTWISE(pointwise_norm_128, 4, 1, true, false)
+POINTWISE(pointwise_norm_64, 2, 2, true, false)
+POINTWISE(pointwise_norm_32, 1, 2, true, false)
+POINTWISE(pointwise_norm_lora_128, 4, 1, true, true)
+POINTWISE(pointwise_norm_lora_64, 2, 2, true, true)
+POINTWISE(pointwise_norm_lora_32, 1, 2, true, true)

@@ -138,8 +138,10 @@ type Product struct {
 
 // Tiling is how a product is divided between blocks.
 type Tiling struct {
-	Rows   int // of a block's tile: 64 or 128
+	Rows   int // of a block's tile: 64 or 128, for products of pixels also 32
 	Splits int // of the depth, at least 1
+	// ColumnBlocks is how many blocks share the columns of a tile of rows, for products of pixels; 0 means 1.
+	ColumnBlocks int
 }
 
 const (
@@ -150,16 +152,16 @@ const (
 // fullWave is the share of its slots from which a wave of blocks counts as full.
 const fullWave = 0.9
 
-// Tile chooses a tiling: the larger tile where it still fills a wave of two blocks a multiprocessor, and a split depth
+// Tile chooses a tiling of a convolution: the larger tile where it still fills a wave of two blocks a multiprocessor, and a split depth
 // where even the smaller one leaves multiprocessors idle and the depth is long enough to be worth a second launch.
 // Products that cannot be split say so. Two of the smaller blocks take the place of a larger one, so that a wave that is
 // nearly full is as full with either, and the larger tile reads a quarter less.
 func Tile(images, rows, columns, depth, sms int, splittable bool) Tiling {
 	blocks := func(tile int) int { return images * ceilDiv(rows, tile) * ceilDiv(columns, tileColumns) }
 	if float64(blocks(128)) >= fullWave*float64(2*sms) {
-		return Tiling{128, 1}
+		return Tiling{Rows: 128, Splits: 1}
 	}
-	t := Tiling{64, 1}
+	t := Tiling{Rows: 64, Splits: 1}
 	if splittable && blocks(64) <= sms/2 {
 		// At least eight steps of depth for each split, or the second launch costs more than it saves.
 		t.Splits = max(1, min(sms/blocks(64), ceilDiv(depth, tileDepth)/8, 16))
@@ -196,9 +198,6 @@ func (q *Product) resolve(p *problems, r *prepared) {
 	}
 	if (q.Pitch2 > 0) != !q.X2.IsZero() {
 		p.addf("second input and its pitch %d do not agree", q.Pitch2)
-	}
-	if q.Tiling.Rows != 64 && q.Tiling.Rows != 128 {
-		p.addf("tile of %d rows, want 64 or 128", q.Tiling.Rows)
 	}
 	if q.Tiling.Splits < 1 || q.Tiling.Splits > 1 && q.Partial.IsZero() {
 		p.addf("%d splits need a buffer of partial sums", q.Tiling.Splits)
@@ -247,7 +246,7 @@ func (q *Product) arguments(r *prepared) *abi.Args {
 	a.Buf(l.Down).Buf(l.Up).Buf(l.DownSum).Buf(l.DownShift).Buf(l.Adapter).I64(int64(q.WStride))
 	a.I32(int32(r.rows)).I32(int32(r.depth)).I32(int32(r.depth1)).I32(int32(r.channels)).I32(int32(q.Filters)).I32(int32(l.Rank))
 	a.I32(int32(q.Tiling.Splits)).I32(int32(q.Images)).I32(flag(r.norm == BiasFree)).F32(r.eps)
-	a.I32(int32(r.height)).I32(int32(r.width)).I32(int32(r.scaleH)).I32(int32(r.scaleW)).I32(int32(r.squeezed.Groups))
+	a.I32(int32(r.height)).I32(int32(r.width)).I32(int32(r.scaleH)).I32(int32(r.scaleW)).I32(int32(r.squeezed.Groups)).I32(int32(max(q.Tiling.ColumnBlocks, 1)))
 	q.Epilogue.append(&a, q.Partial, r.quads)
 	return &a
 }

@@ -162,9 +162,15 @@ func (c *convolution) emitProduct(p product) {
 	} else {
 		w = c.use(how.product(p.params))
 	}
-	tiling := kernels.Tile(images, rows, len(columns), how.depth(), c.sms, rank == 0 && p.sums == operand{})
-	if (c.scale.operand != operand{}) || (c.affine.operand != operand{}) {
-		tiling.Rows = 64
+	splittable := rank == 0 && p.sums == operand{}
+	tiling := kernels.Tile(images, rows, len(columns), how.depth(), c.sms, splittable)
+	if c.pointwise {
+		// Factors and maps in front go with one part of the depth.
+		tiling = kernels.TilePointwise(images, rows, len(columns), how.depth(), c.sms, c.shared, splittable)
+		if tiling.Splits == 0 {
+			c.failf("a depth of %d does not fit the %d bytes of shared memory of a block", how.depth(), c.shared)
+			return
+		}
 	}
 	partial := p.sums
 	if tiling.Splits > 1 {

@@ -65,7 +65,7 @@ func choose(g *graph.Graph, c chooser) []format {
 }
 
 // chooser knows what kernels a device runs.
-type chooser struct{ sms int }
+type chooser struct{ sms, shared int }
 
 func (c chooser) format(t *graph.Tensor, readers []*graph.Node) format {
 	f := plain(t.Shape.C)

@@ -25,7 +25,7 @@ type lowered struct {
 // Every launch is made once at made-up addresses, so that whatever a kernel
 // would refuse is refused here.
 func lower(g *graph.Graph, info device.Info) (*lowered, error) {
-	c := chooser{max(info.SMs, 1)}
+	c := chooser{max(info.SMs, 1), max(info.SharedPerBlockOptin, 48<<10)}
 	l := &lowered{source: g}
 	g, l.exps = g.Scaled()
 	l.graph, l.formats = g, choose(g, c)

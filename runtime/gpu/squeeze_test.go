@@ -62,7 +62,10 @@ func TestChannelAttentionTakesNoLaunchOfItsOwn(t *testing.T) {
 					}
 				})
 				p := compile(t, newBackend(t, Options{}), g)
-				require.Equal(t, []string{"import_f32", "depthwise3_squeeze", "pointwise_squeeze_64", "export_f32"}, kernelsOf(p)[:4])
+				names := kernelsOf(p)
+				require.Equal(t, []string{"import_f32", "depthwise3_squeeze"}, names[:2])
+				require.Regexp(t, `^pointwise_\d+$`, names[2])
+				require.Equal(t, "export_f32", names[3])
 				require.NotContains(t, kernelsOf(p), "gemv_f16")
 				inputs := graphtest.RandomInputs(g, 7)
 				want, err := graphtest.Run(g, inputs)
