@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"unirestorer/graph/models"
 	"unirestorer/runtime/convert"
@@ -16,6 +17,7 @@ import (
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
+	"unirestorer/runtime/queue"
 	"unirestorer/runtime/restore"
 	"unirestorer/runtime/router"
 )
@@ -39,6 +41,7 @@ type opening struct {
 	deviceMemory int64
 	fallback     string
 	precision    engine.Precision
+	maxDelay     time.Duration
 	heapLimit    bool
 }
 
@@ -167,6 +170,12 @@ func WithHeapLimit() Option {
 	return func(o *opening) error { o.heapLimit = true; return nil }
 }
 
+// WithMaxDelay bounds how long a picture is passed over by younger ones of the expert and size class that the device is at
+// work with, of several that are restored at a time; 100 ms without it. Less than 0 keeps the order.
+func WithMaxDelay(d time.Duration) Option {
+	return func(o *opening) error { o.maxDelay = d; return nil }
+}
+
 // WithoutMemoryBound lets images, weights and intermediate results take what they need.
 func WithoutMemoryBound() Option {
 	return func(o *opening) error { o.memory = unbounded; return nil }
@@ -229,7 +238,7 @@ func (o *opening) engine() engine.Config {
 	}
 	return engine.Config{Device: o.device, Threads: o.threads, Fallback: o.fallback, Precision: o.precision, Restore: restore.Config{
 		Ledger: ledger.Host(bound, o.heapLimit), DeviceMemory: o.deviceMemory,
-		Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy,
+		Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy, MaxDelay: o.maxDelay,
 	}}
 }
 
@@ -244,6 +253,7 @@ type call struct {
 	degradations []string
 	stdin        io.Reader
 	stdout       io.Writer
+	ask          queue.Ask
 }
 
 func callOf(opts []CallOption) (call, error) {
@@ -429,6 +439,16 @@ func WithPage(page string) CallOption {
 	}
 }
 
+// WithPriority has a picture go before those of lower priority that wait for the device; 0 without it.
+func WithPriority(n int) CallOption {
+	return func(c *call) error { c.ask.Priority = n; return nil }
+}
+
+// WithClient says for whom a picture is restored. Clients share the device evenly, however much each asks for.
+func WithClient(name string) CallOption {
+	return func(c *call) error { c.ask.Client = name; return nil }
+}
+
 // WithStrict refuses damaged files. Otherwise what is there of them is restored, and [Result.Warnings] says what is not.
 func WithStrict() CallOption {
 	return func(c *call) error { c.file.Limits.Strict = true; return nil }
@@ -448,6 +468,11 @@ func WithMaxPixels(n int64) CallOption {
 // WithComparison also writes a before and after picture beside a file's result.
 func WithComparison() CallOption {
 	return func(c *call) error { c.file.Compare = true; return nil }
+}
+
+// withStream is WithStreams for a stream that messages call by a name.
+func withStream(name string, in io.Reader, out io.Writer) CallOption {
+	return func(c *call) error { c.stdin, c.stdout, c.file.StreamName = in, out, name; return nil }
 }
 
 // WithStreams serves jobs that name [Stream] instead of a file.

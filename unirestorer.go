@@ -38,7 +38,9 @@ import (
 	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/platform"
+	"unirestorer/runtime/queue"
 	"unirestorer/runtime/restore"
 )
 
@@ -68,6 +70,16 @@ func (e *OptionError) Error() string {
 
 // Unwrap returns the cause.
 func (e *OptionError) Unwrap() error { return e.Err }
+
+// PictureError is the error of a file that is no picture, or is damaged, or is larger than allowed: others are not the
+// picture's fault.
+type PictureError = restore.InputError
+
+// ErrFormat is wrapped by the error of a file in none of the formats that are read.
+var ErrFormat = imaging.ErrFormat
+
+// ErrTooLarge is wrapped by the error of a picture with more pixels than allowed.
+var ErrTooLarge = imaging.ErrTooLarge
 
 // Restorer restores photos with one model on one device. It may be used by any number of goroutines.
 type Restorer struct {
@@ -111,7 +123,7 @@ func (r *Restorer) Restore(ctx context.Context, img image.Image, opts ...CallOpt
 	if err != nil {
 		return nil, err
 	}
-	out, rep, err := r.engine.Restore(ctx, in, call.file.Options)
+	out, rep, err := r.engine.Restore(queue.With(ctx, call.ask), in, call.file.Options)
 	if err != nil {
 		return nil, public(err)
 	}
@@ -145,11 +157,22 @@ func (r *Restorer) RestoreJob(ctx context.Context, j Job, opts ...CallOption) (*
 	if err != nil {
 		return nil, err
 	}
-	rep, err := r.engine.File(ctx, j, call.file, call.stdin, call.stdout)
+	rep, err := r.engine.File(queue.With(ctx, call.ask), j, call.file, call.stdin, call.stdout)
 	if err != nil {
 		return nil, public(err)
 	}
 	return r.result(rep), nil
+}
+
+// RestoreStream restores the image file that in holds and writes the result to out, within the bound on memory. Its format
+// is that of the input unless [WithFormat] says otherwise. A [*bytes.Buffer] is read where it lies, without a copy.
+func (r *Restorer) RestoreStream(ctx context.Context, in io.Reader, out io.Writer, opts ...CallOption) (*Result, error) {
+	return r.RestoreJob(ctx, Job{In: Stream, Out: Stream}, append(slices.Clone(opts), withStream("picture", in, out))...)
+}
+
+// RouteStream is Route for the image file that in holds.
+func (r *Restorer) RouteStream(ctx context.Context, in io.Reader, opts ...CallOption) (*Route, error) {
+	return r.RouteFile(ctx, Stream, append(slices.Clone(opts), withStream("picture", in, nil))...)
 }
 
 // Route says which expert img would go to, and why. Nothing is restored.
@@ -158,7 +181,7 @@ func (r *Restorer) Route(ctx context.Context, img image.Image, opts ...CallOptio
 	if err != nil {
 		return nil, err
 	}
-	d, err := r.engine.Route(ctx, in, call.file.Override)
+	d, err := r.engine.Route(queue.With(ctx, call.ask), in, call.file.Override)
 	if err != nil {
 		return nil, public(err)
 	}
@@ -172,7 +195,7 @@ func (r *Restorer) RouteFile(ctx context.Context, path string, opts ...CallOptio
 	if err != nil {
 		return nil, err
 	}
-	d, err := r.engine.RouteFile(ctx, path, call.file.Limits, call.file.Override, call.stdin)
+	d, err := r.engine.RouteFile(queue.With(ctx, call.ask), path, call.file, call.stdin)
 	if err != nil {
 		return nil, public(err)
 	}
@@ -205,6 +228,18 @@ func (r *Restorer) Check(opts ...CallOption) error {
 
 // Model is where the model was opened, or its name if it is the built-in one.
 func (r *Restorer) Model() string { return r.engine.Model().Path }
+
+// Memory tells what is held of the host's memory and, of a device that has its own, of that.
+func (r *Restorer) Memory() (host MemoryUsage, device *MemoryUsage) { return r.engine.Memory() }
+
+// MemoryUsage is a moment's account of a memory, in bytes.
+type MemoryUsage = ledger.Usage
+
+// SetAside takes bytes off the bound on memory for good, for what the program holds beside the calls it makes.
+func (r *Restorer) SetAside(bytes int64) { r.engine.SetAside(bytes) }
+
+// Device is what the networks run on, in words.
+func (r *Restorer) Device() string { return r.engine.DeviceName() }
 
 // public replaces the engine's word for a closed Restorer by this package's.
 func public(err error) error {

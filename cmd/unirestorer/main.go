@@ -41,7 +41,7 @@ func commands() []*cli.Command {
 		degradeCommand(),
 		profileCommand(), simulateCommand(),
 		evaluateCommand(),
-		completionCommand(), manCommand(), workerCommand(),
+		serveCommand(), completionCommand(), manCommand(), workerCommand(),
 	}
 }
 

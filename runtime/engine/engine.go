@@ -84,11 +84,17 @@ func (e *Engine) Model() *experts.Model { return e.model }
 // Device is the name of the device, Threads the bound on CPU threads, as they were given to Open.
 func (e *Engine) Device() string { return e.device }
 
+// DeviceName is what the device calls itself.
+func (e *Engine) DeviceName() string { return e.backend.Info().Name }
+
 // Threads is the bound on CPU threads, 0 for all cores.
 func (e *Engine) Threads() int { return e.threads }
 
 // Memory tells what is held of the host's memory and, of a device that has its own, of that; who waits for memory too.
 func (e *Engine) Memory() (host ledger.Usage, device *ledger.Usage) { return e.restorer.Memory() }
+
+// SetAside takes bytes of the host's memory off its bound for good, for what the caller holds itself.
+func (e *Engine) SetAside(bytes int64) { e.restorer.SetAside(bytes) }
 
 // Restore is [restore.Restorer.Restore].
 func (e *Engine) Restore(ctx context.Context, img *imaging.Image, opt restore.Options) (out *imaging.Image, rep restore.Report, err error) {
@@ -109,9 +115,9 @@ func (e *Engine) File(ctx context.Context, j restore.Job, opt restore.FileOption
 }
 
 // RouteFile is [restore.Restorer.RouteFile].
-func (e *Engine) RouteFile(ctx context.Context, path string, limits imaging.Limits, o router.Override, stdin io.Reader) (d router.Decision, err error) {
+func (e *Engine) RouteFile(ctx context.Context, path string, opt restore.FileOptions, stdin io.Reader) (d router.Decision, err error) {
 	err = e.Work(ctx, func(ctx context.Context, _ backend.Backend) error {
-		d, err = e.restorer.RouteFile(ctx, path, limits, o, stdin)
+		d, err = e.restorer.RouteFile(ctx, path, opt, stdin)
 		return err
 	})
 	return d, err

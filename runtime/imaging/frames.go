@@ -76,6 +76,9 @@ func Open(data []byte, limits Limits) (p *Pictures, err error) {
 
 // OpenReader is [Open] for a stream.
 func OpenReader(r io.Reader, limits Limits) (*Pictures, error) {
+	if b, ok := r.(*bytes.Buffer); ok && int64(b.Len()) <= limits.withDefaults().MaxBytes {
+		return Open(b.Next(b.Len()), limits)
+	}
 	data, err := readAll(r, limits)
 	if err != nil {
 		return nil, err

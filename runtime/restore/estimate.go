@@ -72,12 +72,16 @@ func (r *Restorer) route(ctx context.Context, img *imaging.Image, o router.Overr
 	return d, err
 }
 
+// estimating is the key of the estimator's turns.
+const estimating = "estimator"
+
 // decide runs the estimator when its turn on the device has come.
 func (r *Restorer) decide(ctx context.Context, input []float32, o router.Override) (router.Decision, error) {
-	if err := r.lane.enter(ctx); err != nil {
+	turn, err := r.lane.enter(ctx, estimating)
+	if err != nil {
 		return router.Decision{}, err
 	}
-	defer r.lane.leave()
+	defer r.lane.leave(turn)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.loadEstimator(ctx); err != nil {
@@ -91,10 +95,11 @@ func (r *Restorer) decide(ctx context.Context, input []float32, o router.Overrid
 
 // warm compiles the estimator ahead of the first picture.
 func (r *Restorer) warm(ctx context.Context) error {
-	if err := r.lane.enter(ctx); err != nil {
+	turn, err := r.lane.enter(ctx, estimating)
+	if err != nil {
 		return err
 	}
-	defer r.lane.leave()
+	defer r.lane.leave(turn)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.loadEstimator(ctx)

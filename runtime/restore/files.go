@@ -45,6 +45,36 @@ type FileOptions struct {
 	Page int
 	// Compare writes a before and after picture beside the result.
 	Compare bool
+	// StreamName is what messages call Stream; empty means standard input.
+	StreamName string
+}
+
+// InputError is the error of a picture that is not what it should be, as opposed to one that could not be restored.
+type InputError struct{ Err error }
+
+// Error says what is wrong with the picture.
+func (e *InputError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InputError) Unwrap() error { return e.Err }
+
+// input marks an error as the picture's.
+func input(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &InputError{err}
+}
+
+// name is what messages call an input.
+func (o FileOptions) name(in string) string {
+	switch {
+	case in != Stream:
+		return in
+	case o.StreamName != "":
+		return o.StreamName
+	}
+	return "standard input"
 }
 
 // Jobs finds the images that inputs, files and folders or Stream, name, and
@@ -232,7 +262,7 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 	start := time.Now()
 	src, err := r.probe(j, opt, stdin)
 	if err != nil {
-		return Report{}, fmt.Errorf("restore: %w", err) // names the file
+		return Report{}, fmt.Errorf("restore: %w", input(err)) // names the file
 	}
 	p := picture{w: src.W, h: src.H, held: fileBytes(src.Probe, opt, opt.formatOf(j.Out, src.Format)) + opt.Reserve}
 	var second imaging.Probe
@@ -244,7 +274,7 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 	}
 	held, err := r.admit(ctx, p, opt.Options)
 	if err != nil {
-		return Report{}, fmt.Errorf("restore %s: %w", j.In, err)
+		return Report{}, fmt.Errorf("restore %s: %w", opt.name(j.In), err)
 	}
 	defer held.Release()
 	if j.Second != "" {
@@ -257,7 +287,7 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 	f := src.file
 	if f == nil {
 		if f, err = openFile(j, opt, nil); err != nil {
-			return Report{}, fmt.Errorf("restore: %w", err)
+			return Report{}, fmt.Errorf("restore: %w", input(err))
 		}
 	}
 	defer f.drop()
@@ -265,7 +295,7 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 	img, timing, err := f.pictures.Next()
 	end()
 	if err != nil {
-		return Report{}, fmt.Errorf("restore: %w", f.named(err))
+		return Report{}, fmt.Errorf("restore: %w", input(f.named(err)))
 	}
 	decoded := time.Since(start)
 	// From here on neither the picture nor the file may be kept alive by this
@@ -298,7 +328,7 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 	rep.Warnings = append(warnings, rep.Warnings...)
 	rep.Notes = append(rep.Notes, f.notes...)
 	if err != nil {
-		return rep, fmt.Errorf("restore %s: %w", j.In, err)
+		return rep, fmt.Errorf("restore %s: %w", opt.name(j.In), err)
 	}
 	return rep, nil
 }
@@ -347,10 +377,9 @@ func (f *file) named(err error) error { return fmt.Errorf("%s: %w", f.name, err)
 
 // openFile reads a file and refuses what cannot be written before work is put into it.
 func openFile(j Job, opt FileOptions, stdin io.Reader) (*file, error) {
-	f := &file{name: j.In, count: 1}
+	f := &file{name: opt.name(j.In), count: 1}
 	var err error
 	if j.In == Stream {
-		f.name = "standard input"
 		f.pictures, err = imaging.OpenReader(stdin, opt.Limits)
 		if err != nil {
 			err = f.named(err)
@@ -467,19 +496,21 @@ func (t *Times) add(o Times) {
 
 // RouteFile estimates the degradation of an image file, or of what stdin holds
 // for Stream, within the memory bound.
-func (r *Restorer) RouteFile(ctx context.Context, path string, limits imaging.Limits, o router.Override, stdin io.Reader) (router.Decision, error) {
+func (r *Restorer) RouteFile(ctx context.Context, path string, opt FileOptions, stdin io.Reader) (router.Decision, error) {
+	o := opt.Override
+	opt.Format = imaging.PNG // which takes any size
 	if err := o.Check(r.model.Config); err != nil {
 		return router.Decision{}, err
 	}
-	src, err := r.probe(Job{In: path}, FileOptions{Limits: limits, Format: imaging.PNG}, stdin)
+	src, err := r.probe(Job{In: path}, opt, stdin)
 	if err != nil {
-		return router.Decision{}, err
+		return router.Decision{}, input(err)
 	}
 	u, err := r.estimatorUse()
 	if err != nil {
 		return router.Decision{}, err
 	}
-	p := picture{what: path, w: src.W, h: src.H, held: src.DecodeBytes + src.PixelBytes()}
+	p := picture{what: opt.name(path), w: src.W, h: src.H, held: src.DecodeBytes + src.PixelBytes()}
 	if err := r.check(p, u); err != nil {
 		return router.Decision{}, err
 	}
@@ -491,14 +522,14 @@ func (r *Restorer) RouteFile(ctx context.Context, path string, limits imaging.Li
 	r.host.Collect(src.DecodeBytes)
 	f := src.file
 	if f == nil {
-		if f, err = openFile(Job{In: path}, FileOptions{Limits: limits, Format: imaging.PNG}, nil); err != nil {
-			return router.Decision{}, err
+		if f, err = openFile(Job{In: path}, opt, nil); err != nil {
+			return router.Decision{}, input(err)
 		}
 	}
 	defer f.pictures.Close()
 	img, _, err := f.pictures.Next()
 	if err != nil {
-		return router.Decision{}, f.named(err)
+		return router.Decision{}, input(f.named(err))
 	}
 	return r.route(ctx, img.Filled(), o)
 }

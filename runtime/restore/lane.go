@@ -8,6 +8,7 @@ import (
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/ledger"
+	"unirestorer/runtime/queue"
 )
 
 // lane is a device at work for a Restorer, one picture at a time, and the memory
@@ -26,7 +27,7 @@ type lane struct {
 	arena   *ledger.Account
 	weights *ledger.Account // of the estimator and of experts
 
-	turn chan struct{} // holds one token while the lane is in use
+	turns *queue.Queue // who has the lane
 
 	mu         sync.Mutex
 	arenaHeld  int64 // as charged
@@ -44,8 +45,8 @@ const (
 )
 
 // newLane opens the accounts of a device. weights drops idle weights.
-func newLane(b backend.Backend, host *ledger.Ledger, bound int64, weights func(want int64)) *lane {
-	l := &lane{backend: b, bound: bound, turn: make(chan struct{}, 1)}
+func newLane(b backend.Backend, host *ledger.Ledger, c Config, weights func(want int64)) *lane {
+	l := &lane{backend: b, bound: c.DeviceMemory, turns: queue.New(queue.Options{MaxDelay: c.MaxDelay})}
 	name := b.Info().Name
 	l.host = host.Lane(name)
 	l.card = l.host
@@ -104,27 +105,22 @@ func (l *lane) refresh() {
 // cardReserve is left of a card's memory: 1/16 of it, up to 256 MiB.
 func cardReserve(total int64) int64 { return min(total/16, 256<<20) }
 
-// enter waits for the lane, in the order of the callers.
-func (l *lane) enter(ctx context.Context) error {
-	select {
-	case l.turn <- struct{}{}:
-	default:
-		select {
-		case l.turn <- struct{}{}:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", l.backend.Info().Name, ctx.Err())
-		}
+// enter waits for the lane; key is what is worth running back to back. The caller leaves with what enter returns.
+func (l *lane) enter(ctx context.Context, key string) (queue.Ask, error) {
+	turn := queue.From(ctx, key)
+	if err := l.turns.Enter(ctx, turn); err != nil {
+		return turn, fmt.Errorf("wait for %s: %w", l.backend.Info().Name, err)
 	}
 	l.refresh()
-	return nil
+	return turn, nil
 }
 
 // leave makes what the picture used idle.
-func (l *lane) leave() {
+func (l *lane) leave(turn queue.Ask) {
 	l.mu.Lock()
 	l.arenaInUse, l.pagesInUse = false, false
 	l.mu.Unlock()
-	<-l.turn
+	l.turns.Leave(turn)
 }
 
 // pageBytes is what arenas and buffers are rounded up to.

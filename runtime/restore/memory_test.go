@@ -112,7 +112,7 @@ func TestWhatCanNeverFitIsRefusedBeforeItIsDecoded(t *testing.T) {
 		require.ErrorIs(t, err, experts.ErrBudget, name)
 		require.ErrorContains(t, err, "300 MiB are allowed", name)
 		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(32<<20), "%s: nothing was decoded", name)
-		_, err = r.RouteFile(t.Context(), in, imaging.Limits{}, Options{}.Override, bytes.NewReader(data))
+		_, err = r.RouteFile(t.Context(), in, FileOptions{}, bytes.NewReader(data))
 		require.Error(t, err, name)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -68,6 +69,9 @@ type Config struct {
 	// Predictor, unless nil, has the expert that is likely next loaded while the
 	// present one runs.
 	Predictor experts.Predictor
+	// MaxDelay bounds how long a picture is passed over by younger ones of the expert and size class at work; 0 means
+	// queue.DefaultMaxDelay, less than 0 that the device takes pictures in their order.
+	MaxDelay time.Duration
 	// Lazy leaves the estimator to be compiled when an image first needs it.
 	Lazy bool
 }
@@ -81,7 +85,7 @@ func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*R
 		r.host = ledger.New("host", c.Memory)
 		r.host.HoldsHeap(false)
 	}
-	r.lane = newLane(b, r.host, c.DeviceMemory, r.reclaim)
+	r.lane = newLane(b, r.host, c, r.reclaim)
 	r.pool = experts.NewPool(m, b, experts.Options{Account: r.lane.weights, Adapters: c.Adapters, Predictor: c.Predictor})
 	if c.Fallback != nil {
 		r.fallback = &fallback{open: c.Fallback}
@@ -131,6 +135,9 @@ func (r *Restorer) Memory() (host ledger.Usage, device *ledger.Usage) {
 	}
 	return r.host.Usage(), device
 }
+
+// SetAside takes bytes of the host's memory off its bound for good.
+func (r *Restorer) SetAside(bytes int64) { r.host.Fix(bytes) }
 
 // Options are the choices for one image.
 type Options struct {
@@ -298,12 +305,18 @@ func (r *Restorer) dispatch(ctx context.Context, expert int, img *imaging.Image,
 	return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
 }
 
+// turnKey is the same for pictures that gain by running back to back: of one expert, and of one size up to a factor of two.
+func turnKey(expert int, j *job) string {
+	return fmt.Sprintf("%d/%d", expert, bits.Len(uint(j.x.tile*j.y.tile)))
+}
+
 // onLane runs a job when its turn on the device has come.
 func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.Image, opt Options, rep *Report) (*imaging.Image, error) {
-	if err := r.lane.enter(ctx); err != nil {
+	turn, err := r.lane.enter(ctx, turnKey(expert, j))
+	if err != nil {
 		return nil, err
 	}
-	defer r.lane.leave()
+	defer r.lane.leave(turn)
 	name := r.model.Config.Experts[expert].Name
 	end := nvtx.Range("load " + name)
 	lease, err := r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+
+	"unirestorer"
+	"unirestorer/runtime/serve"
+)
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "restore pictures that come over the network",
+		Description: "Answers HTTP on --listen: POST /v1/restore, POST /v1/route, GET /v1/experts, GET /openapi.json, GET /livez,\n" +
+			"GET /readyz. Without --listen only this machine is answered. SIGTERM and Ctrl-C let requests under way finish;\n" +
+			"the second one ends them.\n\n" +
+			"Examples:\n" +
+			"   unirestorer serve\n" +
+			"   curl --data-binary @rain.jpg -o clear.jpg localhost:8000/v1/restore\n" +
+			"   unirestorer serve --listen :8443 --tls-cert cert.pem --tls-key key.pem --tokens tokens.txt",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to answer HTTP on"},
+			modelFlag(), netArgsFlag(),
+			&cli.StringFlag{Name: "tokens", Usage: "take requests with a bearer token of `FILE` only: one a line, or a name and a token; read anew when it changes"},
+			&cli.StringFlag{Name: "tls-cert", Usage: "certificate `FILE` (PEM); read anew when it changes"},
+			&cli.StringFlag{Name: "tls-key", Usage: "its key `FILE`"},
+			&cli.StringFlag{Name: "max-body", Value: "64MiB", Usage: "bound on a request's body, as `SIZE`"},
+			&cli.Int64Flag{Name: "max-pixels", Value: 100_000_000, Usage: "bound on a picture, `N` pixels"},
+			&cli.IntFlag{Name: "active", Usage: "pictures decoded, restored or encoded at a time; 0 is one more than cores (`N`)"},
+			&cli.IntFlag{Name: "queue", Value: 64, Usage: "requests that may wait, `N`; more are refused"},
+			&cli.DurationFlag{Name: "timeout", Value: time.Minute, Usage: "deadline of requests that name none, and the longest `TIME` they may name"},
+			&cli.DurationFlag{Name: "max-delay", Value: 100 * time.Millisecond, Usage: "longest `TIME` that a picture is passed over by later ones that the expert at work restores too; less than 0 keeps the order"},
+			&cli.DurationFlag{Name: "drain-delay", Usage: "`TIME` between saying not ready and taking no more connections"},
+			&cli.DurationFlag{Name: "drain-timeout", Value: 30 * time.Second, Usage: "`TIME` that requests under way have to finish at the end"},
+			&cli.StringFlag{Name: "log", Value: "text", Usage: "`FORMAT` of the log on standard error: text, json or off"},
+		}, slices.Concat(memoryFlags(), poolFlags(), deviceFlags())...),
+		Action: serveAction,
+	}
+}
+
+func serveAction(c *cli.Context) (err error) {
+	if c.Args().Present() {
+		return usagef("serve takes no arguments, got %q", c.Args().First())
+	}
+	config, err := serveConfig(c)
+	if err != nil {
+		return err
+	}
+	bound, err := memoryOptions(c)
+	if err != nil {
+		return err
+	}
+	opening := slices.Concat(openOptions(c), bound, poolOptions(c), []unirestorer.Option{unirestorer.WithMaxDelay(c.Duration("max-delay"))})
+	r, err := unirestorer.Open(c.Context, opening...)
+	if err != nil {
+		return usageOf(err)
+	}
+	defer closing(&err, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return r.Shutdown(ctx)
+	})
+	s, err := serve.New(r, config)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.String("listen"))
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	scheme := "http"
+	if config.Cert != "" {
+		scheme = "https"
+	}
+	config.Log.Info("ready", "address", scheme+"://"+l.Addr().String(), "model", r.Model(), "device", r.Device())
+	return serveUntilDone(c, s, l, config.Log)
+}
+
+// serveUntilDone answers until the command's context is done, and lets requests under way finish then.
+func serveUntilDone(c *cli.Context, s *serve.Server, l net.Listener, log *slog.Logger) error {
+	group, ctx := errgroup.WithContext(c.Context)
+	group.Go(func() error { return s.Serve(l) })
+	group.Go(func() error {
+		<-ctx.Done()
+		s.Drain()
+		if c.Context.Err() != nil { // rather than an error of Serve
+			log.Info("ending", "patience", c.Duration("drain-timeout"))
+			time.Sleep(c.Duration("drain-delay"))
+		}
+		patience, cancel := context.WithTimeout(context.Background(), c.Duration("drain-timeout"))
+		defer cancel()
+		return s.Shutdown(patience)
+	})
+	return group.Wait()
+}
+
+func serveConfig(c *cli.Context) (serve.Config, error) {
+	config := serve.Config{
+		MaxPixels: c.Int64("max-pixels"), Active: c.Int("active"), Queue: c.Int("queue"), Timeout: c.Duration("timeout"),
+		Tokens: c.String("tokens"), Cert: c.String("tls-cert"), Key: c.String("tls-key"),
+	}
+	n, err := humanize.ParseBytes(c.String("max-body"))
+	if err != nil || n == 0 || n > 1<<40 {
+		return config, usagef("--max-body %q: want a size like 64MiB", c.String("max-body"))
+	}
+	config.MaxBody = int64(n)
+	switch c.String("log") {
+	case "text":
+		config.Log = slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))
+	case "json":
+		config.Log = slog.New(slog.NewJSONHandler(c.App.ErrWriter, nil))
+	case "off":
+		config.Log = slog.New(slog.DiscardHandler)
+	default:
+		return config, usagef("--log %q: want text, json or off", c.String("log"))
+	}
+	host, _, err := net.SplitHostPort(c.String("listen"))
+	if err != nil {
+		return config, usageError{fmt.Errorf("--listen: %w", err)}
+	}
+	if (config.Cert == "") != (config.Key == "") {
+		return config, usageError{errors.New("--tls-cert and --tls-key go together")}
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		config.Hosts = []string{"localhost", "127.0.0.1", "::1", strings.ToLower(host)}
+	}
+	return config, nil
+}

@@ -1,0 +1,220 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+// body is what a request brought, or an answer takes: bytes that are counted among those of all requests.
+type body struct {
+	bytes.Buffer
+	s    *Server
+	held int64
+}
+
+// release gives back what is held.
+func (b *body) release() {
+	b.s.bodies.Release(b.held)
+	b.held = 0
+	b.Buffer = bytes.Buffer{}
+}
+
+// trim gives back what the bytes do not take.
+func (b *body) trim() {
+	if n := int64(b.Len()); n < b.held {
+		b.s.bodies.Release(b.held - n)
+		b.held = n
+	}
+}
+
+// reserve waits until there is room for n bytes.
+func (s *Server) reserve(ctx context.Context, n int64) (*body, error) {
+	if err := s.bodies.Acquire(ctx, n); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = errBusy
+		}
+		return nil, err
+	}
+	return &body{s: s, held: n}, nil
+}
+
+// result takes the place of a request's body with an answer's bytes.
+func (b *body) result(ctx context.Context, out *bytes.Buffer) (*body, error) {
+	s := b.s
+	b.release()
+	res, err := s.reserve(ctx, min(int64(out.Len()), s.c.Bodies))
+	if err != nil {
+		return nil, err
+	}
+	res.Buffer = *out
+	return res, nil
+}
+
+// read takes a request's body: the picture as it is, or a form with the picture in a part "image" and options in others,
+// which are added to options.
+func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request, options url.Values) (*body, error) {
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return nil, &requestError{http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %q is not taken", e)}
+	}
+	n := r.ContentLength
+	if n > s.c.MaxBody {
+		w.Header().Set("Connection", "close") // rather than read what is of no use
+		return nil, &http.MaxBytesError{Limit: s.c.MaxBody}
+	}
+	if n < 0 {
+		n = s.c.MaxBody
+	}
+	b, err := s.reserve(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	rc := http.NewResponseController(w)
+	src := &steady{from: http.MaxBytesReader(w, r.Body, s.c.MaxBody), rc: rc, s: s, start: time.Now()}
+	err = b.fill(src, r, options)
+	if err != nil { // the deadline stays for what may be left of the body
+		b.release()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.Header().Set("Connection", "close")
+			err = errSlow
+		}
+		return nil, err
+	}
+	_ = rc.SetReadDeadline(time.Time{}) // from now on the connection is only watched for its end
+	b.trim()
+	return b, nil
+}
+
+// fill reads a picture out of a request.
+func (b *body) fill(src io.Reader, r *http.Request, options url.Values) error {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" {
+		if r.ContentLength > 0 {
+			b.Grow(int(r.ContentLength) + bytes.MinRead)
+		}
+		if _, err := b.ReadFrom(src); err != nil {
+			return broken(err)
+		}
+		if b.Len() == 0 {
+			return badRequest("no picture: the body is empty")
+		}
+		return nil
+	}
+	form := multipart.NewReader(src, params["boundary"])
+	for {
+		part, err := form.NextPart()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return broken(err)
+		}
+		if err := b.part(part, options); err != nil {
+			return err
+		}
+	}
+	if b.Len() == 0 {
+		return badRequest(`no picture: the form has no part "image"`)
+	}
+	return nil
+}
+
+// maxOption bounds an option in a form.
+const maxOption = 1 << 10
+
+func (b *body) part(part *multipart.Part, options url.Values) error {
+	name := part.FormName()
+	if part.FileName() == "" && name != "image" {
+		text, err := io.ReadAll(io.LimitReader(part, maxOption+1))
+		switch {
+		case err != nil:
+			return broken(err)
+		case len(text) > maxOption:
+			return badRequest("option %q is longer than %d bytes", name, maxOption)
+		case len(options) >= 64:
+			return badRequest("too many options")
+		}
+		options.Add(name, string(text))
+		return nil
+	}
+	if b.Len() > 0 {
+		return badRequest("the form has more than one picture")
+	}
+	if _, err := b.ReadFrom(part); err != nil {
+		return broken(err)
+	}
+	if b.Len() == 0 {
+		return badRequest("no picture: the part %q is empty", name)
+	}
+	return nil
+}
+
+// broken tells a body that is not what it says from one that is too large or too slow.
+func broken(err error) error {
+	var tooMuch *http.MaxBytesError
+	if errors.As(err, &tooMuch) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return badRequest("read the body: %w", err)
+}
+
+// steady reads from a client as long as it sends at a least speed.
+type steady struct {
+	from  io.Reader
+	rc    *http.ResponseController
+	s     *Server
+	start time.Time
+	n     int64
+}
+
+func (r *steady) Read(p []byte) (int, error) {
+	// Where there are no deadlines, as in tests without a connection, nobody is slow.
+	_ = r.rc.SetReadDeadline(r.s.allowance(r.start, r.n))
+	n, err := r.from.Read(p)
+	r.n += int64(n)
+	return n, err
+}
+
+// allowance is until when a client that has moved n bytes since start may take for more.
+func (s *Server) allowance(start time.Time, n int64) time.Time {
+	return start.Add(s.c.Grace + time.Duration(float64(n)/float64(s.c.MinRate)*float64(time.Second)))
+}
+
+// steadyWriter writes to a client as long as it reads at a least speed.
+type steadyWriter struct {
+	to    io.Writer
+	rc    *http.ResponseController
+	s     *Server
+	start time.Time
+	n     int64
+}
+
+func (s *Server) steadyWriter(w http.ResponseWriter) *steadyWriter {
+	return &steadyWriter{to: w, rc: http.NewResponseController(w), s: s, start: time.Now()}
+}
+
+func (w *steadyWriter) Write(p []byte) (int, error) {
+	total := 0
+	for len(p) > 0 {
+		_ = w.rc.SetWriteDeadline(w.s.allowance(w.start, w.n))
+		n, err := w.to.Write(p[:min(len(p), 64<<10)])
+		total += n
+		w.n += int64(n)
+		if err != nil {
+			return total, err
+		}
+		p = p[n:]
+	}
+	return total, nil
+}
+
+// done lifts the deadline for the connection's next answer.
+func (w *steadyWriter) done() { _ = w.rc.SetWriteDeadline(time.Time{}) }
