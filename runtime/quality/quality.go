@@ -1,5 +1,6 @@
 // Package quality measures how close a picture is to a reference: PSNR and
-// SSIM, as the restoration literature reports them on RGB.
+// SSIM on RGB ([PSNR], [SSIM]), and as the papers of a task report them
+// ([Protocol]).
 //
 // Pictures are compared as they are stored: 8- or 16-bit samples, grey repeated
 // in the three channels, alpha left out, EXIF orientation not applied. Where the
@@ -66,9 +67,9 @@ func PSNRFloat(a, b []float32, w, h int) (float64, error) {
 // pair is two pictures of one size and one peak. Rows are read as they are
 // needed, so that a large picture never exists in float64 as a whole.
 type pair struct {
-	w, h int
-	peak float64
-	a, b rowReader
+	w, h, channels int
+	peak           float64
+	a, b           rowReader
 }
 
 // rowReader writes channel c of row y to dst.
@@ -81,7 +82,7 @@ func newPair(a, b *imaging.Image) (*pair, error) {
 	if a.W != b.W || a.H != b.H {
 		return nil, fmt.Errorf("pictures of %d×%d and %d×%d pixels cannot be compared", a.W, a.H, b.W, b.H)
 	}
-	p := &pair{w: a.W, h: a.H, peak: 255}
+	p := &pair{w: a.W, h: a.H, channels: 3, peak: 255}
 	depth := max(a.Depth, b.Depth)
 	if depth == 16 {
 		p.peak = 65535
@@ -128,7 +129,7 @@ func newFloatPair(a, b []float32, w, h int) (*pair, error) {
 			}
 		}
 	}
-	return &pair{w: w, h: h, peak: 1, a: rows(a), b: rows(b)}, nil
+	return &pair{w: w, h: h, channels: 3, peak: 1, a: rows(a), b: rows(b)}, nil
 }
 
 func (p *pair) psnr() float64 {
@@ -136,7 +137,7 @@ func (p *pair) psnr() float64 {
 		a, b := make([]float64, p.w), make([]float64, p.w)
 		var sum float64
 		for y := y0; y < y1; y++ {
-			for c := range 3 {
+			for c := range p.channels {
 				p.a(a, y, c)
 				p.b(b, y, c)
 				for x, v := range a {
@@ -150,7 +151,7 @@ func (p *pair) psnr() float64 {
 	if squares == 0 {
 		return math.Inf(1)
 	}
-	return 10 * math.Log10(p.peak*p.peak*float64(p.w)*float64(p.h)*3/squares)
+	return 10 * math.Log10(p.peak*p.peak*float64(p.w)*float64(p.h)*float64(p.channels)/squares)
 }
 
 // bandRows is how many rows are summed at a time. It is fixed, so that a result

@@ -33,10 +33,10 @@ func (p *pair) ssim() (float64, error) {
 		return 0, fmt.Errorf("a picture of %d×%d pixels is smaller than the window of %d×%d", p.w, p.h, window, window)
 	}
 	var total float64
-	for c := range 3 {
+	for c := range p.channels {
 		total += p.sumRows(radius, p.h-radius, func(y0, y1 int) float64 { return p.similarity(c, y0, y1) })
 	}
-	return total / (3 * float64(p.w-2*radius) * float64(p.h-2*radius)), nil
+	return total / (float64(p.channels) * float64(p.w-2*radius) * float64(p.h-2*radius)), nil
 }
 
 // The moments that SSIM needs. Variances enter only as their sum, so a² and b²
