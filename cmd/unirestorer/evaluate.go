@@ -34,12 +34,15 @@ func evaluateCommand() *cli.Command {
 			"Crops are of --size pixels, those to be halved of twice as many.\n" +
 			"--data reads pairs of files that are called alike but for the extension, in one of these layouts:\n" +
 			"   DIR/KIND/input/NAME.png   DIR/KIND/target/NAME.png    one case for each KIND, such as rain or haze+noise\n" +
-			"   DIR/input/NAME.png        DIR/target/NAME.png         one case\n\n" +
+			"   DIR/input/NAME.png        DIR/target/NAME.png         one case\n" +
+			"or a public set as it is unpacked: RESIDE (hazy, gt or clear), Rain100 (rain, norain), GoPro (SEQUENCE/blur,\n" +
+			"SEQUENCE/sharp), SIDD (SCENE/…_NOISY_…, …_GT_…), LOL (low, high or normal). --protocol scores as papers do.\n\n" +
 			"Examples:\n" +
 			"   unirestorer evaluate --synth photos/ --model nano --html evaluation.html\n" +
 			"   unirestorer evaluate --synth photos/ --matrix --ablation all --count 24 --csv results.csv\n" +
 			"   unirestorer evaluate --synth photo.jpg --case noise --case haze:0.6+noise:0.2 --severity 0.3,0.6\n" +
 			"   unirestorer evaluate --as-saved photos/ --count 100\n" +
+			"   unirestorer evaluate --data SOTS/outdoor/ --protocol dehaze\n" +
 			"   unirestorer evaluate --data testset/ --device cuda --json",
 		Flags: append([]cli.Flag{
 			modelFlag(), netArgsFlag(),
@@ -52,6 +55,7 @@ func evaluateCommand() *cli.Command {
 			&cli.IntFlag{Name: "size", Value: 256, Usage: "with --synth and --as-saved, side of the crops in `PIXELS`"},
 			&cli.IntFlag{Name: "max-side", Value: 1024, Usage: "with --synth and --as-saved, photos are made smaller by a whole factor until no side exceeds `PIXELS`"},
 			&cli.Uint64Flag{Name: "seed", Value: 9001, Usage: "`NUMBER` that crops, degradations and the random policy follow from"},
+			protocolFlag(), cropFlag(), gtMeanFlag(),
 			&cli.BoolFlag{Name: "matrix", Usage: "run every expert on every picture"},
 			&cli.StringSliceFlag{Name: "ablation", Usage: "compare with another `POLICY` of choosing the expert; may be repeated"},
 			&cli.StringFlag{Name: "html", Usage: "write a page with charts and examples to `FILE`"},
@@ -96,6 +100,10 @@ func evaluateAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	protocol, err := protocolOf(c)
+	if err != nil {
+		return err
+	}
 	host, err := hostLedger(c)
 	if err != nil {
 		return err
@@ -120,7 +128,7 @@ func evaluateAction(c *cli.Context) (err error) {
 	shown := evaluate.NewExamples(set, examples)
 	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("evaluating on %d pictures", set.Len()))
 	records, err := evaluate.Run(c.Context, s.model, s.backend, set, evaluate.Options{
-		Matrix: c.Bool("matrix"), Policies: policies, Restorer: restore.Config{Ledger: host},
+		Matrix: c.Bool("matrix"), Policies: policies, Restorer: restore.Config{Ledger: host}, Protocol: &protocol,
 		Progress: bar.set, Routed: shown.Add,
 	})
 	bar.close()
@@ -134,6 +142,7 @@ func evaluateAction(c *cli.Context) (err error) {
 	if asSaved(c) {
 		r.AsSaved = evaluate.NewAsSaved(s.model.Config, records)
 	}
+	r.Protocol = protocol.String()
 	return writeEvaluation(c.Context, c, r, shown.List())
 }
 
@@ -225,7 +234,7 @@ func evaluationSet(c *cli.Context, cases []evaluate.Case, photos []string) (eval
 		if err != nil {
 			return nil, "", err
 		}
-		return set, fmt.Sprintf("pairs of files in %s", dir), nil
+		return set, fmt.Sprintf("pairs of files in %s: %s", dir, set.How()), nil
 	}
 	paths := slices.Concat(repeated(c, "synth"), repeated(c, "as-saved"), photos)
 	size := c.Int("size")

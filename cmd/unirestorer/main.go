@@ -40,7 +40,7 @@ func commands() []*cli.Command {
 		poolCommand(), exportCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(), simulateCommand(),
-		evaluateCommand(),
+		evaluateCommand(), metricsCommand(),
 		serveCommand(), completionCommand(), manCommand(), workerCommand(),
 	}
 }

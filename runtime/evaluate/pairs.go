@@ -2,162 +2,56 @@ package evaluate
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/imaging"
-)
-
-// The folders of a pair set.
-const (
-	inputFolder  = "input"
-	targetFolder = "target"
+	"unirestorer/runtime/pairs"
 )
 
 // Pairs is a test set of image files.
-type Pairs struct{ pairs []filePair }
+type Pairs struct {
+	pairs []filePair
+	how   []string
+}
 
 type filePair struct {
 	sample        Sample
 	input, target string
 }
 
-// OpenPairs finds the pairs in a folder that is laid out as
+// OpenPairs finds the pairs of a folder, which is laid out as
 //
 //	DIR/KIND/input/NAME.png   DIR/KIND/target/NAME.jpg
 //
-// or, with one case called as the folder, DIR/input/NAME and DIR/target/NAME.
-// Input and target have one name but for the extension. A KIND is a kind of
-// degradation as the model's leaves name it; several are joined by "+". Files
-// that are no images by their extension are left out; an image without a
-// partner is an error.
+// or, with one case called as the folder, DIR/input/NAME and DIR/target/NAME, or
+// as a public set that package pairs knows. A KIND is a kind of degradation as
+// the model's leaves name it; several are joined by "+". Files that are no
+// images by their extension are left out; an image without a partner is an
+// error.
 func OpenPairs(dir string) (*Pairs, error) {
-	p := &Pairs{}
-	cases, err := pairFolders(dir)
+	cases, err := pairs.Tree(dir)
 	if err != nil {
 		return nil, fmt.Errorf("data %s: %w", dir, err)
 	}
+	p := &Pairs{}
 	for _, c := range cases {
-		if err := p.add(c); err != nil {
-			return nil, fmt.Errorf("data %s: %w", c, err)
+		how := c.Name + " by " + c.How
+		p.how = append(p.how, how)
+		for _, pair := range c.Pairs {
+			p.pairs = append(p.pairs, filePair{
+				sample: Sample{Case: c.Name, Variant: c.Name, Name: filepath.ToSlash(pair.Input), Kinds: kindsNamed(c.Kind)},
+				input:  pair.Input, target: pair.Target,
+			})
 		}
 	}
 	return p, nil
 }
 
-// pairFolders lists the folders that hold input and target.
-func pairFolders(dir string) ([]string, error) {
-	whole, err := holdsPairs(dir)
-	if err != nil {
-		return nil, err
-	}
-	if whole {
-		return []string{dir}, nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var cases []string
-	for _, e := range entries {
-		sub := filepath.Join(dir, e.Name())
-		if info, err := os.Stat(sub); err != nil || !info.IsDir() {
-			continue
-		}
-		found, err := holdsPairs(sub)
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			cases = append(cases, sub)
-		}
-	}
-	if len(cases) == 0 {
-		return nil, errors.New("no folders input and target, neither here nor one folder below")
-	}
-	return cases, nil
-}
-
-func holdsPairs(dir string) (bool, error) {
-	var found [2]bool
-	for i, name := range []string{inputFolder, targetFolder} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		found[i] = err == nil && info.IsDir()
-	}
-	if found[0] != found[1] {
-		return false, fmt.Errorf("%s has one of the folders %s and %s but not the other", dir, inputFolder, targetFolder)
-	}
-	return found[0], nil
-}
-
-func (p *Pairs) add(dir string) error {
-	inputs, err := byStem(filepath.Join(dir, inputFolder))
-	if err != nil {
-		return err
-	}
-	targets, err := byStem(filepath.Join(dir, targetFolder))
-	if err != nil {
-		return err
-	}
-	var stems []string
-	for stem, path := range inputs {
-		if targets[stem] == "" {
-			return fmt.Errorf("%s has no target of that name", path)
-		}
-		stems = append(stems, stem)
-	}
-	for stem, path := range targets {
-		if inputs[stem] == "" {
-			return fmt.Errorf("%s has no input of that name", path)
-		}
-	}
-	if len(stems) == 0 {
-		return errors.New("no images")
-	}
-	slices.Sort(stems)
-	abs, err := filepath.Abs(dir) // "." has a name too
-	if err != nil {
-		return err
-	}
-	name := filepath.Base(abs)
-	for _, stem := range stems {
-		p.pairs = append(p.pairs, filePair{
-			sample: Sample{Case: name, Variant: name, Name: filepath.ToSlash(inputs[stem]), Kinds: kindsNamed(name)},
-			input:  inputs[stem], target: targets[stem],
-		})
-	}
-	return nil
-}
-
-// byStem lists the image files of a folder by name without extension.
-func byStem(dir string) (map[string]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	files := map[string]string{}
-	for _, e := range entries {
-		if _, err := imaging.FormatFromPath(e.Name()); err != nil || e.IsDir() {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		stem := strings.TrimSuffix(e.Name(), filepath.Ext(e.Name()))
-		if other := files[stem]; other != "" {
-			return nil, fmt.Errorf("%s and %s have one name", other, path)
-		}
-		files[stem] = path
-	}
-	return files, nil
-}
+// How says by which names the pictures of each case were paired.
+func (p *Pairs) How() string { return strings.Join(p.how, "; ") }
 
 // kindsNamed reads the kinds of degradation in a folder's name.
 func kindsNamed(name string) []string {
@@ -171,6 +65,18 @@ func kindsNamed(name string) []string {
 // canonicalKind is the name by which kinds are compared: that of runtime/degrade
 // where it knows the kind, lower case otherwise.
 func canonicalKind(name string) string {
+	switch strings.ToLower(strings.TrimSpace(name)) { // words of public sets
+	case "hazy":
+		name = degrade.Haze.String()
+	case "rainy":
+		name = degrade.Rain.String()
+	case "low":
+		name = degrade.LowLight.String()
+	case "noisy":
+		name = degrade.Noise.String()
+	case "blur":
+		name = degrade.Motion.String()
+	}
 	if k, err := degrade.ParseKind(name); err == nil {
 		return k.String()
 	}

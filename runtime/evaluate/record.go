@@ -59,12 +59,9 @@ func (r *Record) check(experts, leaves, levels int) error {
 	return nil
 }
 
-// measure compares a picture with the clean one. Both are upright.
-func measure(img, clean *imaging.Image) (Quality, error) {
-	psnr, err := quality.PSNR(img, clean)
-	if err != nil {
-		return Quality{}, err
-	}
-	ssim, err := quality.SSIM(img, clean)
-	return Quality{PSNR: min(psnr, Ceiling), SSIM: ssim}, err
+// measure compares a picture with the clean one by a protocol. Both are
+// upright.
+func measure(p quality.Protocol, img, clean *imaging.Image) (Quality, error) {
+	score, err := p.Measure(img, clean)
+	return Quality{PSNR: min(score.PSNR, Ceiling), SSIM: score.SSIM}, err
 }

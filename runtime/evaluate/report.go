@@ -18,11 +18,13 @@ type Report struct {
 	Folder string       `json:"folder"`
 	Device backend.Info `json:"device"`
 	// Set says in words what was evaluated on.
-	Set     string   `json:"set"`
-	Experts []Expert `json:"experts"`
-	Leaves  []Leaf   `json:"leaves"`
-	Levels  []string `json:"levels"`
-	Summary *Summary `json:"summary"`
+	Set string `json:"set"`
+	// Protocol says how results were scored, in words.
+	Protocol string   `json:"protocol,omitempty"`
+	Experts  []Expert `json:"experts"`
+	Leaves   []Leaf   `json:"leaves"`
+	Levels   []string `json:"levels"`
+	Summary  *Summary `json:"summary"`
 	// AsSaved is there for a [Saved] set.
 	AsSaved *AsSaved `json:"as_saved,omitempty"`
 	Records []Record `json:"records"`
@@ -121,6 +123,9 @@ func (r *Report) caseTable(caption string, cases []CaseSummary) *report.Table {
 			right("95 % interval", "dB"), right("SSIM before", ""), right("SSIM after", ""),
 		},
 		Notes: []string{ceilingNote},
+	}
+	if r.Protocol != "" {
+		t.Notes = append(t.Notes, "Scored by the protocol "+r.Protocol+".")
 	}
 	for _, c := range cases {
 		t.Add(c.Case, strconv.Itoa(c.Count), decibels(c.Before.PSNR), decibels(c.After.PSNR), signed(c.Gain), interval(c.Gain),

@@ -14,6 +14,7 @@ import (
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/quality"
 	"unirestorer/runtime/restore"
 	"unirestorer/runtime/router"
 )
@@ -29,6 +30,8 @@ type Options struct {
 	// Restorer shapes the restorer; its memory bound counts the pictures too, and
 	// it is always lazy.
 	Restorer restore.Config
+	// Protocol says how results are scored; nil for RGB.
+	Protocol *quality.Protocol
 	// Progress gets the fraction of the work done; may be nil. It is called by
 	// one goroutine at a time.
 	Progress func(done float64)
@@ -51,6 +54,9 @@ func Run(ctx context.Context, m *experts.Model, b backend.Backend, set Set, opt 
 		budget = min(budget, bound/4)
 	}
 	e := &evaluation{model: m, backend: b, opt: opt, set: newCached(set, budget), held: budget + set.Bytes()}
+	if e.protocol = quality.Protocols()[0]; opt.Protocol != nil {
+		e.protocol = *opt.Protocol
+	}
 	e.records = make([]Record, set.Len())
 	if err := e.route(ctx); err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
@@ -73,12 +79,13 @@ const (
 )
 
 type evaluation struct {
-	model   *experts.Model
-	backend backend.Backend
-	opt     Options
-	set     *cached
-	held    int64 // bytes of pictures kept in memory, at most
-	records []Record
+	protocol quality.Protocol
+	model    *experts.Model
+	backend  backend.Backend
+	opt      Options
+	set      *cached
+	held     int64 // bytes of pictures kept in memory, at most
+	records  []Record
 
 	mu          sync.Mutex // held for progress and Routed
 	done, total float64
@@ -130,7 +137,7 @@ func (e *evaluation) route(ctx context.Context) (err error) {
 			r.Decision, err = estimator.Route(ctx, degraded, e.opt.Override)
 		}
 		if err == nil {
-			r.Before, err = measure(degraded.Oriented(), clean)
+			r.Before, err = measure(e.protocol, degraded.Oriented(), clean)
 		}
 		if err != nil {
 			return e.wrap(i, err)
@@ -259,7 +266,7 @@ func (e *evaluation) one(ctx context.Context, r *restore.Restorer, expert, i int
 	if err != nil {
 		return err
 	}
-	q, err := measure(restored, clean)
+	q, err := measure(e.protocol, restored, clean)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func TestRecordsHoldWhatTheRestorerGives(t *testing.T) {
 			require.NotNil(t, rec.Experts[expert], p.Name)
 			restored, _, err := r.Restore(ctx, degraded, restore.Options{Override: router.Override{Expert: &expert}})
 			require.NoError(t, err)
-			want, err := measure(restored, clean)
+			want, err := measure(quality.Protocols()[0], restored, clean)
 			require.NoError(t, err)
 			require.Equal(t, want, *rec.Experts[expert], p.Name)
 		}

@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/runtime/router"
+
+	"unirestorer/runtime/quality"
 )
 
 func TestSavedPicturesComeInEveryWay(t *testing.T) {
@@ -36,9 +38,9 @@ func TestSavedPicturesComeInEveryWay(t *testing.T) {
 			require.Equal(t, reference.Pix, clean.Pix, "what is asked for has no traces of JPEG")
 			require.NotEqual(t, first.Pix, degraded.Pix)
 		case "halved PNG", "halved q90":
-			before, err := measure(degraded, clean)
+			before, err := measure(quality.Protocols()[0], degraded, clean)
 			require.NoError(t, err)
-			whole, err := measure(first, reference)
+			whole, err := measure(quality.Protocols()[0], first, reference)
 			require.NoError(t, err)
 			require.Greater(t, before.PSNR, whole.PSNR+2, "halving averages noise away")
 		}

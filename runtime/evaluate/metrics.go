@@ -1,0 +1,128 @@
+package evaluate
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/pairs"
+	"unirestorer/runtime/quality"
+	"unirestorer/runtime/report"
+	"unirestorer/weights/atomicfile"
+)
+
+// Metrics says how close the pictures of one folder are to those of another,
+// whoever made them.
+type Metrics struct {
+	Protocol quality.Protocol `json:"protocol"`
+	// Words are the protocol's, Pairing says by which names pictures were paired.
+	Words    string    `json:"protocol_in_words"`
+	Pairing  string    `json:"pairing"`
+	Pictures []Picture `json:"pictures"`
+	// PSNR and SSIM are means over the pictures.
+	PSNR *Estimate `json:"psnr"`
+	SSIM *Estimate `json:"ssim"`
+	// Equal is the number of pictures that are equal to their targets; each
+	// counts as [Ceiling] dB.
+	Equal int `json:"equal"`
+}
+
+// Picture is a picture's score.
+type Picture struct {
+	File   string `json:"file"`
+	Target string `json:"target"`
+	Quality
+}
+
+// Measure compares pairs of files by a protocol. Pictures are turned upright.
+func Measure(ctx context.Context, p quality.Protocol, files []pairs.Pair, how string) (*Metrics, error) {
+	m := &Metrics{Protocol: p, Words: p.String(), Pairing: how, Pictures: make([]Picture, len(files))}
+	equal := make([]bool, len(files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(maxWorkers, runtime.GOMAXPROCS(0)))
+	for i, pair := range files {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var upright [2]*imaging.Image
+			for k, path := range []string{pair.Input, pair.Target} {
+				img, err := imaging.DecodeFile(path, imaging.Limits{})
+				if err != nil {
+					return err
+				}
+				upright[k] = img.Oriented()
+			}
+			score, err := p.Measure(upright[0], upright[1])
+			if err != nil {
+				return fmt.Errorf("compare %s with %s: %w", pair.Input, pair.Target, err)
+			}
+			equal[i] = math.IsInf(score.PSNR, 1)
+			m.Pictures[i] = Picture{pair.Input, pair.Target, Quality{min(score.PSNR, Ceiling), score.SSIM}}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var psnr, ssim []float64
+	for i, one := range m.Pictures {
+		psnr, ssim = append(psnr, one.PSNR), append(ssim, one.SSIM)
+		if equal[i] {
+			m.Equal++
+		}
+	}
+	m.PSNR, m.SSIM = NewEstimate(psnr), NewEstimate(ssim)
+	return m, nil
+}
+
+// Tables are the pictures' scores, if asked for, and their means.
+func (m *Metrics) Tables(pictures bool) []*report.Table {
+	var all []*report.Table
+	if pictures {
+		t := &report.Table{Columns: []report.Column{left("picture"), left("target"), right("PSNR", "dB"), right("SSIM", "")}}
+		for _, p := range m.Pictures {
+			t.Add(p.File, p.Target, psnrDigits(p.PSNR), similarity(p.SSIM))
+		}
+		all = append(all, t)
+	}
+	t := &report.Table{
+		Caption: fmt.Sprintf("Mean over %d pictures", len(m.Pictures)),
+		Columns: []report.Column{left("measure"), right("mean", ""), right("95 % interval", "")},
+		Notes:   []string{"Protocol " + m.Words + ".", "Paired by " + m.Pairing + "."},
+	}
+	between := func(e *Estimate, show func(float64) string) string {
+		if e.Margin == nil {
+			return none
+		}
+		return show(e.Mean-*e.Margin) + " to " + show(e.Mean+*e.Margin)
+	}
+	t.Add("PSNR (dB)", psnrDigits(m.PSNR.Mean), between(m.PSNR, psnrDigits))
+	t.Add("SSIM", similarity(m.SSIM.Mean), between(m.SSIM, similarity))
+	if m.Equal > 0 {
+		t.Notes = append(t.Notes, fmt.Sprintf("%d pictures are equal to their targets; each counts as %g dB.", m.Equal, Ceiling))
+	}
+	return append(all, t)
+}
+
+func psnrDigits(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
+
+// WriteCSV writes a line for each picture. The file appears when it is complete.
+func (m *Metrics) WriteCSV(ctx context.Context, path string) error {
+	return atomicfile.Write(ctx, path, func(w io.Writer) error {
+		c := csv.NewWriter(w)
+		lines := [][]string{{"picture", "target", "protocol", "psnr", "ssim"}}
+		number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+		for _, p := range m.Pictures {
+			lines = append(lines, []string{p.File, p.Target, m.Protocol.Name, number(p.PSNR), number(p.SSIM)})
+		}
+		return c.WriteAll(lines) // which flushes
+	})
+}
