@@ -16,6 +16,8 @@ type asyncCopy struct {
 	read        [lanes]uint8 // bytes
 	seq         uint32
 	clock, snap uint32
+
+	held bool // an mbarrier counts it
 }
 
 // asyncCopies are a warp's copies in flight. The bytes are read when the copy is issued and appear in shared memory
@@ -27,7 +29,11 @@ type asyncCopies struct {
 }
 
 func (a *asyncCopies) reset() {
-	a.pool = append(a.pool, a.list...)
+	for _, c := range a.list {
+		if !c.held {
+			a.pool = append(a.pool, c)
+		}
+	}
 	a.list = a.list[:0]
 	a.committed = [lanes]uint32{}
 }
@@ -46,7 +52,7 @@ func (a *asyncCopies) get() *asyncCopy {
 func execCpAsync(w *warp, in *inst) {
 	x, b := in.x, w.blk
 	c := w.async.get()
-	c.n, c.in, c.pc, c.inside = x.n, in, w.pc, false
+	c.n, c.in, c.pc, c.inside, c.held = x.n, in, w.pc, false, false
 	// Destination: checked like a store.
 	dst := &w.r32[in.d]
 	if x.addr64 { // 64-bit shared addresses hold offsets too
@@ -177,12 +183,14 @@ func execCpAsyncWait(w *warp, in *inst) {
 			}
 		}
 		if ready != 0 {
-			w.copiesDone(c, ready, true)
+			w.copiesDone(c, ready, w.moment())
 			w.deliver(c, ready)
 			c.mask &^= ready
 		}
 		if c.mask == 0 {
-			w.async.pool = append(w.async.pool, c)
+			if !c.held {
+				w.async.pool = append(w.async.pool, c)
+			}
 		} else {
 			keep = append(keep, c)
 		}
@@ -193,15 +201,22 @@ func execCpAsyncWait(w *warp, in *inst) {
 
 // deliver makes the bytes of some lanes' copies appear.
 func (w *warp) deliver(c *asyncCopy, ready uint32) {
-	b := w.blk
 	acc := access{w: w, in: c.in, write: true}
+	for m := ready; m != 0; m &= m - 1 {
+		acc.lane, acc.thread = lowest(m), lowest(m)
+		w.deliverAs(acc, c, 1<<acc.lane)
+	}
+}
+
+// deliverAs makes them appear as written by an access.
+func (w *warp) deliverAs(acc access, c *asyncCopy, ready uint32) {
+	b := w.blk
 	for m := ready; m != 0; m &= m - 1 {
 		l := lowest(m)
 		d := c.dst[l]
 		copy(b.shared[d:int(d)+c.n], c.data[l][:c.n])
 		if b.launch.check {
 			b.shadow.setPending(d, c.n, 0)
-			acc.lane, acc.thread = l, l
 			b.shadow.touch(&acc, d, c.n)
 		}
 	}

@@ -11,10 +11,11 @@ type barrierState struct {
 	expected int // 0 while nobody has arrived, wholeBlock for all that have not exited
 	waiting  uint32
 	vc       [lanes]uint64
-	pop      uint32  // bar.red: lanes whose predicate holds
-	count    uint32  // lanes that took part
-	waited   bool    // a thread that arrived has executed griddepcontrol.wait
-	at       float32 // when the last warp so far arrived
+	fenced   [lanes]uint64 // see mbarrier.go
+	pop      uint32        // bar.red: lanes whose predicate holds
+	count    uint32        // lanes that took part
+	waited   bool          // a thread that arrived has executed griddepcontrol.wait
+	at       float32       // when the last warp so far arrived
 }
 
 // wholeBlock is what a barrier without a thread count expects: all threads of the block. Those that have exited count
@@ -133,6 +134,11 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 		s.vc[i] = max(s.vc[i], w.vc[i])
 	}
 	s.vc[w.id] = w.clock
+	if w.fenced != nil {
+		for i, c := range w.fenced {
+			s.fenced[i] = max(s.fenced[i], c)
+		}
+	}
 	if w.time != nil {
 		s.at = max(s.at, w.time.floor)
 	}
@@ -169,6 +175,11 @@ func threadCount(n int) string {
 func (w *warp) leave(s *barrierState) {
 	for i := range w.vc {
 		w.vc[i] = max(w.vc[i], s.vc[i])
+	}
+	if w.fenced != nil {
+		for i, c := range s.fenced {
+			w.fenced[i] = max(w.fenced[i], c)
+		}
 	}
 	if w.blk.launch.check {
 		w.blk.snapshot(w)

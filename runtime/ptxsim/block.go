@@ -22,6 +22,9 @@ type block struct {
 	barrierDone uint64 // completed barriers
 	exited      bool   // some thread has exited
 	dependence  dependence
+	mbarriers   map[uint32]*mbarrier // by shared address
+	partials    []partial            // see mbarrier.go
+	bulk        bulkCopies
 
 	counts []uint64 // executions by instruction
 	laneCt []uint64 // lanes that executed it
@@ -78,6 +81,9 @@ func newBlock(p *program, n, shared int, check bool) *block {
 			r32: make([]row32, p.rows32), r64: make([]row64, p.rows64), pred: make([]uint32, p.preds),
 			frame: make([]byte, p.frameBytes*lanes), local: make([]byte, p.localBytes*lanes), writtenBy: make([]uint32, p.watched),
 		}
+		if p.usesProxy {
+			w.fenced = new([lanes]uint64)
+		}
 		if check {
 			w.linit = make([]byte, p.localBytes*lanes)
 		}
@@ -127,6 +133,7 @@ func (b *block) begin(index uint64) {
 	b.ctaid = [3]uint32{uint32(index % uint64(g.X)), uint32(index / uint64(g.X) % uint64(g.Y)), uint32(index / uint64(g.X) / uint64(g.Y))}
 	b.exited, b.failed, b.barrierDone = false, false, 0
 	b.laneSets = append(b.laneSets[:0], 0)
+	b.clearMbarriers()
 	b.barriers, b.dependence = [16]barrierState{}, dependence{}
 	if l.check {
 		b.shadow.reset(len(b.shared))
@@ -154,6 +161,7 @@ func (b *block) begin(index uint64) {
 
 // end hands over what was recorded while the block ran.
 func (b *block) end() {
+	b.endBulk()
 	if b.launch.check {
 		b.finishInside()
 		b.races.end(b)
@@ -178,6 +186,9 @@ func poison(p []byte) { fillByte(p, 0xff) }
 // quantum is how many instructions a warp runs before another one gets its turn, without a seed.
 const quantum = 1 << 14
 
+// hopeless is how many turns in which its warps only poll, each, a block gets that no other one can help.
+const hopeless = 1024
+
 // schedule runs the warps until all are done or none can go on. If the block may give way, it returns false as soon
 // as no warp does anything but poll.
 func (b *block) schedule(giveWay bool) (done bool) {
@@ -199,6 +210,10 @@ func (b *block) schedule(giveWay bool) (done bool) {
 			}
 			if idle++; giveWay && idle > 2*len(b.warps) {
 				return false
+			}
+			if idle > hopeless*len(b.warps) && !b.prog.ordered {
+				w.fatal(&w.prog.code[w.pc], lowest(w.active), Deadlock, "all threads poll shared memory that none of them changes any more")
+				return true
 			}
 		} else {
 			idle = 0

@@ -54,15 +54,18 @@ type moment struct {
 	lanes       uint32
 }
 
+// moment is the present one.
+func (w *warp) moment() *moment { return &moment{warp: w.id, clock: uint32(w.clock), snap: w.snap} }
+
 // before reports whether a happened before b.
 func (b *block) before(x, y moment) bool {
 	if x.warp != y.warp {
-		return b.snaps[y.snap][x.warp] >= x.clock
+		return b.snaps[y.snap][x.warp] >= x.clock || b.partlyBefore(x, y)
 	}
 	if x.lanes == y.lanes && x.lanes&(x.lanes-1) == 0 {
 		return x.seq < y.seq
 	}
-	return x.clock < y.clock && b.warps[x.warp].met(uint64(x.clock), x.lanes, uint64(y.clock), y.lanes)
+	return x.clock < y.clock && b.warps[x.warp].met(uint64(x.clock), x.lanes, uint64(y.clock), y.lanes) || b.partlyBefore(x, y)
 }
 
 // blockLog is what a block did to memory that the launch writes, since its last barrier.
@@ -115,6 +118,9 @@ func (b *block) wholeBarrier() {
 			}
 		}
 	}
+	if len(b.bulk.list) > 0 {
+		return
+	}
 	b.checkInside()
 	b.inside.clear()
 }
@@ -123,7 +129,7 @@ func (b *block) wholeBarrier() {
 func (b *block) finishInside() {
 	for _, w := range b.warps {
 		for _, c := range w.async.list {
-			w.copiesDone(c, c.mask, false)
+			w.copiesDone(c, c.mask, nil)
 		}
 	}
 	b.checkInside()
@@ -338,8 +344,8 @@ func (w *warp) storeConflict(in *inst, set uint32, addr uint64) bool {
 }
 
 // copiesDone records the sources of a cp.async instruction for some of its lanes, when they wait for it or, if waited is
-// false, never did.
-func (w *warp) copiesDone(c *asyncCopy, mask uint32, waited bool) {
+// nil, never did.
+func (w *warp) copiesDone(c *asyncCopy, mask uint32, waited *moment) {
 	if !c.inside {
 		return
 	}
@@ -355,8 +361,8 @@ func (w *warp) copiesDone(c *asyncCopy, mask uint32, waited bool) {
 		}
 		b.inside.seq++
 		a.seq = c.seq
-		if waited {
-			a.doneSeq, a.doneSnap, a.doneClock = b.inside.seq, w.snap, uint32(w.clock)
+		if waited != nil {
+			a.doneSeq, a.doneSnap, a.doneClock = b.inside.seq, waited.snap, waited.clock
 		}
 		b.inside.list = append(b.inside.list, a)
 	}

@@ -301,6 +301,10 @@ func decCp(d *decoder, s *stmt, m *modset, in *inst) error {
 	}
 	in.class, in.kind = clAsyncCopy, kExec
 	switch {
+	case m.take("bulk"):
+		return d.decBulk(s, m, in)
+	case m.take("mbarrier"):
+		return d.decCpMbarrier(s, m, in)
 	case m.take("commit_group"):
 		in.exec = execCpAsyncCommit
 		return s.argc(0, 0)

@@ -237,6 +237,22 @@ func decFence(d *decoder, s *stmt, m *modset, in *inst) error {
 	if err := s.argc(0, 0); err != nil {
 		return err
 	}
+	switch in.class, in.kind = clBarrier, kExec; {
+	case m.take("proxy"):
+		kind := m.one("async", "alias")
+		m.one("global", "shared::cta", "shared::cluster")
+		if in.exec = execNothing; kind == "async" {
+			d.prog.usesProxy, in.exec = true, fenceProxy
+		} else if kind == "" {
+			return fmt.Errorf("unsupported proxy")
+		}
+		return nil
+	case m.take("mbarrier_init"):
+		m.take("release")
+		m.take("cluster")
+		in.exec = execNothing
+		return nil
+	}
 	m.one("sc", "acq_rel")
 	scope := m.one("cta", "gl", "gpu", "sys", "cluster")
 	if scope == "" {

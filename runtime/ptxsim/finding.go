@@ -23,6 +23,8 @@ const (
 	NonCoherent       Kind = "non-coherent load of memory that is written"
 	UnwrittenRegister Kind = "read of a register that was never written"
 	AsyncHazard       Kind = "access to memory with an asynchronous copy in flight"
+	ProxyFence        Kind = "read by the asynchronous proxy without a proxy fence"
+	MbarrierMisuse    Kind = "misuse of an mbarrier"
 	BarrierDivergence Kind = "barrier divergence"
 	WarpDivergence    Kind = "warp divergence"
 	ShuffleSource     Kind = "shuffle from an inactive lane"

@@ -180,6 +180,7 @@ type program struct {
 	memInsts   int
 	ordered    bool // has atomics on global memory: blocks run one after another
 	hasFence   bool
+	usesProxy  bool // has mbarriers or bulk copies
 	cooperates bool // asks where the workspace of cooperative launches is
 	prints     bool // blocks run one after another, so that what they print is in order
 	registers  int  // estimate of the registers a thread needs

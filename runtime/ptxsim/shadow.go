@@ -41,6 +41,7 @@ const (
 	accLaneMask  = 0xff
 	accManyLanes = 0x40    // lane field: several lanes of the warp; the rest is an index into the block's lane sets
 	accAtomic    = 1 << 13 // in the flags
+	accProxy     = 1 << 14 // by a bulk copy
 	accShared    = 1 << 15 // r: several warps; the clock field is an index into readers
 )
 
@@ -75,6 +76,9 @@ type access struct {
 	thread int // lane that gave the address
 	write  bool
 	atomic bool
+
+	mbarrier bool // by an mbarrier instruction
+	proxy    bool // by a bulk copy
 }
 
 // touch checks and records an access to n bytes at addr, which are inside the memory.
@@ -169,7 +173,8 @@ func (s *shadow) dropReaders(c *cell) {
 func ordered(w *warp, earlier uint64, lane int) bool {
 	ew := accWarp(earlier)
 	if ew != w.id {
-		return accClock(earlier) <= w.vc[ew]
+		return accClock(earlier) <= w.vc[ew] ||
+			len(w.blk.partials) > 0 && w.partlyOrdered(ew, accClock(earlier), w.blk.laneSet(accLane(earlier)), w.blk.laneSet(lane))
 	}
 	return accClock(earlier) <= w.allMet || w.orderedWithin(earlier, lane)
 }
@@ -180,7 +185,8 @@ func (w *warp) orderedWithin(earlier uint64, lane int) bool {
 		return true
 	}
 	c := accClock(earlier)
-	return c < w.clock && w.met(c, w.blk.laneSet(accLane(earlier)), w.clock, w.blk.laneSet(lane))
+	set, now := w.blk.laneSet(accLane(earlier)), w.blk.laneSet(lane)
+	return c < w.clock && w.met(c, set, w.clock, now) || w.partlyOrdered(w.id, c, set, now)
 }
 
 // met reports whether barriers lead from all lanes of one set at a clock to all lanes of another at a later one.
@@ -245,9 +251,7 @@ func (b *block) laneCode(set uint32) int {
 // check checks and records an access to the n bytes of one cell.
 func (s *shadow) check(a *access, c *cell, addr uint32, n int) {
 	w := a.w
-	if c.pending != 0 {
-		w.report(a.in, a.thread, AsyncHazard, spShared, uint64(addr),
-			"the cp.async of line %d that writes here was not waited for", w.prog.code[c.wpc].line)
+	if c.pending != 0 && s.occupied(a, c, addr) {
 		return
 	}
 	if !a.write || a.atomic {
@@ -259,17 +263,14 @@ func (s *shadow) check(a *access, c *cell, addr uint32, n int) {
 		}
 	}
 	if c.w != 0 && !ordered(w, c.w, a.lane) && !(a.atomic && c.w&accAtomic != 0) {
-		equal := a.write && !a.atomic && c.wpc == w.pc && accWarp(c.w) == w.id && w.storesEqual(a.in, accLane(c.w), a.lane, addr, n)
-		if !equal {
-			what := "read"
-			if a.write {
-				what = "write"
-			}
-			w.report(a.in, a.thread, SharedRace, spShared, uint64(addr), "%s of what %s wrote at line %d, without a barrier in between",
-				what, w.blk.describe(c.w), w.prog.code[c.wpc].line)
-		}
+		s.afterWrite(a, c, addr, n)
 	}
 	me := pack(w.clock, w.id, a.lane)
+	if a.proxy {
+		if me |= accProxy; !a.write {
+			s.unfenced(a, c, addr)
+		}
+	}
 	if !a.write {
 		s.read(w, c, me)
 		return
@@ -282,6 +283,20 @@ func (s *shadow) check(a *access, c *cell, addr uint32, n int) {
 		me |= accAtomic
 	}
 	c.w, c.wpc = me, w.pc
+}
+
+// afterWrite reports an access that the last write is not ordered before, unless both store equal values by one instruction.
+func (s *shadow) afterWrite(a *access, c *cell, addr uint32, n int) {
+	w := a.w
+	if a.write && !a.atomic && c.wpc == w.pc && accWarp(c.w) == w.id && w.storesEqual(a.in, accLane(c.w), a.lane, addr, n) {
+		return
+	}
+	what := "read"
+	if a.write {
+		what = "write"
+	}
+	w.report(a.in, a.thread, SharedRace, spShared, uint64(addr), "%s of what %s wrote at line %d, without a barrier in between",
+		what, w.blk.describe(c.w), w.prog.code[c.wpc].line)
 }
 
 // read records a read.

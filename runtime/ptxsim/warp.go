@@ -52,6 +52,9 @@ type warp struct {
 	waitInst *inst  // barrier the warp waits at
 	waitMask uint32 // lanes that wait there
 
+	fenced    *[lanes]uint64 // for each warp, the clock up to which a proxy fence came after its accesses; nil if none is needed
+	ownFenced [lanes]uint64  // for each lane, its last one
+
 	clock uint64        // barriers so far, from 1; see shadow.go
 	vc    [lanes]uint64 // for each warp, the clock up to which its accesses are ordered before this warp
 	order orderState    // with other blocks
@@ -118,6 +121,9 @@ func (w *warp) reset(mask uint32) {
 	w.pc, w.active, w.live, w.stop = w.prog.start, mask, mask, math.MaxInt32
 	w.splits, w.state, w.steps, w.ticks = w.splits[:0], warpReady, 0, 0
 	w.clock, w.vc = 1, [lanes]uint64{}
+	if w.fenced != nil {
+		*w.fenced, w.ownFenced = [lanes]uint64{}, [lanes]uint64{}
+	}
 	w.meetings, w.allMet, w.snap = w.meetings[:0], 0, 0
 	w.order, w.waitInst = orderState{}, nil
 	w.waited = w.blk.launch.waitedFromStart()
