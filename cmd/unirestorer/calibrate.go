@@ -20,15 +20,22 @@ func calibrateCommand() *cli.Command {
 		Description: "Writes ranges.json into a model folder. Devices in half precision multiply every tensor by a power of two, so that trained\n" +
 			"weights of any size neither overflow nor lose bits. Without the file each expert is measured when it is first loaded, which\n" +
 			"takes a second or so. Look at what was found with: unirestorer inspect FOLDER --ranges --expert 0\n\n" +
-			"Example:\n" +
+			"Examples:\n" +
 			"   unirestorer calibrate model/",
+		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usagef("want one model folder; see unirestorer calibrate --help")
 			}
-			return experts.Calibrate(c.Context, c.Args().First(), func(name string, i, count int) {
+			measured := []string{}
+			err := experts.Calibrate(c.Context, c.Args().First(), func(name string, i, count int) {
+				measured = append(measured, name)
 				fmt.Fprintf(c.App.ErrWriter, "%d of %d: %s\n", i+1, count, name)
 			})
+			if err != nil || !c.Bool("json") {
+				return err
+			}
+			return writeJSON(c.App.Writer, map[string]any{"model": c.Args().First(), "measured": measured})
 		},
 	}
 }

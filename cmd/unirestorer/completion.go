@@ -57,6 +57,10 @@ func completionCommand() *cli.Command {
 			case "zsh":
 				text = zshCompletion
 			case "fish":
+				// The library's help command becomes its own subcommand when it has run in this process.
+				if help := c.App.Command("help"); help != nil {
+					help.Subcommands = nil
+				}
 				text, err = c.App.ToFishCompletion()
 			default:
 				return usagef("no completion for %q; there is one for bash, zsh and fish", shell)

@@ -142,12 +142,21 @@ func TestEveryCommandExplainsItselfWithExamples(t *testing.T) {
 	stdout, _ := ok(t, "--help")
 	require.Contains(t, stdout, "Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted")
 	for _, c := range commands() {
+		if c.Hidden {
+			continue
+		}
 		require.Contains(t, stdout, c.Name)
 		for _, args := range [][]string{{c.Name, "--help"}, {c.Name, "-h"}, {"help", c.Name}} {
 			help, _ := ok(t, args...)
 			require.Contains(t, help, "Examples:", "%q", args)
 			require.Contains(t, help, "   unirestorer "+c.Name, "%q", args)
-			require.Contains(t, help, "--json", "%q", args)
+			if len(c.Subcommands) == 0 && c.Name != "completion" && c.Name != "serve" { // a script, a service
+				require.Contains(t, help, "--json", "%q", args)
+			}
+		}
+		for _, sub := range c.Subcommands {
+			help, _ := ok(t, c.Name, sub.Name, "--help")
+			require.Contains(t, help, "unirestorer "+c.Name+" "+sub.Name)
 		}
 	}
 	bare, _ := ok(t)
