@@ -378,6 +378,24 @@ func WithOverlap(pixels int) CallOption {
 	}
 }
 
+// WithStrength keeps that share of what the expert changes, 0 to 1: the result is blended with the picture in the values of
+// the file.
+func WithStrength(share float64) CallOption {
+	return func(c *call) error {
+		if !(share >= 0 && share <= 1) {
+			return optionf("strength", " %g: want 0 to 1", share)
+		}
+		c.file.Strength = &share
+		return nil
+	}
+}
+
+// WithoutGuard lets an expert change the brightness of parts of the picture beyond what the model allows it. By default it
+// is held back there, and the result's Warnings say so.
+func WithoutGuard() CallOption {
+	return func(c *call) error { c.file.NoGuard = true; return nil }
+}
+
 // WithProgress is told the fraction of the expert's work that is done. It is called from one goroutine at a time.
 func WithProgress(report func(done float64)) CallOption {
 	return func(c *call) error { c.file.Progress = report; return nil }

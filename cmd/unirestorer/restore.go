@@ -41,6 +41,8 @@ func restoreCommand() *cli.Command {
 			&cli.Int64Flag{Name: "max-pixels", Usage: "allow images of `N` pixels (default 200 million)"},
 			&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
 			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", unirestorer.DefaultOverlap)},
+			&cli.Float64Flag{Name: "strength", Value: 1, Usage: "keep this `SHARE` of what the expert changes, 0 to 1"},
+			&cli.BoolFlag{Name: "no-guard", Usage: "let experts change the brightness of parts of a picture beyond what the model allows them"},
 			&cli.StringFlag{Name: "second", Usage: "second `PICTURE` for networks that take two (dual pixel): a file, or a folder with files of the same names"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
@@ -125,6 +127,12 @@ func pictureOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 	}
 	if c.IsSet("overlap") {
 		opts = append(opts, unirestorer.WithOverlap(c.Int("overlap")))
+	}
+	if c.IsSet("strength") {
+		opts = append(opts, unirestorer.WithStrength(c.Float64("strength")))
+	}
+	if c.Bool("no-guard") {
+		opts = append(opts, unirestorer.WithoutGuard())
 	}
 	switch s := c.String("tile"); s {
 	case "auto":

@@ -265,3 +265,27 @@ func TestLargePhotoStaysWithinTheMemoryBound(t *testing.T) {
 	last := after.Pix[len(after.Pix)-3000:]
 	require.NotEqual(t, slices.Repeat(last[:1], 3000), last, "the last row is restored too")
 }
+
+func TestStrengthAndGuardAreOptionsOfRestore(t *testing.T) {
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in.png")
+	writePhoto(t, in, 40, 32)
+	run := func(name string, args ...string) []byte {
+		out := filepath.Join(dir, name)
+		ok(t, append([]string{"restore", in, "-o", out, "--model", tinyModel(t), "--quiet"}, args...)...)
+		img, err := imaging.DecodeFile(out, imaging.Limits{})
+		require.NoError(t, err)
+		return img.Pix
+	}
+	source, err := imaging.DecodeFile(in, imaging.Limits{})
+	require.NoError(t, err)
+	whole, half := run("whole.png"), run("half.png", "--strength", "0.5")
+	require.Equal(t, source.Pix, run("none.png", "--strength", "0", "--no-guard"))
+	require.NotEqual(t, source.Pix, whole)
+	for i := range half {
+		require.InDelta(t, (float64(source.Pix[i])+float64(whole[i]))/2, half[i], 0.51)
+	}
+	code, _, stderr := command("restore", in, "-o", filepath.Join(dir, "x.png"), "--model", tinyModel(t), "--strength", "1.5")
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, "--strength 1.5: want 0 to 1")
+}

@@ -118,7 +118,23 @@ type Leaf struct {
 	Kinds []string `json:"kinds,omitempty"`
 	// Experts has an index into Config.Experts for every level.
 	Experts []int `json:"experts"`
+	// Drift, unless nil, bounds by how much the finest expert may move the
+	// brightness of a part of the picture.
+	Drift *Drift `json:"drift,omitempty"`
 }
+
+// Drift is by how many of 255 levels means of a picture's parts may become
+// brighter and darker; 0 sets no bound.
+type Drift struct {
+	Up   float64 `json:"up,omitempty"`
+	Down float64 `json:"down,omitempty"`
+}
+
+// CleanKind is the kind of leaves for pictures without degradation.
+const CleanKind = "clean"
+
+// Clean tells whether the leaf is that of pictures without degradation alone.
+func (l *Leaf) Clean() bool { return len(l.Kinds) == 1 && strings.EqualFold(l.Kinds[0], CleanKind) }
 
 // ExpertConfig describes one expert of the pool.
 type ExpertConfig struct {
@@ -216,6 +232,11 @@ func (c *Config) Check() error {
 		return fmt.Errorf("%d leaves: want 1 to %d", len(c.Tree.Leaves), maxPool)
 	case len(c.Tree.Levels) == 0 || len(c.Tree.Levels) > maxPool:
 		return fmt.Errorf("%d levels: want 1 to %d", len(c.Tree.Levels), maxPool)
+	}
+	for _, l := range c.Tree.Leaves {
+		if d := l.Drift; d != nil && !(d.Up >= 0 && d.Up <= 255 && d.Down >= 0 && d.Down <= 255) {
+			return fmt.Errorf("leaf %q: drift of %g up and %g down: want levels from 0 to 255", l.Name, d.Up, d.Down)
+		}
 	}
 	if err := c.checkLeaves(); err != nil {
 		return err

@@ -153,8 +153,22 @@ type Options struct {
 	// Reserve is the number of bytes that the caller needs beside the image and
 	// the result, to be kept free of the memory bound.
 	Reserve int64
+	// Strength, unless nil, is how much of the expert's change is kept, 0 to 1: the
+	// result is blended with the picture in the values of the file.
+	Strength *float64
+	// NoGuard lets experts move the brightness of parts of the picture beyond what
+	// the model allows them.
+	NoGuard bool
 	// Progress gets the fraction of the expert's work done; may be nil.
 	Progress func(done float64)
+}
+
+// check reports a strength that is none.
+func (o *Options) check() error {
+	if s := o.Strength; s != nil && !(*s >= 0 && *s <= 1) {
+		return fmt.Errorf("strength %g: want 0 to 1", *s)
+	}
+	return nil
 }
 
 const (
@@ -236,6 +250,9 @@ func (r *Restorer) Restore(ctx context.Context, img *imaging.Image, opt Options)
 
 // restore restores a picture that has its reservation.
 func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, opt Options) (*imaging.Image, Report, error) {
+	if err := opt.check(); err != nil {
+		return nil, Report{}, err
+	}
 	start := time.Now()
 	img = img.Filled()
 	end := nvtx.Range("estimate")
@@ -255,6 +272,7 @@ func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, o
 	if err != nil {
 		return nil, rep, err
 	}
+	r.moderate(d, upright, out, opt, &rep)
 	return out, rep, nil
 }
 
@@ -350,6 +368,9 @@ func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
 	e := r.model.Config.Experts[d.Expert]
 	var notes []string
 	if words := r.model.Config.Fallback(d.Leaf, d.Expert); words != "" {
+		notes = append(notes, words)
+	}
+	if words := nothingFound(&r.model.Config.Tree, d); words != "" {
 		notes = append(notes, words)
 	}
 	return Report{
