@@ -259,6 +259,17 @@ func (b *Builder) SoftReconstruction(name string, x, kb *Tensor) *Tensor {
 	return b.Add(name, &SoftReconstruction{x, kb})[0]
 }
 
+// Prompt adds a weighted sum of prompt components.
+func (b *Builder) Prompt(name string, p Prompt) *Tensor { return b.Add(name, &p)[0] }
+
+// Resize adds a bilinear interpolation; the size that X has adds no node.
+func (b *Builder) Resize(name string, r Resize) *Tensor {
+	if r.X.Shape.H == r.H && r.X.Shape.W == r.W {
+		return r.X
+	}
+	return b.Add(name, &r)[0]
+}
+
 // Route adds a decision.
 func (b *Builder) Route(name string, r Route) *Tensor { return b.Add(name, &r)[0] }
 

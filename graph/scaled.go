@@ -125,7 +125,7 @@ func (s *scaler) constrain(n *Node) {
 	case *Pool:
 		s.tie(op.X, op.X2)
 		s.tie(n.Outputs[0], op.X)
-	case *Pad, *Crop, *Tokens:
+	case *Pad, *Crop, *Tokens, *Resize:
 		s.tie(n.Outputs[0], op.Inputs()[0])
 	case *Concat:
 		s.tie(n.Outputs[0], op.A)

@@ -241,6 +241,27 @@ func TestBlendsEqualTheReference(t *testing.T) {
 	})
 }
 
+func TestPromptsAndResizingEqualTheReference(t *testing.T) {
+	keep := func(op graph.Op) bool { return is[*graph.Prompt](op) || is[*graph.Resize](op) }
+	eachCase(t, keep, 4e-6, func(o *one, op graph.Op) [][]float32 {
+		var y kernels.Tensor
+		switch op := op.(type) {
+		case *graph.Prompt:
+			d := op.Components.Dims
+			y = o.unwritten(op.Logits.Shape.N, d[1], d[2], d[3])
+			components, err := op.Components.Values()
+			require.NoError(t, err)
+			logits := kernels.Plain(op.Logits.Shape.C)
+			single := kernels.Tensor{N: y.N, H: 1, W: 1, Layout: logits, Buffer: o.floatRows(o.read(o.tensor(op.Logits)), logits)}
+			o.run(kernels.Prompt(single, o.floatRows(components, y.Layout), y))
+		case *graph.Resize:
+			y = o.unwritten(op.X.Shape.N, op.H, op.W, op.X.Shape.C)
+			o.run(kernels.Bilinear(o.tensor(op.X), y))
+		}
+		return [][]float32{o.read(y)}
+	})
+}
+
 func (o *one) like(t *graph.Tensor) kernels.Tensor {
 	return o.unwritten(t.Shape.N, t.Shape.H, t.Shape.W, t.Shape.C)
 }

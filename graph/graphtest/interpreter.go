@@ -103,6 +103,10 @@ func (in *interpreter) node(n *graph.Node) ([]*value, error) {
 		return one(in.softReconstruction(op)), nil
 	case *graph.SelectiveKernel:
 		return one(in.selectiveKernel(op)), nil
+	case *graph.Prompt:
+		return in.prompt(op)
+	case *graph.Resize:
+		return one(in.resize(op)), nil
 	case *graph.Route:
 		return one(in.route(op)), nil
 	case *graph.EachImage:

@@ -111,6 +111,10 @@ func newStep(n *graph.Node, e env) step {
 		return newMulAdd(op, n, e)
 	case *graph.SoftReconstruction:
 		return newSoftReconstruction(op, n, e)
+	case *graph.Prompt:
+		return newPrompt(op, n, e)
+	case *graph.Resize:
+		return newResize(op, n, e)
 	case *graph.Route:
 		return newRoute(op, n)
 	case *graph.SelectiveKernel:

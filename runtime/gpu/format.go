@@ -129,6 +129,8 @@ func readsSingle(op graph.Op, t *graph.Tensor) bool {
 		return op.InAffine == t || op.OutAffine == t
 	case *graph.Fold:
 		return op.Gram == t
+	case *graph.Prompt:
+		return op.Logits == t
 	}
 	return false
 }

@@ -97,6 +97,10 @@ func (e *emitter) emit() {
 		e.softReconstruction(op)
 	case *graph.SelectiveKernel:
 		e.selectiveKernel(op)
+	case *graph.Prompt:
+		e.prompt(op)
+	case *graph.Resize:
+		e.resize(op)
 	case *graph.Route:
 		e.route(op)
 	case *graph.EachImage:

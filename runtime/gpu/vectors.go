@@ -46,7 +46,7 @@ func isSqueeze(op graph.Op, t *graph.Tensor) bool {
 func staysSingle(t *graph.Tensor, readers []*graph.Node) bool {
 	return every(readers, func(n *graph.Node) bool {
 		switch n.Op.(type) {
-		case *graph.Export, *graph.Route:
+		case *graph.Export, *graph.Route, *graph.Prompt:
 			return true
 		}
 		return readsVectors(n.Op, t)

@@ -56,6 +56,10 @@ func (e *emitter) node(n *graph.Node) {
 		set(e.op("Add", nil, e.op("Sub", nil, e.op("Mul", nil, parts[0], x), parts[1]), x))
 	case *graph.SelectiveKernel:
 		set(e.selectiveKernel(op))
+	case *graph.Prompt:
+		set(e.prompt(op))
+	case *graph.Resize:
+		set(e.resize(op))
 	default:
 		e.fail(fmt.Errorf("operation %s has no form in ONNX's opset %d here", n.Op.Kind(), Opset))
 	}
@@ -340,4 +344,22 @@ func (e *emitter) selectiveKernel(s *graph.SelectiveKernel) string {
 		t = e.op("Add", nil, t, e.in(s.Residual))
 	}
 	return t
+}
+
+func (e *emitter) prompt(p *graph.Prompt) string {
+	d := p.Components.Dims
+	weights := e.op("Softmax", attrs{"axis": 1}, e.reshape(e.in(p.Logits), 0, d[0]))
+	components := e.reshape(e.transpose(e.param(p.Components), 0, 3, 1, 2), d[0], -1)
+	return e.reshape(e.op("MatMul", nil, weights, components), 0, d[3], d[1], d[2])
+}
+
+func (e *emitter) resize(r *graph.Resize) string {
+	x := e.in(r.X)
+	h, w := e.ivec(r.H), e.ivec(r.W)
+	if r.Like != nil {
+		like := e.in(r.Like)
+		h, w = e.dim(like, 2), e.dim(like, 3)
+	}
+	sizes := e.join(e.dim(x, 0), e.ivec(r.X.Shape.C), h, w)
+	return e.op("Resize", attrs{"mode": "linear", "coordinate_transformation_mode": "half_pixel"}, x, "", "", sizes)
 }
