@@ -110,7 +110,7 @@ func ProfilePeaks(operations, bytes float64) ProfileOption {
 		if !(operations > 0) || !(bytes > 0) {
 			return optionf("", "peaks of %g operations and %g bytes a second: both must be positive", operations, bytes)
 		}
-		p.Peaks = &profile.Peaks{Operations: operations, Bytes: bytes, Source: "given"}
+		p.Peaks = &profile.Peaks{Operations: operations, Bytes: bytes, Source: profile.Given}
 		return nil
 	}
 }
@@ -193,6 +193,11 @@ func (p *profiling) run(ctx context.Context, device string, threads int) (result
 		if err != nil {
 			return nil, err
 		}
+		// A record that cannot be kept is done without.
+		m, info := profile.ThisMachine(), p.Backend.Info()
+		if known, err := peaks.AgainstRecord(ctx, "", fmt.Sprintf("%s, %s, %d threads", m, info.Device, info.Threads)); err == nil || known.Warning != "" {
+			peaks = known
+		}
 		p.Peaks = &peaks
 	}
 	result = &Profile{
@@ -211,6 +216,7 @@ func (p *profiling) run(ctx context.Context, device string, threads int) (result
 	if result.Networks, err = p.Networks(ctx, targets, p.unique, func(done float64) { p.progress("profile", done) }); err != nil {
 		return nil, err
 	}
+	result.Settle()
 	if decisions == nil {
 		return result, nil
 	}

@@ -211,6 +211,7 @@ func TestEmbeddingLinksNoLab(t *testing.T) {
 func TestProfileTellsWhatExpertsCost(t *testing.T) {
 	r := open(t, unirestorer.WithLazyEstimator())
 	ctx := context.Background()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // the record of peaks
 	quick := unirestorer.WithMethod(unirestorer.ProfileMethod{MinRuns: 2, MaxRuns: 2, MaxSeconds: 1, Precision: 1})
 	stages := map[string]float64{}
 	p, err := r.Profile(ctx, unirestorer.ProfileExperts("7"), unirestorer.ProfileSizes(unirestorer.Size{Width: 32, Height: 32}),

@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	tiny.path = filepath.Join(dir, "tiny")
+	if err := os.Setenv("XDG_CACHE_HOME", dir); err != nil { // the record of peaks
+		panic(err)
+	}
 	code := m.Run()
 	if err := os.RemoveAll(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)

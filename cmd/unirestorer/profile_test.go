@@ -92,6 +92,7 @@ func TestProfileDiffFindsWhatChanged(t *testing.T) {
 	write := func(name string, change func(*profile.Profile)) string {
 		p := profiled(t, brief("-m", tinyModel(t), "-e", "7", "--size", "16")...)
 		p.Networks[0].Measured.Samples = []float64{1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08}
+		p.Networks[0].Measured.Contention = nil // as on a quiet machine
 		change(p)
 		path := filepath.Join(dir, name)
 		f, err := os.Create(path)
@@ -107,11 +108,17 @@ func TestProfileDiffFindsWhatChanged(t *testing.T) {
 			p.Networks[0].Measured.Samples[i] *= 1.5
 		}
 	})
+	busy := write("busy.json", func(p *profile.Profile) {
+		p.Networks[0].Measured.Contention = &profile.Contention{Reasons: []string{"others used 2.0 of 2 cores"}}
+	})
+	code, _, errs := command("profile", "diff", before, busy, "--fail-above", "400")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "not judged, for the machine was busy: middle 6 16×16, batch 1")
 	out, errs := ok(t, "profile", "diff", before, after)
 	require.Contains(t, out, "worse")
 	require.Contains(t, errs, "warning: machines differ")
 	_, _ = ok(t, "profile", "diff", before, before, "--fail-above", "0")
-	code, out, errs := command("profile", "diff", before, after, "--json", "--fail-above", "20")
+	code, out, errs = command("profile", "diff", before, after, "--json", "--fail-above", "20")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "grown by 50.0 %, more than 20 %")
 	var d profile.Difference

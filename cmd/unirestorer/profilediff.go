@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,7 +19,8 @@ func profileDiffCommand() *cli.Command {
 		Description: "A and B are what unirestorer profile --json printed. Counted figures are compared exactly. Latencies count as\n" +
 			"different only if the Mann-Whitney U test on the samples says so, corrected for the number of networks after\n" +
 			"Holm, and the medians differ by more than --noise. Load and first run are measured once, so nothing is said\n" +
-			"of them. The exit code is 0 whatever differs, or 1 with --fail-above.\n\n" +
+			"of them. The exit code is 0 whatever differs, or 1 with --fail-above. Times\n" +
+			"that were taken on a busy machine are not judged, and fail with --fail-above.\n\n" +
 			"Examples:\n" +
 			"   unirestorer profile diff before.json after.json\n" +
 			"   unirestorer profile diff before.json after.json --fail-above 5 --json",
@@ -66,6 +68,10 @@ func profileDiffAction(c *cli.Context) error {
 	}
 	if worst := d.Regression(); c.IsSet("fail-above") && worst > limit {
 		fmt.Fprintf(c.App.ErrWriter, "unirestorer: a latency has grown by %.1f %%, more than %g %%\n", 100*worst, math.Round(1e4*limit)/100)
+		return errReported
+	}
+	if all := d.Unjudged(); c.IsSet("fail-above") && len(all) > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "unirestorer: not judged, for the machine was busy: %s; measure again\n", strings.Join(all, ", "))
 		return errReported
 	}
 	return nil

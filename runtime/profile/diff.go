@@ -44,6 +44,8 @@ const (
 	Worse  Verdict = "worse"
 	// Single marks figures measured once, of which nothing says how they vary.
 	Single Verdict = "measured once"
+	// Disturbed marks times taken on a busy machine: nothing is said of them.
+	Disturbed Verdict = "not judged: busy machine"
 )
 
 // Change is one figure of one network in two profiles.
@@ -123,8 +125,20 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 		}
 		d.count(n, m)
 		if n.Measured != nil && m.Measured != nil {
-			tested = append(tested, len(d.Changes))
+			quiet := true
+			for side, x := range map[string]*Network{"A": n, "B": m} {
+				if c := x.Measured.Contention; c != nil {
+					quiet = false
+					d.Warnings = append(d.Warnings, fmt.Sprintf("%s was timed on a busy machine in %s (%s): measure again", n.Title(), side, c))
+				}
+			}
+			at := len(d.Changes)
 			d.time(n, m)
+			if quiet {
+				tested = append(tested, at)
+			} else {
+				d.Changes[at].Verdict = Disturbed
+			}
 		}
 	}
 	for i := range b.Networks {
@@ -250,6 +264,17 @@ func (d *Difference) Regression() float64 {
 		}
 	}
 	return worst
+}
+
+// Unjudged names the networks whose latencies were disturbed.
+func (d *Difference) Unjudged() []string {
+	var all []string
+	for i := range d.Changes {
+		if c := &d.Changes[i]; c.Verdict == Disturbed {
+			all = append(all, c.Title())
+		}
+	}
+	return all
 }
 
 // Table shows the changes.

@@ -30,7 +30,7 @@ func MeasurePeaks(ctx context.Context, b backend.Backend) (Peaks, error) {
 		if err != nil {
 			return Peaks{}, fmt.Errorf("measure peaks: %w", err)
 		}
-		return Peaks{operations, bytes, "measured: a large product of matrices in fp16, a large copy"}, nil
+		return Peaks{Operations: operations, Bytes: bytes, Source: "measured: a large product of matrices in fp16, a large copy"}, nil
 	}
 	info := b.Info()
 	if info.Threads < 1 {
@@ -44,7 +44,7 @@ func MeasurePeaks(ctx context.Context, b backend.Backend) (Peaks, error) {
 	if err != nil {
 		return Peaks{}, fmt.Errorf("measure peaks: %w", err)
 	}
-	return Peaks{operations, bytes, fmt.Sprintf("measured: independent multiply-adds and a triad, %d threads", info.Threads)}, nil
+	return Peaks{Operations: operations, Bytes: bytes, Source: fmt.Sprintf("measured: independent multiply-adds and a triad, %d threads", info.Threads)}, nil
 }
 
 // rounds of each measurement; the best counts, for a peak is what nothing

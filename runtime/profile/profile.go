@@ -112,6 +112,8 @@ type Measured struct {
 	// NodeRun is the mean time of the runs that parts' times are means over; 0
 	// where no nodes were timed.
 	NodeRun float64 `json:"node_run_seconds,omitempty"`
+	// Contention says what disturbed the times; nil where nothing did.
+	Contention *Contention `json:"contention,omitempty"`
 	// PeakResident is the most memory the process has had resident while the
 	// network was loaded and run; 0 where the system does not tell.
 	PeakResident int64 `json:"peak_resident_bytes,omitempty"`

@@ -236,10 +236,12 @@ func (p *Profiler) measure(ctx context.Context, n *Network, r *runner) error {
 	if p.Backend.Info().Threads > 0 { // a processor's counters say nothing of a GPU
 		meter = newEnergyMeter(powercap)
 	}
+	disturbed := watch(p.Backend.Info().Threads)
 	var err error
 	if m.Samples, err = p.Method.steady(ctx, r.run); err != nil {
 		return err
 	}
+	m.Contention = disturbed()
 	if joules, ok := meter.joules(); ok {
 		each := joules / float64(len(m.Samples))
 		m.Energy, m.EnergySource = &each, "RAPL, all processor packages, whatever else runs included"

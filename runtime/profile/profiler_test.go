@@ -53,7 +53,7 @@ func onHost(t testing.TB) *Profiler {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return &Profiler{
-		Model: little(t), Backend: b, Peaks: &Peaks{1e12, 1e11, "given"},
+		Model: little(t), Backend: b, Peaks: &Peaks{1e12, 1e11, "given", ""},
 		Method: Method{Warmup: 1, MinRuns: 8, MaxRuns: 8, MaxSeconds: 10, NodeRuns: 2},
 	}
 }
@@ -167,7 +167,7 @@ func TestWhatRunsAsOneIsOneRowAndRowsAddUp(t *testing.T) {
 }
 
 func TestNoRateExceedsMemory(t *testing.T) {
-	peaks := &Peaks{100, 10, "given"}
+	peaks := &Peaks{100, 10, "given", ""}
 	r := rates(50, 30, 1, peaks)
 	require.True(t, r.Cached)
 	require.InDelta(t, 0.5, r.Roofline, 1e-12)

@@ -12,7 +12,7 @@ import (
 
 func TestStoredProfilesReadBack(t *testing.T) {
 	p := stored(timed(t, 0, 0.01, 20, 1))
-	p.Model, p.Peaks = "m", &Peaks{1, 2, "given"}
+	p.Model, p.Peaks = "m", &Peaks{1, 2, "given", ""}
 	var b bytes.Buffer
 	require.NoError(t, p.Write(&b))
 	back, err := Read(&b)

@@ -8,7 +8,12 @@ type Peaks struct {
 	Bytes      float64 `json:"bytes_per_second"`
 	// Source says where the figures come from.
 	Source string `json:"source"`
+	// Warning says why they are not just as measured; empty where they are.
+	Warning string `json:"warning,omitempty"`
 }
+
+// Given is the source of peaks that the user names; they stand whatever happens.
+const Given = "given"
 
 // Floor is the least time in seconds that the work can take on the device, by
 // the roofline model (Williams, Waterman and Patterson, 2009): the time for the

@@ -141,7 +141,7 @@ func (p *Profile) speeds() *report.Table {
 		if m.Energy != nil {
 			joules, energy = report.Digits(*m.Energy), m.EnergySource
 		}
-		t.Add(append(n.head(), milliseconds(m.Load), milliseconds(m.First), milliseconds(l.P50), milliseconds(l.P90), milliseconds(l.P99),
+		t.Add(append(n.head(), milliseconds(m.Load), milliseconds(m.First), disturbed(milliseconds(l.P50), m.Contention), milliseconds(l.P90), milliseconds(l.P99),
 			percentOr(l.Precision, l.Precision >= 0), strconv.Itoa(l.Runs), device, report.Digits(r.Images), report.Digits(r.Pixels/1e6), report.Digits(r.Operations/1e9), r.bandwidth(),
 			percentOr(r.Roofline, p.Peaks != nil), size(m.PeakResident), joules)...)
 	}
@@ -155,6 +155,7 @@ func (p *Profile) speeds() *report.Table {
 		t.Notes = append(t.Notes, fmt.Sprintf("Roofline: the share of what %s GFLOP/s and %s GB/s allow (%s); where what counts as moved exceeds the rate of memory, caches served it: no GB/s is given, and the share is that of the arithmetic.",
 			report.Digits(p.Peaks.Operations/1e9), report.Digits(p.Peaks.Bytes/1e9), p.Peaks.Source))
 	}
+	t.Notes = append(t.Notes, p.contentionNotes()...)
 	if energy != "" {
 		t.Notes = append(t.Notes, "Energy of a run: "+energy+".")
 	} else {
@@ -339,6 +340,9 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 		t.Notes = append(t.Notes, fmt.Sprintf("The parts add up to %s ms, the runs in which they were timed took %s ms (%+.1f %%), runs without timing %s ms (%+.1f %%). "+
 			"What runs as one is one row, its nodes under it without times; what they hand to each other does not count as moved.",
 			milliseconds(total), milliseconds(m.NodeRun), 100*(total/m.NodeRun-1), milliseconds(m.Latency.P50), 100*(total/m.Latency.P50-1)))
+		if m.Contention != nil {
+			t.Notes = append(t.Notes, "! The machine was busy with something else ("+m.Contention.String()+").")
+		}
 	}
 	return t
 }
@@ -416,6 +420,11 @@ func (p *Profile) Flat() *report.Table {
 		real("mean", "s", m.Latency.Mean, known)
 		real("precision", "", m.Latency.Precision, known && m.Latency.Precision >= 0)
 		real("runs", "", float64(m.Latency.Runs), known)
+		busy := ""
+		if m.Contention != nil {
+			busy = m.Contention.String()
+		}
+		add("disturbed by", "", busy)
 		real("device", "s", m.Busy(), known && len(m.Device) > 0)
 		real("images", "1/s", r.Images, known)
 		real("pixels", "1/s", r.Pixels, known)
