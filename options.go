@@ -472,6 +472,11 @@ func WithStrict() CallOption {
 	return func(c *call) error { c.file.Limits.Strict = true; return nil }
 }
 
+// WithLinkedFolders has [Jobs] go into linked folders, into each folder once.
+func WithLinkedFolders() CallOption {
+	return func(c *call) error { c.file.Follow = true; return nil }
+}
+
 // WithMaxPixels allows files of so many pixels; the default is 200 million.
 func WithMaxPixels(n int64) CallOption {
 	return func(c *call) error {

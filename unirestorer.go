@@ -33,10 +33,12 @@ import (
 	"fmt"
 	"image"
 	"io"
+	"os"
 	"slices"
 
 	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/folders"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/platform"
@@ -241,6 +243,18 @@ func (r *Restorer) SetAside(bytes int64) { r.engine.SetAside(bytes) }
 // Device is what the networks run on, in words.
 func (r *Restorer) Device() string { return r.engine.DeviceName() }
 
+// ModelDigest identifies the model: it is another where weights are others.
+func (r *Restorer) ModelDigest() string {
+	m := r.engine.Model()
+	if d, ok := m.Source.(interface{ Digest() string }); ok && d.Digest() != "" {
+		return d.Digest()
+	}
+	if info, err := os.Stat(m.Path); err == nil {
+		return fmt.Sprintf("%s %d %d", m.Path, info.Size(), info.ModTime().UnixNano())
+	}
+	return m.Path
+}
+
 // public replaces the engine's word for a closed Restorer by this package's.
 func public(err error) error {
 	if errors.Is(err, engine.ErrClosed) {
@@ -294,8 +308,8 @@ type Job = restore.Job
 const Stream = restore.Stream
 
 // Jobs finds the image files that inputs name, files, folders or [Stream], and where each result goes. out is a file for
-// one named image and a folder otherwise; folders keep their structure. It is an error if a result would replace an
-// input or another result.
+// one named image and a folder otherwise; folders keep their structure, and have folders of their names where results of
+// two would meet. It is an error if a result would replace an input or another result.
 func Jobs(inputs []string, out string, opts ...CallOption) ([]Job, error) {
 	call, err := callOf(opts)
 	if err != nil {
@@ -306,4 +320,23 @@ func Jobs(inputs []string, out string, opts ...CallOption) ([]Job, error) {
 		return nil, &OptionError{Err: err}
 	}
 	return jobs, nil
+}
+
+// ComparePath is where [WithComparison] writes the before and after picture of the result out.
+func ComparePath(out string) string { return restore.ComparePath(out) }
+
+// PassedOver is something in a folder that is no picture to restore, and why.
+type PassedOver = folders.Passed
+
+// FindJobs is [Jobs] that also names what it passed over in folders.
+func FindJobs(inputs []string, out string, opts ...CallOption) ([]Job, []PassedOver, error) {
+	call, err := callOf(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	jobs, passed, err := restore.Find(inputs, out, call.file)
+	if err != nil {
+		return nil, nil, &OptionError{Err: err}
+	}
+	return jobs, passed, nil
 }

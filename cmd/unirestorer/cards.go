@@ -54,17 +54,18 @@ type workerReply struct {
 }
 
 // restoreOnCards restores pictures on several devices, or on one in a process of its own.
-func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unirestorer.Job, opts []unirestorer.CallOption) (err error) {
+func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unirestorer.Job, passed []unirestorer.PassedOver, opts []unirestorer.CallOption) (err error) {
 	// Options that do not fit the model are told before any device is opened.
 	r, err := unirestorer.Open(c.Context, append(openOptions(c), unirestorer.WithDevice("cpu"), unirestorer.WithLazyEstimator())...)
 	if err != nil {
 		return usageOf(err)
 	}
 	err = r.Check(opts...)
+	digest := r.ModelDigest()
 	if err := errors.Join(err, r.Close()); err != nil {
 		return usageOf(err)
 	}
-	b := &batch{c: c, opts: opts, jobs: jobs, results: make([]restored, len(jobs))}
+	b := newBatch(c, opts, jobs, passed, digest)
 	var list []cards.Card
 	for _, d := range devices {
 		start := func(ctx context.Context) (cards.Worker, error) { return startInside(ctx, c, d, len(devices), opts) }
@@ -73,10 +74,10 @@ func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unire
 		}
 		list = append(list, cards.Card{Name: d, Start: start})
 	}
-	var say sync.Mutex
-	pool, err := cards.New(list, cards.Options{InFlight: picturesAtATime(len(devices)), Watchdog: c.Duration("watchdog"), Event: func(e cards.Event) {
-		say.Lock()
-		defer say.Unlock()
+	inFlight := picturesAtATime(len(devices))
+	pool, err := cards.New(list, cards.Options{InFlight: inFlight, Watchdog: c.Duration("watchdog"), Event: func(e cards.Event) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		fmt.Fprintln(c.App.ErrWriter, "unirestorer:", e)
 	}})
 	if err != nil {
@@ -87,45 +88,43 @@ func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unire
 		defer cancel()
 		return pool.Close(ctx)
 	})
-	errs := make([]error, len(jobs))
-	var pictures sync.WaitGroup
-	for i, j := range jobs {
-		b.results[i] = restored{In: j.In, Out: j.Out}
-		if b.skip(j) {
-			b.results[i].Skipped = true
-			continue
+	b.sayPassed()
+	b.together(c.Context, inFlight*len(devices), func(ctx context.Context, _ int, j unirestorer.Job) (*unirestorer.Result, string, error) {
+		reply, err := doOn(ctx, pool, j)
+		if err != nil {
+			return nil, "", err
 		}
-		pictures.Go(func() {
-			reply, err := doOn(c.Context, pool, j)
-			say.Lock()
-			defer say.Unlock()
-			if err != nil {
-				errs[i] = err
-				b.results[i].Error = err.Error()
-				if c.Context.Err() == nil {
-					b.say("%v", err)
-				}
-				return
-			}
-			b.results[i].Report = &reply.Result.Report
-			b.say("[%s] %s", reply.Device, describe(j, reply.Result))
-		})
-	}
-	pictures.Wait()
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
+		return reply.Result, fmt.Sprintf("[%s] %s", reply.Device, describe(j, reply.Result)), nil
+	})
 	if len(devices) > 1 {
 		for _, s := range pool.States() {
 			b.say("%s", share(s))
 		}
 	}
-	for _, err := range errs {
-		if err != nil {
-			b.failed = append(b.failed, err)
+	return b.finish(c.Context)
+}
+
+// together attempts so many jobs at a time: no more, so that another run over the folder finds some unclaimed.
+func (b *batch) together(ctx context.Context, n int, do restoring) {
+	var pictures sync.WaitGroup
+	var again []int
+	room := make(chan struct{}, n)
+	for i := range b.jobs {
+		room <- struct{}{}
+		if ctx.Err() != nil || b.stopped() != nil {
+			break
 		}
+		pictures.Go(func() {
+			defer func() { <-room }()
+			if b.attempt(ctx, i, do) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				again = append(again, i)
+			}
+		})
 	}
-	return b.finish()
+	pictures.Wait()
+	b.settle(ctx, again, func(i int) bool { return b.attempt(ctx, i, do) })
 }
 
 // picturesAtATime is how many pictures a device has at a time: decoding and encoding take a core each and can take several
@@ -251,7 +250,7 @@ func workerArgs(c *cli.Context, device string) []string {
 	args := []string{"worker", "--device=" + device}
 	for _, f := range c.Command.Flags {
 		name := f.Names()[0]
-		if !c.IsSet(name) || slices.Contains([]string{"output", "device", "json", "quiet", "isolate", "watchdog", "overwrite", "second"}, name) {
+		if !c.IsSet(name) || slices.Contains([]string{"output", "device", "json", "quiet", "isolate", "watchdog", "overwrite", "second", "follow", "keep-times"}, name) {
 			continue
 		}
 		if _, list := f.(*cli.StringSliceFlag); list {

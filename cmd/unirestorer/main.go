@@ -107,10 +107,10 @@ func exitCode(ctx context.Context, err error, stderr io.Writer) int {
 	case errors.Is(err, errReported):
 		return exitFailed
 	case errors.As(err, &usage):
-		fmt.Fprintln(stderr, "unirestorer:", err)
+		fmt.Fprintln(stderr, "unirestorer:", printable(err.Error()))
 		return exitUsage
 	default:
-		fmt.Fprintln(stderr, "unirestorer:", err)
+		fmt.Fprintln(stderr, "unirestorer:", printable(err.Error()))
 		return exitFailed
 	}
 }

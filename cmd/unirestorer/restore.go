@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,7 +22,8 @@ func restoreCommand() *cli.Command {
 		Description: "IN are image files (PNG, JPEG, WebP, TIFF, BMP, GIF), folders, or - for standard input. OUT is a file for\n" +
 			"a single image, a folder for several, or - for standard output. Depth, grey, alpha, colour profiles, EXIF, XMP,\n" +
 			"IPTC and texts are kept where OUT's format can hold them, and named where it cannot. Of damaged files, what is\n" +
-			"there is restored. In folders, images whose result exists are skipped.\n\n" +
+			"there is restored. In folders, images whose result exists are skipped, unless it was made with another model or other\n" +
+			"options; OUT's file .unirestorer-results keeps account. Two runs over one folder share the work.\n\n" +
 			"Examples:\n" +
 			"   unirestorer restore rain.jpg -o clear.png\n" +
 			"   unirestorer restore photos/ -o restored/ --format jpeg --quality 92\n" +
@@ -44,7 +43,9 @@ func restoreCommand() *cli.Command {
 			&cli.Float64Flag{Name: "strength", Value: 1, Usage: "keep this `SHARE` of what the expert changes, 0 to 1"},
 			&cli.BoolFlag{Name: "no-guard", Usage: "let experts change the brightness of parts of a picture beyond what the model allows them"},
 			&cli.StringFlag{Name: "second", Usage: "second `PICTURE` for networks that take two (dual pixel): a file, or a folder with files of the same names"},
-			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists"},
+			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists, made with the same model and options"},
+			&cli.BoolFlag{Name: "follow", Usage: "go into linked folders"},
+			&cli.BoolFlag{Name: "keep-times", Usage: "give results the modification times of their images"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
 			&cli.BoolFlag{Name: "isolate", Usage: "run each device in a process of its own, which is started anew when the device fails; on with several devices"},
@@ -60,6 +61,7 @@ type restored struct {
 	In      string              `json:"in"`
 	Out     string              `json:"out"`
 	Skipped bool                `json:"skipped,omitempty"`
+	Passed  string              `json:"passed_over,omitempty"`
 	Error   string              `json:"error,omitempty"`
 	Report  *unirestorer.Report `json:"report,omitempty"`
 }
@@ -69,7 +71,7 @@ func restoreAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	jobs, err := unirestorer.Jobs(c.Args().Slice(), c.String("output"), opts...)
+	jobs, passed, err := unirestorer.FindJobs(c.Args().Slice(), c.String("output"), opts...)
 	if err != nil {
 		return usageOf(err)
 	}
@@ -85,7 +87,7 @@ func restoreAction(c *cli.Context) (err error) {
 		return err
 	}
 	if isolate || len(devices) > 1 {
-		return restoreOnCards(c, devices, isolate, jobs, opts)
+		return restoreOnCards(c, devices, isolate, jobs, passed, opts)
 	}
 	opening := append(slices.Concat(openOptions(c), bound, poolOptions(c)), unirestorer.WithDevice(devices[0]))
 	if c.IsSet("expert") {
@@ -100,7 +102,8 @@ func restoreAction(c *cli.Context) (err error) {
 	if err := r.Check(opts...); err != nil {
 		return usageOf(err)
 	}
-	b := &batch{c: c, r: r, opts: opts, jobs: jobs, results: []restored{}}
+	b := newBatch(c, opts, jobs, passed, r.ModelDigest())
+	b.r = r
 	return b.run(c.Context)
 }
 
@@ -145,6 +148,9 @@ func pictureOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 		}
 		opts = append(opts, unirestorer.WithTile(n))
 	}
+	if c.Bool("follow") {
+		opts = append(opts, unirestorer.WithLinkedFolders())
+	}
 	if c.Bool("compare") {
 		if c.String("output") == unirestorer.Stream {
 			return nil, usagef("--compare needs an output file")
@@ -177,95 +183,6 @@ func pairUp(c *cli.Context, jobs []unirestorer.Job) error {
 		}
 	}
 	return nil
-}
-
-// batch restores jobs one after the other. A job that fails does not stop the
-// others; its error is repeated at the end.
-type batch struct {
-	c    *cli.Context
-	r    *unirestorer.Restorer
-	opts []unirestorer.CallOption
-	jobs []unirestorer.Job
-
-	results []restored
-	failed  []error
-}
-
-func (b *batch) run(ctx context.Context) error {
-	for i, j := range b.jobs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		res := b.one(ctx, i, j)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		b.results = append(b.results, res)
-	}
-	return b.finish()
-}
-
-// finish prints the report and repeats what failed.
-func (b *batch) finish() error {
-	if b.c.Bool("json") {
-		if err := writeJSON(b.c.App.Writer, b.results); err != nil {
-			return err
-		}
-	}
-	if len(b.jobs) == 0 {
-		return errors.New("no images found")
-	}
-	if len(b.failed) == 0 {
-		return nil
-	}
-	if len(b.jobs) > 1 {
-		fmt.Fprintf(b.c.App.ErrWriter, "%d of %d images failed:\n", len(b.failed), len(b.jobs))
-	}
-	for _, err := range b.failed {
-		fmt.Fprintln(b.c.App.ErrWriter, "unirestorer:", err)
-	}
-	return errReported
-}
-
-func (b *batch) one(ctx context.Context, i int, j unirestorer.Job) restored {
-	res := restored{In: j.In, Out: j.Out}
-	if b.skip(j) {
-		res.Skipped = true
-		return res
-	}
-	bar := newBar(b.c.App.ErrWriter, b.c.Bool("quiet"), fmt.Sprintf("[%d/%d] %s", i+1, len(b.jobs), j.In))
-	result, err := b.r.RestoreJob(ctx, j, append(slices.Clone(b.opts), unirestorer.WithProgress(bar.set))...)
-	bar.close()
-	if err != nil {
-		res.Error = err.Error()
-		b.failed = append(b.failed, err)
-		if ctx.Err() == nil && len(b.jobs) > 1 {
-			b.say("%v", err)
-		}
-		return res
-	}
-	res.Report = &result.Report
-	b.say("%s", describe(j, result))
-	return res
-}
-
-// skip tells whether a folder's picture has its result already.
-func (b *batch) skip(j unirestorer.Job) bool {
-	if !j.FromFolder || b.c.Bool("overwrite") {
-		return false
-	}
-	if _, err := os.Stat(j.Out); err != nil {
-		return false
-	}
-	b.say("%s: %s exists, skipped (--overwrite restores it again)", j.In, j.Out)
-	return true
-}
-
-// say prints a line for people, on standard error so that pipes stay clean.
-func (b *batch) say(format string, args ...any) {
-	if !b.c.Bool("quiet") {
-		fmt.Fprintf(b.c.App.ErrWriter, format+"\n", args...)
-	}
 }
 
 // describe is the report line of an image.

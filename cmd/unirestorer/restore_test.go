@@ -97,7 +97,7 @@ func TestFolderIsRestoredOnceAndOneBadFileDoesNotStopTheRest(t *testing.T) {
 
 	code, stdout, stderr := command(args...)
 	require.Equal(t, exitFailed, code)
-	require.Equal(t, []string{"a.png", "deep/b.png"}, names(t, out))
+	require.Equal(t, []string{".unirestorer-results", "a.png", "deep/b.png"}, names(t, out))
 	golden(t, 5, pixels(t, filepath.Join(out, "deep", "b.png")))
 	require.Contains(t, stderr, "1 of 3 images failed:\nunirestorer: restore: "+filepath.Join(in, "bad.jpg"))
 	var all []restored

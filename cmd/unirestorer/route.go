@@ -1,13 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
 	"unirestorer"
+	"unirestorer/runtime/folders"
 )
 
 func routeCommand() *cli.Command {
@@ -15,12 +19,13 @@ func routeCommand() *cli.Command {
 		Name:      "route",
 		Usage:     "say which expert images would go to, and why",
 		ArgsUsage: "IN…",
-		Description: "Estimates the degradation of each image file and prints the decision: leaf and level of the clustering\n" +
+		Description: "Estimates the degradation of each image file, and of those in folders, and prints the decision: leaf and level of the clustering\n" +
 			"tree with their probabilities, the entropies of both in nats, and the expert. Nothing is restored.\n\n" +
 			"Examples:\n" +
-			"   unirestorer route rain.jpg dark.png\n" +
+			"   unirestorer route rain.jpg dark.png photos/\n" +
 			"   unirestorer route photo.png --level middle --json",
-		Flags:  append([]cli.Flag{modelFlag(), netArgsFlag(), jsonFlag()}, slices.Concat(memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), deviceFlags())...),
+		Flags: append([]cli.Flag{modelFlag(), netArgsFlag(), jsonFlag(),
+			&cli.BoolFlag{Name: "follow", Usage: "go into linked folders"}}, slices.Concat(memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), deviceFlags())...),
 		Action: routeAction,
 	}
 }
@@ -52,8 +57,12 @@ func routeAction(c *cli.Context) (err error) {
 	if err := r.Check(opts...); err != nil {
 		return usageOf(err)
 	}
+	inputs, failed, err := routeInputs(c)
+	if err != nil {
+		return err
+	}
 	var all []routed
-	for _, in := range c.Args().Slice() {
+	for _, in := range inputs {
 		if err := c.Context.Err(); err != nil {
 			return err
 		}
@@ -65,7 +74,38 @@ func routeAction(c *cli.Context) (err error) {
 		}
 		all = append(all, one)
 	}
-	return printRouted(c, all)
+	err = printRouted(c, all)
+	if err == nil && failed {
+		err = errReported
+	}
+	return err
+}
+
+// routeInputs lists the files that are named and the pictures in the folders that are; failed says that some may be missing.
+func routeInputs(c *cli.Context) (inputs []string, failed bool, err error) {
+	b := &batch{c: c}
+	for _, in := range c.Args().Slice() {
+		if info, err := os.Stat(in); in == unirestorer.Stream || err != nil || !info.IsDir() {
+			inputs = append(inputs, in)
+			continue
+		}
+		pictures, passed, err := folders.Walk(in, folders.WalkOptions{Follow: c.Bool("follow")})
+		if err != nil {
+			return nil, false, err
+		}
+		for _, rel := range pictures {
+			inputs = append(inputs, filepath.Join(in, rel))
+		}
+		for _, p := range passed {
+			failed = failed || p.Failed
+		}
+		b.passed = append(b.passed, passed...)
+	}
+	b.sayPassed()
+	if len(inputs) == 0 && !failed {
+		return nil, false, errors.New("no images found")
+	}
+	return inputs, failed, nil
 }
 
 func routeFile(c *cli.Context, r *unirestorer.Restorer, path string, opts []unirestorer.CallOption) (*unirestorer.Route, error) {
@@ -81,7 +121,7 @@ func printRouted(c *cli.Context, all []routed) error {
 	for _, r := range all {
 		if r.Error != "" {
 			failed = true
-			fmt.Fprintln(c.App.ErrWriter, "unirestorer:", r.Error)
+			fmt.Fprintln(c.App.ErrWriter, "unirestorer:", printable(r.Error))
 		}
 	}
 	if c.Bool("json") {
@@ -94,7 +134,7 @@ func printRouted(c *cli.Context, all []routed) error {
 		for _, r := range all {
 			if r.route != nil {
 				e := r.route.Expert
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%v\n", r.In, e.Index, e.Name, e.Architecture, r.route)
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%v\n", printable(r.In), e.Index, e.Name, e.Architecture, r.route)
 			}
 		}
 		if err := w.Flush(); err != nil {

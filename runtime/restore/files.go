@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"unirestorer/runtime/folders"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/nvtx"
@@ -27,6 +29,8 @@ type Job struct {
 	In, Out string
 	// Second is the file of the second picture, for networks that take two.
 	Second string
+	// Folder is the folder of results that Out lies in; empty where Out is named itself.
+	Folder string
 	// FromFolder says that In was found in a folder rather than named.
 	FromFolder bool
 }
@@ -45,6 +49,8 @@ type FileOptions struct {
 	Page int
 	// Compare writes a before and after picture beside the result.
 	Compare bool
+	// Follow goes into linked folders.
+	Follow bool
 	// StreamName is what messages call Stream; empty means standard input.
 	StreamName string
 }
@@ -77,31 +83,43 @@ func (o FileOptions) name(in string) string {
 	return "standard input"
 }
 
-// Jobs finds the images that inputs, files and folders or Stream, name, and
-// where each result goes. out is a file for a single named image and a folder
-// otherwise; folders keep their structure, and files in them that are no images
-// by their extension are left out. Nothing is read yet: a named file that is
-// missing or damaged fails when its turn comes.
+// Jobs is [Find] for those who need not know what was passed over.
+func Jobs(inputs []string, out string, opt FileOptions) ([]Job, error) {
+	jobs, _, err := Find(inputs, out, opt)
+	return jobs, err
+}
+
+// Find finds the images that inputs, files and folders or Stream, name, and
+// where each result goes, and what it passed over in folders. out is a file for
+// a single named image and a folder otherwise; folders keep their structure,
+// and are kept apart in folders of their names where results of two would meet.
+// Nothing is read yet: a named file that is missing or damaged fails when its
+// turn comes.
 //
 // It is an error if a result would replace an input, another result or a
 // before and after picture, or if a result's format is not known.
-func Jobs(inputs []string, out string, opt FileOptions) ([]Job, error) {
+func Find(inputs []string, out string, opt FileOptions) ([]Job, []folders.Passed, error) {
 	if len(inputs) == 0 {
-		return nil, errors.New("no input given")
+		return nil, nil, errors.New("no input given")
 	}
 	if out == "" {
-		return nil, errors.New("no output given")
+		return nil, nil, errors.New("no output given")
 	}
-	var jobs []Job
+	var inputJobs [][]Job
+	var passed []folders.Passed
 	intoFolder := len(inputs) > 1 || os.IsPathSeparator(out[len(out)-1]) || isDir(out)
 	for _, in := range inputs {
-		found, err := jobsOf(in, out, opt.Format, intoFolder)
-		if err != nil {
-			return nil, err
+		if in != "" && in != Stream && os.IsPathSeparator(in[len(in)-1]) && !isDir(in) {
+			return nil, nil, fmt.Errorf("%s: no such folder", in)
 		}
-		jobs = append(jobs, found...)
+		found, over, err := jobsOf(in, out, opt, intoFolder)
+		if err != nil {
+			return nil, nil, err
+		}
+		inputJobs, passed = append(inputJobs, found), append(passed, over...)
 	}
-	return jobs, checkJobs(jobs, opt)
+	jobs := keepApart(inputs, inputJobs, out, opt)
+	return jobs, passed, checkJobs(jobs, opt)
 }
 
 func isDir(path string) bool {
@@ -109,30 +127,31 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-func jobsOf(in, out string, format imaging.Format, intoFolder bool) ([]Job, error) {
+func jobsOf(in, out string, opt FileOptions, intoFolder bool) ([]Job, []folders.Passed, error) {
+	job := Job{In: in, Out: out}
 	switch {
 	case in == Stream:
 		if intoFolder {
-			return nil, errors.New("standard input needs an output file, not a folder")
+			return nil, nil, errors.New("standard input needs an output file, not a folder")
 		}
-		return []Job{{In: in, Out: out}}, nil
 	case in == "":
-		return nil, errors.New("an input without a name")
+		return nil, nil, errors.New("an input without a name")
 	case isDir(in):
 		if out == Stream {
-			return nil, fmt.Errorf("%s is a folder; standard output takes one image", in)
+			return nil, nil, fmt.Errorf("%s is a folder; standard output takes one image", in)
 		}
-		return folderJobs(in, out, format)
+		return folderJobs(in, out, opt)
 	case intoFolder:
 		if out == Stream {
-			return nil, errors.New("standard output takes one image")
+			return nil, nil, errors.New("standard output takes one image")
 		}
 		if err := checkFolder(out); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		out = filepath.Join(out, withFormat(filepath.Base(in), format))
+		job.Folder = out
+		job.Out = filepath.Join(out, withFormat(filepath.Base(in), opt.Format))
 	}
-	return []Job{{In: in, Out: out}}, nil
+	return []Job{job}, nil, nil
 }
 
 // checkFolder reports something in the place of an output folder.
@@ -143,47 +162,99 @@ func checkFolder(out string) error {
 	return nil
 }
 
-func folderJobs(in, out string, format imaging.Format) ([]Job, error) {
+func folderJobs(in, out string, opt FileOptions) ([]Job, []folders.Passed, error) {
 	if err := checkFolder(out); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	own, err := os.Stat(out)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	root, err := filepath.EvalSymlinks(in) // WalkDir does not follow a link, not even the first
+	pictures, passed, err := folders.Walk(in, folders.WalkOptions{Follow: opt.Follow, Out: out})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var jobs []Job
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			// An output folder inside the input would feed on itself.
-			if info, err := d.Info(); err == nil && own != nil && path != root && os.SameFile(own, info) {
-				return fs.SkipDir
+	for _, rel := range pictures {
+		jobs = append(jobs, Job{In: filepath.Join(in, rel), Out: filepath.Join(out, withFormat(rel, opt.Format)), Folder: out, FromFolder: true})
+	}
+	return jobs, passed, nil
+}
+
+// keepApart gives results of different folders that would meet folders of their
+// own, and results of different formats that would meet their whole names.
+func keepApart(inputs []string, found [][]Job, out string, opt FileOptions) []Job {
+	owner := map[string]int{}
+	between := false
+	for i, jobs := range found {
+		for k := range jobs {
+			key := nameKey(jobs[k].Out)
+			if n, taken := owner[key]; taken && n != i {
+				between = true
 			}
-			return nil
+			owner[key] = i
 		}
-		if _, err := imaging.FormatFromPath(path); err != nil {
-			return nil
+	}
+	if between {
+		names := folderNames(inputs, found)
+		for i, jobs := range found {
+			for k, j := range jobs {
+				if rel, err := filepath.Rel(out, j.Out); err == nil && names[i] != "" {
+					jobs[k].Out = filepath.Join(out, names[i], rel)
+				}
+			}
 		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
+	}
+	jobs := slices.Concat(found...)
+	count := map[string]int{}
+	for _, j := range jobs {
+		count[nameKey(j.Out)]++
+	}
+	for i, j := range jobs {
+		if ext := filepath.Ext(j.In); j.Folder != "" && count[nameKey(j.Out)] > 1 && !strings.EqualFold(ext, filepath.Ext(j.Out)) {
+			jobs[i].Out = strings.TrimSuffix(j.Out, filepath.Ext(j.Out)) + ext + filepath.Ext(j.Out)
 		}
-		jobs = append(jobs, Job{In: filepath.Join(in, rel), Out: filepath.Join(out, withFormat(rel, format)), FromFolder: true})
-		return nil
-	})
-	return jobs, err
+	}
+	return jobs
+}
+
+// folderNames are the names under which the results of each input are kept
+// apart: that of a folder, or of the folder that a named file lies in, with a
+// number where two are the same.
+func folderNames(inputs []string, found [][]Job) []string {
+	names, number, of := make([]string, len(inputs)), map[string]int{}, map[string]string{}
+	for i, in := range inputs {
+		dir := filepath.Clean(in)
+		if len(found[i]) == 1 && !found[i][0].FromFolder {
+			dir = filepath.Dir(dir)
+		}
+		if abs, err := filepath.Abs(dir); err == nil {
+			dir = abs
+		}
+		if of[dir] == "" {
+			base := strings.TrimPrefix(filepath.Base(dir), string(filepath.Separator))
+			number[nameKey(base)]++
+			if n := number[nameKey(base)]; n > 1 {
+				base = fmt.Sprintf("%s-%d", base, n)
+			}
+			of[dir] = base
+		}
+		names[i] = of[dir]
+	}
+	return names
+}
+
+// nameKey is what names of one file have in common, where systems usually do
+// not tell capitals from small letters.
+func nameKey(path string) string {
+	path = filepath.Clean(path)
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+		return strings.ToLower(path)
+	}
+	return path
 }
 
 // withFormat replaces the extension of path by that of format.
 func withFormat(path string, format imaging.Format) string {
 	if format == "" {
-		if f, err := imaging.FormatFromPath(path); err != nil || f != imaging.GIF {
+		f, err := imaging.FormatFromPath(path)
+		if _, foreign := imaging.ForeignExtension(path); !foreign && (err != nil || f != imaging.GIF) {
 			return path
 		}
 		format = imaging.PNG // which holds what a GIF, which is not written, does
@@ -202,7 +273,7 @@ func withFormat(path string, format imaging.Format) string {
 func checkJobs(jobs []Job, opt FileOptions) error {
 	taken := map[string]string{}
 	take := func(path string, j Job) error {
-		clean := filepath.Clean(path)
+		clean := nameKey(path)
 		if other, ok := taken[clean]; ok {
 			return fmt.Errorf("%s and %s would both be written to %s", other, j.In, path)
 		}
@@ -215,6 +286,9 @@ func checkJobs(jobs []Job, opt FileOptions) error {
 		}
 		if opt.Format == "" {
 			if _, err := imaging.WritableFormat(j.Out); err != nil {
+				if _, missing := os.Stat(j.In); j.In != Stream && errors.Is(missing, fs.ErrNotExist) {
+					return fmt.Errorf("%s: no such file or folder", j.In)
+				}
 				return fmt.Errorf("%w; the format can be named instead", err)
 			}
 		}
@@ -238,7 +312,7 @@ func checkJobs(jobs []Job, opt FileOptions) error {
 // checkReplaced reports a job whose input is a result, its own or that of
 // another.
 func checkReplaced(j Job, taken map[string]string) error {
-	if other, ok := taken[filepath.Clean(j.In)]; ok {
+	if other, ok := taken[nameKey(j.In)]; ok {
 		return fmt.Errorf("the result of %s would replace the input %s", other, j.In)
 	}
 	a, errA := os.Stat(j.In)

@@ -29,7 +29,7 @@ func files(t *testing.T, names ...string) string {
 }
 
 func TestJobsFindImagesAndPlaces(t *testing.T) {
-	root := files(t, "a.png", "b.JPG", "notes.txt", "deep/c.webp", "deep/er/d.tif", "out/old.png", "other/a.png")
+	root := files(t, "a.png", "b.JPG", "notes.txt", "deep/c.webp", "deep/er/d.tif", "out/old.png", "other/a.png", "same/a.jpg", "same/a.png")
 	require.NoError(t, os.Symlink(filepath.Join(root, "deep"), filepath.Join(root, "link")))
 	in := func(parts ...string) string { return filepath.Join(append([]string{root}, parts...)...) }
 	for _, c := range []struct {
@@ -40,26 +40,41 @@ func TestJobsFindImagesAndPlaces(t *testing.T) {
 		want   []Job
 	}{
 		{"file to file", []string{in("a.png")}, in("x.jpg"), FileOptions{}, []Job{{In: in("a.png"), Out: in("x.jpg")}}},
-		{"file into a folder", []string{in("a.png")}, in("out"), FileOptions{}, []Job{{In: in("a.png"), Out: in("out", "a.png")}}},
-		{"file into a folder to come", []string{in("a.png")}, in("new") + "/", FileOptions{}, []Job{{In: in("a.png"), Out: in("new", "a.png")}}},
+		{"file into a folder", []string{in("a.png")}, in("out"), FileOptions{}, []Job{{In: in("a.png"), Out: in("out", "a.png"), Folder: in("out")}}},
+		{"file into a folder to come", []string{in("a.png")}, in("new") + "/", FileOptions{}, []Job{{In: in("a.png"), Out: in("new", "a.png"), Folder: in("new") + "/"}}},
 		{"files into a folder to come", []string{in("a.png"), in("b.JPG")}, in("new"), FileOptions{},
-			[]Job{{In: in("a.png"), Out: in("new", "a.png")}, {In: in("b.JPG"), Out: in("new", "b.JPG")}}},
+			[]Job{{In: in("a.png"), Out: in("new", "a.png"), Folder: in("new")}, {In: in("b.JPG"), Out: in("new", "b.JPG"), Folder: in("new")}}},
 		{"another format", []string{in("a.png"), in("b.JPG")}, in("new"), FileOptions{Format: imaging.JPEG},
-			[]Job{{In: in("a.png"), Out: in("new", "a.jpg")}, {In: in("b.JPG"), Out: in("new", "b.JPG")}}},
+			[]Job{{In: in("a.png"), Out: in("new", "a.jpg"), Folder: in("new")}, {In: in("b.JPG"), Out: in("new", "b.JPG"), Folder: in("new")}}},
 		{"folder, without what is no image", []string{in("deep")}, in("new"), FileOptions{Format: imaging.TIFF}, []Job{
-			{In: in("deep", "c.webp"), Out: in("new", "c.tiff"), FromFolder: true},
-			{In: in("deep", "er", "d.tif"), Out: in("new", "er", "d.tif"), FromFolder: true}}},
+			{In: in("deep", "c.webp"), Out: in("new", "c.tiff"), Folder: in("new"), FromFolder: true},
+			{In: in("deep", "er", "d.tif"), Out: in("new", "er", "d.tif"), Folder: in("new"), FromFolder: true}}},
 		{"folder behind a link", []string{in("link")}, in("new"), FileOptions{}, []Job{
-			{In: in("link", "c.webp"), Out: in("new", "c.webp"), FromFolder: true},
-			{In: in("link", "er", "d.tif"), Out: in("new", "er", "d.tif"), FromFolder: true}}},
+			{In: in("link", "c.webp"), Out: in("new", "c.webp"), Folder: in("new"), FromFolder: true},
+			{In: in("link", "er", "d.tif"), Out: in("new", "er", "d.tif"), Folder: in("new"), FromFolder: true}}},
 		{"output folder inside the input", []string{root}, in("out"), FileOptions{}, []Job{
-			{In: in("a.png"), Out: in("out", "a.png"), FromFolder: true},
-			{In: in("b.JPG"), Out: in("out", "b.JPG"), FromFolder: true},
-			{In: in("deep", "c.webp"), Out: in("out", "deep", "c.webp"), FromFolder: true},
-			{In: in("deep", "er", "d.tif"), Out: in("out", "deep", "er", "d.tif"), FromFolder: true},
-			{In: in("other", "a.png"), Out: in("out", "other", "a.png"), FromFolder: true}}},
+			{In: in("a.png"), Out: in("out", "a.png"), Folder: in("out"), FromFolder: true},
+			{In: in("b.JPG"), Out: in("out", "b.JPG"), Folder: in("out"), FromFolder: true},
+			{In: in("deep", "c.webp"), Out: in("out", "deep", "c.webp"), Folder: in("out"), FromFolder: true},
+			{In: in("deep", "er", "d.tif"), Out: in("out", "deep", "er", "d.tif"), Folder: in("out"), FromFolder: true},
+			{In: in("other", "a.png"), Out: in("out", "other", "a.png"), Folder: in("out"), FromFolder: true},
+			{In: in("same", "a.jpg"), Out: in("out", "same", "a.jpg"), Folder: in("out"), FromFolder: true},
+			{In: in("same", "a.png"), Out: in("out", "same", "a.png"), Folder: in("out"), FromFolder: true}}},
 		{"missing files fail in their turn", []string{in("gone.png"), in("a.png")}, in("new"), FileOptions{},
-			[]Job{{In: in("gone.png"), Out: in("new", "gone.png")}, {In: in("a.png"), Out: in("new", "a.png")}}},
+			[]Job{{In: in("gone.png"), Out: in("new", "gone.png"), Folder: in("new")}, {In: in("a.png"), Out: in("new", "a.png"), Folder: in("new")}}},
+		{"several folders", []string{in("deep"), in("other"), in("out")}, in("new"), FileOptions{}, []Job{
+			{In: in("deep", "c.webp"), Out: in("new", "c.webp"), Folder: in("new"), FromFolder: true},
+			{In: in("deep", "er", "d.tif"), Out: in("new", "er", "d.tif"), Folder: in("new"), FromFolder: true},
+			{In: in("other", "a.png"), Out: in("new", "a.png"), Folder: in("new"), FromFolder: true},
+			{In: in("out", "old.png"), Out: in("new", "old.png"), Folder: in("new"), FromFolder: true}}},
+		{"folders that would meet", []string{in("a.png"), in("other")}, in("new"), FileOptions{}, []Job{
+			{In: in("a.png"), Out: in("new", filepath.Base(root), "a.png"), Folder: in("new")},
+			{In: in("other", "a.png"), Out: in("new", "other", "a.png"), Folder: in("new"), FromFolder: true}}},
+		{"camera files fail in their turn", []string{in("a.png"), in("x.heic")}, in("new"), FileOptions{}, []Job{
+			{In: in("a.png"), Out: in("new", "a.png"), Folder: in("new")}, {In: in("x.heic"), Out: in("new", "x.png"), Folder: in("new")}}},
+		{"formats that would meet", []string{in("same")}, in("new"), FileOptions{Format: imaging.PNG}, []Job{
+			{In: in("same", "a.jpg"), Out: in("new", "a.jpg.png"), Folder: in("new"), FromFolder: true},
+			{In: in("same", "a.png"), Out: in("new", "a.png"), Folder: in("new"), FromFolder: true}}},
 		{"streams", []string{"-"}, "-", FileOptions{}, []Job{{In: "-", Out: "-"}}},
 		{"stream to file", []string{"-"}, in("x.png"), FileOptions{}, []Job{{In: "-", Out: in("x.png")}}},
 		{"file to stream", []string{in("a.png")}, "-", FileOptions{}, []Job{{In: in("a.png"), Out: "-"}}},
@@ -92,8 +107,9 @@ func TestJobsThatWouldLoseFilesAreRefused(t *testing.T) {
 		{"itself by a link", []string{in("a.png")}, in("hard.png"), FileOptions{}, "would replace the input"},
 		{"its own folder", []string{in("other")}, in("other"), FileOptions{}, "would replace the input"},
 		{"another input", []string{in("a.jpg"), in("other")}, root, FileOptions{}, "would replace the input"},
-		{"each other", []string{in("a.png"), in("other", "a.png")}, in("new"), FileOptions{}, "would both be written to " + in("new", "a.png")},
-		{"each other after conversion", []string{in("a.png"), in("a.jpg")}, in("new"), FileOptions{Format: imaging.PNG}, "would both be written"},
+		{"each other", []string{in("a.png"), in("a.png")}, in("new"), FileOptions{}, "would both be written to " + in("new", filepath.Base(root), "a.png")},
+		{"a folder that is not there", []string{in("nowhere") + "/"}, in("new"), FileOptions{}, "no such folder"},
+		{"a file that is not there", []string{in("nowhere")}, in("new"), FileOptions{}, in("nowhere") + ": no such file"},
 		{"comparisons of both", []string{in("a.png"), in("a.jpg")}, in("new"), FileOptions{Compare: true}, "would both be written to " + in("new", "a.compare.png")},
 		{"comparison and result", []string{in("a.png"), in("a.compare.png")}, in("new"), FileOptions{Compare: true}, "would both be written"},
 		{"comparison over an input", []string{in("a.compare.png"), in("a.jpg")}, root, FileOptions{Format: imaging.TIFF, Compare: true}, "would replace the input"},
