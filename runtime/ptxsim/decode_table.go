@@ -9,7 +9,7 @@ var errNoOpcode = errors.New("unknown instruction")
 var otherOpcodes = map[string]bool{
 	"tex": true, "tld4": true, "txq": true, "istypep": true, "suld": true, "sust": true, "sured": true, "suq": true,
 	"multimem": true, "tensormap": true, "createpolicy": true, "alloca": true, "stacksave": true, "stackrestore": true,
-	"wgmma": true, "mapa": true, "getctarank": true,
+	"mapa": true, "getctarank": true,
 	"vadd": true, "vsub": true, "vabsdiff": true, "vmin": true, "vmax": true, "vshl": true, "vshr": true, "vmad": true, "vset": true,
 	"vadd2": true, "vsub2": true, "vavrg2": true, "vabsdiff2": true, "vmin2": true, "vmax2": true, "vset2": true,
 	"vadd4": true, "vsub4": true, "vavrg4": true, "vabsdiff4": true, "vmin4": true, "vmax4": true, "vset4": true,
@@ -35,7 +35,7 @@ var decoders = map[string]decodeFunc{
 	"ld": decLd, "ldu": decLd, "st": decSt, "prefetch": decPrefetch, "prefetchu": decPrefetch,
 	"applypriority": decPrefetch, "discard": decPrefetch,
 	"atom": decAtom, "red": decAtom, "cp": decCp, "mbarrier": decMbarrier,
-	"ldmatrix": decLdmatrix, "stmatrix": decLdmatrix, "movmatrix": decMovmatrix, "mma": decMMA, "wmma": decWmma,
+	"ldmatrix": decLdmatrix, "stmatrix": decLdmatrix, "movmatrix": decMovmatrix, "mma": decMMA, "wmma": decWmma, "wgmma": decWgmma,
 
 	"shfl": decShfl, "vote": decVote, "match": decMatch, "redux": decRedux, "elect": decElect, "activemask": decActivemask,
 	"bar": decBar, "barrier": decBar, "membar": decFence, "fence": decFence,

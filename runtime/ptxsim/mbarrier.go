@@ -14,6 +14,7 @@ type mbarrier struct {
 
 	now, done  knowledge        // released in this phase, and by all that are complete
 	nowParts   []int            // partial releases in this phase
+	learned    [lanes]int       // how many of those each warp knows
 	doneParts  []int            // by the complete ones
 	nowLanded  []func(a access) // shows the copies of this phase to a thread that waits
 	doneLanded []func(a access)
@@ -121,11 +122,12 @@ func (w *warp) acquireFrom(in *inst, m *mbarrier, mask uint32) {
 			w.fenced[i] = max(w.fenced[i], m.done.fenced[i])
 		}
 	}
-	for _, i := range m.doneParts {
+	for _, i := range m.doneParts[m.learned[w.id]:] {
 		if p := &w.blk.partials[i]; p.by[w.id] == 0 {
 			p.by[w.id], p.mask[w.id] = w.clock+1, mask
 		}
 	}
+	m.learned[w.id] = len(m.doneParts)
 	w.tick(mask)
 	if len(m.doneLanded) > 0 {
 		// The bytes appear as if the lanes that wait wrote them, so that others must wait too or meet these.

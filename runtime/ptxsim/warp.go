@@ -66,6 +66,9 @@ type warp struct {
 	waited uint32 // lanes whose accesses come after a griddepcontrol.wait
 	async  asyncCopies
 
+	wgmmas      []wgmmaRead // in flight
+	wgmmaGroups uint32      // closed
+
 	counts []uint64  // executions by instruction
 	laneCt []uint64  // lanes that executed it
 	time   *timeline // nil unless the critical path is asked for
@@ -131,6 +134,7 @@ func (w *warp) reset(mask uint32) {
 	clear(w.polled)
 	clear(w.writtenBy)
 	w.async.reset()
+	w.wgmmas, w.wgmmaGroups = w.wgmmas[:0], 0
 	if w.time != nil {
 		w.time.reset()
 	}
