@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"unirestorer/weights/internal/blob"
@@ -104,6 +105,9 @@ func (f *Folder) read(fsys fs.FS, open func(name string) (*blob.Blob, error)) er
 			return err
 		}
 		f.shards = append(f.shards, shard)
+		if f.index != nil {
+			f.index.checkTensors(shard, f.index.Shards[i])
+		}
 		maps.Copy(f.metadata, shard.metadata)
 		for _, name := range shard.names {
 			if err := f.add(shard.byName[name]); err != nil {
@@ -232,7 +236,7 @@ func (f *Folder) Close() error {
 }
 
 // Verify reads all shards and compares them with the digests in tensors.json. It finds damage to values, which
-// opening the folder can't see. A folder without tensors.json has no digests, which is an error.
+// opening the folder can't see, and names the damaged tensors where their own digests are known. A folder without tensors.json has no digests, which is an error.
 func (f *Folder) Verify(ctx context.Context) error {
 	if f.index == nil {
 		return fmt.Errorf("verify %s: there are no digests, as it has no %s", f.path, indexFile)
@@ -253,9 +257,28 @@ func (f *Folder) Verify(ctx context.Context) error {
 			}
 		}
 		if got, want := hex.EncodeToString(sum.Sum(nil)), f.index.Shards[i].SHA256; !strings.EqualFold(got, want) {
-			return fmt.Errorf("verify %s: SHA-256 of shard %s is %s instead of %s, the file is damaged",
-				f.path, f.index.Shards[i].File, got, want)
+			return fmt.Errorf("verify %s: SHA-256 of shard %s is %s instead of %s, the file is damaged%s",
+				f.path, f.index.Shards[i].File, got, want, f.damaged(s))
 		}
 	}
 	return nil
+}
+
+// damaged names the tensors of a shard whose values are not what they were.
+func (f *Folder) damaged(s *Safetensors) string {
+	var names []string
+	for _, name := range s.names {
+		want, known := f.index.CRC32C[name]
+		if c, ok := s.byName[name].content.(*checked); known && ok && checkTensor(c.content.(*contiguous), want) != nil {
+			names = append(names, strconv.Quote(name))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	const few = 5
+	if n := len(names); n > few {
+		names = append(names[:few], fmt.Sprintf("and %d more", n-few))
+	}
+	return " in " + strings.Join(names, ", ")
 }

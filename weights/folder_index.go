@@ -26,16 +26,19 @@ const (
 )
 
 // folderIndex is the content of tensors.json: the shards with their sizes and SHA-256 digests, and the names under
-// which tensors that are stored once appear again.
+// which tensors that are stored once appear again. The CRC-32C of each stored tensor's bytes, checked when it is first read,
+// is not in folders of earlier versions.
 //
 //	{
 //	  "version": 1,
 //	  "shards": [{"file": "model-00001-of-00002.safetensors", "bytes": 2147483648, "sha256": "…"}, …],
+//	  "crc32c": {"l0_experts.0.output.weight": "e3069283", …},
 //	  "aliases": {"l2_experts.3.output.conv.weight": "l0_experts.0.output.weight", …}
 //	}
 type folderIndex struct {
 	Version int               `json:"version"`
 	Shards  []indexShard      `json:"shards"`
+	CRC32C  map[string]string `json:"crc32c,omitempty"`
 	Aliases map[string]string `json:"aliases"`
 }
 
@@ -69,6 +72,16 @@ func parseFolderIndex(r io.Reader) (*folderIndex, error) {
 					}
 					s, err := parseIndexShard(j)
 					x.Shards = append(x.Shards, s)
+					return err
+				})
+			case "crc32c":
+				x.CRC32C = make(map[string]string)
+				return j.object(func(name string) error {
+					sum, err := j.text()
+					if raw, bad := hex.DecodeString(sum); err == nil && (bad != nil || len(raw) != 4) {
+						err = fmt.Errorf("tensor %q: %q is not a CRC-32C", name, sum)
+					}
+					x.CRC32C[name] = sum
 					return err
 				})
 			case "aliases":

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"math"
@@ -67,6 +68,7 @@ type FolderWriter struct {
 	aliases  map[string]string // to the stored name
 	byKey    map[StorageKey]storedAs
 	byDigest map[tensorDigest]string
+	crcs     map[string]string // of the stored tensors
 	kept     int
 }
 
@@ -102,7 +104,7 @@ func CreateFolder(path string, opts FolderOptions) (*FolderWriter, error) {
 	return &FolderWriter{
 		path: path, temp: temp, opts: opts,
 		names: make(map[string]bool), aliases: make(map[string]string),
-		byKey: make(map[StorageKey]storedAs), byDigest: make(map[tensorDigest]string),
+		byKey: make(map[StorageKey]storedAs), byDigest: make(map[tensorDigest]string), crcs: make(map[string]string),
 	}, nil
 }
 
@@ -162,8 +164,8 @@ func (w *FolderWriter) add(ctx context.Context, t *Tensor) error {
 		return err
 	}
 	digest := tensorDigest{dtype: stored.DType, shape: shape}
-	sum := sha256.New()
-	if _, err := stored.writeTo(ctx, sum); err != nil {
+	sum, crc := sha256.New(), crc32.New(castagnoli)
+	if _, err := stored.writeTo(ctx, io.MultiWriter(sum, crc)); err != nil {
 		return err
 	}
 	sum.Sum(digest.sha256[:0])
@@ -174,6 +176,7 @@ func (w *FolderWriter) add(ctx context.Context, t *Tensor) error {
 	} else {
 		name = t.Name
 		w.byDigest[digest] = name
+		w.crcs[name] = hex.EncodeToString(crc.Sum(nil))
 		w.tensors = append(w.tensors, stored)
 		if stored == t && w.converts(t.DType) {
 			w.kept++
@@ -244,7 +247,7 @@ func (w *FolderWriter) finish(ctx context.Context, config []byte) (FolderSummary
 	if len(config) > maxConfigBytes {
 		return FolderSummary{}, fmt.Errorf("%s: longer than %d bytes", configFile, maxConfigBytes)
 	}
-	index := &folderIndex{Version: indexVersion, Shards: []indexShard{}, Aliases: w.aliases}
+	index := &folderIndex{Version: indexVersion, Shards: []indexShard{}, CRC32C: w.crcs, Aliases: w.aliases}
 	summary := FolderSummary{Tensors: len(w.tensors), Aliases: len(w.aliases), Kept: w.kept}
 	shards := w.split()
 	for i, tensors := range shards {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,7 @@ func inspectCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "size", Value: "256x256", Usage: "count multiply-adds for images of `WxH` pixels"},
 			&cli.BoolFlag{Name: "tensors", Usage: "list the tensors"},
+			&cli.BoolFlag{Name: "verify", Usage: "compare all values with the digests that are kept with them"},
 			&cli.BoolFlag{Name: "ranges", Usage: "show how large values become inside the networks, and how they lie in the range of fp16"},
 			&cli.StringFlag{Name: "expert", Usage: "with --ranges, only `EXPERT`, a number or a name"},
 			&cli.StringFlag{Name: "root", Usage: "top-level `KEY` of a checkpoint's state dict"},
@@ -49,16 +51,17 @@ func inspectCommand() *cli.Command {
 
 // inspected is the report on a model or file.
 type inspected struct {
-	Path    string                `json:"path"`
-	Format  weights.Format        `json:"format"`
-	Bytes   int64                 `json:"tensor_bytes"`
-	Count   int                   `json:"tensor_count"`
-	Model   *models.Config        `json:"model,omitempty"`
-	Problem string                `json:"problem,omitempty"` // why the tensors make no model
-	Passed  []string              `json:"passed_over,omitempty"`
-	Size    string                `json:"size,omitempty"`
-	Parts   []experts.Description `json:"parts,omitempty"`
-	Tensors []tensorInfo          `json:"tensors,omitempty"`
+	Path     string                `json:"path"`
+	Format   weights.Format        `json:"format"`
+	Bytes    int64                 `json:"tensor_bytes"`
+	Count    int                   `json:"tensor_count"`
+	Verified bool                  `json:"verified,omitempty"`
+	Model    *models.Config        `json:"model,omitempty"`
+	Problem  string                `json:"problem,omitempty"` // why the tensors make no model
+	Passed   []string              `json:"passed_over,omitempty"`
+	Size     string                `json:"size,omitempty"`
+	Parts    []experts.Description `json:"parts,omitempty"`
+	Tensors  []tensorInfo          `json:"tensors,omitempty"`
 }
 
 type tensorInfo struct {
@@ -101,7 +104,16 @@ func inspectAction(c *cli.Context) (err error) {
 		return err
 	}
 	defer closing(&err, f.Close)
-	info := inspected{Path: path, Format: f.Format()}
+	if c.Bool("verify") {
+		v, ok := f.(interface{ Verify(context.Context) error })
+		if !ok {
+			return fmt.Errorf("verify %s: a %s file holds no digests", path, f.Format())
+		}
+		if err := v.Verify(c.Context); err != nil {
+			return err
+		}
+	}
+	info := inspected{Path: path, Format: f.Format(), Verified: c.Bool("verify")}
 	if checkpoint, ok := f.(*weights.Checkpoint); ok {
 		info.Passed = checkpoint.PassedOver()
 	}
@@ -179,6 +191,9 @@ func parseSize(s string) (w, h int, err error) {
 
 func printInspected(out io.Writer, info inspected) error {
 	fmt.Fprintf(out, "%s: %s, %d tensors, %s\n", info.Path, info.Format, info.Count, humanize.IBytes(uint64(info.Bytes)))
+	if info.Verified {
+		fmt.Fprintln(out, "verified: all values are what they were when they were written")
+	}
 	var errs []error
 	if len(info.Passed) > 0 {
 		fmt.Fprintf(out, "note: passed over, and nothing of it run: %s\n", strings.Join(info.Passed, ", "))

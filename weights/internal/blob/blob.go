@@ -195,6 +195,9 @@ func (b *Blob) Do(off, n int64, scratch []byte, fn func(data []byte) error) erro
 	if b.stat != nil && n >= forgetBytes {
 		forget(b.mapped, off, n)
 	}
+	if err == nil {
+		err = b.checkFile() // a file cut inside its last page reads as zeros there
+	}
 	return err
 }
 
@@ -223,7 +226,7 @@ func (b *Blob) ReadAt(p []byte, off int64) (int, error) {
 	if b.mapped != nil {
 		err = b.guard(func() error {
 			n = copy(want, b.mapped[off:])
-			return nil
+			return b.checkFile()
 		})
 	} else {
 		n, err = b.reader.ReadAt(want, off)

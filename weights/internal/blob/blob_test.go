@@ -111,6 +111,17 @@ func TestFileCutShortWhileOpenIsAnError(t *testing.T) {
 	}
 }
 
+func TestFileCutInItsLastPageIsAnError(t *testing.T) {
+	path := writeFile(t, bytes.Repeat([]byte{1}, 1000))
+	b, err := Open(path)
+	require.NoError(t, err)
+	defer b.Close()
+	require.NoError(t, os.Truncate(path, 900))
+	require.ErrorIs(t, b.Do(800, 200, nil, func([]byte) error { return nil }), io.ErrUnexpectedEOF)
+	_, err = b.ReadAt(make([]byte, 200), 800)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
 func TestPanicsOfTheCallerPassThrough(t *testing.T) {
 	b := FromBytes("memory", []byte("abc"))
 	require.PanicsWithValue(t, "mine", func() {
