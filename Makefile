@@ -20,7 +20,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit kernels-rough
+.PHONY: page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,10 @@ fuzz: ## run every fuzz test for FUZZTIME
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 	  done; done
+
+page-check: ## try the server's page in a headless Chromium, which is installed where there is none; needs apt
+	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	UNIRESTORER_TEST_BROWSER=$$(command -v chromium) $(GO) test -count=1 -run Browser -v ./runtime/serve
 
 clean: ## remove what was built
 	rm -rf bin build

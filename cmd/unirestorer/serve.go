@@ -23,7 +23,7 @@ func serveCommand() *cli.Command {
 		Name:  "serve",
 		Usage: "restore pictures that come over the network",
 		Description: "Answers HTTP on --listen: POST /v1/restore, POST /v1/route, GET /v1/experts, GET /openapi.json, GET /livez,\n" +
-			"GET /readyz. Without --listen only this machine is answered. SIGTERM and Ctrl-C let requests under way finish;\n" +
+			"GET /readyz, GET /metrics, and the Open Inference Protocol below /v2 and by gRPC. Without --listen only this machine is answered. SIGTERM and Ctrl-C let requests under way finish;\n" +
 			"the second one ends them.\n\n" +
 			"Examples:\n" +
 			"   unirestorer serve\n" +
@@ -31,6 +31,7 @@ func serveCommand() *cli.Command {
 			"   unirestorer serve --listen :8443 --tls-cert cert.pem --tls-key key.pem --tokens tokens.txt",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to answer HTTP on"},
+			&cli.StringFlag{Name: "grpc-listen", Value: "127.0.0.1:8001", Usage: "`ADDRESS` to answer gRPC on (Open Inference Protocol); off for none"},
 			modelFlag(), netArgsFlag(),
 			&cli.StringFlag{Name: "tokens", Usage: "take requests with a bearer token of `FILE` only: one a line, or a name and a token; read anew when it changes"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate `FILE` (PEM); read anew when it changes"},
@@ -84,13 +85,23 @@ func serveAction(c *cli.Context) (err error) {
 		scheme = "https"
 	}
 	config.Log.Info("ready", "address", scheme+"://"+l.Addr().String(), "model", r.Model(), "device", r.Device())
-	return serveUntilDone(c, s, l, config.Log)
+	var calls net.Listener
+	if a := c.String("grpc-listen"); a != "off" && a != "" {
+		if calls, err = net.Listen("tcp", a); err != nil {
+			return errors.Join(fmt.Errorf("--grpc-listen: %w", err), l.Close())
+		}
+		config.Log.Info("ready for gRPC", "address", calls.Addr().String())
+	}
+	return serveUntilDone(c, s, l, calls, config.Log)
 }
 
 // serveUntilDone answers until the command's context is done, and lets requests under way finish then.
-func serveUntilDone(c *cli.Context, s *serve.Server, l net.Listener, log *slog.Logger) error {
+func serveUntilDone(c *cli.Context, s *serve.Server, l, calls net.Listener, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(c.Context)
 	group.Go(func() error { return s.Serve(l) })
+	if calls != nil {
+		group.Go(func() error { return s.ServeGRPC(calls) })
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		s.Drain()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -21,6 +22,7 @@ type record struct {
 	oip      bool // errors as the Open Inference Protocol has them
 	status   int
 	bytes    int64
+	queued   bool // waited says how long
 	waited   time.Duration
 	expert   string
 	err      error
@@ -62,14 +64,17 @@ var openAPI []byte
 
 // routes are all that is answered, as [http.ServeMux] has them.
 func (s *Server) routes() map[string]handle {
-	return map[string]handle{
+	all := map[string]handle{
 		"GET /livez":        s.live,
 		"GET /readyz":       s.ready,
 		"POST /v1/restore":  s.restore,
 		"POST /v1/route":    s.route,
 		"GET /v1/experts":   s.listExperts,
 		"GET /openapi.json": s.describe,
+		"GET /metrics":      s.exportMetrics,
 	}
+	maps.Copy(all, s.oipRoutes())
+	return all
 }
 
 // Handler answers all requests.
@@ -206,11 +211,13 @@ func priority(header string) (int, error) {
 
 // panicked tells of a fault of the program's own.
 func (s *Server) panicked(p any) {
+	s.metrics.panics.Inc()
 	s.c.Log.Error("panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }
 
 // note logs a request.
 func (s *Server) note(r *http.Request, rec *record, took time.Duration) {
+	s.metrics.request(rec, took)
 	level := slog.LevelInfo
 	switch {
 	case rec.status >= 500 && rec.status != http.StatusServiceUnavailable && rec.status != http.StatusGatewayTimeout:

@@ -282,7 +282,7 @@ func (s *Server) make(ctx context.Context, in *body, c choices, rec *record) (*r
 	if err != nil {
 		return nil, err
 	}
-	rec.expert = result.Route.Expert.Name
+	s.done(rec, result)
 	res := &restored{result: apiResult{s.r.Model(), formatOf(out.Bytes()), routeOf(result.Route), result.Warnings, result.Report}}
 	res.body, err = in.result(ctx, &out)
 	return res, err

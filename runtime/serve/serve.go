@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"log/slog"
 	"math"
@@ -23,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
 
 	"unirestorer"
 	"unirestorer/runtime/queue"
@@ -95,6 +98,7 @@ func (c Config) withDefaults(bound int64) Config {
 // Restorer is what a server works with: a [unirestorer.Restorer].
 type Restorer interface {
 	RestoreStream(ctx context.Context, in io.Reader, out io.Writer, opts ...unirestorer.CallOption) (*unirestorer.Result, error)
+	Restore(ctx context.Context, img image.Image, opts ...unirestorer.CallOption) (*unirestorer.Result, error)
 	RouteStream(ctx context.Context, in io.Reader, opts ...unirestorer.CallOption) (*unirestorer.Route, error)
 	Experts() []unirestorer.Expert
 	Check(opts ...unirestorer.CallOption) error
@@ -116,6 +120,9 @@ type Server struct {
 	tokens      *tokens // nil for none
 	cert        *certificate
 	http        *http.Server
+	grpc        *grpc.Server
+	health      *health.Server
+	metrics     *metrics
 
 	draining atomic.Bool
 	pace     pace
@@ -148,6 +155,8 @@ func New(r Restorer, c Config) (*Server, error) {
 		}
 	}
 	r.SetAside(c.Bodies)
+	s.metrics = s.newMetrics()
+	s.grpc, s.health = s.newGRPC()
 	s.http = &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: c.Grace, ReadTimeout: c.Grace, WriteTimeout: c.Timeout + c.Grace, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
@@ -168,11 +177,17 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Drain has the server call itself not ready, so that whoever spreads requests sends no more.
-func (s *Server) Drain() { s.draining.Store(true) }
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.health.Shutdown()
+}
 
 // Shutdown takes no new connections, waits for the requests under way until ctx is done and cuts them off then.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
+	var calls sync.WaitGroup
+	calls.Go(func() { s.stopGRPC(ctx) })
+	defer calls.Wait()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("requests were cut off: %w", err), s.http.Close())
 	}
@@ -222,7 +237,8 @@ func (s *Server) work(ctx context.Context, rec *record, f func(context.Context) 
 	a := queue.Ask{Client: rec.client, Priority: rec.priority}
 	start := time.Now()
 	err := s.gate.Enter(ctx, a)
-	rec.waited = time.Since(start)
+	rec.queued = true
+	rec.waited += time.Since(start)
 	if err != nil {
 		return err
 	}
