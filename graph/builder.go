@@ -259,6 +259,9 @@ func (b *Builder) SoftReconstruction(name string, x, kb *Tensor) *Tensor {
 	return b.Add(name, &SoftReconstruction{x, kb})[0]
 }
 
+// DeformConv adds a deformable convolution.
+func (b *Builder) DeformConv(name string, d DeformConv) *Tensor { return b.Add(name, &d)[0] }
+
 // Prompt adds a weighted sum of prompt components.
 func (b *Builder) Prompt(name string, p Prompt) *Tensor { return b.Add(name, &p)[0] }
 

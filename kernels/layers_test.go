@@ -262,6 +262,28 @@ func TestPromptsAndResizingEqualTheReference(t *testing.T) {
 	})
 }
 
+func TestDeformableConvolutionEqualsTheReference(t *testing.T) {
+	// What is sampled is rounded to fp16 before it is multiplied.
+	eachCase(t, is[*graph.DeformConv], 2e-3, func(o *one, op graph.Op) [][]float32 {
+		d := op.(*graph.DeformConv)
+		values, err := d.Weight.Values()
+		require.NoError(t, err)
+		filters, channels := d.Weight.Dims[0], d.X.Shape.C
+		rows, columns := kernels.DeformPadded(filters, channels)
+		w := make([]float32, kernels.DeformTaps*rows*columns)
+		for f := range filters {
+			for c := range channels {
+				for k := range kernels.DeformTaps {
+					w[(k*rows+f)*columns+c] = values[(f*channels+c)*kernels.DeformTaps+k]
+				}
+			}
+		}
+		y := o.unwritten(d.X.Shape.N, d.X.Shape.H, d.X.Shape.W, filters)
+		o.run(kernels.DeformConv(o.tensor(d.X), o.tensor(d.Offsets), o.rows(w, kernels.Plain(columns)), y))
+		return [][]float32{o.read(y)}
+	})
+}
+
 func (o *one) like(t *graph.Tensor) kernels.Tensor {
 	return o.unwritten(t.Shape.N, t.Shape.H, t.Shape.W, t.Shape.C)
 }

@@ -34,7 +34,7 @@ func Cases() []Case {
 	var all []Case
 	for _, part := range [][]Case{
 		pointwiseCases(), denseCases(), convOptionCases(), depthwiseCases(), attentionCases(),
-		poolCases(), normCases(), layoutCases(), blendCases(), promptCases(), eachImageCases(), chainCases(),
+		poolCases(), normCases(), layoutCases(), blendCases(), promptCases(), deformCases(), eachImageCases(), chainCases(),
 	} {
 		all = append(all, part...)
 	}

@@ -103,6 +103,8 @@ func (in *interpreter) node(n *graph.Node) ([]*value, error) {
 		return one(in.softReconstruction(op)), nil
 	case *graph.SelectiveKernel:
 		return one(in.selectiveKernel(op)), nil
+	case *graph.DeformConv:
+		return in.deformConv(op)
 	case *graph.Prompt:
 		return in.prompt(op)
 	case *graph.Resize:

@@ -111,6 +111,8 @@ func newStep(n *graph.Node, e env) step {
 		return newMulAdd(op, n, e)
 	case *graph.SoftReconstruction:
 		return newSoftReconstruction(op, n, e)
+	case *graph.DeformConv:
+		return newDeformConv(op, n, e)
 	case *graph.Prompt:
 		return newPrompt(op, n, e)
 	case *graph.Resize:

@@ -24,7 +24,7 @@ func golden(t *testing.T, b *Backend, name string) *verify.Report {
 }
 
 func TestGoldenCasesMatchPyTorch(t *testing.T) {
-	cases := []string{"nafnet", "nafnet_local", "retinexformer", "restormer_biasfree", "dehazeformer", "router_head", "daclip_visual", "promptir"}
+	cases := []string{"nafnet", "nafnet_local", "retinexformer", "restormer_biasfree", "dehazeformer", "router_head", "daclip_visual", "promptir", "airnet"}
 	if testing.Short() {
 		cases = []string{"nafnet", "router_head"}
 	}

@@ -97,6 +97,8 @@ func (e *emitter) emit() {
 		e.softReconstruction(op)
 	case *graph.SelectiveKernel:
 		e.selectiveKernel(op)
+	case *graph.DeformConv:
+		e.deformConv(op)
 	case *graph.Prompt:
 		e.prompt(op)
 	case *graph.Resize:
