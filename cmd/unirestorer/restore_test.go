@@ -223,12 +223,11 @@ func TestFoldersStayWithinTheMemoryBound(t *testing.T) {
 	cmd.Env = append(os.Environ(), runAsCommand+"=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	stdout, err := cmd.Output()
+	stdout, peak, err := weightstest.PeakOf(cmd)
 	require.NoError(t, err, stderr.String())
 	var all []restored
 	decodeJSON(t, string(stdout), &all)
 	require.Len(t, all, 9)
-	peak := weightstest.PeakResident(cmd.ProcessState)
 	t.Logf("peak %d MiB", peak>>20)
 	require.LessOrEqual(t, peak, int64(bound+32<<20))
 }
@@ -248,12 +247,11 @@ func TestLargePhotoStaysWithinTheMemoryBound(t *testing.T) {
 	cmd.Env = append(os.Environ(), runAsCommand+"=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	stdout, err := cmd.Output()
+	stdout, peak, err := weightstest.PeakOf(cmd)
 	require.NoError(t, err, stderr.String())
 	var all []restored
 	decodeJSON(t, string(stdout), &all)
 	rep := all[0].Report
-	peak := weightstest.PeakResident(cmd.ProcessState)
 	t.Logf("peak %d MiB in %v, %d×%d tiles of %d×%d, arena %d MiB, %+v", peak>>20, time.Since(start).Round(time.Millisecond),
 		rep.TilesX, rep.TilesY, rep.TileWidth, rep.TileHeight, rep.Memory.Arena>>20, rep.Times)
 	require.LessOrEqual(t, peak, int64(1<<30))

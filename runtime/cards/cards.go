@@ -127,7 +127,8 @@ type task struct {
 	ctx      context.Context
 	job      json.RawMessage
 	progress func(float64)
-	broke    int // workers
+	running  bool // a worker has it, and it does not wait for its turn there
+	broke    int  // workers
 	last     error
 	done     chan result
 }

@@ -71,8 +71,11 @@ func (c *card) failure(err error, pause time.Duration) {
 	c.failed++
 	again := 0
 	for t := range c.busy {
-		t.broke++
-		t.last = err
+		if t.running { // those that waited to run alone did no harm
+			t.broke++
+			t.last = err
+		}
+		t.running = false
 		if t.broke >= p.opt.Attempts {
 			t.done <- result{nil, fmt.Errorf("%d workers broke at it, the last on %s: %w", t.broke, c.Name, err)}
 			continue
@@ -214,6 +217,7 @@ func (c *card) one(ctx context.Context, w Worker, t *task, fail func(error)) err
 	defer c.slot.Release(weight)
 	p.mu.Lock()
 	c.busy[t] = time.Now()
+	t.running = true
 	p.mu.Unlock()
 
 	own, stop := context.WithCancel(ctx)

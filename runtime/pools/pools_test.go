@@ -284,13 +284,13 @@ func TestPoolsRouteEachKindToItsOwnExpert(t *testing.T) {
 	clean := picture(t, "../../testdata/photos/clean.png")
 	out, rep := run(t, m, expertstest.CPU(t), clean, restore.Config{}, router.Override{})
 	require.Equal(t, "none", rep.Expert)
-	require.Equal(t, []string{"the pool has no expert for clean: the picture is left as it is"}, rep.Notes)
+	require.Contains(t, rep.Notes, "the pool has no expert for clean: the picture is left as it is")
 	require.Equal(t, clean.Pix, out.Pix)
 	// A coarse expert stands in.
 	add(t, dir, pools.Expert{Path: single("nafnet"), Name: "all", Kinds: []string{"any"}, Level: "coarse"})
 	_, rep = run(t, opened(t, dir), expertstest.CPU(t), clean, restore.Config{}, router.Override{})
 	require.Equal(t, "all", rep.Expert)
-	require.Equal(t, []string{"the pool has no expert for clean: all stands in"}, rep.Notes)
+	require.Contains(t, rep.Notes, "the pool has no expert for clean: all stands in")
 }
 
 func TestExpertsComeAndGo(t *testing.T) {

@@ -18,7 +18,7 @@ func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Overr
 	if err := o.Check(r.model.Config); err != nil {
 		return router.Decision{}, err
 	}
-	if o.Expert != nil || !r.model.Config.Routed() {
+	if !r.model.Config.Routed() {
 		return r.route(ctx, img, o)
 	}
 	if err := img.Check(); err != nil {
@@ -37,10 +37,10 @@ func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Overr
 		return router.Decision{}, err
 	}
 	defer held.Release()
-	return r.route(ctx, img.Filled(), o)
+	return r.estimate(ctx, img, o)
 }
 
-// route is Route for a picture that has its reservation.
+// route is Route for a picture that has its reservation; nothing is estimated for an expert that was named.
 func (r *Restorer) route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
 	if o.Expert != nil {
 		return router.Decide(&r.model.Config.Tree, nil, nil, o)
@@ -48,6 +48,19 @@ func (r *Restorer) route(ctx context.Context, img *imaging.Image, o router.Overr
 	if !r.model.Config.Routed() {
 		return router.Unrouted(r.model.Config, o)
 	}
+	return r.estimate(ctx, img, o)
+}
+
+// asked is route for somebody who asks what a picture is: the estimator tells, whoever chooses.
+func (r *Restorer) asked(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
+	if !r.model.Config.Routed() {
+		return r.route(ctx, img, o)
+	}
+	return r.estimate(ctx, img, o)
+}
+
+// estimate runs the estimator, whoever chooses.
+func (r *Restorer) estimate(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
 	view, err := router.View(r.model.Config)
 	if err != nil {
 		return router.Decision{}, err

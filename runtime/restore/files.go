@@ -605,7 +605,7 @@ func (r *Restorer) RouteFile(ctx context.Context, path string, opt FileOptions, 
 	if err != nil {
 		return router.Decision{}, input(f.named(err))
 	}
-	return r.route(ctx, img.Filled(), o)
+	return r.asked(ctx, img.Filled(), o)
 }
 
 // decoded restores the image of a job and writes the result.

@@ -158,7 +158,6 @@ func TestCommandLinesAreChecked(t *testing.T) {
 		{[]string{"run", "--kit", t.TempDir(), "--work", t.TempDir(), "fly"}, `no stage "fly"`},
 		{[]string{"bench", "--out", filepath.Join(t.TempDir(), "x"), "--device", "abacus"}, `device "abacus"`},
 		{[]string{"experts", "--out", "x", "--work", t.TempDir()}, "plan.json"},
-		{[]string{"floors", "--ptxas", "no-such-assembler"}, "no-such-assembler"},
 	} {
 		err := run(context.Background(), append([]string{"gpukit"}, c.args...), io.Discard, io.Discard)
 		require.ErrorContains(t, err, c.want)

@@ -2,8 +2,10 @@ package floors
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -53,8 +55,16 @@ func TestDocumentedFloorsAreCurrent(t *testing.T) {
 		require.NoError(t, err)
 		want := totalCells(counted)
 		kernels, gaps, issue := counted.Time(card)
+		exact := len(want)
 		want = append(want, milliseconds(issue), milliseconds(kernels), milliseconds(gaps), milliseconds(kernels+gaps))
-		require.Equal(t, want, documented[i], hint)
+		require.Len(t, documented[i], len(want), hint)
+		require.Equal(t, want[:exact], documented[i][:exact], hint)
+		for j := exact; j < len(want); j++ { // sums over blocks that end in any order
+			a, errA := strconv.ParseFloat(want[j], 64)
+			b, errB := strconv.ParseFloat(documented[i][j], 64)
+			require.NoError(t, errors.Join(errA, errB), hint)
+			require.InDelta(t, a, b, 0.002+0.002*a, hint)
+		}
 	}
 }
 

@@ -294,6 +294,8 @@ def schedule(plan, names, runtimes):
     """Cases in order of importance: sizes, then networks, then runtimes."""
     for i in range(max(len(s["sizes"]) for s in plan["subjects"])):
         for subject in plan["subjects"]:
+            if subject["architecture"] != "daclip" and subject["architecture"] not in nets.ARCHITECTURES:
+                continue  # has no network in PyTorch here
             if (names and subject["name"] not in names) or i >= len(subject["sizes"]):
                 continue
             for runtime in runtimes:
