@@ -65,6 +65,9 @@ func (c *comparison) candidates(ctx context.Context, p Pair) ([]candidate, error
 	if p.Base < 0 || len(c.opt.Ranks) == 0 {
 		return all, nil
 	}
+	if p.LoRA >= 0 && !sameArgs(base, full) {
+		return all, nil // the trained adapter's base is no base for the full expert
+	}
 	x, err := Extract(ctx, base, full, slices.Max(c.opt.Ranks), func(done float64) { c.progress("decomposing "+full.Name, done) })
 	if err != nil {
 		return nil, err
@@ -78,6 +81,13 @@ func (c *comparison) candidates(ctx context.Context, p Pair) ([]candidate, error
 		all = append(all, candidate{Expert: a.Expert, kind: Extracted, rank: rank, kept: &kept})
 	}
 	return all, nil
+}
+
+// sameArgs tells that two experts are Restormers of equal arguments.
+func sameArgs(a, b Expert) bool {
+	x, ok := a.Network.(*models.Restormer)
+	y, both := b.Network.(*models.Restormer)
+	return ok && both && describeArgs(x) == describeArgs(y)
 }
 
 // rankOf is the largest rank of a network's adapters, 0 without.

@@ -63,6 +63,8 @@ type Candidate struct {
 	Rank int `json:"rank,omitempty"`
 	// Kept is the share of the difference's energy that an extracted adapter holds.
 	Kept *float64 `json:"energy_kept,omitempty"`
+	// Training is what the model records of the expert's training; nil for nothing, and for extracted adapters.
+	Training *Training `json:"training,omitempty"`
 	// Quality is nil without a test set.
 	Quality *Quality `json:"quality,omitempty"`
 	// Parameters and Bytes are those of tensors as stored that the base does not hold already; of the base all.
@@ -167,11 +169,22 @@ func (c *comparison) pair(ctx context.Context, p Pair) (PairResult, error) {
 		if err := c.size(&out, cand, base); err != nil {
 			return r, fmt.Errorf("%s: %w", cand.Name, err)
 		}
+		switch cand.kind {
+		case Full:
+			out.Training = TrainingOf(c.model.Config, p.Full)
+		case Trained:
+			out.Training = TrainingOf(c.model.Config, p.LoRA)
+		case Base:
+			out.Training = TrainingOf(c.model.Config, p.Base)
+		}
 		c.progress("timing "+cand.Name, 0)
 		if err := c.modes(ctx, &out, cand, base); err != nil {
 			return r, fmt.Errorf("%s: %w", cand.Name, err)
 		}
 		r.Candidates = append(r.Candidates, out)
+	}
+	if err := c.inTurns(ctx, &r, all); err != nil {
+		return r, err
 	}
 	if c.set != nil {
 		if err := c.qualities(ctx, &r, all); err != nil {

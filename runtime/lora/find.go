@@ -2,6 +2,7 @@ package lora
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"unirestorer/graph/models"
@@ -22,34 +23,121 @@ type Pair struct {
 	Base int `json:"base"`
 }
 
-// Pairs finds the full experts of a pool that adapters can be weighed against: every Restormer with a twin, and every
-// other Restormer for which the pool has a Restormer of equal arguments and of a coarser granularity, the coarsest
-// one.
+// Pairs finds the full experts of a pool that adapters can be weighed against: for every LoRA expert the Restormer that
+// serves the same leaves or, as the model tells, the same kinds of degradation, or by its name with TwinSuffix where
+// neither says; and every other Restormer for which the pool has a Restormer of equal arguments
+// and of a coarser granularity, the coarsest one.
 func Pairs(c *models.Config) ([]Pair, error) {
+	partners := map[int][]int{}
+	for n, e := range c.Experts {
+		if e.Architecture != models.LoRARestormerName {
+			continue
+		}
+		full, err := fullOf(c, n)
+		if err != nil {
+			return nil, err
+		}
+		if full >= 0 {
+			partners[full] = append(partners[full], n)
+		}
+	}
 	var all []Pair
 	for i, e := range c.Experts {
 		if e.Architecture != models.RestormerName {
 			continue
 		}
-		p := Pair{Full: i, LoRA: -1, Base: -1}
-		for n, other := range c.Experts {
-			if other.Architecture == models.LoRARestormerName && strings.EqualFold(other.Name, e.Name+TwinSuffix) {
-				p.LoRA = n
-			}
-		}
 		base, err := BaseOf(c, i)
 		if err != nil {
 			return nil, err
 		}
-		p.Base = base
-		if p.LoRA >= 0 && c.Experts[p.LoRA].Base != nil {
-			p.Base = *c.Experts[p.LoRA].Base
-		}
-		if p.LoRA >= 0 || p.Base >= 0 {
+		for _, n := range partners[i] {
+			p := Pair{Full: i, LoRA: n, Base: base}
+			if own := c.Experts[n].Base; own != nil {
+				p.Base = *own
+			}
 			all = append(all, p)
+		}
+		if partners[i] == nil && base >= 0 {
+			all = append(all, Pair{Full: i, LoRA: -1, Base: base})
 		}
 	}
 	return all, nil
+}
+
+// fullOf is the full expert that a LoRA expert stands beside, -1 where there is none: the Restormer, not its base, that
+// shares most leaves with it, or kinds where no leaf is shared; of several one of equal arguments, and of those the
+// finest. Where neither leaves nor kinds say, it is the one called like it.
+func fullOf(c *models.Config, n int) (int, error) {
+	net, err := c.Expert(n)
+	if err != nil {
+		return -1, err
+	}
+	l, ok := net.(*models.LoRARestormer)
+	if !ok {
+		return -1, nil
+	}
+	best, score := -1, 0
+	for i, e := range c.Experts {
+		if e.Architecture != models.RestormerName || e.Level == 0 && len(c.Tree.Levels) > 1 {
+			continue // the coarsest serves everything
+		}
+		if base := c.Experts[n].Base; base != nil && *base == i {
+			continue
+		}
+		has, err := c.Expert(i)
+		if err != nil {
+			return -1, err
+		}
+		s := sharedLeaves(c, i, n)*1000 + sharedKinds(c, i, n)*100
+		if s > 0 && describeArgs(has.(*models.Restormer)) == describeArgs(&l.Restormer) {
+			s += 50
+		}
+		if s > 0 && strings.EqualFold(c.Experts[n].Name, e.Name+TwinSuffix) {
+			s += 25
+		}
+		if s > 0 {
+			s += e.Level
+		}
+		if s > score {
+			best, score = i, s
+		}
+	}
+	if best >= 0 {
+		return best, nil
+	}
+	for i, e := range c.Experts {
+		if e.Architecture == models.RestormerName && strings.EqualFold(c.Experts[n].Name, e.Name+TwinSuffix) {
+			return i, nil
+		}
+	}
+	return -1, nil
+}
+
+// sharedLeaves counts the leaves that lead to both experts.
+func sharedLeaves(c *models.Config, a, b int) (n int) {
+	for _, leaf := range c.Tree.Leaves {
+		if slices.Contains(leaf.Experts, a) && slices.Contains(leaf.Experts, b) {
+			n++
+		}
+	}
+	return n
+}
+
+// sharedKinds counts the kinds of degradation that both experts are said to be for.
+func sharedKinds(c *models.Config, a, b int) (n int) {
+	for _, k := range kindsOf(c, a) {
+		if slices.Contains(kindsOf(c, b), k) {
+			n++
+		}
+	}
+	return n
+}
+
+func kindsOf(c *models.Config, i int) []string {
+	if kinds := c.Experts[i].Kinds; len(kinds) > 0 {
+		return kinds
+	}
+	return serves(c, i)
 }
 
 // BaseOf gives the expert that adapters of expert full would adapt: of equal architecture and arguments and of the

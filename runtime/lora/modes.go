@@ -3,11 +3,14 @@ package lora
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/paired"
 )
 
 // Mode is what it takes to run an expert in one way.
@@ -23,6 +26,9 @@ type Mode struct {
 	Switch *Timing `json:"switch,omitempty"`
 	// Latency is the time of a run of one image.
 	Latency *Timing `json:"latency,omitempty"`
+	// OverFull is how much longer a run takes than one of the full expert, both in turns; nil for the full expert and
+	// for Switched, which runs what Merged runs.
+	OverFull *paired.Ratio `json:"latency_over_full,omitempty"`
 }
 
 // TimingOptions bound what is timed.
@@ -169,17 +175,77 @@ func (m *modal) mode(ctx context.Context, opt models.Options) (*Mode, error) {
 
 // latency times runs of a program, after one that warms up.
 func (m *modal) latency(ctx context.Context, p backend.Program) (*Timing, error) {
-	g := p.Graph()
-	in, out := ramp(g.Inputs[0].Shape.Elems()), make([]float32, g.Outputs[0].Shape.Elems())
-	run := func() (time.Duration, error) {
-		start := time.Now()
-		err := p.Run(ctx, [][]float32{in}, [][]float32{out}, backend.RunOptions{})
-		return time.Since(start), err
-	}
+	run := timed(ctx, p)
 	if _, err := run(); err != nil {
 		return nil, err
 	}
 	return m.opt.Timing.repeat(ctx, run)
+}
+
+// timed makes a run of a program that tells its time.
+func timed(ctx context.Context, p backend.Program) func() (time.Duration, error) {
+	g := p.Graph()
+	in, out := ramp(g.Inputs[0].Shape.Elems()), make([]float32, g.Outputs[0].Shape.Elems())
+	return func() (time.Duration, error) {
+		start := time.Now()
+		err := p.Run(ctx, [][]float32{in}, [][]float32{out}, backend.RunOptions{})
+		return time.Since(start), err
+	}
+}
+
+// inTurns compares the latency of every candidate with the full expert's, run by run in turns.
+func (c *comparison) inTurns(ctx context.Context, r *PairResult, all []candidate) (err error) {
+	if c.opt.Timing.Skip {
+		return nil
+	}
+	program := func(e Expert, opt models.Options) (backend.Program, func() (time.Duration, error), error) {
+		g, err := (&modal{comparison: c}).graph(e, opt)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := c.backend.Compile(ctx, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		run := timed(ctx, p)
+		if _, err := run(); err != nil {
+			return nil, nil, errors.Join(err, p.Close())
+		}
+		return p, run, nil
+	}
+	at := slices.IndexFunc(all, func(x candidate) bool { return x.kind == Full })
+	if at < 0 {
+		return nil
+	}
+	full, runFull, err := program(all[at].Expert, models.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, full.Close()) }()
+	for i, cand := range all {
+		if i == at {
+			continue
+		}
+		for _, m := range []struct {
+			mode *Mode
+			opt  models.Options
+		}{{r.Candidates[i].Merged, models.Options{}}, {r.Candidates[i].Unmerged, models.Options{Unmerged: true}}} {
+			if m.mode == nil {
+				continue
+			}
+			c.progress("timing "+cand.Name+" and the full expert in turns", 0)
+			p, run, err := program(cand.Expert, m.opt)
+			if err != nil {
+				return fmt.Errorf("%s: %w", cand.Name, err)
+			}
+			t := c.opt.Timing
+			m.mode.OverFull, err = paired.Turns(ctx, t.Budget, t.MinRuns, t.MaxRuns, runFull, run)
+			if err = errors.Join(err, p.Close()); err != nil {
+				return fmt.Errorf("%s: %w", cand.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // ramp is an image that is not all the same.

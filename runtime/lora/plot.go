@@ -48,6 +48,10 @@ func (c *Comparison) Plot() (*plot.Plot, error) {
 		p.Legend.Add(" full expert ", zero)
 	}
 	p.X.Min = min(p.X.Min, 0)
+	if measured { // the full expert's line lies at 0, within the axis
+		p.Y.Max = max(p.Y.Max, 0.05*(p.Y.Max-p.Y.Min), 0.1)
+		p.Y.Min = min(p.Y.Min, -0.1)
+	}
 	return p, nil
 }
 
@@ -141,10 +145,11 @@ func (s series) draw(p *plot.Plot, name string, i int) error {
 		if err != nil {
 			return fmt.Errorf("plot %s: %w", name, err)
 		}
-		dots.Color, dots.Shape, dots.Radius = colour, draw.PyramidGlyph{}, vg.Points(4)
+		// Told from the curve by shape and ink, also in print and without colours.
+		dots.Color, dots.Shape, dots.Radius = chart.Ink(), draw.PyramidGlyph{}, vg.Points(4.5)
 		p.Add(dots)
 		p.Legend.Add(" "+name+", trained ", dots)
-		if err := errorBars(p, s.trained, colour); err != nil {
+		if err := errorBars(p, s.trained, chart.Ink()); err != nil {
 			return fmt.Errorf("plot %s: %w", name, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"unirestorer/runtime/evaluate"
+	"unirestorer/runtime/paired"
 	"unirestorer/runtime/report"
 )
 
@@ -83,10 +84,13 @@ func (r *PairResult) CostTable() *report.Table {
 			{Name: "candidate"}, {Name: "rank", Align: report.Right}, {Name: "parameters", Align: report.Right},
 			{Name: "stored", Align: report.Right}, {Name: "mode"}, {Name: "resident", Align: report.Right},
 			{Name: "load", Align: report.Right}, {Name: "switch", Align: report.Right}, {Name: "latency", Align: report.Right}, {Name: "p90", Align: report.Right},
+			{Name: "over full, in turns", Unit: "%", Align: report.Right},
 		},
 		Notes: []string{
 			"Parameters, bytes stored and bytes resident of adapters are those beside the base; times are medians. Merged: a network of its own. " +
-				"Switched: one program whose adapter is exchanged, its memory serves all adapters. Unmerged: the adapter is a branch beside the base's weights.",
+				"Switched: one program whose adapter is exchanged, its memory serves all adapters. Unmerged: the adapter is a branch beside the base's weights. " +
+				"Over full: how much longer a run takes than the full expert's, the two in turns; the median with its 95 % confidence interval. " +
+				"Where it includes 0, nothing shows a difference; other times are taken one after another and differ by what else the machine does.",
 		},
 	}
 	for _, c := range r.Candidates {
@@ -102,7 +106,7 @@ func (r *PairResult) CostTable() *report.Table {
 				m.name = ""
 			}
 			row := []string{"", "", "", "", m.name, size(m.mode.Resident),
-				median(m.mode.Load), median(m.mode.Switch), median(m.mode.Latency), p90(m.mode.Latency)}
+				median(m.mode.Load), median(m.mode.Switch), median(m.mode.Latency), p90(m.mode.Latency), turns(m.mode.OverFull)}
 			if first {
 				row[0], row[1], row[2], row[3] = c.Name, rank(c.Rank), humanize.Comma(c.Parameters), size(c.Bytes)
 				first = false
@@ -111,6 +115,13 @@ func (r *PairResult) CostTable() *report.Table {
 		}
 	}
 	return t
+}
+
+func turns(r *paired.Ratio) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%+.1f (%+.1f to %+.1f)", 100*r.Median, 100*r.Low, 100*r.High)
 }
 
 func median(t *Timing) string {

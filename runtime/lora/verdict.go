@@ -43,7 +43,9 @@ type Verdict struct {
 	SavedSwitch *float64 `json:"saved_switch_s,omitempty"`
 	// CloseRank is the smallest rank of extracted adapters whose mean PSNR is at most CloseTo dB below the full
 	// expert's; nil where none is or pictures were missing.
-	CloseRank *int   `json:"close_rank,omitempty"`
+	CloseRank *int `json:"close_rank,omitempty"`
+	// Condition says under which condition the winner stands, such as unequal training; empty for none.
+	Condition string `json:"condition,omitempty"`
 	Text      string `json:"text"`
 }
 
@@ -90,6 +92,7 @@ func (j *judge) verdict() Verdict {
 	if a.Quality != nil {
 		v.Difference = a.Quality.ToFull
 		v.Winner = winner(a.Quality.ToFull)
+		v.Condition = condition(j.full, a)
 	}
 	full, _ := fastestSwitch(j.full)
 	adapter, how := fastestSwitch(a)
@@ -98,7 +101,7 @@ func (j *judge) verdict() Verdict {
 		v.SavedSwitch = &saved
 	}
 	var text []string
-	text = append(text, j.qualitySentence(a, v), j.bytesSentence(a, v))
+	text = append(text, j.qualitySentence(a, v), v.Condition, j.bytesSentence(a, v))
 	if v.SavedSwitch != nil {
 		text = append(text, fmt.Sprintf("A switch to the adapter takes %s (%s), to the full expert %s.", Seconds(adapter.Median), how, Seconds(full.Median)))
 	}

@@ -24,8 +24,8 @@ func example() *PairResult {
 	return &PairResult{Name: "fine", Pictures: 9, Candidates: []Candidate{
 		{Name: "degraded", Kind: Input, Quality: differing(-5, margin(1))},
 		{Name: "coarse", Kind: Base, Bytes: 1 << 20, Quality: differing(-1, margin(0.25)), Merged: mode(0.02, 0.02, 0.05)},
-		{Name: "fine", Kind: Full, Bytes: 1 << 20, Quality: differing(0, margin(0)), Merged: mode(0.02, 0.02, 0.05)},
-		{Name: "fine-twin", Kind: Trained, Rank: 4, Bytes: 256 << 10, Quality: differing(-0.5, margin(0.25)),
+		{Name: "fine", Kind: Full, Bytes: 1 << 20, Training: &Training{Steps: 1000}, Quality: differing(0, margin(0)), Merged: mode(0.02, 0.02, 0.05)},
+		{Name: "fine-twin", Kind: Trained, Rank: 4, Bytes: 256 << 10, Training: &Training{Steps: 1000}, Quality: differing(-0.5, margin(0.25)),
 			Merged: mode(0.03, 0.03, 0.05), Switched: mode(0.04, 0.004, 0.05), Unmerged: mode(0.01, 0.01, 0.06)},
 		{Name: "fine-lora-r1", Kind: Extracted, Rank: 1, Bytes: 64 << 10, Quality: differing(-0.75, margin(0.25))},
 		{Name: "fine-lora-r2", Kind: Extracted, Rank: 2, Bytes: 128 << 10, Quality: differing(-0.0625, margin(0.125))},
