@@ -119,35 +119,11 @@ func (s *Server) choose(options url.Values, rec *record) (choices, error) {
 	if v := options.Get("chroma"); v != "" {
 		c.opts = append(c.opts, unirestorer.WithChroma(v))
 	}
-	for _, n := range []struct {
-		name string
-		opt  func(int) unirestorer.CallOption
-	}{{"quality", unirestorer.WithQuality}, {"tile", unirestorer.WithTile}, {"overlap", unirestorer.WithOverlap}} {
-		v := options.Get(n.name)
-		switch {
-		case v == "":
-			continue
-		case n.name == "tile" && v == "off":
-			c.opts = append(c.opts, unirestorer.WithoutTiles())
-			continue
-		case n.name == "tile" && v == "auto":
-			continue
-		}
-		i, err := strconv.Atoi(v)
-		if err != nil {
-			return c, badRequest("%s %q: want a number", n.name, v)
-		}
-		c.opts = append(c.opts, n.opt(i))
+	numbers, err := numberOptions(options)
+	if err != nil {
+		return c, err
 	}
-	if v := options.Get("strict"); v != "" {
-		strict, err := strconv.ParseBool(v)
-		if err != nil {
-			return c, badRequest("strict %q: want true or false", v)
-		}
-		if strict {
-			c.opts = append(c.opts, unirestorer.WithStrict())
-		}
-	}
+	c.opts = append(c.opts, numbers...)
 	wanted := url.Values{}
 	for name, values := range options {
 		if name != "report" {
@@ -157,6 +133,40 @@ func (s *Server) choose(options url.Values, rec *record) (choices, error) {
 	wanted.Set("format", c.format)
 	c.key = wanted.Encode()
 	return c, s.r.Check(c.opts...)
+}
+
+// numberOptions reads the options that are numbers or truth values.
+func numberOptions(options url.Values) (opts []unirestorer.CallOption, err error) {
+	for _, n := range []struct {
+		name string
+		opt  func(int) unirestorer.CallOption
+	}{{"quality", unirestorer.WithQuality}, {"tile", unirestorer.WithTile}, {"overlap", unirestorer.WithOverlap}} {
+		v := options.Get(n.name)
+		switch {
+		case v == "":
+			continue
+		case n.name == "tile" && v == "off":
+			opts = append(opts, unirestorer.WithoutTiles())
+			continue
+		case n.name == "tile" && v == "auto":
+			continue
+		}
+		i, err := strconv.Atoi(v)
+		if err != nil {
+			return nil, badRequest("%s %q: want a number", n.name, v)
+		}
+		opts = append(opts, n.opt(i))
+	}
+	if v := options.Get("strict"); v != "" {
+		strict, err := strconv.ParseBool(v)
+		if err != nil {
+			return nil, badRequest("strict %q: want true or false", v)
+		}
+		if strict {
+			opts = append(opts, unirestorer.WithStrict())
+		}
+	}
+	return opts, nil
 }
 
 // accept reads what an Accept header wants where the options do not say.
