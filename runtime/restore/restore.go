@@ -369,8 +369,7 @@ func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
 	var notes []string
 	if words := r.model.Config.Fallback(d.Leaf, d.Expert); words != "" {
 		notes = append(notes, words)
-	}
-	if words := nothingFound(&r.model.Config.Tree, d); words != "" {
+	} else if words := nothingFound(&r.model.Config.Tree, d); words != "" {
 		notes = append(notes, words)
 	}
 	return Report{
