@@ -98,7 +98,15 @@ func TestMeasurementsRunOnASimulatedDevice(t *testing.T) {
 			compared++
 		}
 	}
-	require.Equal(t, len(networks.Small()), compared)
+	twins := 0 // architectures that tools/nets has in PyTorch
+	for _, n := range networks.Small() {
+		switch n.Architecture {
+		case "nafnet_baseline", "promptir", "airnet":
+		default:
+			twins++
+		}
+	}
+	require.Equal(t, twins, compared)
 }
 
 // A kit made without a GPU in sight runs to its end, says what is not available and why, and does the rest.
