@@ -12,7 +12,6 @@ import (
 // workload is pictures whose steps are known, in milliseconds: decoding and encoding take one core of the host each, the
 // network a card.
 type workload struct {
-	name         string
 	host         [2]float64 // decode, encode
 	card         []float64  // of the networks that pictures go to, at random
 	cores, lanes int        // of the host, and pictures that a card has at a time

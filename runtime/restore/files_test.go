@@ -251,7 +251,7 @@ func TestFilesOfSeveralPictures(t *testing.T) {
 		require.Equal(t, 24+8*n, img.W)
 	}
 
-	rep, data, err = run("first.png", PageAuto)
+	rep, _, err = run("first.png", PageAuto)
 	require.NoError(t, err)
 	require.Contains(t, rep.Notes[len(rep.Notes)-1], "picture 1 of 3, since png holds one")
 	rep, data, err = run("second.png", 2)

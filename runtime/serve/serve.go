@@ -55,9 +55,6 @@ type Config struct {
 	Cert, Key string
 	// Hosts are the names that requests may be for; empty means any.
 	Hosts []string
-	// Cache is a folder for results, empty for none, of at most CacheBytes; 0 means 1 GiB.
-	Cache      string
-	CacheBytes int64
 	// Log gets a record of every request; nil means none.
 	Log *slog.Logger
 }
@@ -76,7 +73,6 @@ func (c Config) withDefaults(bound int64) Config {
 	set(&c.Bodies, 1<<30)
 	c.MaxBody = min(c.MaxBody, c.Bodies/2)
 	set(&c.MinRate, 16<<10)
-	set(&c.CacheBytes, 1<<30)
 	if c.Active <= 0 {
 		c.Active = runtime.GOMAXPROCS(0) + 1
 	}
