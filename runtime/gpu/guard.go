@@ -26,6 +26,13 @@ func (e *emitter) guard(raw operand, values, port int) {
 	e.step.work = append(e.step.work, work{border: count, port: port, guard: true})
 }
 
+// counts tells a weight that kernels write: a guard's state, or counters that
+// blocks meet at.
+func (w *weight) counts() bool {
+	_, meet := w.key.how.(zeros)
+	return meet || w.own
+}
+
 // resetCounters clears what a run that was interrupted left in guards and in
 // the counters that blocks meet at: kernels that end leave them at zero. The
 // next run's work comes after it on the stream.
@@ -35,7 +42,7 @@ func (p *Program) resetCounters() error {
 	}
 	for _, s := range p.lowered.steps {
 		for _, w := range s.weights {
-			if _, meet := w.key.how.(zeros); !meet && !w.own {
+			if !w.counts() {
 				continue
 			}
 			if err := p.stream.Memset(p.memoryOf(w), 0); err != nil {

@@ -15,8 +15,8 @@ func TestLoweringListsTheLaunchesOfAProgram(t *testing.T) {
 		l, err := Lower(g, b.info)
 		require.NoError(t, err)
 		require.Equal(t, p.Memory(), l.Memory())
-		require.LessOrEqual(t, l.LargestWeight(), l.Memory().Weights)
-		arena, weights := device.Buffer{Ptr: 1 << 20, Size: l.Memory().Arena}, device.Buffer{Ptr: 1 << 40, Size: l.LargestWeight()}
+		require.LessOrEqual(t, l.WeightSpace(), l.Memory().Weights)
+		arena, weights := device.Buffer{Ptr: 1 << 20, Size: l.Memory().Arena}, device.Buffer{Ptr: 1 << 40, Size: l.WeightSpace()}
 		all, err := l.Launches(arena, weights)
 		require.NoError(t, err)
 		for _, n := range g.Nodes {
@@ -28,8 +28,8 @@ func TestLoweringListsTheLaunchesOfAProgram(t *testing.T) {
 				require.Equal(t, want[i].Args.Fields(), launch.Args.Fields())
 			}
 		}
-		if l.LargestWeight() > 0 {
-			_, err = l.Launches(arena, device.Buffer{Ptr: 1 << 40, Size: l.LargestWeight() - alignment})
+		if l.WeightSpace() > 0 {
+			_, err = l.Launches(arena, device.Buffer{Ptr: 1 << 40, Size: l.WeightSpace() - alignment})
 			require.Error(t, err, "a constant does not fit")
 		}
 	}

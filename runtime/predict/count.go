@@ -74,7 +74,7 @@ func (c *Counter) Graph(ctx context.Context, g *graph.Graph) (_ *Lowered, err er
 			err = errors.Join(err, c.dev.Free(b))
 		}
 	}()
-	for _, size := range []int64{l.Memory().Arena, max(l.LargestWeight(), 1)} {
+	for _, size := range []int64{l.Memory().Arena, max(l.WeightSpace(), 1)} {
 		b, err := c.dev.Alloc(size)
 		if err != nil {
 			return nil, err

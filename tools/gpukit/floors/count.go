@@ -120,7 +120,7 @@ func lower(n networks.Network, batch, h, w int, dev device.Info, memory func(are
 	if err != nil {
 		return Network{}, err
 	}
-	arena, weights, err := memory(l.Memory().Arena, l.LargestWeight())
+	arena, weights, err := memory(l.Memory().Arena, l.WeightSpace())
 	if err != nil {
 		return Network{}, err
 	}
