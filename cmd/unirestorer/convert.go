@@ -121,7 +121,21 @@ func openTensors(path, root string) (weights.File, error) {
 	return weights.OpenCheckpoint(path, weights.CheckpointOptions{RootKeys: []string{root}})
 }
 
+// loraScale reads alpha/r.
+func loraScale(c *cli.Context) (float64, error) {
+	s := c.Float64("lora-scale")
+	if !(s > -1e6 && s < 1e6) || s == 0 {
+		return 0, usagef("--lora-scale %g: want a number that is not 0, up to 1e6", s)
+	}
+	return s, nil
+}
+
 func readHints(c *cli.Context) (convert.Hints, error) {
+	if c.IsSet("lora-scale") {
+		if _, err := loraScale(c); err != nil {
+			return convert.Hints{}, err
+		}
+	}
 	h := convert.Hints{LoRAScale: c.Float64("lora-scale"), TrainSize: c.Int("train-size"), HeadWidth: c.Int("head-width")}
 	path := c.String("hints")
 	if path == "" {

@@ -210,6 +210,7 @@ func TestWrongUsageExitsWith2AndSaysHow(t *testing.T) {
 		{[]string{"convert"}, "want MODEL.pth [DACLIP.pt] -o FOLDER"},
 		{[]string{"convert", pth()}, "want MODEL.pth [DACLIP.pt] -o FOLDER"},
 		{[]string{"convert", pth(), "-o", "x", "--dtype", "f64"}, `--dtype "f64": want keep, f16 or exact`},
+		{[]string{"convert", pth(), "-o", "x", "--lora-scale", "NaN"}, "--lora-scale NaN: want a number that is not 0"},
 		{[]string{"verify"}, "no case given; see unirestorer verify --help"},
 		{[]string{"verify", "x", "--psnr", "-1"}, "--max-abs and --psnr cannot be negative"},
 		{[]string{"devices", "cpu"}, "devices takes no arguments"},

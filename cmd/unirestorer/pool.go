@@ -130,9 +130,9 @@ func poolAddLoRACommand() *cli.Command {
 			if c.String("base") == "" {
 				return usagef("no --base given: name the expert that the adapter was trained on")
 			}
-			scale := c.Float64("lora-scale")
-			if !(scale > -1e6 && scale < 1e6) || scale == 0 {
-				return usagef("--lora-scale %g: want a number that is not 0, up to 1e6", scale)
+			scale, err := loraScale(c)
+			if err != nil {
+				return err
 			}
 			return withPool(c.Args().First(), func(p *pools.Pool) error {
 				a, err := p.AddLoRA(c.Context, pools.AdapterExpert{Expert: x, Base: c.String("base"), Scale: scale})

@@ -136,8 +136,8 @@ var hostMutations = []hostMutation{
 	{"results copied out without waiting", "gpu", inFunc("Program.finish", replaceCalls("stream.Synchronize", noError)), "gpu", "ThroughCUDA"},
 	{"weight upload not waited for", "gpu", inFunc("weightStore.load", replaceCalls("stream.Synchronize", noError)), "gpu", "ThroughCUDA"},
 	{"adapter merge not waited for", "gpu", inFunc("Program.fill", replaceCalls("stream.Synchronize", noError)), "gpu", "ThroughCUDA"},
-	{"next run does not wait for a cancelled one", "gpu", inFunc("Program.settle", replaceCalls("stream.Synchronize", noError)), "gpu", "ThroughCUDA"},
-	{"memory freed under a running kernel", "gpu", inFunc("Program.Close", afterDeclaration("errs", "errs = append(errs, p.backend.free(p.arena)); p.arena = device.Buffer{}")), "gpu", "ThroughCUDA"},
+	{"next run does not wait for a cancelled one", "gpu", inFunc("arena.settle", replaceCalls("stream.Synchronize", noError)), "gpu", "ThroughCUDA"},
+	{"memory freed under a running kernel", "gpu", inFunc("Program.Close", afterDeclaration("errs", "errs = append(errs, p.backend.arena.freeMemory())")), "gpu", "ThroughCUDA"},
 	{"host memory of a copy not kept reachable", "cuda", inFunc("stream.hold", replaceAssignments("held", "_ = b")), "cuda", ""},
 	{"stream closed without waiting", "cuda", inFunc("stream.Close", replaceCalls("cuext.Synchronize", noError)), "cuda", ""},
 	{"wait for an event dropped", "cuda", inFunc("stream.Wait", replaceCalls("s.Wait", noError)), "cuda", ""},
@@ -145,7 +145,7 @@ var hostMutations = []hostMutation{
 	{"goroutine not locked to its thread", "cuda", inFunc("gpu.current", func(b *ast.BlockStmt, src string) []edit {
 		return append(replaceCalls("runtime.LockOSThread", "runtime.KeepAlive(nil)")(b, src), replaceCalls("runtime.UnlockOSThread", "runtime.KeepAlive(nil)")(b, src)...)
 	}), "cuda", ""},
-	{"capture of the global mode", "cuda/internal/cuext", everywhere("CU_STREAM_CAPTURE_MODE_RELAXED", "CU_STREAM_CAPTURE_MODE_GLOBAL"), "cuda", ""},
+	{"capture of the global mode", "cuda/internal/cuext", everywhere("C.CU_STREAM_CAPTURE_MODE_RELAXED", "C.CUstreamCaptureMode(0)"), "cuda", ""},
 	{"dynamic shared memory not asked for", "cuda", inFunc("function.SetMaxDynamicShared", replaceCalls("cuext.SetMaxDynamicShared", noError)), "cuda", ""},
 }
 
