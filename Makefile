@@ -34,10 +34,10 @@ test: ## run all tests
 short: ## run the tests that take no more than seconds
 	$(GO) test -short ./...
 
-# Where every test runs networks on the simulator, those that share programs, run blocks side by side or cancel.
-RACE_PART = ./runtime/gpu/... ./runtime/ptxsim/... ./runtime/cuda/... ./runtime/profile/... ./cmd/...
+# Slow under the detector, or on the simulator: here only tests that share programs, run blocks side by side or cancel.
+RACE_PART = ./graph/models ./runtime/convert/... ./runtime/imaging/... ./runtime/predict ./runtime/gpu/... ./runtime/ptxsim/... ./runtime/cuda/... ./runtime/profile/... ./cmd/...
 race: ## run every concurrent package under the race detector
-	$(GO) test -short -race -run '^(Test|Fuzz)' . ./graph/... ./weights/... $$($(GO) list ./runtime/... | grep -vxFf <($(GO) list $(RACE_PART)))
+	$(GO) test -short -race -run '^(Test|Fuzz)' . $$($(GO) list ./graph/... ./weights/... ./runtime/... | grep -vxFf <($(GO) list $(RACE_PART)))
 	$(GO) test -short -race -run 'Cancel|Share|Shared|Atomics|Goroutine|Loading|Counters|Usage' $(RACE_PART)
 
 bench: ## run the benchmarks
