@@ -2,7 +2,6 @@ package gpu
 
 import (
 	"fmt"
-	"iter"
 
 	"unirestorer/graph"
 	"unirestorer/kernels"
@@ -28,49 +27,28 @@ func Lower(g *graph.Graph, info device.Info) (*Lowering, error) {
 func (l *Lowering) Memory() backend.Memory { return l.lowered.memory() }
 
 // WeightSpace is the size in bytes of the memory that Launches takes for
-// constants: the largest one, and the counters.
+// constants: the counters, and the largest of the others.
 func (l *Lowering) WeightSpace() int64 {
-	_, size := l.places()
-	return size
+	_, shared, largest := l.places()
+	return shared + largest
 }
 
-// places puts the constants that kernels only read on top of each other, and
-// behind them, apart, the counters that kernels write. Its second result is
-// the size of it all.
-func (l *Lowering) places() (counters map[*weight]int64, size int64) {
+// places puts the counters that kernels write apart from each other, and the
+// constants that kernels only read behind them, at shared, on top of each
+// other.
+func (l *Lowering) places() (counters map[*weight]int64, shared, largest int64) {
 	counters = map[*weight]int64{}
-	for w := range l.constants() {
-		if !w.counts() {
-			size = max(size, w.bytes())
-		}
-	}
-	byKey := map[weightKey]int64{}
-	for w := range l.constants() {
-		if !w.counts() {
-			continue
-		}
-		at, placed := byKey[w.key]
-		if !placed || w.own {
-			at = size
-			byKey[w.key] = at
-			size += w.bytes()
-		}
-		counters[w] = at
-	}
-	return counters, size
-}
-
-// constants are those of every step; steps may share some.
-func (l *Lowering) constants() iter.Seq[*weight] {
-	return func(yield func(*weight) bool) {
-		for _, s := range l.lowered.steps {
-			for _, w := range s.weights {
-				if !yield(w) {
-					return
-				}
+	for _, s := range l.lowered.steps {
+		for _, w := range s.weights {
+			if w.counts() {
+				counters[w] = shared
+				shared += w.bytes()
+			} else {
+				largest = max(largest, w.bytes())
 			}
 		}
 	}
+	return counters, shared, largest
 }
 
 // Launches lists the kernels of a run, by node. The intermediate results lie
@@ -79,16 +57,17 @@ func (l *Lowering) constants() iter.Seq[*weight] {
 // weight is read, though they compute nothing of use. Kernels that meet at
 // counters need weights to be zero.
 func (l *Lowering) Launches(arena, weights device.Buffer) ([][]*kernels.Launch, error) {
-	counters, size := l.places()
-	if _, err := weights.Slice(0, size); err != nil {
+	counters, shared, largest := l.places()
+	if _, err := weights.Slice(0, shared+largest); err != nil {
 		return nil, fmt.Errorf("constants: %w", err)
 	}
 	commands, err := l.lowered.bind(arena, func(w *weight) device.Buffer {
-		if at, ok := counters[w]; ok {
-			weights, _ := weights.Slice(at, w.bytes()) // inside, as above
-			return weights
+		at, ok := counters[w]
+		if !ok {
+			at = shared
 		}
-		return weights
+		place, _ := weights.Slice(at, w.bytes()) // inside, as above
+		return place
 	})
 	if err != nil {
 		return nil, err
