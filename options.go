@@ -401,6 +401,58 @@ func WithProgress(report func(done float64)) CallOption {
 	return func(c *call) error { c.file.Progress = report; return nil }
 }
 
+// WithRouted is told the route before the expert is loaded, and whether the expert is in memory already. Its error ends the
+// call.
+func WithRouted(f func(ctx context.Context, expert int, resident bool) error) CallOption {
+	return func(c *call) error {
+		c.file.Routed = func(ctx context.Context, d router.Decision, resident bool) error { return f(ctx, d.Expert, resident) }
+		return nil
+	}
+}
+
+// toldCall is a call as another process is told of it.
+type toldCall struct {
+	File         restore.FileOptions
+	Level        string   `json:",omitempty"`
+	Expert       string   `json:",omitempty"`
+	Degradations []string `json:",omitempty"`
+	Ask          queue.Ask
+}
+
+// MarshalCall puts options into a form that another process can be told, for [WithMarshalled]. Streams, and functions such as
+// that of [WithProgress], stay behind; a second picture is an error.
+func MarshalCall(opts ...CallOption) (json.RawMessage, error) {
+	c, err := callOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	if c.file.Second != nil {
+		return nil, optionf("second", ": a second picture is not passed to another process")
+	}
+	return json.Marshal(toldCall{c.file, c.level, c.expert, c.degradations, c.ask})
+}
+
+// ProgressOf is the function that [WithProgress] gives, nil without it.
+func ProgressOf(opts ...CallOption) func(done float64) {
+	c, err := callOf(opts)
+	if err != nil {
+		return nil
+	}
+	return c.file.Progress
+}
+
+// WithMarshalled takes the options that [MarshalCall] was given.
+func WithMarshalled(text json.RawMessage) CallOption {
+	return func(c *call) error {
+		var told toldCall
+		if err := json.Unmarshal(text, &told); err != nil {
+			return optionf("", "options from another process: %w", err)
+		}
+		*c = call{file: told.File, level: told.Level, expert: told.Expert, degradations: told.Degradations, ask: told.Ask, stdin: c.stdin, stdout: c.stdout}
+		return nil
+	}
+}
+
 // WithFormat writes files as "png", "jpeg", "webp", "tiff" or "bmp". An empty format leaves the choice to the extension.
 func WithFormat(format string) CallOption {
 	return func(c *call) (err error) {

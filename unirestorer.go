@@ -55,6 +55,9 @@ var ErrUnknownDevice = platform.ErrUnknownDevice
 // ErrMemory is wrapped by the error of an image that cannot be restored within the bound of [WithMemory].
 var ErrMemory = experts.ErrBudget
 
+// ErrUnavailable is wrapped by the errors of pictures that no working device is left for.
+var ErrUnavailable = errors.New("no device is left")
+
 // OptionError says which option makes no sense, or does not fit the model.
 type OptionError struct {
 	// Option is the option's name in small letters, "level" for [WithLevel]; empty where several are at odds.
@@ -226,6 +229,18 @@ func (r *Restorer) Experts() []Expert {
 func (r *Restorer) Check(opts ...CallOption) error {
 	_, err := r.call(opts)
 	return err
+}
+
+// NamedExpert tells which expert pictures go to with these options, if that does not depend on the picture.
+func (r *Restorer) NamedExpert(opts ...CallOption) (expert int, named bool, err error) {
+	c, err := r.call(opts)
+	if err != nil {
+		return 0, false, err
+	}
+	if e := c.file.Override.Expert; e != nil {
+		return *e, true, nil
+	}
+	return 0, false, nil
 }
 
 // Model is where the model was opened, or its name if it is the built-in one.

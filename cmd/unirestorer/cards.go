@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,16 +17,26 @@ import (
 	"unirestorer"
 	"unirestorer/runtime/cards"
 	"unirestorer/runtime/cuda"
+	"unirestorer/runtime/fleet"
 	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/platform"
 )
 
-// lanes reads --device and --isolate: the devices to work on, and whether each has a process of its own.
+// devicesOf reads --device, which may name several, and --watchdog.
+func devicesOf(c *cli.Context) ([]string, error) {
+	devices, err := platform.Devices(c.String("device"))
+	switch {
+	case errors.Is(err, platform.ErrUnknownDevice):
+		return nil, usageError{err}
+	case err == nil && c.Duration("watchdog") <= 0:
+		return nil, usagef("--watchdog %v: want more than 0", c.Duration("watchdog"))
+	}
+	return devices, err
+}
+
+// lanes reads the devices to restore jobs on, and whether each has a process of its own.
 func lanes(c *cli.Context, jobs []unirestorer.Job) (devices []string, isolate bool, err error) {
-	if devices, err = platform.Devices(c.String("device")); err != nil {
-		if errors.Is(err, platform.ErrUnknownDevice) {
-			err = usageError{err}
-		}
+	if devices, err = devicesOf(c); err != nil {
 		return nil, false, err
 	}
 	streams := slices.ContainsFunc(jobs, func(j unirestorer.Job) bool { return j.In == unirestorer.Stream || j.Out == unirestorer.Stream })
@@ -41,41 +50,44 @@ func lanes(c *cli.Context, jobs []unirestorer.Job) (devices []string, isolate bo
 	if len(jobs) < 2 && !c.Bool("isolate") {
 		return devices[:1], false, nil // a single picture runs on one device
 	}
-	if isolate && c.Duration("watchdog") <= 0 {
-		return nil, false, usagef("--watchdog %v: want more than 0", c.Duration("watchdog"))
-	}
 	return devices, isolate, nil
 }
 
-// workerReply is what a worker says of a picture.
-type workerReply struct {
-	Device string
-	Result *unirestorer.Result
+// openFleet opens the model on several devices, or on one in a process of its own.
+func openFleet(c *cli.Context, devices []string, isolate bool, opt cards.Options) (*fleet.Fleet, error) {
+	memory, err := memorySize(c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := memoryOptions(c); err != nil {
+		return nil, err
+	}
+	if memory == 0 {
+		memory = ledger.Auto()
+	}
+	// Options that do not fit the model are told before any device is opened.
+	model, err := unirestorer.Open(c.Context, append(openOptions(c), unirestorer.WithDevice("cpu"), unirestorer.WithPrecision(""), unirestorer.WithLazyEstimator())...)
+	if err != nil {
+		return nil, usageOf(err)
+	}
+	opt.InFlight, opt.Watchdog = picturesAtATime(len(devices)), c.Duration("watchdog")
+	return fleet.New(model, fleet.Config{Devices: devices, Memory: max(memory, 0), Cards: opt,
+		Start: func(ctx context.Context, device string, memory int64) (cards.Worker, error) {
+			if isolate {
+				return startProcess(ctx, c, device, memory)
+			}
+			r, err := openWorker(ctx, c, device, memory)
+			if err != nil {
+				return nil, err
+			}
+			return fleet.Inside(fleet.Worker{Restorer: r, Device: device, Broken: cuda.Broken}), nil
+		}}), nil
 }
 
 // restoreOnCards restores pictures on several devices, or on one in a process of its own.
 func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unirestorer.Job, passed []unirestorer.PassedOver, opts []unirestorer.CallOption) (err error) {
-	// Options that do not fit the model are told before any device is opened.
-	r, err := unirestorer.Open(c.Context, append(openOptions(c), unirestorer.WithDevice("cpu"), unirestorer.WithLazyEstimator())...)
-	if err != nil {
-		return usageOf(err)
-	}
-	err = r.Check(opts...)
-	digest := r.ModelDigest()
-	if err := errors.Join(err, r.Close()); err != nil {
-		return usageOf(err)
-	}
-	b := newBatch(c, opts, jobs, passed, digest)
-	var list []cards.Card
-	for _, d := range devices {
-		start := func(ctx context.Context) (cards.Worker, error) { return startInside(ctx, c, d, len(devices), opts) }
-		if isolate {
-			start = func(ctx context.Context) (cards.Worker, error) { return startProcess(ctx, c, d, len(devices)) }
-		}
-		list = append(list, cards.Card{Name: d, Start: start})
-	}
-	inFlight := picturesAtATime(len(devices))
-	pool, err := cards.New(list, cards.Options{InFlight: inFlight, Watchdog: c.Duration("watchdog"), Event: func(e cards.Event) {
+	var b *batch
+	f, err := openFleet(c, devices, isolate, cards.Options{Event: func(e cards.Event) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		fmt.Fprintln(c.App.ErrWriter, "unirestorer:", e)
@@ -86,18 +98,22 @@ func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unire
 	defer closing(&err, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		return pool.Close(ctx)
+		return f.Shutdown(ctx)
 	})
+	if err := f.Check(opts...); err != nil {
+		return usageOf(err)
+	}
+	b = newBatch(c, opts, jobs, passed, f.ModelDigest())
 	b.sayPassed()
-	b.together(c.Context, inFlight*len(devices), func(ctx context.Context, _ int, j unirestorer.Job) (*unirestorer.Result, string, error) {
-		reply, err := doOn(ctx, pool, j)
+	b.together(c.Context, picturesAtATime(len(devices))*len(devices), func(ctx context.Context, _ int, j unirestorer.Job) (*unirestorer.Result, string, error) {
+		result, device, err := f.RestoreJob(ctx, j, opts...)
 		if err != nil {
 			return nil, "", err
 		}
-		return reply.Result, fmt.Sprintf("[%s] %s", reply.Device, describe(j, reply.Result)), nil
+		return result, fmt.Sprintf("[%s] %s", device, describe(j, result)), nil
 	})
 	if len(devices) > 1 {
-		for _, s := range pool.States() {
+		for _, s := range f.States() {
 			b.say("%s", share(s))
 		}
 	}
@@ -146,141 +162,68 @@ func share(s cards.State) string {
 	return text
 }
 
-func doOn(ctx context.Context, pool *cards.Pool, j unirestorer.Job) (workerReply, error) {
-	var reply workerReply
-	job, err := json.Marshal(j)
+// openWorker opens the model on a worker's device; memory bounds what it takes of the host's, 0 is no bound.
+func openWorker(ctx context.Context, c *cli.Context, device string, memory int64) (*unirestorer.Restorer, error) {
+	bound, err := memoryOptions(c)
 	if err != nil {
-		return reply, err
-	}
-	text, err := pool.Do(ctx, job, nil)
-	if err != nil {
-		if errors.Is(err, cards.ErrBroken) || errors.Is(err, cards.ErrNoCards) {
-			err = fmt.Errorf("restore %s: %w", j.In, err) // the worker's own errors name it
-		}
-		return reply, err
-	}
-	if err := json.Unmarshal(text, &reply); err != nil {
-		return reply, fmt.Errorf("restore %s: what the worker says of it: %w", j.In, err)
-	}
-	return reply, nil
-}
-
-// openWorker opens the model on a worker's device with its share of the memory.
-func openWorker(ctx context.Context, c *cli.Context, device string, share int) (*unirestorer.Restorer, error) {
-	opening := append(openOptions(c), unirestorer.WithDevice(device))
-	switch n, err := memorySize(c); {
-	case err != nil:
 		return nil, err
-	case n < 0:
-		opening = append(opening, unirestorer.WithoutMemoryBound())
-	case n == 0:
-		opening = append(opening, unirestorer.WithMemory(ledger.Auto()/int64(share)))
-	default:
-		opening = append(opening, unirestorer.WithMemory(max(1, n/int64(share))))
 	}
-	if c.IsSet("expert") {
+	opening := append(openOptions(c), bound...)
+	if opening = append(opening, unirestorer.WithDevice(device), unirestorer.WithoutMemoryBound()); memory > 0 {
+		opening = append(opening, unirestorer.WithMemory(memory))
+	}
+	if c.IsSet("max-delay") {
+		opening = append(opening, unirestorer.WithMaxDelay(c.Duration("max-delay")))
+	}
+	if c.Bool(lazyFlag) || c.IsSet("expert") {
 		opening = append(opening, unirestorer.WithLazyEstimator())
 	}
 	return unirestorer.Open(ctx, append(opening, poolOptions(c)...)...)
 }
 
-// work does a worker's job.
-func work(ctx context.Context, r *unirestorer.Restorer, device string, job json.RawMessage, progress func(float64), opts []unirestorer.CallOption) (workerReply, error) {
-	var j unirestorer.Job
-	if err := json.Unmarshal(job, &j); err != nil {
-		return workerReply{}, err
-	}
-	result, err := r.RestoreJob(ctx, j, append(slices.Clone(opts), unirestorer.WithProgress(progress))...)
-	return workerReply{device, result}, err
-}
-
-// inside is a worker in this process. A kernel that hangs cannot be ended here.
-type inside struct {
-	r      *unirestorer.Restorer
-	device string
-	opts   []unirestorer.CallOption
-	ctx    context.Context
-	cancel context.CancelFunc
-}
-
-func startInside(ctx context.Context, c *cli.Context, device string, share int, opts []unirestorer.CallOption) (cards.Worker, error) {
-	r, err := openWorker(ctx, c, device, share)
-	if err != nil {
-		return nil, err
-	}
-	w := &inside{r: r, device: device, opts: opts}
-	w.ctx, w.cancel = context.WithCancel(context.Background())
-	return w, nil
-}
-
-func (w *inside) Do(ctx context.Context, job json.RawMessage, progress func(float64)) (json.RawMessage, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(w.ctx, cancel)()
-	reply, err := work(ctx, w.r, w.device, job, progress, w.opts)
-	if w.ctx.Err() != nil || cuda.Broken(err) {
-		return nil, fmt.Errorf("%w: %w", cards.ErrBroken, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(reply)
-}
-
-func (w *inside) Kill() { w.cancel() }
-
-func (w *inside) Close() error { return w.r.Close() }
-
-// workerVariable says in the environment of a worker's process how many share the memory.
-const workerVariable = "UNIRESTORER_WORKERS"
+// Flags of workers that other commands do not have.
+const (
+	shareFlag = "share"
+	lazyFlag  = "lazy"
+)
 
 // startProcess starts this program as a worker on a device.
-func startProcess(ctx context.Context, c *cli.Context, device string, share int) (cards.Worker, error) {
+func startProcess(ctx context.Context, c *cli.Context, device string, memory int64) (cards.Worker, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, workerArgs(c, device)...)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", workerVariable, share))
-	return cards.StartProcess(ctx, cmd)
-}
-
-// workerArgs are the arguments of a worker: the options that were set, but for those that concern the batch.
-func workerArgs(c *cli.Context, device string) []string {
-	args := []string{"worker", "--device=" + device}
-	for _, f := range c.Command.Flags {
-		name := f.Names()[0]
-		if !c.IsSet(name) || slices.Contains([]string{"output", "device", "json", "quiet", "isolate", "watchdog", "overwrite", "second", "follow", "keep-times"}, name) {
-			continue
-		}
-		if _, list := f.(*cli.StringSliceFlag); list {
-			for _, v := range c.StringSlice(name) {
-				args = append(args, "--"+name+"="+v)
-			}
-			continue
-		}
-		args = append(args, fmt.Sprintf("--%s=%v", name, c.Value(name)))
+	args := []string{"worker", "--device=" + device, fmt.Sprintf("--%s=%d", shareFlag, memory)}
+	if c.IsSet("expert") {
+		args = append(args, "--"+lazyFlag)
 	}
-	return args
+	for _, f := range workerFlags() {
+		if name := f.Names()[0]; name != "device" && c.IsSet(name) {
+			args = append(args, fmt.Sprintf("--%s=%v", name, c.Value(name)))
+		}
+	}
+	return cards.StartProcess(ctx, exec.Command(program, args...))
 }
 
-// workerCommand restores the pictures that a supervisor names on standard input.
+// workerFlags are those of the commands that start workers which say how the model is opened.
+func workerFlags() []cli.Flag {
+	return slices.Concat([]cli.Flag{modelFlag(), netArgsFlag(), precisionFlag(), maxDelayFlag()}, memoryFlags(), poolFlags(), deviceFlags())
+}
+
+// workerCommand restores the pictures that a supervisor names or sends on standard input.
 func workerCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "worker",
 		Usage:  "restore pictures for another process of this program",
 		Hidden: true,
-		Flags:  restoreCommand().Flags,
+		Flags: append(workerFlags(),
+			&cli.Int64Flag{Name: shareFlag, Value: -1, Usage: "bound on the host's memory in `BYTES`, 0 for none"},
+			&cli.BoolFlag{Name: lazyFlag, Usage: "leave the estimator until a picture needs it"}),
 		Action: func(c *cli.Context) (err error) {
-			var share int
-			if _, err := fmt.Sscan(os.Getenv(workerVariable), &share); err != nil || share < 1 {
-				return usagef("worker is for restore --isolate to start")
+			if c.Int64(shareFlag) < 0 {
+				return usagef("worker is for restore and serve with --isolate to start")
 			}
-			opts, err := pictureOptions(c)
-			if err != nil {
-				return err
-			}
-			r, err := openWorker(c.Context, c, c.String("device"), share)
+			r, err := openWorker(c.Context, c, c.String("device"), c.Int64(shareFlag))
 			if err != nil {
 				return usageOf(err)
 			}
@@ -288,9 +231,16 @@ func workerCommand() *cli.Command {
 			// What libraries print must not get between the replies.
 			replies := c.App.Writer
 			c.App.Writer = io.Discard
-			return cards.Serve(c.Context, c.App.Reader, replies, cuda.Broken, func(ctx context.Context, job json.RawMessage, progress func(float64)) (any, error) {
-				return work(ctx, r, c.String("device"), job, progress, opts)
-			})
+			// A signal that is sent to all processes of a service must not end pictures that the supervisor waits for.
+			return fleet.Serve(context.WithoutCancel(c.Context), fleet.Worker{Restorer: r, Device: c.String("device"), Broken: cuda.Broken}, c.App.Reader, replies)
 		},
+	}
+}
+
+// isolationFlags say how devices are kept apart.
+func isolationFlags(when string) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "isolate", Usage: "run each device in a process of its own, which is started anew when the device fails; " + when},
+		&cli.DurationFlag{Name: "watchdog", Value: 2 * time.Minute, Usage: "`TIME` without progress after which an isolated device is taken to hang"},
 	}
 }

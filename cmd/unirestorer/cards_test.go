@@ -51,7 +51,7 @@ func TestIsolationAndItsLimits(t *testing.T) {
 		{[]string{"restore", "-", "-o", "x.png", "--isolate"}, exitUsage, "--isolate works on files"},
 		{[]string{"restore", in, "-o", "x.png", "--isolate", "--watchdog", "0s"}, exitUsage, "--watchdog 0s: want more than 0"},
 		{[]string{"restore", in, "-o", "x.png", "--isolate", "--expert", "99"}, exitUsage, "expert 99"},
-		{[]string{"worker"}, exitUsage, "worker is for restore --isolate to start"},
+		{[]string{"worker"}, exitUsage, "worker is for restore and serve with --isolate to start"},
 	} {
 		code, _, stderr := command(c.args...)
 		require.Equal(t, c.code, code, "%v: %s", c.args, stderr)

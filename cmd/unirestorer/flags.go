@@ -39,7 +39,7 @@ func netArgsFlag() cli.Flag {
 
 func deviceFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "device", Aliases: []string{"d"}, Value: "cpu", Usage: "`DEVICE` to run on; the devices command lists them. GPUs go by index (cuda:1), UUID (cuda:GPU-…) or MIG slice (cuda:MIG-…)"},
+		&cli.StringFlag{Name: "device", Aliases: []string{"d"}, Value: "cpu", Usage: "`DEVICE` to run on; the devices command lists them. GPUs go by index (cuda:1), UUID (cuda:GPU-…) or MIG slice (cuda:MIG-…); restore and serve take several: cuda:0,2 or cuda:all"},
 		&cli.IntFlag{Name: "threads", Usage: "CPU `THREADS`; 0 uses all cores"},
 	}
 }

@@ -48,10 +48,8 @@ func restoreCommand() *cli.Command {
 			&cli.BoolFlag{Name: "keep-times", Usage: "give results the modification times of their images"},
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
-			&cli.BoolFlag{Name: "isolate", Usage: "run each device in a process of its own, which is started anew when the device fails; on with several devices"},
-			&cli.DurationFlag{Name: "watchdog", Value: 2 * time.Minute, Usage: "`TIME` without progress after which an isolated device is taken to hang"},
 			jsonFlag(),
-		}, slices.Concat(memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), poolFlags(), deviceFlags())...),
+		}, slices.Concat(isolationFlags("on with several devices"), memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), poolFlags(), deviceFlags())...),
 		Action: restoreAction,
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"unirestorer"
+	"unirestorer/runtime/cards"
+	"unirestorer/runtime/fleet"
 	"unirestorer/runtime/serve"
 )
 
@@ -41,11 +43,11 @@ func serveCommand() *cli.Command {
 			&cli.IntFlag{Name: "active", Usage: "pictures decoded, restored or encoded at a time; 0 is one more than cores (`N`)"},
 			&cli.IntFlag{Name: "queue", Value: 64, Usage: "requests that may wait, `N`; more are refused"},
 			&cli.DurationFlag{Name: "timeout", Value: time.Minute, Usage: "deadline of requests that name none, and the longest `TIME` they may name"},
-			&cli.DurationFlag{Name: "max-delay", Value: 100 * time.Millisecond, Usage: "longest `TIME` that a picture is passed over by later ones that the expert at work restores too; less than 0 keeps the order"},
+			maxDelayFlag(),
 			&cli.DurationFlag{Name: "drain-delay", Usage: "`TIME` between saying not ready and taking no more connections"},
 			&cli.DurationFlag{Name: "drain-timeout", Value: 30 * time.Second, Usage: "`TIME` that requests under way have to finish at the end"},
 			&cli.StringFlag{Name: "log", Value: "text", Usage: "`FORMAT` of the log on standard error: text, json or off"},
-		}, slices.Concat(memoryFlags(), poolFlags(), deviceFlags())...),
+		}, slices.Concat(isolationFlags("on for GPUs"), memoryFlags(), []cli.Flag{precisionFlag()}, poolFlags(), deviceFlags())...),
 		Action: serveAction,
 	}
 }
@@ -58,14 +60,9 @@ func serveAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	bound, err := memoryOptions(c)
+	r, err := openServed(c, config.Log)
 	if err != nil {
 		return err
-	}
-	opening := slices.Concat(openOptions(c), bound, poolOptions(c), []unirestorer.Option{unirestorer.WithMaxDelay(c.Duration("max-delay"))})
-	r, err := unirestorer.Open(c.Context, opening...)
-	if err != nil {
-		return usageOf(err)
 	}
 	defer closing(&err, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -75,6 +72,11 @@ func serveAction(c *cli.Context) (err error) {
 	s, err := serve.New(r, config)
 	if err != nil {
 		return err
+	}
+	if f, several := r.(*fleet.Fleet); several {
+		if err := f.Start(c.Context); err != nil {
+			return err
+		}
 	}
 	l, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
@@ -93,6 +95,41 @@ func serveAction(c *cli.Context) (err error) {
 		config.Log.Info("ready for gRPC", "address", calls.Addr().String())
 	}
 	return serveUntilDone(c, s, l, calls, config.Log)
+}
+
+func maxDelayFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "max-delay", Value: 100 * time.Millisecond, Usage: "longest `TIME` that a picture is passed over by later ones that the expert at work restores too; less than 0 keeps the order"}
+}
+
+// served is what a server works with, and ends.
+type served interface {
+	serve.Restorer
+	Shutdown(ctx context.Context) error
+}
+
+// openServed opens the model on a device, or on several, in processes of their own unless --isolate says otherwise.
+func openServed(c *cli.Context, log *slog.Logger) (served, error) {
+	devices, err := devicesOf(c)
+	if err != nil {
+		return nil, err
+	}
+	isolate := strings.HasPrefix(devices[0], "cuda")
+	if c.IsSet("isolate") {
+		isolate = c.Bool("isolate")
+	}
+	if isolate || len(devices) > 1 {
+		return openFleet(c, devices, isolate, cards.Options{Eager: true, Event: func(e cards.Event) { log.Error("device", "event", e.String()) }})
+	}
+	bound, err := memoryOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	opening := slices.Concat(openOptions(c), bound, poolOptions(c), []unirestorer.Option{unirestorer.WithMaxDelay(c.Duration("max-delay"))})
+	r, err := unirestorer.Open(c.Context, opening...)
+	if err != nil {
+		return nil, usageOf(err)
+	}
+	return r, nil
 }
 
 // serveUntilDone answers until the command's context is done, and lets requests under way finish then.

@@ -1,6 +1,8 @@
 // Package cards keeps several cards at work. Each has a worker, in a process of its own or in this one; pictures wait in one
 // queue, and a card takes the next one when it is free, so that cards of unlike speed share by the time that they need. A card
-// that fails is taken out, its pictures are done again elsewhere, and its worker is started anew after a while.
+// that fails is taken out, its pictures are done again elsewhere, and its worker is started anew after a while. A job that a
+// card is too small for goes to another, and one whose expert is loaded on another card goes there if that is sooner done
+// than loading it anew.
 //
 // CUDA leaves a process unusable after a fault such as an illegal address, and a kernel that hangs cannot be ended from
 // inside; both end with the worker's process, and with nothing else.
@@ -11,17 +13,53 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 )
 
+// Job is something to do: what it is, and the bytes that it is about, which stay the caller's and must not change.
+type Job struct {
+	Spec json.RawMessage
+	Data []byte
+	// Key names what the job needs on a card that takes time to load, if that is known; a worker may find out later.
+	Key string
+}
+
+// Reply is what became of a job.
+type Reply struct {
+	Spec json.RawMessage
+	Data []byte
+	// Key is what the job needed on the card, empty for nothing.
+	Key string
+	Costs
+}
+
+// Costs are what parts of a job took. They decide whether a job goes where its key is loaded.
+type Costs struct {
+	// Load is the loading of the key, 0 if it was there; Run the card's own work; Again what would be done again if the job
+	// went to another card once its key is known.
+	Load  time.Duration `json:"load,omitempty"`
+	Run   time.Duration `json:"run,omitempty"`
+	Again time.Duration `json:"again,omitempty"`
+}
+
+// Under is how a worker tells of a job under way.
+type Under struct {
+	// Progress says that the job gets on.
+	Progress func(done float64)
+	// Choose is asked once the job's key is known and is not loaded on the card. Its error, which wraps [ErrElsewhere] if
+	// the job is better done where the key is loaded, ends the job there.
+	Choose func(key string) error
+}
+
 // Worker does jobs on one card, several at a time.
 type Worker interface {
-	// Do does a job and returns its reply. It calls progress while it gets on. An error that wraps [ErrBroken] says that
-	// the worker is of no use any more; any other is the job's own.
-	Do(ctx context.Context, job json.RawMessage, progress func(done float64)) (json.RawMessage, error)
+	// Do does a job. An error that wraps [ErrBroken] says that the worker is of no use any more, one that wraps
+	// [ErrNoRoom] that the card is too small for the job; any other is the job's own.
+	Do(ctx context.Context, job Job, under Under) (Reply, error)
 	// Kill ends the worker at once, whatever it does. Jobs under way return an error that wraps ErrBroken.
 	Kill()
 	// Close ends a worker that has nothing to do.
@@ -32,6 +70,10 @@ type Worker interface {
 var (
 	// ErrBroken is wrapped by errors that end a worker.
 	ErrBroken = errors.New("worker broken")
+	// ErrNoRoom is wrapped by errors of jobs that a card has not the memory for: another may have.
+	ErrNoRoom = errors.New("no room on the card")
+	// ErrElsewhere ends a job on one card for the sake of another.
+	ErrElsewhere = errors.New("goes to another card")
 	// ErrNoCards is wrapped by the errors of jobs that no card is left for.
 	ErrNoCards = errors.New("no card is left")
 	// ErrClosed is returned by a pool that is closed.
@@ -56,6 +98,8 @@ type Options struct {
 	Failures int
 	// Attempts is how many workers a job may break before it fails itself; 0 means 3. After the first it runs alone.
 	Attempts int
+	// Eager starts workers at once and not when there are jobs.
+	Eager bool
 	// Event gets what happens to cards, from several goroutines; may be nil.
 	Event func(Event)
 }
@@ -115,9 +159,13 @@ type State struct {
 	// Out tells that the card is not used any more, Err why it failed last.
 	Out bool   `json:"out,omitempty"`
 	Err string `json:"error,omitempty"`
-	// Working is how many jobs it has, Done how many it did, Failures how often it failed, Mean the time of a job.
+	// Ready tells that the card has a worker that is started.
+	Ready bool `json:"ready"`
+	// Working is how many jobs it has, Done how many it did, Loads how many of those had to load their key, Failures how
+	// often it failed, Mean the time of a job.
 	Working  int           `json:"working"`
 	Done     int           `json:"done"`
+	Loads    int           `json:"loads"`
 	Failures int           `json:"failures"`
 	Mean     time.Duration `json:"mean_ns"`
 }
@@ -125,16 +173,19 @@ type State struct {
 // task is a job on its way.
 type task struct {
 	ctx      context.Context
-	job      json.RawMessage
+	job      Job // its key once that is known
 	progress func(float64)
 	running  bool // a worker has it, and it does not wait for its turn there
-	broke    int  // workers
+	going    bool // its card loads its key, or has it
+	moved    bool // from one card to another, once
+	refused  map[*card]bool
+	broke    int // workers
 	last     error
 	done     chan result
 }
 
 type result struct {
-	reply json.RawMessage
+	reply Reply
 	err   error
 }
 
@@ -146,12 +197,17 @@ type card struct {
 
 	// Under the pool's lock:
 	up      bool // a worker is there or about to be
+	ready   bool // it is there
 	out     bool
 	err     error
 	busy    map[*task]time.Time // since when
 	done    int
+	loads   int
 	failed  int
 	measure time.Duration // smoothed time of a job
+	costs   Costs         // smoothed
+	hot     map[string]bool
+	going   map[string]int // jobs under way that may count on a key
 }
 
 // Pool is a number of cards and the jobs that wait for them. Its methods may be called from several goroutines.
@@ -177,7 +233,7 @@ func New(cards []Card, opt Options) (*Pool, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.changed = sync.NewCond(&p.mu)
 	for _, c := range cards {
-		p.cards = append(p.cards, &card{Card: c, pool: p, up: true, busy: map[*task]time.Time{}, slot: semaphore.NewWeighted(int64(p.opt.InFlight))})
+		p.cards = append(p.cards, &card{Card: c, pool: p, up: true, busy: map[*task]time.Time{}, hot: map[string]bool{}, going: map[string]int{}, slot: semaphore.NewWeighted(int64(p.opt.InFlight))})
 	}
 	for _, c := range p.cards {
 		p.running.Go(c.run)
@@ -187,7 +243,7 @@ func New(cards []Card, opt Options) (*Pool, error) {
 
 // Do does a job on whatever card is free first, again on another if that card fails, and returns its reply. progress may be
 // nil; after a failure it starts again from 0.
-func (p *Pool) Do(ctx context.Context, job json.RawMessage, progress func(done float64)) (json.RawMessage, error) {
+func (p *Pool) Do(ctx context.Context, job Job, progress func(done float64)) (Reply, error) {
 	if progress == nil {
 		progress = func(float64) {}
 	}
@@ -195,7 +251,7 @@ func (p *Pool) Do(ctx context.Context, job json.RawMessage, progress func(done f
 	p.mu.Lock()
 	if err := p.refusal(nil); err != nil {
 		p.mu.Unlock()
-		return nil, err
+		return Reply{}, err
 	}
 	p.queue = append(p.queue, t)
 	p.changed.Broadcast()
@@ -204,7 +260,26 @@ func (p *Pool) Do(ctx context.Context, job json.RawMessage, progress func(done f
 	case r := <-t.done:
 		return r.reply, r.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return Reply{}, ctx.Err()
+	}
+}
+
+// Ready waits until a card is ready, and returns an error if none is left. It is for pools with [Options.Eager].
+func (p *Pool) Ready(ctx context.Context) error {
+	defer context.AfterFunc(ctx, p.wake)()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if err := p.refusal(nil); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(p.cards, func(c *card) bool { return c.ready }) {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p.changed.Wait()
 	}
 }
 
@@ -230,7 +305,7 @@ func (p *Pool) States() []State {
 	defer p.mu.Unlock()
 	states := make([]State, len(p.cards))
 	for i, c := range p.cards {
-		states[i] = State{Card: c.Name, Out: c.out, Working: len(c.busy), Done: c.done, Failures: c.failed, Mean: c.measure}
+		states[i] = State{Card: c.Name, Out: c.out, Ready: c.ready, Working: len(c.busy), Done: c.done, Loads: c.loads, Failures: c.failed, Mean: c.measure}
 		if c.err != nil {
 			states[i].Err = c.err.Error()
 		}
@@ -257,7 +332,7 @@ func (p *Pool) Close(ctx context.Context) error {
 // drain fails every waiting job; the lock is held.
 func (p *Pool) drain(err error) {
 	for _, t := range p.queue {
-		t.done <- result{nil, err}
+		t.done <- result{err: err}
 	}
 	p.queue = nil
 }

@@ -23,22 +23,22 @@ type made struct {
 	once   sync.Once
 }
 
-func (m *made) Do(ctx context.Context, job json.RawMessage, progress func(float64)) (json.RawMessage, error) {
+func (m *made) Do(ctx context.Context, job Job, under Under) (Reply, error) {
 	type out struct {
 		s   string
 		err error
 	}
 	done := make(chan out, 1)
 	go func() {
-		s, err := m.do(ctx, strings.Trim(string(job), `"`))
+		s, err := m.do(ctx, strings.Trim(string(job.Spec), `"`))
 		done <- out{s, err}
 	}()
 	select {
 	case o := <-done:
 		reply, _ := json.Marshal(o.s)
-		return reply, o.err
+		return Reply{Spec: reply}, o.err
 	case <-m.killed:
-		return nil, fmt.Errorf("%w: killed", ErrBroken)
+		return Reply{}, fmt.Errorf("%w: killed", ErrBroken)
 	}
 }
 func (m *made) Kill()        { m.once.Do(func() { close(m.killed) }) }
@@ -51,14 +51,16 @@ func cardOf(name string, do func(ctx context.Context, job string) (string, error
 	}}
 }
 
+func spec(s string) Job { return Job{Spec: json.RawMessage(`"` + s + `"`)} }
+
 // all does n jobs at the same time and returns replies and errors.
 func all(p *Pool, n int) (replies []string, errs []error) {
 	replies, errs = make([]string, n), make([]error, n)
 	var jobs sync.WaitGroup
 	for i := range n {
 		jobs.Go(func() {
-			reply, err := p.Do(context.Background(), json.RawMessage(fmt.Sprintf(`"%d"`, i)), nil)
-			replies[i], errs[i] = strings.Trim(string(reply), `"`), err
+			reply, err := p.Do(context.Background(), spec(fmt.Sprint(i)), nil)
+			replies[i], errs[i] = strings.Trim(string(reply.Spec), `"`), err
 		})
 	}
 	jobs.Wait()
@@ -100,7 +102,7 @@ func TestEveryJobIsDoneOnce(t *testing.T) {
 }
 
 func TestCardsOfUnlikeSpeedShareByTime(t *testing.T) {
-	p := open(t, []Card{cardOf("fast", fine(2*time.Millisecond)), cardOf("slow", fine(20*time.Millisecond))}, Options{InFlight: 1})
+	p := open(t, []Card{cardOf("fast", fine(2*time.Millisecond)), cardOf("slow", fine(150*time.Millisecond))}, Options{InFlight: 1})
 	_, errs := all(p, 60)
 	require.NoError(t, errors.Join(errs...))
 	s := p.States()
@@ -110,16 +112,17 @@ func TestCardsOfUnlikeSpeedShareByTime(t *testing.T) {
 
 func TestSlowCardLeavesTheLastJobsToTheFastOne(t *testing.T) {
 	c := &card{pool: &Pool{opt: Options{InFlight: 1}.withDefaults()}, measure: time.Second}
+	last := &task{}
 	c.pool.opt.InFlight = 1
 	fast := &card{pool: c.pool, up: true, measure: 10 * time.Millisecond, busy: map[*task]time.Time{}}
 	c.pool.cards = []*card{c, fast}
 	c.pool.queue = make([]*task, 3)
-	require.True(t, c.tooSlow(), "three jobs take the fast one 30 ms")
+	require.True(t, c.tooSlow(last), "three jobs take the fast one 30 ms")
 	c.pool.queue = make([]*task, 300)
-	require.False(t, c.tooSlow(), "there is work for both")
+	require.False(t, c.tooSlow(last), "there is work for both")
 	c.pool.queue = make([]*task, 3)
 	fast.up = false
-	require.False(t, c.tooSlow(), "the fast one has failed")
+	require.False(t, c.tooSlow(last), "the fast one has failed")
 }
 
 // A card fails in the middle: its jobs are done elsewhere, and it comes back.
@@ -222,7 +225,7 @@ func TestWithoutCardsJobsFail(t *testing.T) {
 		require.ErrorIs(t, err, ErrNoCards)
 		require.ErrorContains(t, err, "no such card")
 	}
-	_, err := p.Do(context.Background(), nil, nil)
+	_, err := p.Do(context.Background(), Job{}, nil)
 	require.ErrorIs(t, err, ErrNoCards)
 	_, err = New(nil, Options{})
 	require.ErrorIs(t, err, ErrNoCards)
@@ -242,19 +245,19 @@ func TestCloseWaitsOrEnds(t *testing.T) {
 	require.NoError(t, err)
 	answer := make(chan error, 1)
 	go func() {
-		_, err := p.Do(context.Background(), json.RawMessage(`"1"`), nil)
+		_, err := p.Do(context.Background(), spec("1"), nil)
 		answer <- err
 	}()
 	time.Sleep(5 * time.Millisecond)
 	require.NoError(t, p.Close(context.Background()))
 	require.NoError(t, <-answer)
-	_, err = p.Do(context.Background(), nil, nil)
+	_, err = p.Do(context.Background(), Job{}, nil)
 	require.ErrorIs(t, err, ErrClosed)
 
 	p, err = New([]Card{cardOf("a", func(context.Context, string) (string, error) { select {} })}, Options{})
 	require.NoError(t, err)
 	go func() {
-		_, err := p.Do(context.Background(), json.RawMessage(`"1"`), nil)
+		_, err := p.Do(context.Background(), spec("1"), nil)
 		answer <- err
 	}()
 	time.Sleep(5 * time.Millisecond)
@@ -271,13 +274,13 @@ func TestJobWhoseCallerIsGoneIsNotDone(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		return job, nil
 	})}, Options{InFlight: 1})
-	go func() { _, _ = p.Do(context.Background(), json.RawMessage(`"1"`), nil) }()
+	go func() { _, _ = p.Do(context.Background(), spec("1"), nil) }()
 	time.Sleep(5 * time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := p.Do(ctx, json.RawMessage(`"2"`), nil)
+	_, err := p.Do(ctx, spec("2"), nil)
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = p.Do(context.Background(), json.RawMessage(`"3"`), nil)
+	_, err = p.Do(context.Background(), spec("3"), nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, done.Load())
 }
@@ -287,25 +290,36 @@ const childEnv = "CARDS_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
-		err := Serve(context.Background(), os.Stdin, os.Stdout, func(err error) bool { return strings.Contains(err.Error(), "fatal") },
-			func(ctx context.Context, job json.RawMessage, progress func(float64)) (any, error) {
-				progress(0.5)
-				switch s := strings.Trim(string(job), `"`); s {
+		kinds := func(err error) []string {
+			if strings.Contains(err.Error(), "fatal") {
+				return []string{KindBroken}
+			}
+			return []string{"ordinary"}
+		}
+		err := Serve(context.Background(), os.Stdin, os.Stdout, kinds,
+			func(ctx context.Context, job Job, under Under) (Reply, error) {
+				under.Progress(0.5)
+				switch s := strings.Trim(string(job.Spec), `"`); s {
 				case "die":
 					fmt.Fprintln(os.Stderr, "something went wrong")
 					os.Exit(3)
 				case "fatal":
-					return nil, errors.New("fatal error of a card")
+					return Reply{}, errors.New("fatal error of a card")
 				case "error":
-					return nil, errors.New("ordinary error")
+					return Reply{}, errors.New("ordinary error")
 				case "wait":
 					<-ctx.Done()
-					return nil, ctx.Err()
+					return Reply{}, ctx.Err()
+				case "ask":
+					if err := under.Choose("rain"); err != nil {
+						return Reply{}, err
+					}
 				case "garbage":
 					fmt.Println("not a message")
 					select {}
 				}
-				return map[string]string{"did": string(job)}, nil
+				reply, err := json.Marshal(map[string]string{"did": string(job.Spec)})
+				return Reply{Spec: reply, Data: job.Data, Key: "rain", Costs: Costs{Run: time.Second}}, err
 			})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -332,38 +346,38 @@ func startChild(t testing.TB) Worker {
 func TestWorkerInAProcess(t *testing.T) {
 	w := startChild(t)
 	var last float64
-	reply, err := w.Do(context.Background(), json.RawMessage(`"x"`), func(done float64) { last = done })
+	reply, err := w.Do(context.Background(), spec("x"), Under{Progress: func(done float64) { last = done }})
 	require.NoError(t, err)
-	require.JSONEq(t, `{"did": "\"x\""}`, string(reply))
+	require.JSONEq(t, `{"did": "\"x\""}`, string(reply.Spec))
 	require.Equal(t, 0.5, last)
-	nothing := func(float64) {}
-	_, err = w.Do(context.Background(), json.RawMessage(`"error"`), nothing)
+	nothing := Under{Progress: func(float64) {}}
+	_, err = w.Do(context.Background(), spec("error"), nothing)
 	require.EqualError(t, err, "ordinary error")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
-	_, err = w.Do(ctx, json.RawMessage(`"wait"`), nothing)
+	_, err = w.Do(ctx, spec("wait"), nothing)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	_, err = w.Do(context.Background(), json.RawMessage(`"x"`), nothing)
+	_, err = w.Do(context.Background(), spec("x"), nothing)
 	require.NoError(t, err, "the worker goes on")
-	_, err = w.Do(context.Background(), json.RawMessage(`"fatal"`), nothing)
+	_, err = w.Do(context.Background(), spec("fatal"), nothing)
 	require.ErrorIs(t, err, ErrBroken)
 	require.ErrorContains(t, err, "fatal error of a card")
 }
 
 func TestDeathOfAProcessIsTold(t *testing.T) {
-	nothing := func(float64) {}
+	nothing := Under{Progress: func(float64) {}}
 	for job, want := range map[string]string{"die": "exit status 3: something went wrong", "garbage": "not a message"} {
 		w := startChild(t)
 		other := make(chan error, 1)
 		go func() {
-			_, err := w.Do(context.Background(), json.RawMessage(`"wait"`), nothing)
+			_, err := w.Do(context.Background(), spec("wait"), nothing)
 			other <- err
 		}()
-		_, err := w.Do(context.Background(), json.RawMessage(`"`+job+`"`), nothing)
+		_, err := w.Do(context.Background(), spec(job), nothing)
 		require.ErrorIs(t, err, ErrBroken)
 		require.ErrorContains(t, err, want)
 		require.ErrorIs(t, <-other, ErrBroken)
-		_, err = w.Do(context.Background(), json.RawMessage(`"x"`), nothing)
+		_, err = w.Do(context.Background(), spec("x"), nothing)
 		require.ErrorIs(t, err, ErrBroken)
 	}
 	_, err := StartProcess(context.Background(), exec.Command("false"))
@@ -372,13 +386,18 @@ func TestDeathOfAProcessIsTold(t *testing.T) {
 	require.Error(t, err)
 }
 
-// BenchmarkProcess measures what a job costs on its way to a process and back.
+// BenchmarkProcess measures what a job costs on its way to a process and back, by the bytes that go both ways.
 func BenchmarkProcess(b *testing.B) {
-	w := startChild(b)
-	for b.Loop() {
-		if _, err := w.Do(context.Background(), json.RawMessage(`"x"`), func(float64) {}); err != nil {
-			b.Fatal(err)
-		}
+	for _, size := range []int{0, 300 << 10, 3 << 20, 48 << 20} {
+		b.Run(fmt.Sprintf("%d KiB", size>>10), func(b *testing.B) {
+			w := startChild(b)
+			job := Job{Spec: json.RawMessage(`"x"`), Data: make([]byte, size)}
+			for b.Loop() {
+				if _, err := w.Do(context.Background(), job, Under{Progress: func(float64) {}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -54,7 +54,7 @@ func (c *card) wait() bool {
 	p := c.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.queue) == 0 {
+	for len(p.queue) == 0 && !(p.opt.Eager && !p.closed) {
 		if p.closed {
 			return false
 		}
@@ -67,23 +67,32 @@ func (c *card) wait() bool {
 func (c *card) failure(err error, pause time.Duration) {
 	p := c.pool
 	p.mu.Lock()
-	c.err, c.up, c.out = err, false, pause == 0
+	c.err, c.up, c.ready, c.out = err, false, false, pause == 0
 	c.failed++
+	clear(c.hot)
+	clear(c.going)
 	again := 0
 	for t := range c.busy {
 		if t.running { // those that waited to run alone did no harm
 			t.broke++
 			t.last = err
 		}
-		t.running = false
+		t.running, t.going = false, false
 		if t.broke >= p.opt.Attempts {
-			t.done <- result{nil, fmt.Errorf("%d workers broke at it, the last on %s: %w", t.broke, c.Name, err)}
+			t.done <- result{err: fmt.Errorf("%d workers broke at it, the last on %s: %w", t.broke, c.Name, err)}
 			continue
 		}
 		again++
 		p.queue = slices.Insert(p.queue, 0, t)
 	}
 	clear(c.busy)
+	p.queue = slices.DeleteFunc(p.queue, func(t *task) bool { // what no card is left for that has the room
+		unfit := !p.fits(t)
+		if unfit {
+			t.done <- result{err: t.last}
+		}
+		return unfit
+	})
 	if refused := p.refusal(err); refused != nil && !p.closed {
 		p.drain(refused)
 	}
@@ -100,6 +109,8 @@ func (c *card) session() error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	c.started(true)
+	defer c.started(false)
 	ctx, cancel := context.WithCancelCause(p.ctx)
 	defer cancel(nil)
 	fail := func(err error) {
@@ -131,12 +142,19 @@ func (c *card) session() error {
 	if p.ctx.Err() != nil {
 		p.mu.Lock()
 		for t := range c.busy {
-			t.done <- result{nil, ErrClosed}
+			t.done <- result{err: ErrClosed}
 		}
 		clear(c.busy)
 		p.mu.Unlock()
 	}
 	return w.Close()
+}
+
+func (c *card) started(ready bool) {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	c.ready = ready
+	c.pool.changed.Broadcast()
 }
 
 func (p *Pool) wake() {
@@ -155,53 +173,15 @@ func (c *card) take(ctx context.Context) *task {
 		switch {
 		case ctx.Err() != nil, len(p.queue) == 0 && p.closed:
 			return nil
-		case len(p.queue) > 0 && !c.tooSlow():
-			t := p.queue[0]
-			p.queue = p.queue[1:]
+		}
+		if i := c.pick(); i >= 0 {
+			t := p.queue[i]
+			p.queue = slices.Delete(p.queue, i, i+1)
 			c.busy[t] = time.Now()
 			return t
 		}
 		p.changed.Wait()
 	}
-}
-
-// tooSlow tells whether the other cards would be through with all that waits before this one did a single job.
-func (c *card) tooSlow() bool {
-	p := c.pool
-	if c.measure == 0 {
-		return false
-	}
-	now := time.Now()
-	var free []time.Duration // until a lane is free
-	var mean []time.Duration
-	for _, o := range p.cards {
-		if o == c || !o.up || o.out || o.measure == 0 {
-			continue
-		}
-		lane := 0
-		for _, since := range o.busy {
-			free, mean, lane = append(free, max(0, o.measure-now.Sub(since))), append(mean, o.measure), lane+1
-		}
-		for ; lane < p.opt.InFlight; lane++ {
-			free, mean = append(free, 0), append(mean, o.measure)
-		}
-	}
-	if len(free) == 0 {
-		return false
-	}
-	for range p.queue {
-		best := 0
-		for i := range free {
-			if free[i]+mean[i] < free[best]+mean[best] {
-				best = i
-			}
-		}
-		free[best] += mean[best]
-		if free[best] >= c.measure {
-			return false
-		}
-	}
-	return true
 }
 
 // one does a job. Its error says that the worker is broken; fail says so while a job does not return.
@@ -227,25 +207,40 @@ func (c *card) one(ctx context.Context, w Worker, t *task, fail func(error)) err
 		fail(fmt.Errorf("%w: no progress for %v: a kernel hangs, or the card does not answer", ErrBroken, p.opt.Watchdog))
 	})
 	start := time.Now()
-	reply, err := w.Do(own, t.job, func(done float64) {
-		dog.Reset(p.opt.Watchdog)
-		t.progress(done)
+	reply, err := w.Do(own, t.job, Under{
+		Progress: func(done float64) {
+			dog.Reset(p.opt.Watchdog)
+			t.progress(done)
+		},
+		Choose: func(key string) error {
+			dog.Reset(p.opt.Watchdog)
+			return c.choose(t, key)
+		},
 	})
 	dog.Stop()
 	if errors.Is(err, ErrBroken) || ctx.Err() != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.changed.Broadcast()
 	delete(c.busy, t)
-	c.done++
-	if took := time.Since(start); err == nil {
-		if c.measure == 0 {
-			c.measure = took
-		}
-		c.measure += (took - c.measure) / 4
+	c.leave(t)
+	if err != nil && c.hands(t, err) {
+		return nil
 	}
-	p.changed.Broadcast()
-	p.mu.Unlock()
+	c.done++
+	if err == nil {
+		smooth(&c.measure, time.Since(start))
+		c.learn(reply)
+	}
 	t.done <- result{reply, err}
 	return nil
+}
+
+func smooth(mean *time.Duration, took time.Duration) {
+	if *mean == 0 {
+		*mean = took
+	}
+	*mean += (took - *mean) / 4
 }

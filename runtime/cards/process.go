@@ -2,6 +2,7 @@ package cards
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,25 +10,60 @@ import (
 	"io"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// message is what a worker's process and its supervisor write each other, a line of JSON each.
+// message is what a worker's process and its supervisor write each other: a line of JSON, and as many bytes behind it as that
+// says.
 type message struct {
 	ID       int64           `json:"id,omitempty"`
 	Job      json.RawMessage `json:"job,omitempty"`      // to the worker
 	Cancel   bool            `json:"cancel,omitempty"`   // to the worker: nobody waits for the job any more
+	Go       bool            `json:"go,omitempty"`       // to the worker, like Away: the answer to Ask
+	Away     bool            `json:"away,omitempty"`     //
 	Ready    bool            `json:"ready,omitempty"`    // from the worker, once
-	Progress float64         `json:"progress,omitempty"` // from the worker, like all that follow
+	Progress float64         `json:"progress,omitempty"` // from the worker, like all that follow but Bytes
+	Ask      string          `json:"ask,omitempty"`      // may the job go on with this key, which has to be loaded?
 	Reply    json.RawMessage `json:"reply,omitempty"`
+	Key      string          `json:"key,omitempty"`
+	Costs    *Costs          `json:"costs,omitempty"`
 	Error    string          `json:"error,omitempty"`
-	Broken   bool            `json:"broken,omitempty"`
+	Kinds    []string        `json:"kinds,omitempty"` // of the error
+	Bytes    int64           `json:"bytes,omitempty"`
+
+	data []byte // Bytes of them
 }
 
-// longest is the most bytes of a message.
-const longest = 16 << 20
+// Kinds of errors that a supervisor knows; others are its caller's.
+const (
+	KindBroken    = "broken"
+	KindNoRoom    = "no room"
+	kindElsewhere = "elsewhere"
+)
+
+// JobError is the error of a job as a worker's process told it.
+type JobError struct {
+	Text  string
+	Kinds []string
+}
+
+// Error is the worker's text.
+func (e *JobError) Error() string { return e.Text }
+
+// Is knows the errors that a worker's process tells by their kinds.
+func (e *JobError) Is(target error) bool {
+	kind := map[error]string{ErrBroken: KindBroken, ErrNoRoom: KindNoRoom, ErrElsewhere: kindElsewhere}[target]
+	return kind != "" && slices.Contains(e.Kinds, kind)
+}
+
+// Bounds of a message: of its line, and of the bytes behind it.
+const (
+	longest = 16 << 20
+	largest = 4 << 30
+)
 
 // closing is how long a worker may take to end by itself.
 const closing = 10 * time.Second
@@ -55,12 +91,17 @@ func (t *tail) String() string {
 	return strings.TrimSpace(string(t.text))
 }
 
+// pipeBytes is what a pipe should hold, so that pictures pass with few switches between processes.
+const pipeBytes = 1 << 20
+
 // process is a worker in a process of its own, which runs [Serve].
 type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	errors tail
 	ended  chan struct{}
+
+	writing sync.Mutex // never held while mu is taken
 
 	mu      sync.Mutex
 	next    int64
@@ -69,8 +110,8 @@ type process struct {
 }
 
 type request struct {
-	progress func(float64)
-	done     chan result
+	under Under
+	done  chan result
 }
 
 // StartProcess starts a worker's process and waits until it is ready. The process must serve standard input and output with
@@ -87,6 +128,7 @@ func StartProcess(ctx context.Context, cmd *exec.Cmd) (Worker, error) {
 	}
 	cmd.Stderr = &p.errors
 	detach(cmd)
+	widen(p.stdin, stdout)
 	began, ready := make(chan error, 1), make(chan error, 1)
 	go func() {
 		// A process that should end with its supervisor ends with the thread that started it.
@@ -123,24 +165,7 @@ func (p *process) read(stdout io.Reader, ready chan<- error) {
 			ready <- nil
 			return
 		}
-		p.mu.Lock()
-		r := p.pending[m.ID]
-		final := m.Reply != nil || m.Error != ""
-		if final {
-			delete(p.pending, m.ID)
-		}
-		p.mu.Unlock()
-		switch {
-		case r == nil: // nobody waits for it any more
-		case !final:
-			r.progress(m.Progress)
-		case m.Broken:
-			r.done <- result{nil, fmt.Errorf("%w: %s", ErrBroken, m.Error)}
-		case m.Error != "":
-			r.done <- result{nil, errors.New(m.Error)}
-		default:
-			r.done <- result{m.Reply, nil}
-		}
+		p.take(m)
 	})
 	if err != nil {
 		p.Kill() // it writes what is no message
@@ -159,7 +184,7 @@ func (p *process) read(stdout io.Reader, ready chan<- error) {
 	defer p.mu.Unlock()
 	p.failure = fmt.Errorf("%w: %s", ErrBroken, text)
 	for _, r := range p.pending {
-		r.done <- result{nil, p.failure}
+		r.done <- result{err: p.failure}
 	}
 	clear(p.pending)
 	if !started {
@@ -167,46 +192,129 @@ func (p *process) read(stdout io.Reader, ready chan<- error) {
 	}
 }
 
+// take passes on a message.
+func (p *process) take(m message) {
+	p.mu.Lock()
+	r := p.pending[m.ID]
+	final := m.Reply != nil || m.Error != ""
+	if final {
+		delete(p.pending, m.ID)
+	}
+	p.mu.Unlock()
+	switch {
+	case r == nil: // nobody waits for it any more
+	case m.Ask != "":
+		// Not here: while this writes, nothing would be read.
+		go func() {
+			err := r.under.Choose(m.Ask)
+			_ = p.write(message{ID: m.ID, Go: err == nil, Away: err != nil}) // if it fails, the process has ended
+		}()
+	case !final:
+		r.under.Progress(m.Progress)
+	case slices.Contains(m.Kinds, KindBroken):
+		r.done <- result{err: fmt.Errorf("%w: %s", ErrBroken, m.Error)}
+	case m.Error != "":
+		r.done <- result{err: &JobError{m.Error, m.Kinds}}
+	default:
+		reply := Reply{Spec: m.Reply, Data: m.data, Key: m.Key}
+		if m.Costs != nil {
+			reply.Costs = *m.Costs
+		}
+		r.done <- result{reply: reply}
+	}
+}
+
 // readMessages calls take for each message in r.
 func readMessages(r io.Reader, take func(message)) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), longest)
-	for lines.Scan() {
+	lines := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, err := readLine(lines)
+		if err == io.EOF && len(line) == 0 {
+			return nil
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
 		var m message
-		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
+		if err := json.Unmarshal(line, &m); err != nil {
 			return fmt.Errorf("not a message: %w", err)
+		}
+		if m.Bytes < 0 || m.Bytes > largest {
+			return fmt.Errorf("not a message: it has %d bytes", m.Bytes)
+		}
+		if m.data, err = readBytes(lines, m.Bytes); err != nil {
+			return fmt.Errorf("a message ends after %d of its %d bytes: %w", len(m.data), m.Bytes, err)
 		}
 		take(m)
 	}
-	return lines.Err()
 }
 
-func (p *process) write(m message) error {
+// readLine reads up to the end of a line, or of the input, but no more than longest bytes.
+func readLine(r *bufio.Reader) (line []byte, err error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		if line = append(line, part...); len(line) > longest {
+			return nil, fmt.Errorf("not a message: a line of more than %d bytes", longest)
+		}
+		if err != bufio.ErrBufferFull {
+			return line, err
+		}
+	}
+}
+
+// readBytes reads n bytes. What is told but does not come takes no memory beyond twice what does.
+func readBytes(r io.Reader, n int64) ([]byte, error) {
+	const trusted = 16 << 20
+	if n <= trusted {
+		data := make([]byte, n)
+		got, err := io.ReadFull(r, data)
+		return data[:got], err
+	}
+	var b bytes.Buffer
+	if _, err := io.CopyN(&b, r, n); err != nil {
+		return b.Bytes(), err
+	}
+	return b.Bytes(), nil
+}
+
+// writeMessage writes m and its bytes.
+func writeMessage(w io.Writer, m message) error {
+	m.Bytes = int64(len(m.data))
 	line, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, err = p.stdin.Write(append(line, '\n'))
+	if _, err = w.Write(append(line, '\n')); err == nil && len(m.data) > 0 {
+		_, err = w.Write(m.data)
+	}
 	return err
 }
 
+func (p *process) write(m message) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return writeMessage(p.stdin, m)
+}
+
 // Do implements Worker.
-func (p *process) Do(ctx context.Context, job json.RawMessage, progress func(float64)) (json.RawMessage, error) {
-	r := &request{progress: progress, done: make(chan result, 1)}
+func (p *process) Do(ctx context.Context, job Job, under Under) (Reply, error) {
+	r := &request{under: under, done: make(chan result, 1)}
+	if job.Spec == nil {
+		job.Spec = json.RawMessage("null")
+	}
 	p.mu.Lock()
 	if p.failure != nil {
 		p.mu.Unlock()
-		return nil, p.failure
+		return Reply{}, p.failure
 	}
 	p.next++
 	id := p.next
 	p.pending[id] = r
 	p.mu.Unlock()
-	if err := p.write(message{ID: id, Job: job}); err != nil {
-		<-p.ended // which says why
-		return nil, (<-r.done).err
+	if err := p.write(message{ID: id, Job: job.Spec, data: job.Data}); err != nil {
+		p.Kill() // it does not read, or the job is none that can be written
+		<-p.ended
+		return Reply{}, errors.Join((<-r.done).err, err)
 	}
 	select {
 	case out := <-r.done:
@@ -217,7 +325,7 @@ func (p *process) Do(ctx context.Context, job json.RawMessage, progress func(flo
 		delete(p.pending, id)
 		p.mu.Unlock()
 		_ = p.write(message{ID: id, Cancel: true})
-		return nil, ctx.Err()
+		return Reply{}, ctx.Err()
 	}
 }
 

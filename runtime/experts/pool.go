@@ -201,6 +201,18 @@ func (p *Pool) acquire(ctx context.Context, k key) (*Lease, error) {
 	return l, nil
 }
 
+// Has reports whether an expert is compiled for some size, or about to be.
+func (p *Pool) Has(expert int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k := range p.entries {
+		if k.expert == expert {
+			return true
+		}
+	}
+	return false
+}
+
 // enter gives the entry of k with one user more; a fresh one is the caller's to
 // load.
 func (p *Pool) enter(k key) (e *entry, fresh bool) {

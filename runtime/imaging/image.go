@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"reflect"
 	"slices"
 )
 
@@ -126,6 +127,11 @@ func (img *Image) Check() error {
 		return fmt.Errorf("imaging: image of %d×%d×%d has %d samples, want %d", img.W, img.H, img.Channels, have, n)
 	}
 	return nil
+}
+
+// Plain reports whether size and samples, in sRGB, are all there is to the image.
+func (img *Image) Plain() bool {
+	return img.colour == nil && !img.Palette && !img.Bilevel && !img.ColorKey && reflect.DeepEqual(img.Meta, Metadata{})
 }
 
 // Bounds returns the rectangle (0,0)-(W,H).

@@ -144,7 +144,7 @@ type Options struct {
 	Override router.Override
 	// Second is the second picture for a network that takes two, of the first
 	// one's size; nil for others.
-	Second *imaging.Image
+	Second *imaging.Image `json:"-"`
 	// Tile is the side of a tile in pixels, TileAuto or TileOff.
 	Tile int
 	// Overlap is the number of pixels neighbouring tiles share at least; 0 means
@@ -160,7 +160,10 @@ type Options struct {
 	// the model allows them.
 	NoGuard bool
 	// Progress gets the fraction of the expert's work done; may be nil.
-	Progress func(done float64)
+	Progress func(done float64) `json:"-"`
+	// Routed gets the decision before the expert is loaded, and whether it is in memory already; its error ends the
+	// call. May be nil.
+	Routed func(ctx context.Context, d router.Decision, resident bool) error `json:"-"`
 }
 
 // check reports a strength that is none.
@@ -267,6 +270,11 @@ func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, o
 	rep.Times.Estimate = time.Since(start)
 	if rep.Architecture == models.IdentityName {
 		return upright.Clone(), rep, nil
+	}
+	if opt.Routed != nil {
+		if err := opt.Routed(ctx, d, r.pool.Has(d.Expert)); err != nil {
+			return nil, rep, err
+		}
 	}
 	out, err := r.dispatch(ctx, d.Expert, upright, p, opt, &rep)
 	if err != nil {

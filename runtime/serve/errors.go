@@ -55,7 +55,7 @@ func statusOf(err error) int {
 		return http.StatusUnsupportedMediaType
 	case errors.Is(err, queue.ErrFull):
 		return http.StatusTooManyRequests
-	case errors.Is(err, errNoTime), errors.Is(err, errBusy), errors.Is(err, unirestorer.ErrClosed):
+	case errors.Is(err, errNoTime), errors.Is(err, errBusy), errors.Is(err, unirestorer.ErrClosed), errors.Is(err, unirestorer.ErrUnavailable):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, errSlow), errors.Is(err, os.ErrDeadlineExceeded):
 		return http.StatusRequestTimeout
@@ -74,6 +74,10 @@ func says(err error, status int) string {
 	switch status {
 	case http.StatusInternalServerError:
 		return "the picture could not be restored; the server's log says why"
+	case http.StatusServiceUnavailable:
+		if errors.Is(err, unirestorer.ErrUnavailable) {
+			return "no device is left that works; the server's log says why"
+		}
 	case http.StatusGatewayTimeout:
 		return "the deadline was over before the picture was restored"
 	}

@@ -243,7 +243,7 @@ func (s *Server) live(w http.ResponseWriter, _ *http.Request, _ *record) error {
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request, _ *record) error {
 	status := http.StatusOK
-	if s.draining.Load() {
+	if s.draining.Load() || !s.working() {
 		status = http.StatusServiceUnavailable
 	}
 	writeJSON(w, status, map[string]bool{"ready": status == http.StatusOK})

@@ -67,6 +67,9 @@ func (s *Server) newMetrics() *metrics {
 	gauge("memory_waiting", "Pictures that wait for memory.", memory(func(u unirestorer.MemoryUsage) int64 { return int64(u.Waiting) }))
 	info := counter("build_info", "1, with the version, model and device as labels.", "version", "model", "device")
 	info.WithLabelValues(unirestorer.Version(), s.r.Model(), s.r.Device()).Inc()
+	if d, ok := s.r.(several); ok {
+		m.registry.MustRegister(newDeviceMetrics(d))
+	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
