@@ -143,7 +143,7 @@ cuda-lint: ## vet and staticcheck with the CUDA tags
 
 onnx-check: ## hold exported ONNX models against ONNX Runtime on every architecture; needs node and npm
 	npm ci --ignore-scripts --no-audit --no-fund --prefix tools/peers
-	$(GO) test -count=1 ./runtime/convert/onnx
+	$(GO) test ./runtime/convert/onnx
 
 train-smoke: ## run the training recipe for a few steps; needs Debian's python3-torch
 	cd tools && /usr/bin/python3 -m train smoke

@@ -52,6 +52,22 @@ func (s *SoftReconstruction) shapes() ([]Shape, error) {
 
 func (s *SoftReconstruction) cost([]Shape) Cost { return Cost{} }
 
+// Sigmoid is 1/(1+exp(-X)) elementwise.
+type Sigmoid struct{ X *Tensor }
+
+// Kind implements Op.
+func (s *Sigmoid) Kind() string { return "sigmoid" }
+
+// Inputs implements Op.
+func (s *Sigmoid) Inputs() []*Tensor { return some(s.X) }
+
+// Params implements Op.
+func (s *Sigmoid) Params() []*Param { return nil }
+
+func (s *Sigmoid) shapes() ([]Shape, error) { return []Shape{s.X.Shape}, nil }
+
+func (s *Sigmoid) cost([]Shape) Cost { return Cost{} }
+
 // SelectiveKernel blends two branches by channel: with (p, q) the softmax of
 // the pair (Logits[c], Logits[C+c]), the result is p·A + q·B + Residual
 // (DehazeFormer's SK fusion, after arXiv 1903.06586).

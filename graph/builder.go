@@ -276,6 +276,9 @@ func (b *Builder) Resize(name string, r Resize) *Tensor {
 // Route adds a decision.
 func (b *Builder) Route(name string, r Route) *Tensor { return b.Add(name, &r)[0] }
 
+// Sigmoid adds 1/(1+exp(-x)).
+func (b *Builder) Sigmoid(name string, x *Tensor) *Tensor { return b.Add(name, &Sigmoid{X: x})[0] }
+
 // SelectiveKernel adds a blend of two branches.
 func (b *Builder) SelectiveKernel(name string, s SelectiveKernel) *Tensor {
 	return b.Add(name, &s)[0]

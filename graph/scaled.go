@@ -140,6 +140,8 @@ func (s *scaler) constrain(n *Node) {
 	case *SoftReconstruction:
 		s.fix(op.KB)
 		s.tie(n.Outputs[0], op.X)
+	case *Sigmoid:
+		s.fix(op.X, n.Outputs[0])
 	case *SelectiveKernel:
 		s.fix(op.Logits)
 		for _, t := range []*Tensor{op.A, op.B, op.Residual} {

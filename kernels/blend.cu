@@ -2,6 +2,7 @@
 //
 // mul_add: y = a·b + c, without b a + c. Moves 8P bytes a pixel (6P without b).
 // soft_reconstruction: y[c] = kb[0]·x[c] - kb[c+1] + x[c], kb with one channel more than x. Moves 4P + 2P' bytes a pixel.
+// sigmoid: y = 1/(1+exp(-x)), channels that pad a pixel 0. Moves 4P bytes a pixel.
 // selective_kernel: y = p[c]·a + (1-p[c])·b + residual, p[c] = 1/(1+exp(logits[C+c]-logits[c])), logits [image][P'] fp16,
 //   P' = 2C rounded up to 8. A block makes p once, in shared memory. Moves 8P bytes a pixel (6P without residual).
 // Grids: x = octets/256; selective_kernel: x = blocks that share the octets of an image, y = images, with 4P bytes of
@@ -38,6 +39,17 @@ extern "C" __global__ void __launch_bounds__(256)
         float b = j < 7 ? shift.v[j + 1] : last;
         v.v[j] = c + j < channels ? k * v.v[j] - b + v.v[j] : 0.0f;
     }
+    store8(y + static_cast<size_t>(i) * 8, v);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    sigmoid(const __half *x, __half *y, unsigned total, int octets, int channels) {
+    unsigned i = blockIdx.x * 256 + threadIdx.x;
+    if (i >= total) return;
+    int c = static_cast<int>(i % octets) * 8;
+    Octet v = load8(x + static_cast<size_t>(i) * 8);
+#pragma unroll
+    for (int j = 0; j < 8; j++) v.v[j] = c + j < channels ? 1.0f / (1.0f + expf(-v.v[j])) : 0.0f;
     store8(y + static_cast<size_t>(i) * 8, v);
 }
 

@@ -37,6 +37,23 @@ func SoftReconstruction(x, kb, y Tensor) (Launch, error) {
 	})
 }
 
+// Sigmoid computes y = 1/(1+exp(-x)); channels that pad a pixel become 0.
+func Sigmoid(x, y Tensor) (Launch, error) {
+	p := &problems{kernel: "sigmoid"}
+	p.tensor("y", y, 2)
+	p.same(y, "x", x)
+	p.plain(y)
+	if p.err != nil {
+		return p.done(Launch{})
+	}
+	var args abi.Args
+	args.Buf(x.Buffer).Buf(y.Buffer).U32(uint32(y.octets())).I32(int32(y.Layout.Pitch() / 8)).I32(int32(y.Layout.Channels))
+	return p.done(Launch{
+		Module: "blend", Shape: p.linear(y.octets(), 256), Args: args,
+		Bytes: 4 * int64(y.Values()), Operations: 3 * int64(y.Values()),
+	})
+}
+
 // SelectiveKernel computes y = p·a + (1-p)·b + residual, with p the softmax weight of logit c against logit C+c in
 // logits, N×1×1×2C. residual may be the zero Tensor.
 func SelectiveKernel(a, b, logits, residual, y Tensor) (Launch, error) {

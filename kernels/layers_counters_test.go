@@ -38,6 +38,10 @@ func TestLayersMoveWholeSectorsWithoutBankConflicts(t *testing.T) {
 			x, _ := r.fresh(newRand(1), 1, 16, 16, 40)
 			r.run(kernels.MulAdd(x, x, x, r.unwritten(1, 16, 16, 40)))
 		}, 0.99, 0.99, 0},
+		{"sigmoid", func(r *rig) {
+			x, _ := r.fresh(newRand(1), 1, 16, 16, 40)
+			r.run(kernels.Sigmoid(x, r.unwritten(1, 16, 16, 40)))
+		}, 0.99, 0.99, 0},
 		{"selective kernel", func(r *rig) {
 			x, _ := r.fresh(newRand(1), 1, 32, 32, 48)
 			logits, _ := r.fresh(newRand(2), 1, 1, 1, 96)

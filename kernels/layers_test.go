@@ -222,7 +222,7 @@ func TestHostOrdersConvertExactly(t *testing.T) {
 
 func TestBlendsEqualTheReference(t *testing.T) {
 	keep := func(op graph.Op) bool {
-		return is[*graph.MulAdd](op) || is[*graph.SoftReconstruction](op) || is[*graph.SelectiveKernel](op)
+		return is[*graph.MulAdd](op) || is[*graph.SoftReconstruction](op) || is[*graph.Sigmoid](op) || is[*graph.SelectiveKernel](op)
 	}
 	eachCase(t, keep, 4e-6, func(o *one, op graph.Op) [][]float32 {
 		var y kernels.Tensor
@@ -233,6 +233,9 @@ func TestBlendsEqualTheReference(t *testing.T) {
 		case *graph.SoftReconstruction:
 			y = o.like(op.X)
 			o.run(kernels.SoftReconstruction(o.tensor(op.X), o.tensor(op.KB), y))
+		case *graph.Sigmoid:
+			y = o.like(op.X)
+			o.run(kernels.Sigmoid(o.tensor(op.X), y))
 		case *graph.SelectiveKernel:
 			y = o.like(op.A)
 			o.run(kernels.SelectiveKernel(o.tensor(op.A), o.tensor(op.B), o.tensor(op.Logits), o.tensor(op.Residual), y))

@@ -22,7 +22,7 @@ func exportCommand() *cli.Command {
 		Usage:     "write an expert as ONNX or safetensors",
 		ArgsUsage: "[EXPERT] -o FILE",
 		Description: "EXPERT is a number or a name of the model's pool, or estimator; it may be left out for a model of one expert.\n" +
-			"An ONNX model (opset 17) takes pictures of any size as the authors' code does: input \"image\", [N, C, H, W], output\n" +
+			"An ONNX model (opset 17, AirNet's 19) takes pictures of any size as the authors' code does: input \"image\", [N, C, H, W], output\n" +
 			"\"restored\". A safetensors file has the authors' tensor names; adapters are merged into their base.\n\n" +
 			"Examples:\n" +
 			"   unirestorer export fine-7-rain -o rain.onnx\n" +

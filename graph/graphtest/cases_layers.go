@@ -131,6 +131,9 @@ func blendCases() []Case {
 			Case{Name: fmt.Sprintf("blend/%v sum", s), build: func(k *kit) {
 				k.out(k.Sum("y", k.in("a", s.N, s.H, s.W, s.C), k.in("b", s.N, s.H, s.W, s.C)))
 			}},
+			Case{Name: fmt.Sprintf("blend/%v sigmoid", s), build: func(k *kit) {
+				k.out(k.Sigmoid("y", k.in("x", s.N, s.H, s.W, s.C)))
+			}},
 			Case{Name: fmt.Sprintf("blend/%v soft reconstruction", s), build: func(k *kit) {
 				k.out(k.SoftReconstruction("y", k.in("x", s.N, s.H, s.W, s.C), k.in("kb", s.N, s.H, s.W, s.C+1)))
 			}},

@@ -101,6 +101,11 @@ func (in *interpreter) softReconstruction(s *graph.SoftReconstruction) *value {
 	})
 }
 
+func (in *interpreter) sigmoid(s *graph.Sigmoid) *value {
+	x := in.of(s.X)
+	return newValue(x.Shape).fill(func(n, y, col, c int) float64 { return 1 / (1 + math.Exp(-x.at(n, y, col, c))) })
+}
+
 func (in *interpreter) selectiveKernel(s *graph.SelectiveKernel) *value {
 	a, b, logits := in.of(s.A), in.of(s.B), in.of(s.Logits)
 	y := newValue(a.Shape).fill(func(n, y, x, c int) float64 {

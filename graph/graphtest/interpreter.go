@@ -101,6 +101,8 @@ func (in *interpreter) node(n *graph.Node) ([]*value, error) {
 		return one(in.mulAdd(op)), nil
 	case *graph.SoftReconstruction:
 		return one(in.softReconstruction(op)), nil
+	case *graph.Sigmoid:
+		return one(in.sigmoid(op)), nil
 	case *graph.SelectiveKernel:
 		return one(in.selectiveKernel(op)), nil
 	case *graph.DeformConv:

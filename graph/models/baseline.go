@@ -2,7 +2,6 @@ package models
 
 import (
 	"fmt"
-	"slices"
 
 	"unirestorer/graph"
 	"unirestorer/weights"
@@ -10,7 +9,8 @@ import (
 
 // Baseline is the network that arXiv 2204.04676 starts from, in upstream's
 // Baseline_arch.Baseline: NAFNet's U-Net with GELU where NAFNet has gates, and
-// a channel attention with a bottleneck and a sigmoid.
+// a channel attention with a bottleneck and a sigmoid. BaselineLocal averages
+// over a local window as NAFNetLocal does.
 type Baseline struct {
 	Channels  int   `json:"img_channel"`
 	Width     int   `json:"width"`
@@ -21,17 +21,30 @@ type Baseline struct {
 	// multiples of its channels.
 	DWExpand  int `json:"dw_expand"`
 	FFNExpand int `json:"ffn_expand"`
+	// TrainSize is N, C, H, W of the training patches; BaselineLocal only.
+	TrainSize []int `json:"train_size,omitempty"`
+	// FastImp is upstream's approximate pooling, which is not supported.
+	FastImp bool `json:"fast_imp,omitempty"`
 	Ports
+
+	local bool
 }
 
-// BaselineName is Baseline's name in configurations.
-const BaselineName = "nafnet_baseline"
+// BaselineName and BaselineLocalName are Baseline's names in configurations,
+// without and with local windows.
+const (
+	BaselineName      = "nafnet_baseline"
+	BaselineLocalName = "nafnet_baseline_local"
+)
+
+// baselineProbes are tensors of both forms: no tensor tells them apart.
+var baselineProbes = []string{"intro.weight", "middle_blks.0.se.1.weight"}
 
 func init() {
 	Register(Architecture{
 		Name:    BaselineName,
-		Default: func() Network { return &Baseline{Channels: 3, Width: 16, MiddleNum: 1, DWExpand: 1, FFNExpand: 2} },
-		Probes:  []string{"intro.weight", "middle_blks.0.se.1.weight"},
+		Default: func() Network { return defaultBaseline(false) },
+		Probes:  baselineProbes,
 		Infer:   func(s *shapes, _ Hints) Network { return s.baseline() },
 		Sizes: []Size{
 			{Name: "baseline-sidd-32", Args: siddArgs(32)},
@@ -41,14 +54,42 @@ func init() {
 		},
 		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1]}`,
 	})
+	Register(Architecture{
+		Name:    BaselineLocalName,
+		Default: func() Network { return defaultBaseline(true) },
+		Probes:  baselineProbes,
+		Asked:   func(h Hints) bool { return h.TrainSize != 0 },
+		Infer: func(s *shapes, h Hints) Network {
+			b := s.baseline()
+			b.local, b.TrainSize = true, []int{1, 3, h.TrainSize, h.TrainSize}
+			return b
+		},
+		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1],"train_size":[1,3,16,16]}`,
+	})
+}
+
+func defaultBaseline(local bool) *Baseline {
+	b := &Baseline{Channels: 3, Width: 16, MiddleNum: 1, DWExpand: 1, FFNExpand: 2, local: local}
+	if local {
+		b.TrainSize = []int{1, 3, 256, 256}
+	}
+	return b
 }
 
 // Architecture implements Network.
-func (*Baseline) Architecture() string { return BaselineName }
+func (b *Baseline) Architecture() string {
+	if b.local {
+		return BaselineLocalName
+	}
+	return BaselineName
+}
 
 // unet is the frame that Baseline shares with NAFNet.
 func (b *Baseline) unet() *NAFNet {
-	return &NAFNet{Channels: b.Channels, Width: b.Width, MiddleNum: b.MiddleNum, EncNums: b.EncNums, DecNums: b.DecNums, Ports: b.Ports}
+	return &NAFNet{
+		Channels: b.Channels, Width: b.Width, MiddleNum: b.MiddleNum, EncNums: b.EncNums, DecNums: b.DecNums,
+		TrainSize: b.TrainSize, FastImp: b.FastImp, Ports: b.Ports, local: b.local,
+	}
 }
 
 func (b *Baseline) check() error {
@@ -73,7 +114,7 @@ func (b *Baseline) Grid() int { return b.unet().Grid() }
 
 // Build implements Network.
 func (b *Baseline) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
-	l := newLoader(BaselineName, src, opt)
+	l := newLoader(b.Architecture(), src, opt)
 	n := nafnetBuilder{NAFNet: b.unet(), loader: l}
 	n.blocks = baselineBuilder{b, n}.block
 	return n.build(batch, h, w, opt)
@@ -84,14 +125,14 @@ type baselineBuilder struct {
 	nafnetBuilder
 }
 
-func (b baselineBuilder) block(path string, _ int, x *graph.Tensor) *graph.Tensor {
+func (b baselineBuilder) block(path string, level int, x *graph.Tensor) *graph.Tensor {
 	c := x.Shape.C
 	wide := c * b.DWExpand
 	t := b.conv(path+".conv1", graph.Conv{X: x, Norm: b.norm(path+".norm1", c)}, wide, 1)
-	t, mean := b.DepthwisePool(path+".conv2", graph.Depthwise{
+	t, mean := b.pooled(path+".conv2", path+".se.0", level, graph.Depthwise{
 		X: t, Weight: b.param(path+".conv2.weight", wide, 1, 3, 3), Bias: b.param(path+".conv2.bias", wide), Act: graph.GELU,
 	})
-	s := b.squeeze(path+".se", mean)
+	s := b.squeeze(path+".se", mean, t)
 	beta := b.param(path+".beta", 1, c, 1, 1)
 	x = b.conv(path+".conv3", graph.Conv{X: t, InScale: s, Scale: beta, Residual: x}, c, 1)
 
@@ -102,33 +143,14 @@ func (b baselineBuilder) block(path string, _ int, x *graph.Tensor) *graph.Tenso
 	return x
 }
 
-// squeeze is the channel attention's factors: two 1×1 convolutions of the mean,
-// ReLU between, and a sigmoid, σ(z) being the first of softmax(z, 0).
-func (b baselineBuilder) squeeze(path string, mean *graph.Tensor) *graph.Tensor {
+// squeeze is the channel attention's factors for y: two 1×1 convolutions of its
+// means, ReLU between, and a sigmoid.
+func (b baselineBuilder) squeeze(path string, mean, y *graph.Tensor) *graph.Tensor {
 	c := mean.Shape.C
-	hidden := c / 2
-	t := b.conv(path+".1", graph.Conv{X: mean, Act: graph.ReLU}, hidden, 1)
-	below := func(kind string, p *graph.Param, dims ...int) *graph.Param {
-		return derived(p.Name, "zeros below "+kind, dims, func(dst []float32, src [][]float32) error {
-			clear(dst[copy(dst, src[0]):])
-			return nil
-		}, p)
-	}
-	logits := b.Conv(path+".3", graph.Conv{
-		X:      t,
-		Weight: below("weight", b.param(path+".3.weight", c, hidden, 1, 1), 2*c, hidden),
-		Bias:   below("bias", b.param(path+".3.bias", c), 2*c),
-	})
-	b.Counted(logits, int64(mean.Shape.N)*int64(c)*int64(hidden))
-	level := func(name string, v float32) *graph.Tensor {
-		x := b.Depthwise(path+name, graph.Depthwise{
-			X: mean, Weight: constant(path+name+".weight", []int{c, 1, 1, 1}, make([]float32, c)),
-			Bias: constant(path+name+".bias", []int{c}, slices.Repeat([]float32{v}, c)),
-		})
-		b.Counted(x, 0)
-		return x
-	}
-	return b.SelectiveKernel(path+".4", graph.SelectiveKernel{A: level(".one", 1), B: level(".zero", 0), Logits: logits})
+	t := b.squeezed(path+".1", graph.Conv{X: mean, Act: graph.ReLU}, c/2, y)
+	factors := b.Sigmoid(path+".4", b.squeezed(path+".3", graph.Conv{X: t}, c, y))
+	b.traceWindow(path, factors, y)
+	return factors
 }
 
 func (s *shapes) baseline() *Baseline {

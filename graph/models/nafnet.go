@@ -1,6 +1,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 
 	"unirestorer/graph"
@@ -115,7 +116,7 @@ func (n *NAFNet) check() error {
 	case n.FastImp:
 		return fmt.Errorf("fast_imp is not supported")
 	case !n.local && n.TrainSize != nil:
-		return fmt.Errorf("train_size belongs to %s", NAFNetLocalName)
+		return errors.New("train_size belongs to the local form")
 	}
 	if n.local {
 		if err := length("train_size", n.TrainSize, 4); err != nil {
@@ -244,31 +245,42 @@ func (b nafnetBuilder) block(path string, level int, x *graph.Tensor) *graph.Ten
 
 // attention is the gated depthwise convolution and the channel attention's
 // factors for its result.
-func (b nafnetBuilder) attention(path string, level int, t *graph.Tensor) (gated, factors *graph.Tensor) {
+func (b nafnetBuilder) attention(path string, level int, t *graph.Tensor) (y, factors *graph.Tensor) {
 	wide := t.Shape.C
 	dw := graph.Depthwise{X: t, Weight: b.param(path+".conv2.weight", wide, 1, 3, 3), Bias: b.param(path+".conv2.bias", wide)}
 	if b.Traces(path + ".conv2") {
 		b.Trace(path+".conv2", b.Depthwise(path+".conv2", dw), graph.NCHW)
 	}
 	dw.Gate = graph.SimpleGate
-	wh, ww := b.window(level)
-	var pooled *graph.Tensor
-	if s := t.Shape; !b.local || wh >= s.H && ww >= s.W {
-		gated, pooled = b.DepthwisePool(path+".conv2", dw)
-	} else {
-		gated = b.Depthwise(path+".conv2", dw)
-		pooled = b.Pool(path+".sca.0", graph.Pool{X: gated, WindowH: wh, WindowW: ww})
-	}
-	b.traceWindow(path+".sca.0", pooled, gated)
-	c := wide / 2
-	factors = b.conv(path+".sca.1", graph.Conv{X: pooled}, c, 1)
+	gated, pooled := b.pooled(path+".conv2", path+".sca.0", level, dw)
+	factors = b.squeezed(path+".sca.1", graph.Conv{X: pooled}, wide/2, gated)
 	b.traceWindow(path+".sca", factors, gated)
-	if b.local && pooled.Shape.Pixels() > pooled.Shape.N {
-		// Upstream convolves after replicating the border, which gives the same
-		// values at every pixel.
-		b.Counted(factors, int64(gated.Shape.Pixels())*int64(c)*int64(c))
-	}
 	return gated, factors
+}
+
+// pooled is a depthwise convolution and the means of its result over the local
+// window, or over the image.
+func (b nafnetBuilder) pooled(path, pool string, level int, dw graph.Depthwise) (y, mean *graph.Tensor) {
+	wh, ww := b.window(level)
+	if s := dw.X.Shape; !b.local || wh >= s.H && ww >= s.W {
+		y, mean = b.DepthwisePool(path, dw)
+	} else {
+		y = b.Depthwise(path, dw)
+		mean = b.Pool(pool, graph.Pool{X: y, WindowH: wh, WindowW: ww})
+	}
+	b.traceWindow(pool, mean, y)
+	return y, mean
+}
+
+// squeezed is a 1×1 convolution of what a channel attention has of y. Upstream
+// convolves after replicating the border of a local window's means, which gives
+// the same values at every pixel.
+func (b nafnetBuilder) squeezed(path string, c graph.Conv, cout int, y *graph.Tensor) *graph.Tensor {
+	t := b.conv(path, c, cout, 1)
+	if s := c.X.Shape; b.local && s.Pixels() > s.N {
+		b.Counted(t, int64(y.Shape.Pixels())*int64(s.C)*int64(cout))
+	}
+	return t
 }
 
 // traceWindow traces the result of a sliding window with its border

@@ -51,7 +51,7 @@ func TestArgumentsAreChecked(t *testing.T) {
 		{BaselineName, `{"width":1}`, "width 1"},
 		{BaselineName, `{"dw_expand":0}`, "dw_expand"},
 		{NAFNetName, `{"fast_imp":true}`, "fast_imp is not supported"},
-		{NAFNetName, `{"train_size":[1,3,256,256]}`, "train_size belongs to nafnet_local"},
+		{NAFNetName, `{"train_size":[1,3,256,256]}`, "train_size belongs to the local form"},
 		{NAFNetLocalName, `{"train_size":[256,256]}`, "train_size: 2 values, want 4"},
 		{NAFNetLocalName, `{"train_size":[1,3,0,256]}`, "train_size"},
 		{NAFNetLocalName, `{"train_size":[1,3,256,2000000000]}`, "train_size"},

@@ -45,6 +45,7 @@ func TestArgumentsAreReadOffTheShapes(t *testing.T) {
 		{RestormerName, `{"inp_channels":6,"dual_pixel_task":true,"bias":true,"LayerNorm_type":"BiasFree"}`},
 		{BaselineName, `{"width":6,"enc_blk_nums":[1,2],"middle_blk_num":1,"dec_blk_nums":[3,1]}`},
 		{BaselineName, `{"width":4,"middle_blk_num":2,"enc_blk_nums":[1],"dec_blk_nums":[1],"img_channel":1,"dw_expand":2,"ffn_expand":3}`},
+		{BaselineLocalName, `{"width":4,"enc_blk_nums":[1],"dec_blk_nums":[1]}`},
 		{NAFNetLocalName, `{"width":4,"img_channel":1,"enc_blk_nums":[1],"dec_blk_nums":[1]}`},
 		{DehazeFormerName, dehazeArgs(24, "[4,4,4,2,2]", "[0,0.5,1,0,0]", dwConv)},
 		{RetinexFormerName, `{}`},
@@ -55,7 +56,11 @@ func TestArgumentsAreReadOffTheShapes(t *testing.T) {
 			require.NoError(t, err)
 			specs, err := Stored(want)
 			require.NoError(t, err)
-			arch, args, err := Recognise(zeros(t, specs), poolHints)
+			hints := poolHints
+			if c.arch == BaselineName {
+				hints = Hints{}
+			}
+			arch, args, err := Recognise(zeros(t, specs), hints)
 			require.NoError(t, err)
 			require.Equal(t, c.arch, arch)
 			got, err := New(arch, args)

@@ -225,7 +225,7 @@ func singleHints(args json.RawMessage) (Hints, error) {
 		return h, err
 	}
 	h.Args = map[string]json.RawMessage{"": rest}
-	if h.Architecture == models.NAFNetLocalName && h.TrainSize == 0 {
+	if (h.Architecture == models.NAFNetLocalName || h.Architecture == models.BaselineLocalName) && h.TrainSize == 0 {
 		h.TrainSize = releasedTrainSize
 	}
 	return h, nil

@@ -79,6 +79,37 @@ func TestNetworksAsTheirAuthorsPublishThemRestore(t *testing.T) {
 	require.Equal(t, 7, ran)
 }
 
+// expected_local.png is the authors' BaselineLocal for patches of 20×28 pixels,
+// with channel attention made strong enough that its window matters: weights of
+// se ×8, beta ×30.
+func TestBaselinesAverageOverLocalWindowsWhenAsked(t *testing.T) {
+	path := rewritten(t, "nafnet_baseline", func(x *weights.Tensor) *weights.Tensor {
+		by := float32(1)
+		switch {
+		case strings.Contains(x.Name, ".se.") && strings.HasSuffix(x.Name, "weight"):
+			by = 8
+		case strings.HasSuffix(x.Name, ".beta"):
+			by = 30
+		}
+		v := make([]float32, x.NumElements())
+		require.NoError(t, x.ReadFloat32(v))
+		for i := range v {
+			v[i] *= by
+		}
+		y, err := weights.FromFloat32(x.Name, x.Shape, v)
+		require.NoError(t, err)
+		return y
+	})
+	dir := filepath.Join(singles, "nafnet_baseline")
+	in, want := picture(t, dir, "in.png"), picture(t, dir, "expected_local.png")
+	local := open(t, path, `{"train_size":[1,3,20,28]}`)
+	require.Equal(t, models.BaselineLocalName, local.Config.Experts[0].Architecture)
+	require.LessOrEqual(t, furthest(t, restoreWith(t, local, expertstest.CPU(t), in, restore.Options{}), want), 1)
+	require.Greater(t, furthest(t, restoreWith(t, open(t, path, ""), expertstest.CPU(t), in, restore.Options{}), want), 5, "the window matters")
+	named := open(t, path, `{"architecture":"nafnet_baseline_local"}`)
+	require.Contains(t, string(named.Config.Experts[0].Args), `"train_size":[1,3,256,256]`)
+}
+
 func TestPublishedNetworksRunOnTheSimulatedDevice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("simulates whole networks")

@@ -70,6 +70,23 @@ func newSoftReconstruction(op *graph.SoftReconstruction, n *graph.Node, e env) s
 	}
 }
 
+// newSigmoid works on what channel attention makes, small tensors, so it takes
+// the precise exponential.
+func newSigmoid(op *graph.Sigmoid, n *graph.Node, e env) step {
+	s := n.Outputs[0].Shape
+	var x, out []float32
+	return &blend{
+		span:   newSpan(s.Pixels(), s.C, e.threads),
+		need:   needs{inPlace: op.X},
+		bindTo: func(m memory, _ scratch) { x, out = m.tensor(op.X), m.tensor(n.Outputs[0]) },
+		compute: func(from, to int) {
+			for i, v := range x[from:to] {
+				out[from+i] = float32(1 / (1 + math.Exp(-float64(v))))
+			}
+		},
+	}
+}
+
 // newSelectiveKernel computes q·B + (p·A + Residual), p+q = 1.
 func newSelectiveKernel(op *graph.SelectiveKernel, n *graph.Node, e env) step {
 	s := n.Outputs[0].Shape

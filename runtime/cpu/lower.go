@@ -119,6 +119,8 @@ func newStep(n *graph.Node, e env) step {
 		return newResize(op, n, e)
 	case *graph.Route:
 		return newRoute(op, n)
+	case *graph.Sigmoid:
+		return newSigmoid(op, n, e)
 	case *graph.SelectiveKernel:
 		return newSelectiveKernel(op, n, e)
 	case *graph.EachImage:

@@ -19,6 +19,11 @@ func (e *emitter) softReconstruction(op *graph.SoftReconstruction) {
 	})
 }
 
+func (e *emitter) sigmoid(op *graph.Sigmoid) {
+	x, y := e.plain(op.X), e.out(0)
+	e.launch(func(at resolver) (kernels.Launch, error) { return kernels.Sigmoid(at.tensor(x), at.tensor(y)) })
+}
+
 func (e *emitter) selectiveKernel(op *graph.SelectiveKernel) {
 	a, b, logits, residual, y := e.plain(op.A), e.plain(op.B), e.plain(op.Logits), e.plain(op.Residual), e.out(0)
 	e.launch(func(at resolver) (kernels.Launch, error) {

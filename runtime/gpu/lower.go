@@ -95,6 +95,8 @@ func (e *emitter) emit() {
 		e.mulAdd(op)
 	case *graph.SoftReconstruction:
 		e.softReconstruction(op)
+	case *graph.Sigmoid:
+		e.sigmoid(op)
 	case *graph.SelectiveKernel:
 		e.selectiveKernel(op)
 	case *graph.DeformConv:

@@ -14,6 +14,7 @@ import (
 // tensor.
 type emitter struct {
 	graph message
+	opset int
 	// halves stores the weights of products in fp16.
 	halves bool
 	names  map[string]int
@@ -99,9 +100,9 @@ func (e *emitter) param(p *graph.Param, dims ...int) string {
 		shape = p.Dims
 	}
 	name := e.unique(p.Name)
-	product := len(shape) > 1 && len(v) > 4*shape[0] && e.halves && exactEnough(v)
-	e.graph.bytes(graphInitializer, floatTensor(name, shape, v, product))
-	if product {
+	half := e.halves && isProduct(p) && exactEnough(v)
+	e.graph.bytes(graphInitializer, floatTensor(name, shape, v, half))
+	if half {
 		name = e.op("Cast", attrs{"to": elemFloat}, name)
 	}
 	if dims == nil {
@@ -109,6 +110,9 @@ func (e *emitter) param(p *graph.Param, dims ...int) string {
 	}
 	return name
 }
+
+// isProduct tells the weights of products from biases, norms and scales.
+func isProduct(p *graph.Param) bool { return p.Elems() > 4*slices.Max(p.Dims) }
 
 // exactEnough tells whether no value is too large for fp16.
 func exactEnough(values []float32) bool {
@@ -144,7 +148,15 @@ func (e *emitter) transpose(x string, perm ...int) string {
 }
 
 func (e *emitter) mean(x string, axes ...int) string {
-	return e.op("ReduceMean", attrs{"axes": axes, "keepdims": 1}, x)
+	return e.reduce("ReduceMean", x, axes...)
+}
+
+// reduce reduces axes to one entry; they became an input in opset 18.
+func (e *emitter) reduce(kind, x string, axes ...int) string {
+	if e.opset >= 18 {
+		return e.op(kind, attrs{"keepdims": 1}, x, e.ivec(axes...))
+	}
+	return e.op(kind, attrs{"axes": axes, "keepdims": 1}, x)
 }
 
 // split divides channels.
@@ -238,7 +250,7 @@ func (e *emitter) gram(t string, channels int, g *graph.Gram) (rest, gram string
 	parts := e.split(t, g.C, g.C, channels-2*g.C)
 	unit := func(x string) string {
 		x = e.reshape(x, 0, g.Heads, g.C/g.Heads, -1)
-		length := e.op("Max", nil, e.op("ReduceL2", attrs{"axes": []int{3}, "keepdims": 1}, x), e.scalar(1e-12))
+		length := e.op("Max", nil, e.reduce("ReduceL2", x, 3), e.scalar(1e-12))
 		return e.op("Div", nil, x, length)
 	}
 	return parts[2], e.op("MatMul", nil, unit(parts[0]), e.transpose(unit(parts[1]), 0, 1, 3, 2))

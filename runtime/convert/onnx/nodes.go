@@ -54,6 +54,10 @@ func (e *emitter) node(n *graph.Node) {
 		x := e.in(op.X)
 		parts := e.split(e.in(op.KB), 1, op.X.Shape.C)
 		set(e.op("Add", nil, e.op("Sub", nil, e.op("Mul", nil, parts[0], x), parts[1]), x))
+	case *graph.Sigmoid:
+		set(e.op("Sigmoid", nil, e.in(op.X)))
+	case *graph.DeformConv:
+		set(e.deformConv(op))
 	case *graph.SelectiveKernel:
 		set(e.selectiveKernel(op))
 	case *graph.Prompt:
@@ -61,7 +65,7 @@ func (e *emitter) node(n *graph.Node) {
 	case *graph.Resize:
 		set(e.resize(op))
 	default:
-		e.fail(fmt.Errorf("operation %s has no form in ONNX's opset %d here", n.Op.Kind(), Opset))
+		e.fail(fmt.Errorf("operation %s has no form in ONNX's opset %d here", n.Op.Kind(), e.opset))
 	}
 	if e.err != nil {
 		e.err = fmt.Errorf("node %q: %w", n.Name, e.err)
@@ -344,6 +348,15 @@ func (e *emitter) selectiveKernel(s *graph.SelectiveKernel) string {
 		t = e.op("Add", nil, t, e.in(s.Residual))
 	}
 	return t
+}
+
+// deformConv needs opset 19. Offsets and masks stand in ONNX's order already.
+func (e *emitter) deformConv(d *graph.DeformConv) string {
+	const taps = 9
+	parts := e.split(e.in(d.Offsets), 2*taps, taps)
+	bias := e.floats("b", []int{d.Weight.Dims[0]}, make([]float32, d.Weight.Dims[0]))
+	a := attrs{"kernel_shape": []int{3, 3}, "pads": []int{1, 1, 1, 1}}
+	return e.op("DeformConv", a, e.in(d.X), e.param(d.Weight), parts[0], bias, e.op("Sigmoid", nil, parts[1]))
 }
 
 func (e *emitter) prompt(p *graph.Prompt) string {

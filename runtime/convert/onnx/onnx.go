@@ -15,10 +15,25 @@ import (
 	"unirestorer/weights"
 )
 
-// Opset is the version of ONNX's operators that models are written in.
-const Opset = 17
+// Opset is the version of ONNX's operators that models are written in, but for
+// networks with deformable convolutions, which came with DeformOpset.
+const (
+	Opset       = 17
+	DeformOpset = 19
+)
 
-const irVersion = 8
+// irVersions are those of the releases that brought the opsets.
+var irVersions = map[int]int64{Opset: 8, DeformOpset: 9}
+
+// opsetFor is the oldest of both that has all of a graph's operations.
+func opsetFor(g *graph.Graph) int {
+	for _, n := range g.Nodes {
+		if _, ok := n.Op.(*graph.DeformConv); ok {
+			return DeformOpset
+		}
+	}
+	return Opset
+}
 
 // Options say how a model is written.
 type Options struct {
@@ -67,7 +82,7 @@ func anySize(net models.Network) (models.Network, int, int, error) {
 // of images free; otherwise only the number is.
 func Write(w io.Writer, g *graph.Graph, anySize bool, opt Options) error {
 	e := &emitter{
-		halves: opt.Half, names: map[string]int{}, ints: map[string]string{},
+		opset: opsetFor(g), halves: opt.Half, names: map[string]int{}, ints: map[string]string{},
 		params: map[*graph.Param]string{}, at: map[*graph.Tensor]value{},
 	}
 	for _, p := range append(slices.Clone(g.Inputs), g.Outputs...) {
@@ -124,10 +139,10 @@ func (e *emitter) export(name, x string, vector bool) {
 
 func (e *emitter) write(w io.Writer, opt Options) error {
 	var head, opset message
-	head.varint(modelIRVersion, irVersion)
+	head.varint(modelIRVersion, irVersions[e.opset])
 	head.text(modelProducer, "unirestorer")
 	head.text(modelDoc, opt.Doc)
-	opset.varint(opsetVersion, Opset)
+	opset.varint(opsetVersion, int64(e.opset))
 	head.bytes(modelOpsets, opset)
 	for _, key := range slices.Sorted(maps.Keys(opt.Metadata)) {
 		var entry message

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"unirestorer/graph"
@@ -36,6 +37,8 @@ type runtime struct {
 	dir string
 	in  io.WriteCloser
 	out *bufio.Reader
+	// models counts the files that load wrote.
+	models int
 }
 
 // onnxRuntime starts ONNX Runtime, or skips the test where it is not installed.
@@ -64,17 +67,25 @@ func onnxRuntime(t *testing.T) *runtime {
 	return r
 }
 
-// run computes a model's outputs for an input.
-func (r *runtime) run(model []byte, input []float32, shape []int, outputs ...string) [][]float32 {
+// load keeps a model in a file.
+func (r *runtime) load(model []byte) string {
+	r.t.Helper()
+	r.models++
+	path := filepath.Join(r.dir, fmt.Sprintf("%d.onnx", r.models))
+	require.NoError(r.t, os.WriteFile(path, model, 0o666))
+	return path
+}
+
+// run computes the outputs of a model's file for an input.
+func (r *runtime) run(model string, input []float32, shape []int, outputs ...string) [][]float32 {
 	r.t.Helper()
 	at := func(name string) string { return filepath.Join(r.dir, name) }
-	require.NoError(r.t, os.WriteFile(at("model.onnx"), model, 0o666))
 	require.NoError(r.t, os.WriteFile(at("input"), raw(input), 0o666))
 	files := map[string]string{}
 	for _, name := range outputs {
 		files[name] = at("output-" + name)
 	}
-	request, err := json.Marshal(map[string]any{"model": at("model.onnx"), "input": at("input"), "shape": shape, "outputs": files})
+	request, err := json.Marshal(map[string]any{"model": model, "input": at("input"), "shape": shape, "outputs": files})
 	require.NoError(r.t, err)
 	_, err = r.in.Write(append(request, '\n'))
 	require.NoError(r.t, err)
@@ -153,15 +164,43 @@ func closest(t *testing.T, want, got []float32, bound float64, msg string) {
 	require.LessOrEqual(t, worst, bound*max(1, peak), "%s: peak %g", msg, peak)
 }
 
-// refused are the architectures with an operation that the opset lacks.
-var refused = map[string]bool{"airnet": true}
-
 // variants are networks beside the small ones of every architecture.
 var variants = []struct{ arch, args string }{
 	{models.RestormerName, `{"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2],"LayerNorm_type":"BiasFree","bias":true,"inp_channels":1,"out_channels":1}`},
 	{models.RestormerName, `{"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2],"inp_channels":6,"dual_pixel_task":true}`},
 	{models.NAFNetLocalName, `{"width":8,"enc_blk_nums":[1,1],"middle_blk_num":1,"dec_blk_nums":[1,1],"train_size":[1,3,32,40]}`},
+	{models.BaselineLocalName, `{"width":8,"enc_blk_nums":[1,1],"middle_blk_num":1,"dec_blk_nums":[1,1],"train_size":[1,3,32,40]}`},
 	{models.DehazeFormerName, `{"embed_dims":[8,16,16,16,8],"depths":[2,2,2,1,1],"num_heads":[1,2,2,1,1],"conv_type":["DWConv","DWConv","DWConv","DWConv","DWConv"],"attn_ratio":[0.5,0.5,1,0,0]}`},
+}
+
+// sizes are number, height and width of pictures, one of them in everyday tests.
+func sizes() [][3]int {
+	if os.Getenv("UNIRESTORER_TEST_LONG") == "" {
+		return [][3]int{{2, 45, 59}}
+	}
+	return [][3]int{{1, 48, 64}, {2, 61, 75}, {1, 101, 37}, {1, 33, 203}}
+}
+
+// halve rounds the weights of a graph's products to fp16, merged and folded ones
+// as they are.
+func halve(g *graph.Graph) {
+	done := map[*graph.Param]bool{}
+	for _, n := range g.Nodes {
+		for _, p := range n.Op.Params() {
+			if done[p] || !onnx.IsProduct(p) {
+				continue
+			}
+			done[p] = true
+			whole := *p
+			*p = *graph.NewParam(p.Name, p.Dims, nil, func(dst []float32) error {
+				v, err := whole.Values()
+				for i := range v {
+					dst[i] = float16.Fromfloat32(v[i]).Float32()
+				}
+				return err
+			})
+		}
+	}
 }
 
 func TestONNXRuntimeAgreesOnEveryArchitectureAndSize(t *testing.T) {
@@ -174,51 +213,39 @@ func TestONNXRuntimeAgreesOnEveryArchitectureAndSize(t *testing.T) {
 	}
 	for _, c := range all {
 		net, src := networkWith(t, c.arch, c.args)
-		var model bytes.Buffer
-		err := onnx.WriteNetwork(&model, net, src, onnx.Options{})
-		if refused[c.arch] {
-			require.ErrorContains(t, err, "has no form in ONNX")
-			continue
-		}
-		require.NoError(t, err, c.arch)
 		in, _ := models.Channels(net)
-		for _, size := range [][3]int{{1, 48, 64}, {2, 61, 75}, {1, 101, 37}} {
-			n, h, w := size[0], size[1], size[2]
-			same := net
-			if net.CheckSide(h) != nil || net.CheckSide(w) != nil {
-				var err error
-				same, err = models.PadToGrid(net)
+		for _, half := range []bool{false, true} {
+			var model bytes.Buffer
+			require.NoError(t, onnx.WriteNetwork(&model, net, src, onnx.Options{Half: half}), c.arch)
+			file := r.load(model.Bytes())
+			for _, size := range sizes() {
+				n, h, w := size[0], size[1], size[2]
+				same := net
+				if net.CheckSide(h) != nil || net.CheckSide(w) != nil {
+					var err error
+					same, err = models.PadToGrid(net)
+					require.NoError(t, err)
+				}
+				g, err := same.Build(src, n, h, w, models.Options{Layout: graph.NCHW, OwnPorts: true})
 				require.NoError(t, err)
+				if half {
+					halve(g)
+				}
+				x := random(1, n*in*h*w)
+				want := onCPU(t, g, x)[0]
+				got := r.run(file, x, []int{n, in, h, w}, "restored")[0]
+				closest(t, want, got, 1e-4, fmt.Sprint(c.arch, c.args, size, " halves ", half))
 			}
-			g, err := same.Build(src, n, h, w, models.Options{Layout: graph.NCHW, OwnPorts: true})
-			require.NoError(t, err)
-			x := random(1, n*in*h*w)
-			want := onCPU(t, g, x)[0]
-			got := r.run(model.Bytes(), x, []int{n, in, h, w}, "restored")[0]
-			closest(t, want, got, 1e-4, fmt.Sprint(c.arch, c.args, size))
 		}
 	}
 }
 
-func TestONNXRuntimeAgreesOnHalfWeights(t *testing.T) {
-	r := onnxRuntime(t)
+func TestHalfWeightsTakeLessThanThreeQuarters(t *testing.T) {
 	net, src := networkWith(t, models.RestormerName, variants[0].args)
-	halves := weights.NewMap()
-	for _, name := range src.Names() {
-		x, err := src.Tensor(name)
-		require.NoError(t, err)
-		x, err = x.As(weights.F16)
-		require.NoError(t, err)
-		halves.Set(x)
-	}
 	var whole, half bytes.Buffer
-	require.NoError(t, onnx.WriteNetwork(&whole, net, halves, onnx.Options{}))
-	require.NoError(t, onnx.WriteNetwork(&half, net, halves, onnx.Options{Half: true}))
+	require.NoError(t, onnx.WriteNetwork(&whole, net, src, onnx.Options{}))
+	require.NoError(t, onnx.WriteNetwork(&half, net, src, onnx.Options{Half: true}))
 	require.Less(t, half.Len(), whole.Len()*3/4)
-	g, err := net.Build(halves, 1, 40, 48, models.Options{Layout: graph.NCHW, OwnPorts: true})
-	require.NoError(t, err)
-	x := random(2, 40*48)
-	closest(t, onCPU(t, g, x)[0], r.run(half.Bytes(), x, []int{1, 1, 40, 48}, "restored")[0], 1e-4, "half weights")
 }
 
 func TestONNXRuntimeAgreesOnTheEstimator(t *testing.T) {
@@ -255,7 +282,7 @@ func TestONNXRuntimeAgreesOnTheEstimator(t *testing.T) {
 	for _, o := range g.Outputs {
 		names = append(names, o.Name)
 	}
-	got := r.run(model.Bytes(), x, []int{1, 3, 32, 32}, names...)
+	got := r.run(r.load(model.Bytes()), x, []int{1, 3, 32, 32}, names...)
 	for i := range names {
 		closest(t, want[i], got[i], 1e-4, names[i])
 	}

@@ -8,10 +8,16 @@ import { resolve } from 'node:path';
 
 const ort = createRequire(resolve(process.argv[2]) + '/')('onnxruntime-node');
 
+let at = '', session; // of the last model, which often runs again at another size
+
 for await (const line of createInterface({ input: process.stdin })) {
   const { model, input, shape, outputs } = JSON.parse(line);
   try {
-    const session = await ort.InferenceSession.create(model, { executionProviders: ['cpu'], intraOpNumThreads: 2 });
+    if (model !== at) {
+      await session?.release();
+      session = await ort.InferenceSession.create(model, { executionProviders: ['cpu'], intraOpNumThreads: 2, logSeverityLevel: 3 });
+      at = model;
+    }
     const values = new Float32Array(new Uint8Array(await readFile(input)).buffer);
     const result = await session.run({ [session.inputNames[0]]: new ort.Tensor('float32', values, shape) });
     const shapes = {};
@@ -20,7 +26,6 @@ for await (const line of createInterface({ input: process.stdin })) {
       shapes[name] = [...t.dims];
       await writeFile(path, new Uint8Array(t.data.buffer, t.data.byteOffset, t.data.byteLength));
     }
-    await session.release();
     process.stdout.write(JSON.stringify({ shapes }) + '\n');
   } catch (e) {
     process.stdout.write(JSON.stringify({ error: String(e) }) + '\n');
