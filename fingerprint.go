@@ -19,7 +19,8 @@ func (r *Restorer) Fingerprint() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("fingerprint of %s: %w", m.Path, err)
 	}
-	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n%s\n", Version(), r.Device(), r.opened.adapters, m.Path, text)
+	o := &r.opened // bounds on memory choose tiles
+	fmt.Fprintf(h, "%s\n%s\n%s %v %d %d\n%s\n%s\n", Version(), r.Device(), o.adapters, o.precision, o.memory, o.deviceMemory, m.Path, text)
 	if path := r.opened.path; path != "" {
 		err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {

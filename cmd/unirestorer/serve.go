@@ -44,6 +44,8 @@ func serveCommand() *cli.Command {
 			&cli.IntFlag{Name: "queue", Value: 64, Usage: "requests that may wait, `N`; more are refused"},
 			&cli.DurationFlag{Name: "timeout", Value: time.Minute, Usage: "deadline of requests that name none, and the longest `TIME` they may name"},
 			maxDelayFlag(),
+			&cli.StringFlag{Name: "cache", Usage: "keep results in `FOLDER`, found by picture and options; without it none are kept"},
+			&cli.StringFlag{Name: "cache-size", Value: "1GiB", Usage: "bound on what --cache keeps, as `SIZE`"},
 			&cli.DurationFlag{Name: "drain-delay", Usage: "`TIME` between saying not ready and taking no more connections"},
 			&cli.DurationFlag{Name: "drain-timeout", Value: 30 * time.Second, Usage: "`TIME` that requests under way have to finish at the end"},
 			&cli.StringFlag{Name: "log", Value: "text", Usage: "`FORMAT` of the log on standard error: text, json or off"},
@@ -69,6 +71,19 @@ func serveAction(c *cli.Context) (err error) {
 		defer cancel()
 		return r.Shutdown(ctx)
 	})
+	provider, flush, err := serve.Tracing(c.Context, config.Log)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := flush(ctx); err != nil { // which is no reason to fail: the collector may be gone
+			config.Log.Warn("traces", "error", err.Error())
+		}
+		return nil
+	})
+	config.Tracer = provider
 	s, err := serve.New(r, config)
 	if err != nil {
 		return err
@@ -163,6 +178,10 @@ func serveConfig(c *cli.Context) (serve.Config, error) {
 		return config, usagef("--max-body %q: want a size like 64MiB", c.String("max-body"))
 	}
 	config.MaxBody = int64(n)
+	if n, err = humanize.ParseBytes(c.String("cache-size")); err != nil || n == 0 || n > 1<<50 {
+		return config, usagef("--cache-size %q: want a size like 1GiB", c.String("cache-size"))
+	}
+	config.Cache, config.CacheBytes = c.String("cache"), int64(n)
 	switch c.String("log") {
 	case "text":
 		config.Log = slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))

@@ -16,8 +16,8 @@ import (
 	"unirestorer/runtime/folders"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
-	"unirestorer/runtime/nvtx"
 	"unirestorer/runtime/router"
+	"unirestorer/runtime/stage"
 	"unirestorer/weights/atomicfile"
 )
 
@@ -365,7 +365,7 @@ func (r *Restorer) File(ctx context.Context, j Job, opt FileOptions, stdin io.Re
 		}
 	}
 	defer f.drop()
-	end := nvtx.Range("decode " + j.In)
+	_, end := stage.Start(ctx, "decode", opt.name(j.In))
 	img, timing, err := f.pictures.Next()
 	end()
 	if err != nil {
@@ -623,7 +623,7 @@ func (r *Restorer) decoded(ctx context.Context, j Job, img *imaging.Image, p pic
 	r.host.Collect(work)
 	rep.Losses = losses(out, f)
 	start := time.Now()
-	end := nvtx.Range("encode " + j.Out)
+	_, end := stage.Start(ctx, "encode", j.Out)
 	err = encode(ctx, j.Out, img, out, opt, stdout)
 	end()
 	rep.Times.Encode = time.Since(start)

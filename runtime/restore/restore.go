@@ -21,8 +21,8 @@ import (
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
-	"unirestorer/runtime/nvtx"
 	"unirestorer/runtime/router"
+	"unirestorer/runtime/stage"
 )
 
 // Restorer restores images with one model on one device. Its methods may be
@@ -258,8 +258,8 @@ func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, o
 	}
 	start := time.Now()
 	img = img.Filled()
-	end := nvtx.Range("estimate")
-	d, err := r.route(ctx, img, opt.Override)
+	within, end := stage.Start(ctx, "estimate", "")
+	d, err := r.route(within, img, opt.Override)
 	end()
 	if err != nil {
 		return nil, Report{}, err
@@ -338,14 +338,16 @@ func turnKey(expert int, j *job) string {
 
 // onLane runs a job when its turn on the device has come.
 func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.Image, opt Options, rep *Report) (*imaging.Image, error) {
-	turn, err := r.lane.enter(ctx, turnKey(expert, j))
+	within, end := stage.Start(ctx, "turn", "")
+	turn, err := r.lane.enter(within, turnKey(expert, j))
+	end()
 	if err != nil {
 		return nil, err
 	}
 	defer r.lane.leave(turn)
 	name := r.model.Config.Experts[expert].Name
-	end := nvtx.Range("load " + name)
-	lease, err := r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)
+	within, end = stage.Start(ctx, "load", name)
+	lease, err := r.pool.Acquire(within, expert, 1, j.y.tile, j.x.tile)
 	end()
 	if err != nil {
 		return nil, err
@@ -361,7 +363,8 @@ func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.
 	j.describe(rep)
 	rep.Times.Load, rep.Memory = lease.Took, lease.Program.Memory()
 
-	defer nvtx.Range("run " + name)()
+	ctx, end = stage.Start(ctx, "run", name)
+	defer end()
 	start := time.Now()
 	r.host.Collect(pixelBytes(img))
 	out := img.Clone()

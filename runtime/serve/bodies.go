@@ -2,6 +2,8 @@ package serve
 
 import (
 	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +13,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
+
+	"unirestorer/runtime/queue"
 )
 
 // body is what a request brought, or an answer takes: bytes that are counted among those of all requests.
@@ -30,14 +35,24 @@ func (b *body) release() {
 
 // trim gives back what the bytes do not take.
 func (b *body) trim() {
+	if slack := b.Available(); slack > 64<<10 && slack > b.Len()/4 {
+		b.Buffer = *bytes.NewBuffer(bytes.Clone(b.Bytes()))
+	}
 	if n := int64(b.Len()); n < b.held {
 		b.s.bodies.Release(b.held - n)
 		b.held = n
 	}
 }
 
-// reserve waits until there is room for n bytes.
+// reserve waits until there is room for n bytes, unless as many wait for that as may wait in the queue.
 func (s *Server) reserve(ctx context.Context, n int64) (*body, error) {
+	if s.bodies.TryAcquire(n) {
+		return &body{s: s, held: n}, nil
+	}
+	defer s.wanting.Add(-1)
+	if s.wanting.Add(1) > int64(s.c.Queue) {
+		return nil, queue.ErrFull
+	}
 	if err := s.bodies.Acquire(ctx, n); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = errBusy
@@ -62,15 +77,16 @@ func (b *body) result(ctx context.Context, out *bytes.Buffer) (*body, error) {
 // read takes a request's body: the picture as it is, or a form with the picture in a part "image" and options in others,
 // which are added to options.
 func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request, options url.Values) (*body, error) {
-	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return nil, &requestError{http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %q is not taken", e)}
-	}
+	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))
 	n := r.ContentLength
 	if n > s.c.MaxBody {
 		w.Header().Set("Connection", "close") // rather than read what is of no use
 		return nil, &http.MaxBytesError{Limit: s.c.MaxBody}
 	}
-	if n < 0 {
+	if _, waiting := s.gate.Len(); waiting >= s.c.Queue && s.results == nil { // rather than after the body is read
+		return nil, queue.ErrFull
+	}
+	if n < 0 || encoding != "" { // how long it is shows at its end
 		n = s.c.MaxBody
 	}
 	b, err := s.reserve(ctx, n)
@@ -79,7 +95,10 @@ func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	}
 	rc := http.NewResponseController(w)
 	src := &steady{from: http.MaxBytesReader(w, r.Body, s.c.MaxBody), rc: rc, s: s, start: time.Now()}
-	err = b.fill(src, r, options)
+	plain, err := s.decompress(src, encoding)
+	if err == nil {
+		err = b.fill(plain, r, options)
+	}
 	if err != nil { // the deadline stays for what may be left of the body
 		b.release()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -93,11 +112,29 @@ func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	return b, nil
 }
 
+// decompress undoes an encoding of a body. What comes out is bounded like what comes in.
+func (s *Server) decompress(src io.Reader, encoding string) (plain io.Reader, err error) {
+	switch encoding {
+	case "", "identity":
+		return src, nil
+	case "gzip", "x-gzip":
+		plain, err = gzip.NewReader(src)
+	case "deflate": // which means the format of zlib
+		plain, err = zlib.NewReader(src)
+	default:
+		return nil, &requestError{http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %q is not taken; gzip and deflate are", encoding)}
+	}
+	if err != nil {
+		return nil, broken(err)
+	}
+	return http.MaxBytesReader(nil, io.NopCloser(plain), s.c.MaxBody), nil
+}
+
 // fill reads a picture out of a request.
 func (b *body) fill(src io.Reader, r *http.Request, options url.Values) error {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" {
-		if r.ContentLength > 0 {
+		if r.ContentLength > 0 && r.Header.Get("Content-Encoding") == "" {
 			b.Grow(int(r.ContentLength) + bytes.MinRead)
 		}
 		if _, err := b.ReadFrom(src); err != nil {

@@ -8,16 +8,21 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"unirestorer"
@@ -37,6 +42,8 @@ type rpc struct {
 func (s *Server) newGRPC() (*grpc.Server, *health.Server) {
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(int(s.c.MaxBody)), grpc.MaxConcurrentStreams(uint32(s.c.Active + s.c.Queue)),
+		grpc.ConnectionTimeout(s.c.Grace), grpc.MaxHeaderListSize(64 << 10),
+		grpc.StreamInterceptor(s.stream),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: time.Minute, Timeout: s.c.Grace}),
 		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (res any, err error) {
 			err = s.call(ctx, info.FullMethod, func(ctx context.Context, _ *record) error {
@@ -65,12 +72,36 @@ func (s *Server) newGRPC() (*grpc.Server, *health.Server) {
 	g.RegisterService(&desc, &rpc{s: s})
 	h := health.NewServer()
 	healthpb.RegisterHealthServer(g, h)
+	reflection.Register(g)
 	return g, h
 }
 
+// stream is what streams pass that are no calls of the protocol.
+func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+	if strings.HasPrefix(info.FullMethod, "/"+oip.GRPCInferenceService_ServiceDesc.ServiceName+"/") { // which pass call
+		return h(srv, stream)
+	}
+	if err := s.caller(stream.Context(), info.FullMethod, &record{}); err != nil {
+		return grpcError(err)
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(s.ending, cancel)() // who watches would keep the server from ending
+	return h(srv, &streamWithin{stream, ctx})
+}
+
+// streamWithin is a stream with a context of its own.
+type streamWithin struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *streamWithin) Context() context.Context { return s.ctx }
+
 // ServeGRPC answers the Open Inference Protocol on a listener until [Server.Shutdown].
 func (s *Server) ServeGRPC(l net.Listener) error {
-	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	var none connections // idle ones are closed by the keepalive's policy
+	if err := s.grpc.Serve(none.limit(l, s.c.Connections)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -86,6 +117,8 @@ func (s *Server) stopGRPC(ctx context.Context) {
 func (s *Server) call(ctx context.Context, method string, f func(context.Context, *record) error) (err error) {
 	start := time.Now()
 	rec := &record{handler: method}
+	md, _ := metadata.FromIncomingContext(ctx)
+	ctx, _ = s.begin(ctx, carrier(md), strings.TrimPrefix(method, "/"), attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", strings.TrimPrefix(method, "/")))
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(p)
@@ -113,7 +146,7 @@ func (s *Server) caller(ctx context.Context, method string, rec *record) error {
 	}
 	switch method {
 	case oip.GRPCInferenceService_ServerLive_FullMethodName, oip.GRPCInferenceService_ServerReady_FullMethodName,
-		healthpb.Health_Check_FullMethodName:
+		healthpb.Health_Check_FullMethodName, healthpb.Health_Watch_FullMethodName:
 		return nil
 	}
 	if s.tokens == nil {
@@ -163,6 +196,8 @@ func codeOf(httpStatus int) codes.Code {
 
 func (s *Server) noteCall(ctx context.Context, rec *record, code codes.Code, took time.Duration) {
 	s.metrics.call(rec, code, took)
+	endSpan(trace.SpanFromContext(ctx), rec, code == codes.Internal || code == codes.Unavailable || code == codes.DeadlineExceeded,
+		attribute.String("rpc.response.status_code", code.String()))
 	level := slog.LevelInfo
 	if code == codes.Internal {
 		level = slog.LevelError
@@ -174,7 +209,7 @@ func (s *Server) noteCall(ctx context.Context, rec *record, code codes.Code, too
 	if rec.err != nil {
 		args = append(args, "error", rec.err.Error())
 	}
-	s.c.Log.Log(ctx, level, "call", args...)
+	s.c.Log.Log(ctx, level, "call", append(args, fields(ctx)...)...)
 }
 
 func (r *rpc) ServerLive(context.Context, *oip.ServerLiveRequest) (*oip.ServerLiveResponse, error) {

@@ -12,6 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // record is what is noted of a request, for the log and the metrics.
@@ -134,6 +138,9 @@ func (s *Server) guard(pattern string, h handle) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &record{handler: pattern, oip: strings.Contains(pattern, " /v2")}
+		ctx, _ := s.begin(r.Context(), propagation.HeaderCarrier(r.Header), pattern,
+			attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path))
+		r = r.WithContext(ctx)
 		a := &answer{w, rec}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		defer func() {
@@ -218,6 +225,7 @@ func (s *Server) panicked(p any) {
 // note logs a request.
 func (s *Server) note(r *http.Request, rec *record, took time.Duration) {
 	s.metrics.request(rec, took)
+	endSpan(trace.SpanFromContext(r.Context()), rec, rec.status >= 500, attribute.Int("http.response.status_code", rec.status))
 	level := slog.LevelInfo
 	switch {
 	case rec.status >= 500 && rec.status != http.StatusServiceUnavailable && rec.status != http.StatusGatewayTimeout:
@@ -233,7 +241,7 @@ func (s *Server) note(r *http.Request, rec *record, took time.Duration) {
 	if rec.err != nil {
 		args = append(args, "error", rec.err.Error())
 	}
-	s.c.Log.Log(r.Context(), level, "request", args...)
+	s.c.Log.Log(r.Context(), level, "request", append(args, fields(r.Context())...)...)
 }
 
 func (s *Server) live(w http.ResponseWriter, _ *http.Request, _ *record) error {

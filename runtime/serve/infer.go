@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
+	"time"
 
 	"unirestorer"
 )
@@ -164,6 +166,11 @@ func (s *Server) infer(ctx context.Context, rec *record, model string, options u
 			return nil, badRequest("output %q: an input %q gives %q and %q", o, in.Name, in.Name, tensorRoute)
 		}
 	}
+	ctx, cancel, err := urgency(ctx, rec, options)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
 	if model != routedModel {
 		options.Set("expert", model)
 	}
@@ -198,6 +205,33 @@ func (s *Server) infer(ctx context.Context, rec *record, model string, options u
 		}
 	}
 	return answers, nil
+}
+
+// urgency takes Triton's parameters out of a request's: priority, 1 being the most urgent and 0 as without it, and timeout in
+// microseconds.
+func urgency(ctx context.Context, rec *record, options url.Values) (context.Context, context.CancelFunc, error) {
+	cancel := func() {}
+	if v := options.Get("priority"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			return ctx, cancel, badRequest("priority %q: want a number, 1 being the most urgent", v)
+		}
+		if n > 0 {
+			rec.priority = 4 - int(min(n, 8))
+		}
+	}
+	if v := options.Get("timeout"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 0 {
+			return ctx, cancel, badRequest("timeout %q: want microseconds", v)
+		}
+		if n > 0 {
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(min(n, int64(time.Hour/time.Microsecond)))*time.Microsecond)
+		}
+	}
+	options.Del("priority")
+	options.Del("timeout")
+	return ctx, cancel, nil
 }
 
 func (s *Server) inferOne(ctx context.Context, in *tensor, i int, c choices, out *tensor) (*unirestorer.Result, error) {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"unirestorer"
+	"unirestorer/runtime/serve/results"
 )
 
 // metrics are what GET /metrics tells.
@@ -65,6 +66,15 @@ func (s *Server) newMetrics() *metrics {
 	gauge("memory_reserved_bytes", "Host memory reserved for pictures and for the program.", memory(func(u unirestorer.MemoryUsage) int64 { return u.Reserved }))
 	gauge("memory_accounts_bytes", "Host memory of weights, arenas and tiles.", memory(func(u unirestorer.MemoryUsage) int64 { return u.Accounts }))
 	gauge("memory_waiting", "Pictures that wait for memory.", memory(func(u unirestorer.MemoryUsage) int64 { return int64(u.Waiting) }))
+	if s.results != nil {
+		stats := func(n, help string, get func(results.Stats) float64) {
+			m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(name(n, help)), func() float64 { return get(s.results.Stats()) }))
+		}
+		stats("result_cache_hits_total", "Requests answered with a kept result.", func(t results.Stats) float64 { return float64(t.Hits) })
+		stats("result_cache_misses_total", "Requests whose result was not kept.", func(t results.Stats) float64 { return float64(t.Misses) })
+		stats("result_cache_drops_total", "Kept results dropped for want of room or because of damage.", func(t results.Stats) float64 { return float64(t.Drops) })
+		gauge("result_cache_bytes", "Bytes of kept results.", func() float64 { return float64(s.results.Stats().Bytes) })
+	}
 	info := counter("build_info", "1, with the version, model and device as labels.", "version", "model", "device")
 	info.WithLabelValues(unirestorer.Version(), s.r.Model(), s.r.Device()).Inc()
 	if d, ok := s.r.(several); ok {

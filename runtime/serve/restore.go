@@ -81,7 +81,7 @@ type choices struct {
 }
 
 // optionNames are the options of POST /v1/restore and /v1/route.
-var optionNames = []string{"format", "quality", "chroma", "page", "expert", "level", "degradation", "tile", "overlap", "strict", "report"}
+var optionNames = []string{"format", "quality", "chroma", "page", "expert", "level", "degradation", "strength", "no-guard", "tile", "overlap", "strict", "report"}
 
 // mediaTypes are the formats of results.
 var mediaTypes = map[string]string{
@@ -157,13 +157,24 @@ func numberOptions(options url.Values) (opts []unirestorer.CallOption, err error
 		}
 		opts = append(opts, n.opt(i))
 	}
-	if v := options.Get("strict"); v != "" {
-		strict, err := strconv.ParseBool(v)
+	if v := options.Get("strength"); v != "" {
+		share, err := strconv.ParseFloat(v, 64)
 		if err != nil {
-			return nil, badRequest("strict %q: want true or false", v)
+			return nil, badRequest("strength %q: want a number from 0 to 1", v)
 		}
-		if strict {
-			opts = append(opts, unirestorer.WithStrict())
+		opts = append(opts, unirestorer.WithStrength(share))
+	}
+	for name, opt := range map[string]func() unirestorer.CallOption{"strict": unirestorer.WithStrict, "no-guard": unirestorer.WithoutGuard} {
+		v := options.Get(name)
+		if v == "" {
+			continue
+		}
+		on, err := strconv.ParseBool(v)
+		if err != nil {
+			return nil, badRequest("%s %q: want true or false", name, v)
+		}
+		if on {
+			opts = append(opts, opt())
 		}
 	}
 	return opts, nil
@@ -224,6 +235,7 @@ func acceptable(kind string) map[string]string {
 type restored struct {
 	body   *body
 	result apiResult
+	found  bool
 }
 
 func (s *Server) restore(w http.ResponseWriter, r *http.Request, rec *record) error {
@@ -254,11 +266,17 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, rec *record) er
 		w.WriteHeader(http.StatusPreconditionFailed)
 		return nil
 	}
-	res, err := s.make(ctx, in, c, rec)
-	if err != nil {
-		return err
+	use := s.cacheUse(r)
+	res := s.found(in, key, use, rec)
+	if res == nil {
+		if res, err = s.make(ctx, in, c, rec); err != nil {
+			return err
+		}
 	}
 	defer res.body.release()
+	if use.any() {
+		h.Set("Cache-Status", res.cacheStatus(use))
+	}
 	out := s.steadyWriter(w)
 	res.headers(h)
 	switch c.report {
@@ -277,6 +295,10 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, rec *record) er
 		panic(http.ErrAbortHandler) // the answer must not look whole, and the deadline stays for what is left of it
 	}
 	out.done()
+	if use.write && !res.found {
+		_ = http.NewResponseController(w).Flush() // the client need not wait for the disk
+		s.keep(ctx, key, res)
+	}
 	return nil
 }
 
@@ -344,14 +366,14 @@ func (res *restored) headers(h http.Header) {
 	h.Set("Server-Timing", strings.Join(stages, ", "))
 }
 
-// stage is a step of restoring a picture.
-type stage struct {
+// step is one of restoring a picture.
+type step struct {
 	name string
 	took time.Duration
 }
 
-func stagesOf(t unirestorer.Stages) []stage {
-	return []stage{{"decode", t.Decode}, {"estimate", t.Estimate}, {"load", t.Load}, {"run", t.Run}, {"encode", t.Encode}}
+func stagesOf(t unirestorer.Stages) []step {
+	return []step{{"decode", t.Decode}, {"estimate", t.Estimate}, {"load", t.Load}, {"run", t.Run}, {"encode", t.Encode}}
 }
 
 // plain is text as headers may have it: what is not ASCII as Go escapes it.

@@ -23,12 +23,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
 	"unirestorer"
 	"unirestorer/runtime/queue"
+	"unirestorer/runtime/serve/results"
+	"unirestorer/runtime/stage"
 )
 
 // Config shapes a server. The zero value is usable.
@@ -43,6 +46,9 @@ type Config struct {
 	Active int
 	// Queue is how many requests wait for that; 0 means 64. More are refused.
 	Queue int
+	// Connections is how many there are at a time, by HTTP and by gRPC each; 0 means 1024. For one more, one that is idle is
+	// closed, and where none is it waits.
+	Connections int
 	// Timeout is the deadline of requests that name none, and the longest that they may name; 0 means 1 minute.
 	Timeout time.Duration
 	// Grace is how long a client may keep the server waiting for bytes in or out, beside the time that they take at
@@ -53,10 +59,15 @@ type Config struct {
 	Tokens string
 	// Cert and Key are files with a certificate and its key; empty means no TLS. They are read anew when they change.
 	Cert, Key string
+	// Cache is a folder in which results are kept, CacheBytes at most; empty means that none are. 0 bytes means 1 GiB.
+	Cache      string
+	CacheBytes int64
 	// Hosts are the names that requests may be for; empty means any.
 	Hosts []string
 	// Log gets a record of every request; nil means none.
 	Log *slog.Logger
+	// Tracer makes the spans of requests, as [Tracing] opens it; nil means none.
+	Tracer trace.TracerProvider
 }
 
 func (c Config) withDefaults(bound int64) Config {
@@ -73,11 +84,15 @@ func (c Config) withDefaults(bound int64) Config {
 	set(&c.Bodies, 1<<30)
 	c.MaxBody = min(c.MaxBody, c.Bodies/2)
 	set(&c.MinRate, 16<<10)
+	set(&c.CacheBytes, 1<<30)
 	if c.Active <= 0 {
 		c.Active = runtime.GOMAXPROCS(0) + 1
 	}
 	if c.Queue <= 0 {
 		c.Queue = 64
+	}
+	if c.Connections <= 0 {
+		c.Connections = 1024
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = time.Minute
@@ -115,13 +130,19 @@ type Server struct {
 	bodies      *semaphore.Weighted
 	tokens      *tokens // nil for none
 	cert        *certificate
+	results     *results.Cache // nil for none
 	http        *http.Server
 	grpc        *grpc.Server
 	health      *health.Server
 	metrics     *metrics
+	tracer      trace.Tracer
 
 	draining atomic.Bool
+	ending   context.Context // done from Shutdown on
+	end      context.CancelFunc
+	wanting  atomic.Int64 // requests that wait for room for their bodies
 	pace     pace
+	conns    connections
 }
 
 // New makes a server. It sets aside what bodies may take of the Restorer's memory.
@@ -131,8 +152,9 @@ func New(r Restorer, c Config) (*Server, error) {
 	s := &Server{
 		c: c, r: r, experts: r.Experts(),
 		gate:   queue.New(queue.Options{Slots: c.Active, Limit: c.Queue, MaxDelay: -1}),
-		bodies: semaphore.NewWeighted(c.Bodies),
+		bodies: semaphore.NewWeighted(c.Bodies), tracer: c.tracer(),
 	}
+	s.ending, s.end = context.WithCancel(context.Background())
 	var err error
 	if s.fingerprint, err = r.Fingerprint(); err != nil {
 		return nil, err
@@ -150,18 +172,26 @@ func New(r Restorer, c Config) (*Server, error) {
 			return nil, err
 		}
 	}
+	if c.Cache != "" {
+		if s.results, err = results.Open(c.Cache, c.CacheBytes); err != nil {
+			return nil, err
+		}
+	}
 	r.SetAside(c.Bodies)
 	s.metrics = s.newMetrics()
 	s.grpc, s.health = s.newGRPC()
 	s.http = &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: c.Grace, ReadTimeout: c.Grace, WriteTimeout: c.Timeout + c.Grace, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		ErrorLog:  slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: c.Active + c.Queue},
+		ConnState: s.conns.note,
 	}
 	return s, nil
 }
 
 // Serve answers on a listener until [Server.Shutdown].
 func (s *Server) Serve(l net.Listener) error {
+	l = s.conns.limit(l, s.c.Connections)
 	if s.cert != nil {
 		s.http.TLSConfig = s.cert.config()
 		l = tls.NewListener(l, s.cert.config())
@@ -181,6 +211,10 @@ func (s *Server) Drain() {
 // Shutdown takes no new connections, waits for the requests under way until ctx is done and cuts them off then.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
+	s.end()
+	if s.results != nil {
+		defer s.results.Close()
+	}
 	var calls sync.WaitGroup
 	calls.Go(func() { s.stopGRPC(ctx) })
 	defer calls.Wait()
@@ -232,7 +266,9 @@ func (s *Server) work(ctx context.Context, rec *record, f func(context.Context) 
 	}
 	a := queue.Ask{Client: rec.client, Priority: rec.priority}
 	start := time.Now()
-	err := s.gate.Enter(ctx, a)
+	waiting, end := stage.Start(ctx, "queue", "")
+	err := s.gate.Enter(waiting, a)
+	end()
 	rec.queued = true
 	rec.waited += time.Since(start)
 	if err != nil {

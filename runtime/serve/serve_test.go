@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -78,6 +79,26 @@ func start(t testing.TB, r Restorer, c Config) (*Server, string) {
 		require.NoError(t, <-done)
 	})
 	return s, "http://" + l.Addr().String()
+}
+
+// startGRPC is start for gRPC.
+func startGRPC(t testing.TB, r Restorer, c Config) (s *Server, address string) {
+	if own, ok := r.(*unirestorer.Restorer); ok {
+		r = shared{own}
+	}
+	s, err := New(r, c)
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- s.ServeGRPC(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		require.NoError(t, s.Shutdown(ctx))
+		require.NoError(t, <-done)
+	})
+	return s, l.Addr().String()
 }
 
 // picture is a small PNG.
@@ -231,7 +252,12 @@ func TestWhatMakesNoSenseIsTold(t *testing.T) {
 		{"/v1/restore", in[:40], "", "", 422, "picture"},
 		{"/v1/restore", picture(t, 100, 60), "", "", 413, "pixels"},
 		{"/v1/restore", make([]byte, 70_000), "", "", 413, "too large"},
-		{"/v1/restore", in, "Content-Encoding", "gzip", 415, "gzip"},
+		{"/v1/restore", in, "Content-Encoding", "br", 415, "gzip"},
+		{"/v1/restore", in, "Content-Encoding", "gzip", 400, "gzip"},
+		{"/v1/restore", gzipped(t, make([]byte, 10<<20)), "Content-Encoding", "gzip", 413, "too large"},
+		{"/v1/restore?strength=2", in, "", "", 400, "0 to 1"},
+		{"/v1/restore?strength=NaN", in, "", "", 400, "0 to 1"},
+		{"/v1/restore?no-guard=x", in, "", "", 400, "no-guard"},
 		{"/v1/restore", in, "X-Request-Timeout", "soon", 400, "seconds"},
 		{"/v1/restore", in, "Priority", "u=9", 400, "u=7"},
 		{"/v1/restore", in, "Content-Type", "multipart/form-data; boundary=x", 400, "no part"},
@@ -252,6 +278,15 @@ func TestWhatMakesNoSenseIsTold(t *testing.T) {
 	}
 	require.True(t, s.bodies.TryAcquire(s.c.Bodies), "all bodies are given back")
 	s.bodies.Release(s.c.Bodies)
+}
+
+func gzipped(t testing.TB, data []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return b.Bytes()
 }
 
 // held is a fake whose calls wait until they are let.
