@@ -20,7 +20,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit kernels-rough
+.PHONY: arm64-short arm64-test page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,21 @@ vet-platforms: ## vet for the other platforms that programs are built for
 	@set -e; for target in linux/arm64 darwin/arm64 windows/amd64; do \
 	  echo "vet for $$target"; GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./...; \
 	done
+
+# Kernels and networks for arm64 on another processor, emulated. Plain Go has its tests elsewhere.
+ARM64 = GOOS=linux GOARCH=arm64 CGO_ENABLED=0
+build/arm64/unirestorer: FORCE
+	command -v qemu-aarch64 >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends qemu-user; }
+	$(ARM64) $(GO) build -trimpath -o $@ ./cmd/unirestorer
+FORCE:
+
+arm64-short: build/arm64/unirestorer ## test the vector kernels of arm64 and three golden cases, emulated by QEMU
+	$(ARM64) $(GO) test -exec qemu-aarch64 -skip '/generic|/.*/generic' ./runtime/cpu/simd
+	qemu-aarch64 $< verify $(addprefix $(GOLDENS)/,nafnet_local restormer_withbias daclip_visual) --failed
+
+arm64-test: build/arm64/unirestorer ## the CPU backend's tests and every golden case on arm64, emulated by QEMU; minutes
+	$(ARM64) $(GO) test -count=1 -timeout 60m -exec qemu-aarch64 ./runtime/cpu/... ./weights/half
+	qemu-aarch64 $< verify $(GOLDENS)/* --failed
 
 complexity: ## list functions that are too hard to follow
 	.ci/complexity

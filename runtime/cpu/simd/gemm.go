@@ -44,7 +44,7 @@ const blockK = 192
 
 // MatMul computes p on the calling goroutine. A, C and a panel of B should fit
 // the second-level cache together: B is read once a call, A once for every
-// panel of 48 (AVX-512), 24 (AVX2) or 4 columns.
+// panel of 48 (AVX-512), 24 (AVX2), 12 (NEON) or 4 columns.
 func (k *Kernels) MatMul(p *Product) {
 	if p.M <= 0 {
 		return

@@ -12,6 +12,8 @@ const (
 	AVX2
 	// AVX512 is AVX-512 F, BW, DQ and VL: 16 floats a vector.
 	AVX512
+	// NEON is the vectors that every arm64 has: 4 floats a vector.
+	NEON
 )
 
 func (i ISA) String() string {
@@ -22,6 +24,8 @@ func (i ISA) String() string {
 		return "avx2"
 	case AVX512:
 		return "avx512"
+	case NEON:
+		return "neon"
 	}
 	return fmt.Sprintf("isa(%d)", uint8(i))
 }
@@ -30,7 +34,7 @@ func (i ISA) String() string {
 // there.
 func Available() []ISA {
 	found := []ISA{Generic}
-	for _, i := range []ISA{AVX2, AVX512} {
+	for _, i := range []ISA{AVX2, AVX512, NEON} {
 		if supported(i) {
 			found = append(found, i)
 		}

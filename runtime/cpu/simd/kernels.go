@@ -26,8 +26,8 @@ type Kernels struct {
 
 // panelFunc computes c[i][j] = bias[j] + init[i][j] + Σ_p a[i·rs+p·ks]·b[p·bs+j]
 // for i < m, p < k, j < n. bias and init may be nil. For every block of rows
-// and every p it fetches the cache line at ahead, which may be any address, and
-// adds step to ahead.
+// and every p it adds step to ahead, which may be any address, and fetches the
+// cache line there: every time, or every few times.
 type panelFunc = func(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int, ahead uintptr, step int)
 
 // ISA is the set of instructions the kernels are written in.
@@ -36,7 +36,7 @@ func (k *Kernels) ISA() ISA { return k.isa }
 // Width is the number of floats in a vector.
 func (k *Kernels) Width() int { return k.width }
 
-// Peak does 12·n multiply-adds of whole vectors in twelve independent chains
+// Peak does 12·n multiply-adds of whole vectors in twelve or more independent chains
 // and returns how many floating-point operations that is. Timed, it gives the
 // rate that no kernel can pass.
 func (k *Kernels) Peak(n int) (operations int) {

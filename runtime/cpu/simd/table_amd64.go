@@ -2,13 +2,6 @@ package simd
 
 import "golang.org/x/sys/cpu"
 
-//go:generate go run -C gen . -family gemm -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg simd
-//go:generate go run -C gen . -family half -out ../half_amd64.s -stubs ../half_amd64.go -pkg simd
-//go:generate go run -C gen . -family pointwise -out ../pointwise_amd64.s -stubs ../pointwise_amd64.go -pkg simd
-//go:generate go run -C gen . -family norm -out ../norm_amd64.s -stubs ../norm_amd64.go -pkg simd
-//go:generate go run -C gen . -family depthwise -out ../depthwise_amd64.s -stubs ../depthwise_amd64.go -pkg simd
-//go:generate go run -C gen . -family reduce -out ../reduce_amd64.s -stubs ../reduce_amd64.go -pkg simd
-
 func supported(isa ISA) bool {
 	x := &cpu.X86
 	switch isa {

@@ -12,22 +12,7 @@ import (
 // depthwise emits one output row of a depthwise k×k convolution over
 // channels-last pixels. The weights are packed [channels/width][k·k+1][width],
 // the bias last.
-func depthwise(v isa) {
-	v.depthwise(3)
-	v.depthwise(5)
-}
-
 func (v isa) depthwise(k int) {
-	names := ""
-	for i := range k {
-		if i > 0 {
-			names += ", "
-		}
-		names += fmt.Sprintf("r%d", i)
-	}
-	v.function(fmt.Sprintf("depthwise%d", k), "(dst []float32, ldst int, "+names+" []float32, ldx int, w []float32, pixels, n int)")
-	Doc(fmt.Sprintf("depthwise%d%s computes dst[p][c] = bias[c] + Σ w[i][j][c]·r_i[p+j][c] for p < pixels, c < n.", k, v.name))
-
 	// Neighbouring outputs share their loads, as many as registers allow.
 	share := 4
 	if v.wide() && k == 3 {

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"fmt"
-
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// gemm emits, for widths of 1, 2 and 3 vectors,
+// gemm emits, for a width of 1, 2 or 3 vectors,
 //
 //	c[i][j] = bias[j] + init[i][j] + Σ_p a[i·rs + p·ks] · b[p·bs + j]
 //
@@ -16,15 +14,17 @@ import (
 // may be nil. Rows go in blocks that keep their sums in registers for all p; a
 // last block of at most half as many rows has code of its own. With every p
 // the cache line at ahead is fetched, and ahead moves on by step bytes.
-func gemm(v isa) {
-	rows := 8
-	if !v.wide() {
-		rows = 4 // 12 sums, 3 values of b and one of a fill the 16 registers
+func (v isa) gemm(width int) {
+	p := &panel{isa: v, width: width, rows: v.rows()}
+	p.emit()
+}
+
+// rows is how many rows a panel keeps sums of.
+func (v isa) rows() int {
+	if v.wide() {
+		return 8
 	}
-	for width := 1; width <= 3; width++ {
-		p := &panel{isa: v, width: width, rows: rows}
-		p.emit()
-	}
+	return 4 // 12 sums, 3 values of b and one of a fill the 16 registers
 }
 
 // panel is one kernel: a block of rows × width vectors.
@@ -41,10 +41,6 @@ type panel struct {
 }
 
 func (p *panel) emit() {
-	p.function(fmt.Sprintf("gemmPanel%d", p.width),
-		"(c []float32, ldc int, init []float32, ldi int, bias []float32, a []float32, rs, ks int, b []float32, bs int, m, k, n int, ahead uintptr, step int)")
-	Doc(fmt.Sprintf("gemmPanel%d%s computes up to %d columns, %d rows at a time.", p.width, p.name, p.width*p.isa.width(), p.rows))
-
 	inLast, full := intArg("n"), GP64()
 	SUBQ(operand.I32((p.width-1)*p.isa.width()), inLast)
 	MOVQ(inLast, full)

@@ -5,11 +5,9 @@ import (
 	"github.com/mmcloughlin/avo/operand"
 )
 
-// half emits the conversion of half precision to single: dst[i] = src[i] for
+// widen emits the conversion of half precision to single: dst[i] = src[i] for
 // i < n, a multiple of the vector's width.
-func half(v isa) {
-	v.function("widen", "(dst []float32, src []uint16, n int)")
-	Doc("widen" + v.name + " converts n values, whole vectors, from half to single precision.")
+func (v isa) widen() {
 	dst, src, n := sliceArg("dst"), sliceArg("src"), intArg("n")
 	four, one, done := label("four"), label("one"), label("done")
 	several := func(vectors int) {

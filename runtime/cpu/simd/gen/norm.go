@@ -8,23 +8,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// norm emits the kernels that normalise each row of a matrix.
-func norm(v isa) {
-	v.layerNorm("layerNorm", true)
-	v.layerNorm("biasFreeNorm", false)
-	v.softmax()
-}
-
 // layerNorm takes the sum, then the centred squares, then scales: three passes
 // over a row that stays in the first-level cache.
-func (v isa) layerNorm(name string, centred bool) {
-	if centred {
-		v.function(name, "(dst []float32, ldst int, x []float32, ldx int, w, b []float32, eps float32, rows, n int)")
-		Doc(name + v.name + " computes dst = (x-μ)/√(σ²+eps)·w + b for each row.")
-	} else {
-		v.function(name, "(dst []float32, ldst int, x []float32, ldx int, w []float32, eps float32, rows, n int)")
-		Doc(name + v.name + " computes dst = x/√(σ²+eps)·w for each row.")
-	}
+func (v isa) layerNorm(centred bool) {
 	dst, x, w := sliceArg("dst"), sliceArg("x"), sliceArg("w")
 	var b reg.GPVirtual
 	if centred {
@@ -43,7 +29,7 @@ func (v isa) layerNorm(name string, centred bool) {
 			v.load(at(x, off), t, sel)
 			VADDPS(t, mean, mean)
 		})
-		v.fold(mean, add)
+		v.fold(mean, addOf)
 		VDIVSS(count, mean.AsX(), mean.AsX())
 		spread(mean)
 		v.channels(c, off, func(sel *lanes) {
@@ -53,7 +39,7 @@ func (v isa) layerNorm(name string, centred bool) {
 			v.keep(t, sel)
 			VFMADD231PS(t, t, scale)
 		})
-		v.fold(scale, add)
+		v.fold(scale, addOf)
 		s, one := scale.AsX(), XMM()
 		VDIVSS(count, s, s)
 		VADDSS(eps, s, s)
@@ -85,8 +71,6 @@ func (v isa) layerNorm(name string, centred bool) {
 
 // softmax subtracts the row's maximum before the exponential.
 func (v isa) softmax() {
-	v.function("softmax", "(dst []float32, ldst int, x []float32, ldx int, rows, n int)")
-	Doc("softmax" + v.name + " computes dst = exp(x) / Σ exp(x) for each row.")
 	dst, x := sliceArg("dst"), sliceArg("x")
 	rows, off := intArg("rows"), GP64()
 	c := v.splitChannels(intArg("n"))
@@ -98,7 +82,7 @@ func (v isa) softmax() {
 			v.loadOr(all(float32(math.Inf(-1))), at(x, off), t, sel)
 			VMAXPS(t, top, top)
 		})
-		v.fold(top, max)
+		v.fold(top, maxOf)
 		spread(top)
 		v.channels(c, off, func(sel *lanes) {
 			t := v.reg()
@@ -109,7 +93,7 @@ func (v isa) softmax() {
 			VADDPS(t, sum, sum)
 			v.store(t, at(dst, off), sel)
 		})
-		v.fold(sum, add)
+		v.fold(sum, addOf)
 		one := XMM()
 		VMOVUPS(all(1), one)
 		VDIVSS(sum.AsX(), one, sum.AsX())

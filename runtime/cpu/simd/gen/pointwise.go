@@ -7,45 +7,76 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// pointwise emits kernels that apply one formula to each element of rows × n
+// The kernels of this file apply one formula to each element of rows × n
 // matrices. The destination may be one of the operands.
-func pointwise(v isa) {
-	v.mapRows("add", "dst = a + b", "a b", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+
+func (v isa) add() {
+	v.mapRows("a b", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		VADDPS(x[1], x[0], x[0])
 	})
-	v.mapRows("mul", "dst = a·b", "a b", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+}
+
+func (v isa) mul() {
+	v.mapRows("a b", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		VMULPS(x[1], x[0], x[0])
 	})
-	v.mapRows("mulAdd", "dst = a·b + c", "a b c", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+}
+
+func (v isa) mulAdd() {
+	v.mapRows("a b c", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		VFMADD213PS(x[2], x[1], x[0])
 	})
-	v.mapRows("mulAddAdd", "dst = a·b + c + d", "a b c d", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+}
+
+func (v isa) mulAddAdd() {
+	v.mapRows("a b c d", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		VFMADD213PS(x[2], x[1], x[0])
 		VADDPS(x[3], x[0], x[0])
 	})
-	v.mapRows("addSub", "dst = a + (b - c)", "a b c", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+}
+
+func (v isa) addSub() {
+	v.mapRows("a b c", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		VSUBPS(x[2], x[1], x[1])
 		VADDPS(x[1], x[0], x[0])
 	})
-	v.mapRows("scale", "dst = s·a", "a", "s", func(x []reg.VecVirtual, s reg.VecVirtual) {
+}
+
+func (v isa) scale() {
+	v.mapRows("a", "s", func(x []reg.VecVirtual, s reg.VecVirtual) {
 		VMULPS(s, x[0], x[0])
 	})
-	v.mapRows("addScaled", "dst = a + s·b", "a b", "s", func(x []reg.VecVirtual, s reg.VecVirtual) {
+}
+
+func (v isa) addScaled() {
+	v.mapRows("a b", "s", func(x []reg.VecVirtual, s reg.VecVirtual) {
 		VFMADD231PS(s, x[1], x[0])
 	})
-	v.mapRows("relu", "dst = max(a, 0)", "a", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+}
+
+func (v isa) relu() {
+	v.mapRows("a", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		z := v.zero()
 		VMAXPS(x[0], z, x[0]) // NaN in the first operand passes.
 	})
-	v.mapRows("leakyReLU", "dst = max(a, s·a)", "a", "s", func(x []reg.VecVirtual, s reg.VecVirtual) {
+}
+
+func (v isa) leakyReLU() {
+	v.mapRows("a", "s", func(x []reg.VecVirtual, s reg.VecVirtual) {
 		t := v.reg()
 		VMULPS(s, x[0], t)
 		VMAXPS(x[0], t, x[0])
 	})
-	v.mapRows("gelu", "dst = gelu(a)", "a", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+}
+
+func (v isa) geluOfA() {
+	v.mapRows("a", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		v.gelu(x[0])
 	})
-	v.mapRows("geluGate", "dst = gelu(a)·b", "a b", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
+}
+
+func (v isa) geluGate() {
+	v.mapRows("a b", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
 		v.gelu(x[0])
 		VMULPS(x[1], x[0], x[0])
 	})
@@ -54,20 +85,8 @@ func pointwise(v isa) {
 // mapRows emits a kernel that loads the named operands, applies formula, which
 // leaves its result in the first register, and stores it. scalar names a
 // float32 argument, or none.
-func (v isa) mapRows(name, doc, operands, scalar string, formula func(x []reg.VecVirtual, s reg.VecVirtual)) {
+func (v isa) mapRows(operands, scalar string, formula func(x []reg.VecVirtual, s reg.VecVirtual)) {
 	names := strings.Fields(operands)
-	var sig strings.Builder
-	sig.WriteString("(dst []float32, ldst int")
-	for _, o := range names {
-		sig.WriteString(", " + o + " []float32, ld" + o + " int")
-	}
-	if scalar != "" {
-		sig.WriteString(", " + scalar + " float32")
-	}
-	sig.WriteString(", rows, n int)")
-	v.function(name, sig.String())
-	Doc(name + v.name + " computes " + doc + ".")
-
 	dst := sliceArg("dst")
 	from := make([]reg.GPVirtual, len(names))
 	for i, o := range names {

@@ -8,27 +8,30 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// reduce emits the kernels that sum down the columns of a matrix, a running
-// box sum, and the loop that measures the peak rate of multiply-adds.
-func reduce(v isa) {
-	v.columns("colSum", "acc += Σ a", "", func(acc, a, _, _ reg.VecVirtual) { VADDPS(a, acc, acc) })
-	v.columns("colSumSq", "acc += Σ (a-s)²", "s", func(acc, a, _, s reg.VecVirtual) {
+func (v isa) colSum() {
+	v.columns("", VADDPS, nil, func(acc, a, _, _ reg.VecVirtual) { VADDPS(a, acc, acc) })
+}
+
+func (v isa) colSumSq() {
+	v.columns("s", VADDPS, nil, func(acc, a, _, s reg.VecVirtual) {
 		VSUBPS(s, a, a)
 		VFMADD231PS(a, a, acc)
 	})
-	v.columns("colDot", "acc += Σ a·b", "b", func(acc, a, b, _ reg.VecVirtual) { VFMADD231PS(a, b, acc) })
-	v.columns("colMax", "acc = max(acc, max a)", "", func(acc, a, _, _ reg.VecVirtual) { VMAXPS(a, acc, acc) })
-	v.box()
-	v.peak()
+}
+
+func (v isa) colDot() {
+	v.columns("b", VADDPS, nil, func(acc, a, b, _ reg.VecVirtual) { VFMADD231PS(a, b, acc) })
+}
+
+func (v isa) colMax() {
+	lowest := all(float32(math.Inf(-1)))
+	v.columns("", VMAXPS, &lowest, func(acc, a, _, _ reg.VecVirtual) { VMAXPS(a, acc, acc) })
 }
 
 // columns emits a kernel that folds rows × n values into n accumulators, four
 // rows at a time to overlap the additions' latencies. with is "b" for a second
-// matrix, "s" for a scalar.
-func (v isa) columns(name, doc, with string, fold func(acc, a, b, s reg.VecVirtual)) {
-	extra := map[string]string{"": "", "b": ", b []float32, ldb int", "s": ", s float32"}[with]
-	v.function(name, "(acc, a []float32, lda int"+extra+", rows, n int)")
-	Doc(name + v.name + " computes " + doc + " down each column.")
+// matrix, "s" for a scalar; start is what accumulators begin with, nil for 0.
+func (v isa) columns(with string, combine func(...operand.Op), start *operand.Mem, fold func(acc, a, b, s reg.VecVirtual)) {
 	acc, a, lda, n, off := sliceArg("acc"), sliceArg("a"), strideArg("lda"), intArg("n"), GP64()
 	var b, ldb reg.GPVirtual
 	var s reg.VecVirtual
@@ -39,19 +42,12 @@ func (v isa) columns(name, doc, with string, fold func(acc, a, b, s reg.VecVirtu
 		s = v.broadcastArg("s")
 	}
 	c := v.splitChannels(n)
-	combine := func(x, y reg.VecVirtual) {
-		if name == "colMax" {
-			VMAXPS(x, y, y)
-		} else {
-			VADDPS(x, y, y)
-		}
-	}
 	v.channels(c, off, func(sel *lanes) {
 		sums := v.regs(4)
 		v.load(at(acc, off), sums[0], sel)
 		for _, r := range sums[1:] {
-			if name == "colMax" {
-				VMOVUPS(all(float32(math.Inf(-1))), r)
+			if start != nil {
+				VMOVUPS(*start, r)
 			} else {
 				v.clear(r)
 			}
@@ -91,9 +87,9 @@ func (v isa) columns(name, doc, with string, fold func(acc, a, b, s reg.VecVirtu
 		DECQ(rows)
 		JNZ(operand.LabelRef(rest))
 		Label(end)
-		combine(sums[1], sums[0])
-		combine(sums[3], sums[2])
-		combine(sums[2], sums[0])
+		combine(sums[1], sums[0], sums[0])
+		combine(sums[3], sums[2], sums[2])
+		combine(sums[2], sums[0], sums[0])
 		v.store(sums[0], at(acc, off), sel)
 	})
 	v.finish()
@@ -101,8 +97,6 @@ func (v isa) columns(name, doc, with string, fold func(acc, a, b, s reg.VecVirtu
 
 // box keeps a running sum of k rows for each column.
 func (v isa) box() {
-	v.function("box", "(dst []float32, ldst int, a []float32, lda int, s float32, k, rows, n int)")
-	Doc("box" + v.name + " computes dst[r] = s·(a[r] + … + a[r+k-1]) down each column.")
 	dst, ldst, a, lda := sliceArg("dst"), strideArg("ldst"), sliceArg("a"), strideArg("lda")
 	s, off := v.broadcastArg("s"), GP64()
 	c := v.splitChannels(intArg("n"))
@@ -140,8 +134,6 @@ func (v isa) box() {
 
 // peak runs 12 independent chains of multiply-adds.
 func (v isa) peak() {
-	v.function("peak", "(x float32, n int) float32")
-	Doc("peak" + v.name + " does 12·n multiply-adds of a vector and returns a sum of x that depends on them.")
 	x, n := v.broadcastArg("x"), intArg("n")
 	sums := v.regs(12)
 	for _, r := range sums {
@@ -155,7 +147,7 @@ func (v isa) peak() {
 	for _, r := range sums[1:] {
 		VADDPS(r, sums[0], sums[0])
 	}
-	v.fold(sums[0], add)
+	v.fold(sums[0], addOf)
 	VZEROUPPER()
 	Store(sums[0].AsX(), ReturnIndex(0))
 	RET()

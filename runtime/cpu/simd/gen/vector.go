@@ -26,10 +26,11 @@ func (v isa) wide() bool { return v.bytes == 64 }
 // width is the number of floats in a vector.
 func (v isa) width() int { return v.bytes / 4 }
 
-// function starts a function of the given signature, which begins with "(".
-func (v isa) function(name, signature string) {
-	TEXT(name+v.name, attr.NOSPLIT, "func"+signature)
+// begin starts the function of a kernel.
+func (v isa) begin(k kernel) {
+	TEXT(k.name+v.name, attr.NOSPLIT, "func"+k.args)
 	Pragma("noescape")
+	Doc(k.comment(v.name, v.width(), v.rows()))
 }
 
 // finish ends a function.
@@ -209,8 +210,8 @@ func (v isa) fold(r reg.VecVirtual, op func(a, b, to operand.Op)) {
 // spread copies the first lane of r to all.
 func spread(r reg.VecVirtual) { VBROADCASTSS(r.AsX(), r) }
 
-func add(a, b, to operand.Op) { VADDPS(a, b, to) }
-func max(a, b, to operand.Op) { VMAXPS(a, b, to) }
+func addOf(a, b, to operand.Op) { VADDPS(a, b, to) }
+func maxOf(a, b, to operand.Op) { VMAXPS(a, b, to) }
 
 // counter numbers labels.
 var counter int
