@@ -30,11 +30,11 @@ func rough() bool { return os.Getenv("UNIRESTORER_TEST_ROUGH") != "" }
 
 // shared is one device for all tests that do not ask for their own, so that every module is parsed once.
 var shared = sync.OnceValues(func() (*rig, error) {
-	dev, err := ptxsim.New(ptxsim.Options{Rough: rough()})
+	dev, err := ptxsim.New(deviceOptions(ptxsim.Options{Rough: rough()}))
 	if err != nil {
 		return nil, err
 	}
-	return &rig{dev: dev, lib: kernels.NewLibrary(dev)}, nil
+	return &rig{dev: dev, lib: libraryOn(dev)}, nil
 })
 
 func newRig(t testing.TB) *rig {
@@ -47,15 +47,16 @@ func newRig(t testing.TB) *rig {
 // ownRig has a device to itself, whose reports no other test disturbs; a seed not 0 draws the order of blocks and warps.
 func ownRig(t testing.TB, seed int64) *rig {
 	t.Helper()
-	dev, err := ptxsim.New(ptxsim.Options{Seed: seed, Rough: rough()})
+	dev, err := ptxsim.New(deviceOptions(ptxsim.Options{Seed: seed, Rough: rough()}))
 	require.NoError(t, err)
-	r := (&rig{dev: dev, lib: kernels.NewLibrary(dev)}).with(t)
+	r := (&rig{dev: dev, lib: libraryOn(dev)}).with(t)
 	t.Cleanup(func() { require.NoError(t, dev.Close()) })
 	return r
 }
 
 func (r *rig) with(t testing.TB) *rig {
 	t.Helper()
+	noteTest(t)
 	s, err := r.dev.NewStream()
 	require.NoError(t, err)
 	return &rig{t, r.dev, r.lib, s}

@@ -91,6 +91,10 @@ type Shape struct {
 	Block  Dim3 `json:"block"`  // threads per block
 	Shared int  `json:"shared"` // dynamic shared memory per block in bytes
 
+	// Cluster is the shape of a cluster in blocks, of devices of compute capability 9.0 and up. It is zero where the kernel
+	// says itself what it needs, or needs none.
+	Cluster Dim3 `json:"cluster,omitzero"`
+
 	// Programmatic launches the kernel dependent on the kernel before it in the stream by program (programmatic
 	// stream serialization): it may start once every block of that kernel has executed
 	// griddepcontrol.launch_dependents or ended, and must execute griddepcontrol.wait before it reads what that

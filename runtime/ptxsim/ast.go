@@ -29,6 +29,8 @@ type function struct {
 	maxntid, reqntid [3]int // 0 where not given
 	maxnreg          int
 	cluster          [3]int // blocks of a cluster; 0 where not given
+	explicitCluster  bool
+	maxClusterRank   int // 0 where not given
 }
 
 // variable is a named piece of memory.

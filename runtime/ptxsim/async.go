@@ -70,7 +70,7 @@ func execCpAsync(w *warp, in *inst) {
 		return
 	}
 	if b.launch.check {
-		w.sharedTouch(in, mask, x.n, true, false)
+		w.sharedTouch(b, in, mask, x.n, true, false)
 		for m := mask; m != 0; m &= m - 1 {
 			b.shadow.setPending(uint32(w.addr[lowest(m)]), x.n, 1)
 		}

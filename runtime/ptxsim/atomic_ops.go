@@ -150,16 +150,25 @@ func execAtom(w *warp, in *inst) {
 	if shared == 0 {
 		return
 	}
-	if shared = w.sharedBounds(in, shared, size); shared == 0 {
+	if w.prog.distributed {
+		w.eachBlock(in, shared, func(b *block, mask uint32) { w.atomShared(b, in, mask) })
 		return
 	}
-	if w.blk.launch.check {
-		w.sharedTouch(in, shared, x.elem, true, true)
+	w.atomShared(w.blk, in, shared)
+}
+
+// atomShared executes an atomic on the shared memory of a block.
+func (w *warp) atomShared(b *block, in *inst, mask uint32) {
+	if mask = w.sharedBounds(in, mask, uint64(in.x.elem)); mask == 0 {
+		return
+	}
+	if b.launch.check {
+		w.sharedTouch(b, in, mask, in.x.elem, true, true)
 	}
 	w.blk.ctr.SharedAtom++
 	w.offs = w.addr
-	w.atomLanes(in, w.blk.shared, shared)
-	w.pollAtomic(in, shared)
+	w.atomLanes(in, b.shared, mask)
+	w.pollAtomic(in, mask)
 }
 
 // pollAtomic notes what an atomic gave its first lane.

@@ -10,12 +10,11 @@ type barrierState struct {
 	arrived  int // threads, in whole warps
 	expected int // 0 while nobody has arrived, wholeBlock for all that have not exited
 	waiting  uint32
-	vc       [lanes]uint64
-	fenced   [lanes]uint64 // see mbarrier.go
-	pop      uint32        // bar.red: lanes whose predicate holds
-	count    uint32        // lanes that took part
-	waited   bool          // a thread that arrived has executed griddepcontrol.wait
-	at       float32       // when the last warp so far arrived
+	know     knowledge // see mbarrier.go
+	pop      uint32    // bar.red: lanes whose predicate holds
+	count    uint32    // lanes that took part
+	waited   bool      // a thread that arrived has executed griddepcontrol.wait
+	at       float32   // when the last warp so far arrived
 }
 
 // wholeBlock is what a barrier without a thread count expects: all threads of the block. Those that have exited count
@@ -44,7 +43,7 @@ func (b *block) release(s *barrierState) {
 	if s.expected == wholeBlock {
 		for _, w := range b.warps {
 			if w.state == warpDone {
-				s.vc[w.id] = w.clock
+				s.know.vc[w.slot] = w.clock
 			}
 		}
 	}
@@ -53,7 +52,8 @@ func (b *block) release(s *barrierState) {
 			w.leave(s)
 		}
 	}
-	*s = barrierState{}
+	s.know.clear()
+	*s = barrierState{know: s.know}
 	b.barrierDone++
 }
 
@@ -130,15 +130,8 @@ func (w *warp) barrier(in *inst, mask uint32) bool {
 	s.expected = expected
 	s.arrived += lanes
 	s.waited = s.waited || w.waited&mask != 0
-	for i := range s.vc {
-		s.vc[i] = max(s.vc[i], w.vc[i])
-	}
-	s.vc[w.id] = w.clock
-	if w.fenced != nil {
-		for i, c := range w.fenced {
-			s.fenced[i] = max(s.fenced[i], c)
-		}
-	}
+	s.know.take(w)
+	s.know.vc[w.slot] = w.clock
 	if w.time != nil {
 		s.at = max(s.at, w.time.floor)
 	}
@@ -173,14 +166,7 @@ func threadCount(n int) string {
 
 // leave lets a warp go on after its barrier is complete.
 func (w *warp) leave(s *barrierState) {
-	for i := range w.vc {
-		w.vc[i] = max(w.vc[i], s.vc[i])
-	}
-	if w.fenced != nil {
-		for i, c := range s.fenced {
-			w.fenced[i] = max(w.fenced[i], c)
-		}
-	}
+	w.know(&s.know)
 	if w.blk.launch.check {
 		w.blk.snapshot(w)
 	}

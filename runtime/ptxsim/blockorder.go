@@ -7,7 +7,8 @@ package ptxsim
 //   - a thread acquires when it executes an atomic or a strong read of that address and later, itself, a fence: what was
 //     released there happened before everything after the fence;
 //   - atom.release, st.release, ld.acquire and so on have their fence inside;
-//   - between blocks, fences and accesses of the block's scope (.cta) do nothing (PTX ISA 8.4, 8.7 "morally strong").
+//   - fences and accesses order only what their scope holds: one block (.cta), the blocks of a cluster (.cluster), all
+//     (PTX ISA 8.4, 8.7 "morally strong").
 //
 // "Before" and "after" inside a block are the order of one thread's instructions and what barriers and other
 // synchronisation add, as for shared memory: a fence by one thread does not release what others wrote without a barrier
@@ -28,9 +29,9 @@ type when struct {
 type fenced struct {
 	block    uint64
 	at       when
-	vc       [lanes]uint32 // for each other warp, the clock up to which its accesses happened before
-	acquired int           // how much the block has acquired with it
-	wide     bool          // of the device's scope; else of the block's
+	vc       []uint32 // for each other warp, the clock up to which its accesses happened before
+	acquired int      // how much the block has acquired with it
+	scope    scopeLevel
 }
 
 // covers reports whether an access of the fence's block happened before the fence, as one lane executed it.
@@ -44,9 +45,9 @@ func (f *fenced) covers(t *touched, lane int) bool {
 // release is a fence, and the strong access of one lane that released it.
 type release struct {
 	*fenced
-	lane int
-	by   when
-	far  bool // fence and access are of the device's scope
+	lane  int
+	by    when
+	scope scopeLevel // the smaller of those of fence and access
 }
 
 // covers reports whether an access happened before the release, or is the access that released.
@@ -77,17 +78,17 @@ func (c *channel) add(r release) {
 // observed is the first n releases of a channel.
 type observed struct {
 	*channel
-	n   int
-	far bool // by an access of the device's scope
+	n     int
+	scope scopeLevel // of the access
 }
 
 // acquired is a fence by one lane after it observed channels.
 type acquired struct {
-	wide  bool
+	scope scopeLevel
 	at    when
 	lane  int
 	from  []observed
-	since [lanes]uint32 // for each other warp, the clock from which on its accesses happen after; 0: none do
+	since []uint32 // for each other warp, the clock from which on its accesses happen after; 0: none do
 }
 
 // before reports whether an access of some lanes at a moment of the same block happened after the fence.
@@ -101,12 +102,43 @@ func (a *acquired) before(at when, mask uint32) bool {
 // blockOrder knows which accesses of different blocks are ordered. Kernels that order their blocks run them one after
 // another, so it needs no lock.
 type blockOrder struct {
-	channels map[uint64]*channel // by address
-	acquired map[uint64][]*acquired
+	blockWarps int
+	channels   map[uint64]*channel // by address
+	acquired   map[uint64][]*acquired
 }
 
-func newBlockOrder() *blockOrder {
-	return &blockOrder{map[uint64]*channel{}, map[uint64][]*acquired{}}
+func newBlockOrder(blockWarps int) *blockOrder {
+	return &blockOrder{blockWarps, map[uint64]*channel{}, map[uint64][]*acquired{}}
+}
+
+// between is the scope that holds warps of two clusters.
+func (o *blockOrder) between(a uint64, va uint16, b uint64, vb uint16) scopeLevel {
+	switch {
+	case a != b:
+		return scopeDevice
+	case int(va)/o.blockWarps != int(vb)/o.blockWarps:
+		return scopeCluster
+	}
+	return scopeBlock
+}
+
+// scopeLevel says between which threads fences and strong accesses work.
+type scopeLevel uint8
+
+const (
+	scopeBlock scopeLevel = iota
+	scopeCluster
+	scopeDevice
+)
+
+func scopeNamed(s string) scopeLevel {
+	switch s {
+	case "cta":
+		return scopeBlock
+	case "cluster":
+		return scopeCluster
+	}
+	return scopeDevice
 }
 
 // ordered reports whether a happened before b.
@@ -116,11 +148,9 @@ func (o *blockOrder) ordered(a, b *blockRange) bool {
 			continue
 		}
 		for _, c := range q.from {
-			if a.block != b.block && !(q.wide && c.far) {
-				continue
-			}
 			for _, i := range c.byBlock[a.block] {
-				if i < c.n && (c.list[i].far || a.block == b.block) && c.list[i].covers(&a.touched) {
+				r := &c.list[i]
+				if i < c.n && min(q.scope, c.scope, r.scope) >= o.between(a.block, r.at.warp, b.block, q.at.warp) && r.covers(&a.touched) {
 					return true
 				}
 			}
@@ -140,7 +170,7 @@ type orderState struct {
 func (o *orderState) observe(lane int, seen observed) {
 	list := o.observed[lane]
 	for i := range list {
-		if list[i].channel == seen.channel && list[i].far == seen.far {
+		if list[i].channel == seen.channel && list[i].scope == seen.scope {
 			list[i].n = seen.n
 			return
 		}
@@ -153,16 +183,16 @@ func (w *warp) when() when {
 	if w.blk.launch.races.sync == nil {
 		return when{}
 	}
-	return when{uint16(w.id), uint32(w.clock), w.order.step}
+	return when{uint16(w.slot), uint32(w.clock), w.order.step}
 }
 
-// fence orders what happened before for lanes that execute it, for the device or, if it is not wide, for the block.
-func (w *warp) fence(mask uint32, wide bool) {
+// fence orders what happened before for lanes that execute it.
+func (w *warp) fence(mask uint32, scope scopeLevel) {
 	o := w.blk.launch.races.sync
 	if o == nil {
 		return
 	}
-	f := &fenced{block: w.blk.index, at: w.when(), wide: wide}
+	f := &fenced{block: w.blk.group, at: w.when(), scope: scope, vc: make([]uint32, len(w.vc))}
 	for i, c := range w.vc {
 		f.vc[i] = uint32(c)
 	}
@@ -170,7 +200,7 @@ func (w *warp) fence(mask uint32, wide bool) {
 		l := lowest(m)
 		w.order.fences[l] = f
 		if from := w.order.observed[l]; from != nil {
-			o.acquired[f.block] = append(o.acquired[f.block], &acquired{wide: wide, at: f.at, lane: l, from: from})
+			o.acquired[f.block] = append(o.acquired[f.block], &acquired{scope: scope, at: f.at, lane: l, from: from, since: make([]uint32, len(w.vc))})
 			w.order.observed[l] = nil
 		}
 	}
@@ -194,7 +224,7 @@ func (w *warp) orders(in *inst, mask uint32, does strongAccess) {
 		return
 	}
 	if mode := in.x.mode; mode == "release" || mode == "acq_rel" {
-		w.fence(mask, !in.x.narrow)
+		w.fence(mask, in.x.scope)
 		w.order.step-- // the access was recorded before the fence
 	}
 	for m := mask; m != 0; m &= m - 1 {
@@ -206,16 +236,16 @@ func (w *warp) orders(in *inst, mask uint32, does strongAccess) {
 			o.channels[addr] = c
 		}
 		if does&observes != 0 {
-			w.order.observe(l, observed{c, len(c.list), !in.x.narrow})
+			w.order.observe(l, observed{c, len(c.list), in.x.scope})
 		}
 		if f := w.order.fences[l]; does&releases != 0 && f != nil {
 			o.pass(c, f, l)
-			c.add(release{f, l, w.when(), f.wide && !in.x.narrow})
+			c.add(release{f, l, w.when(), min(f.scope, in.x.scope)})
 		}
 	}
 	w.order.step++
 	if mode := in.x.mode; mode == "acquire" || mode == "acq_rel" {
-		w.fence(mask, !in.x.narrow)
+		w.fence(mask, in.x.scope)
 	}
 }
 
@@ -229,7 +259,7 @@ func (o *blockOrder) pass(c *channel, f *fenced, lane int) {
 		}
 		for _, from := range q.from {
 			for _, r := range from.list[:from.n] {
-				r.far = r.far && f.wide && q.wide && from.far
+				r.scope = min(r.scope, f.scope, q.scope, from.scope)
 				c.add(r)
 			}
 		}
@@ -242,9 +272,9 @@ func (w *warp) learn() {
 	if o == nil {
 		return
 	}
-	for _, q := range o.acquired[w.blk.index] {
-		if v := q.at.warp; int(v) != w.id && q.since[w.id] == 0 && uint64(q.at.clock) <= w.vc[v] {
-			q.since[w.id] = uint32(w.clock)
+	for _, q := range o.acquired[w.blk.group] {
+		if v := q.at.warp; int(v) != w.slot && q.since[w.slot] == 0 && uint64(q.at.clock) <= w.vc[v] {
+			q.since[w.slot] = uint32(w.clock)
 		}
 	}
 }

@@ -39,9 +39,9 @@ type located struct {
 }
 
 // laneAt returns the lanes that accessed the byte at addr.
-func (r *located) laneAt(b *block, addr uint64) uint32 {
+func (r *located) laneAt(c *cluster, addr uint64) uint32 {
 	if r.code != 0xff {
-		return b.laneSet(int(r.code))
+		return c.laneSet(int(r.code))
 	}
 	return 1 << (uint64(r.first) + (addr-r.lo)/uint64(r.size))
 }
@@ -55,17 +55,17 @@ type moment struct {
 }
 
 // moment is the present one.
-func (w *warp) moment() *moment { return &moment{warp: w.id, clock: uint32(w.clock), snap: w.snap} }
+func (w *warp) moment() *moment { return &moment{warp: w.slot, clock: uint32(w.clock), snap: w.snap} }
 
 // before reports whether a happened before b.
-func (b *block) before(x, y moment) bool {
+func (c *cluster) before(x, y moment) bool {
 	if x.warp != y.warp {
-		return b.snaps[y.snap][x.warp] >= x.clock || b.partlyBefore(x, y)
+		return c.snapAt(y.snap)[x.warp] >= x.clock || c.partlyBefore(x, y)
 	}
 	if x.lanes == y.lanes && x.lanes&(x.lanes-1) == 0 {
 		return x.seq < y.seq
 	}
-	return x.clock < y.clock && b.warps[x.warp].met(uint64(x.clock), x.lanes, uint64(y.clock), y.lanes) || b.partlyBefore(x, y)
+	return x.clock < y.clock && c.all[x.warp].met(uint64(x.clock), x.lanes, uint64(y.clock), y.lanes) || c.partlyBefore(x, y)
 }
 
 // blockLog is what a block did to memory that the launch writes, since its last barrier.
@@ -88,10 +88,10 @@ func (l *blockLog) clear() {
 }
 
 // add records an access by memory instruction mem.
-func (l *blockLog) add(b *block, mem int32, a located) {
+func (l *blockLog) add(c *cluster, mem int32, a located) {
 	l.seq++
 	a.seq = l.seq
-	at := int(mem)*len(b.warps) + int(a.warp)
+	at := int(mem)*len(c.all) + int(a.warp)
 	if i := l.last[at] - 1; i >= 0 {
 		t := &l.list[i]
 		// Lanes that go over the same bytes once more, or a loop that goes on where it was.
@@ -107,37 +107,39 @@ func (l *blockLog) add(b *block, mem int32, a located) {
 
 // wholeBarrier looks through what happened since the last barrier of the whole block and forgets it, unless copies are
 // under way.
-func (b *block) wholeBarrier() {
-	if len(b.inside.list) == 0 {
+func (c *cluster) wholeBarrier() {
+	if len(c.inside.list) == 0 {
 		return
 	}
-	for _, w := range b.warps {
-		for _, c := range w.async.list {
-			if c.inside {
+	for _, w := range c.all {
+		for _, a := range w.async.list {
+			if a.inside {
 				return
 			}
 		}
 	}
-	if len(b.bulk.list) > 0 {
-		return
+	for _, b := range c.blocks {
+		if len(b.bulk.list) > 0 {
+			return
+		}
 	}
-	b.checkInside()
-	b.inside.clear()
+	c.checkInside()
+	c.inside.clear()
 }
 
 // finishInside looks through the rest when the block ends.
-func (b *block) finishInside() {
-	for _, w := range b.warps {
-		for _, c := range w.async.list {
-			w.copiesDone(c, c.mask, nil)
+func (c *cluster) finishInside() {
+	for _, w := range c.all {
+		for _, a := range w.async.list {
+			w.copiesDone(a, a.mask, nil)
 		}
 	}
-	b.checkInside()
+	c.checkInside()
 }
 
 // checkInside reports conflicts between the records.
-func (b *block) checkInside() {
-	list := b.inside.list
+func (c *cluster) checkInside() {
+	list := c.inside.list
 	writes := false
 	for i := range list {
 		writes = writes || list[i].kind.writes()
@@ -145,12 +147,12 @@ func (b *block) checkInside() {
 	if !writes {
 		return
 	}
-	keys := b.inside.keys[:0]
+	keys := c.inside.keys[:0]
 	for i := range list {
 		keys = append(keys, touchedKey{lo: list[i].lo, index: int32(i)})
 	}
 	slices.SortFunc(keys, func(x, y touchedKey) int { return cmp.Or(cmp.Compare(x.lo, y.lo), cmp.Compare(x.index, y.index)) })
-	open := b.inside.open[:0]
+	open := c.inside.open[:0]
 	for _, k := range keys {
 		r := &list[k.index]
 		kept := open[:0]
@@ -161,20 +163,23 @@ func (b *block) checkInside() {
 			}
 			kept = append(kept, j)
 			if o.seq < r.seq {
-				b.compareInside(o, r)
+				c.compareInside(o, r)
 			} else {
-				b.compareInside(r, o)
+				c.compareInside(r, o)
 			}
 		}
 		open = append(kept, k.index)
 	}
-	b.inside.keys, b.inside.open = keys, open
+	c.inside.keys, c.inside.open = keys, open
 }
 
 // compareInside reports it if two records, the second of which was executed later, are a race.
-func (b *block) compareInside(x, y *located) {
+func (c *cluster) compareInside(x, y *located) {
 	wx, wy := x.kind.writes(), y.kind.writes()
-	if !wx && !wy || x.kind.strong() && y.kind.strong() {
+	if !wx && !wy {
+		return
+	}
+	if apart := c.all[x.warp].blk != c.all[y.warp].blk; x.kind.strong() && y.kind.strong() && !(apart && (x.has(accNarrow) || y.has(accNarrow))) {
 		return
 	}
 	if x.same && y.same && x.pc == y.pc && x.value == y.value && x.lo == y.lo && x.hi == y.hi {
@@ -188,23 +193,23 @@ func (b *block) compareInside(x, y *located) {
 	case x.code == 0xff && y.code == 0xff && x.size == y.size && x.lo-uint64(x.first)*uint64(x.size) == y.lo-uint64(y.first)*uint64(y.size):
 		step = hi - lo // the same lane everywhere
 	}
-	if x.warp == y.warp && x.clock != y.clock && uint64(x.clock) <= b.fullyMet(int(x.warp), y.clock) && !x.copied && !y.copied {
+	if x.warp == y.warp && x.clock != y.clock && uint64(x.clock) <= c.fullyMet(int(x.warp), y.clock) && !x.copied && !y.copied {
 		return
 	}
 	for at := lo; at < hi; at += step {
-		mx := moment{int(x.warp), x.clock, x.snap, x.seq, x.laneAt(b, at)}
-		my := moment{int(y.warp), y.clock, y.snap, y.seq, y.laneAt(b, at)}
-		if b.orderedInside(x, y, mx, my) {
+		mx := moment{int(x.warp), x.clock, x.snap, x.seq, x.laneAt(c, at)}
+		my := moment{int(y.warp), y.clock, y.snap, y.seq, y.laneAt(c, at)}
+		if c.orderedInside(x, y, mx, my) {
 			continue
 		}
-		b.reportInside(x, y, at, my.lanes)
+		c.reportInside(x, y, at, my.lanes)
 		return
 	}
 }
 
 // fullyMet returns the last clock of a warp before another one at whose end all its lanes met.
-func (b *block) fullyMet(warp int, before uint32) uint64 {
-	m := b.warps[warp].meetings
+func (c *cluster) fullyMet(warp int, before uint32) uint64 {
+	m := c.all[warp].meetings
 	for c := int(before) - 1; c >= 1; c-- {
 		if m[c-1] == full {
 			return uint64(c)
@@ -215,61 +220,65 @@ func (b *block) fullyMet(warp int, before uint32) uint64 {
 
 // orderedInside reports whether barriers, or fences and strong accesses, order two records at one byte. The source of a
 // copy is read between two moments.
-func (b *block) orderedInside(x, y *located, mx, my moment) bool {
+func (c *cluster) orderedInside(x, y *located, mx, my moment) bool {
 	switch {
 	case x.copied:
 		done := moment{mx.warp, x.doneClock, x.doneSnap, x.doneSeq, mx.lanes}
-		return b.before(my, mx) || x.doneSeq != 0 && b.before(done, my)
+		return c.before(my, mx) || x.doneSeq != 0 && c.before(done, my)
 	case y.copied:
 		done := moment{my.warp, y.doneClock, y.doneSnap, y.doneSeq, my.lanes}
-		return b.before(mx, my) || y.doneSeq != 0 && b.before(done, mx)
-	case b.before(mx, my) || b.before(my, mx):
+		return c.before(mx, my) || y.doneSeq != 0 && c.before(done, mx)
+	case c.before(mx, my) || c.before(my, mx):
 		return true
 	}
-	if o := b.launch.races.sync; o != nil {
-		rx, ry := blockRange{x.touched, b.index}, blockRange{y.touched, b.index}
+	if o := c.launch.races.sync; o != nil {
+		rx, ry := blockRange{x.touched, c.group}, blockRange{y.touched, c.group}
 		rx.lanes, ry.lanes = mx.lanes, my.lanes
 		return o.ordered(&rx, &ry) || o.ordered(&ry, &rx)
 	}
 	return false
 }
 
-func (b *block) reportInside(x, y *located, at uint64, lane uint32) {
-	in, earlier := &b.prog.code[y.pc], &b.prog.code[x.pc]
+func (c *cluster) reportInside(x, y *located, at uint64, lane uint32) {
+	in, earlier := &c.prog.code[y.pc], &c.prog.code[x.pc]
 	verb := func(r *located) string {
 		if r.kind.writes() {
 			return "wrote"
 		}
 		return "read"
 	}
-	who := fmt.Sprintf("thread %v", b.thread(int(x.warp), lowest(x.laneAt(b, at))))
+	wx, wy := c.all[x.warp], c.all[y.warp]
+	who := fmt.Sprintf("thread %v", wx.blk.thread(wx.id, lowest(x.laneAt(c, at))))
+	if wx.blk != wy.blk {
+		who += fmt.Sprintf(" of block %v of the cluster", wx.blk.place())
+	}
 	kind, detail := BlockRace, fmt.Sprintf("%s what %s %s at line %d (%s), and nothing orders the two", verb(y), who, verb(x), earlier.line, earlier.x.text)
 	if x.copied || y.copied {
 		kind = AsyncHazard
 		detail = fmt.Sprintf("%s what %s %s at line %d (%s), while a copy from here may still read it", verb(y), who, verb(x), earlier.line, earlier.x.text)
 	}
-	b.launch.findings.add(kind, in.line, b.index, func() Finding {
+	c.launch.findings.add(kind, in.line, wy.blk.index, func() Finding {
 		return Finding{
-			Kind: kind, Kernel: b.prog.kernel.name, Line: int(in.line), Source: b.prog.mod.source(in), Op: in.x.text,
-			Block: b.launch.blockIndex(b.index), Thread: b.thread(int(y.warp), lowest(lane)),
+			Kind: kind, Kernel: c.prog.kernel.name, Line: int(in.line), Source: c.prog.mod.source(in), Op: in.x.text,
+			Block: wy.blk.place(), Thread: wy.blk.thread(wy.id, lowest(lane)),
 			Space: spGlobal.String(), Address: at, Detail: detail,
 		}
 	})
 }
 
 // logInside records an access to memory that the launch writes.
-func (w *warp) logInside(in *inst, mask uint32, size uint64, kind accessKind) {
+func (w *warp) logInside(in *inst, mask uint32, size uint64, kind accessKind, flags accessFlags) {
 	now := w.when()
 	record := func(lane, n int, code uint8) {
 		lo := w.addr[lane]
 		a := located{
-			touched: touched{lo: lo, hi: lo + uint64(n)*size, pc: w.pc, thread: uint16(w.id*lanes + lane), kind: kind, when: now, lanes: mask},
-			size:    uint8(size), first: uint8(lane), code: code, warp: uint16(w.id), clock: uint32(w.clock), snap: w.snap,
+			touched: touched{lo: lo, hi: lo + uint64(n)*size, pc: w.pc, thread: w.threadOf(lane), kind: kind, flags: flags & (accNarrow | accInCluster), when: now, lanes: mask},
+			size:    uint8(size), first: uint8(lane), code: code, warp: uint16(w.slot), clock: uint32(w.clock), snap: w.snap,
 		}
 		if n == 1 && kind == accWrite && len(in.x.data) == 1 {
 			a.same, a.value = true, w.loaded(in.x, lane)
 		}
-		w.blk.inside.add(w.blk, in.mem, a)
+		w.blk.inside.add(w.blk.cluster, in.mem, a)
 	}
 	if mask == full && w.contiguous(size) {
 		record(0, lanes, 0xff)
@@ -356,8 +365,8 @@ func (w *warp) copiesDone(c *asyncCopy, mask uint32, waited *moment) {
 			continue
 		}
 		a := located{
-			touched: touched{lo: c.src[l], hi: c.src[l] + uint64(c.read[l]), pc: c.pc, thread: uint16(w.id*lanes + l), kind: accRead, lanes: 1 << l},
-			size:    c.read[l], first: uint8(l), code: 0xff, warp: uint16(w.id), clock: c.clock, snap: c.snap, copied: true,
+			touched: touched{lo: c.src[l], hi: c.src[l] + uint64(c.read[l]), pc: c.pc, thread: w.threadOf(l), kind: accRead, lanes: 1 << l},
+			size:    c.read[l], first: uint8(l), code: 0xff, warp: uint16(w.slot), clock: c.clock, snap: c.snap, copied: true,
 		}
 		b.inside.seq++
 		a.seq = c.seq
@@ -369,15 +378,23 @@ func (w *warp) copiesDone(c *asyncCopy, mask uint32, waited *moment) {
 }
 
 // snapshot remembers what a warp knows of the others after a barrier.
-func (b *block) snapshot(w *warp) {
-	var s [lanes]uint32
-	for i, c := range w.vc {
-		s[i] = uint32(c)
+func (c *cluster) snapshot(w *warp) {
+	n := len(c.all)
+	last := c.snaps[len(c.snaps)-n:]
+	same := true
+	for i, v := range w.vc {
+		same = same && last[i] == uint32(v)
 	}
-	if n := len(b.snaps) - 1; b.snaps[n] == s {
-		w.snap = uint32(n)
-		return
+	if !same {
+		for _, v := range w.vc {
+			c.snaps = append(c.snaps, uint32(v))
+		}
 	}
-	w.snap = uint32(len(b.snaps))
-	b.snaps = append(b.snaps, s)
+	w.snap = uint32(len(c.snaps)/n - 1)
+}
+
+// snapAt returns a snapshot.
+func (c *cluster) snapAt(i uint32) []uint32 {
+	n := len(c.all)
+	return c.snaps[int(i)*n:][:n]
 }

@@ -86,74 +86,192 @@ func (w *warp) checkGlobalBulk(in *inst, a *allocation, l, n int, kind accessKin
 	w.checkGlobal(&plain, a, 1<<l, uint64(n), kind, ctr)
 }
 
-// execBulkLoad copies row c bytes from the global address in 64-bit row b to the shared address in row a, and counts them
-// at the mbarrier whose address is in x.rows.
+// arrival is where the bytes of a copy go, and the mbarrier that counts them.
+type arrival struct {
+	b   *block
+	dst uint32
+	m   *mbarrier
+}
+
+// arrivals finds the destinations of one lane's copy of n bytes: the block that the addresses in row a and x.rows are of,
+// or all those of a multicast, at the same places of theirs.
+func (w *warp) arrivals(in *inst, l, n int) (list []arrival, ok bool) {
+	x := in.x
+	b, to, bar := w.destination(in, l)
+	if b == nil {
+		return nil, false
+	}
+	targets := []*block{b}
+	if x.multicast {
+		mask := w.r32[x.rows[2]][l] & 0xffff
+		if mask == 0 || int(mask) >= 1<<len(b.blocks) {
+			w.fatal(in, l, OutOfBounds, "the mask 0x%x of a multicast names blocks that the cluster of %d does not have", mask, len(b.blocks))
+			return nil, false
+		}
+		targets = nil
+		for rank, t := range b.blocks {
+			if mask>>rank&1 != 0 {
+				targets = append(targets, t)
+			}
+		}
+	}
+	dst, ok := w.bulkShared(in, l, to, n, x.within)
+	if !ok {
+		return nil, false
+	}
+	for _, t := range targets {
+		w.addr[l] = bar
+		w.noteFar(in, t, 1<<l)
+		m := w.mbarrierOfCopy(in, t, l)
+		if m == nil {
+			return nil, false
+		}
+		list = append(list, arrival{t, dst, m})
+	}
+	return list, true
+}
+
+// destination finds the block that a lane's copy goes to, by the address in row a, and the offsets there of its bytes and
+// of its mbarrier, whose address is in x.rows. The block is nil after a finding.
+func (w *warp) destination(in *inst, l int) (b *block, to, bar uint64) {
+	x := in.x
+	strip := func(addr uint64) uint64 {
+		if addr-sharedWindow < windowSize {
+			addr -= sharedWindow
+		}
+		return addr
+	}
+	to, bar = strip(w.laneAddress(in.a, x.addr64, x.off, l)), strip(w.laneAddress(x.rows[0], x.wide, int64(x.rows[1]), l))
+	b, other := w.peer(in, l, to), w.peer(in, l, bar)
+	if b == nil || other == nil {
+		return nil, 0, 0
+	}
+	if b != other {
+		w.fatal(in, l, MbarrierMisuse, "the bytes go to the shared memory of block %v, their mbarrier lies in that of block %v", b.place(), other.place())
+		return nil, 0, 0
+	}
+	return b, to & (1<<rankShift - 1), bar & (1<<rankShift - 1)
+}
+
+// execBulkLoad copies row c bytes from the address in row b, of global memory or the block's shared memory, to the shared
+// address in row a, and counts them at the mbarrier whose address is in x.rows.
 func execBulkLoad(w *warp, in *inst) {
 	x, b := in.x, w.blk
 	for rest := w.mask; rest != 0; rest &= rest - 1 {
 		l := lowest(rest)
 		n := int(w.r32[in.c][l])
-		dst, ok := w.bulkShared(in, l, w.laneAddress(in.a, x.addr64, x.off, l), n, x.within)
+		to, ok := w.arrivals(in, l, n)
 		if !ok {
 			return
 		}
-		src := w.r64[in.b][l] + uint64(int64(x.m))
+		src := w.laneAddress(in.b, x.srcWide, int64(x.m), l)
+		if x.mode == "shared" {
+			at, ok := w.bulkShared(in, l, src, n, nil)
+			if !ok {
+				return
+			}
+			if !w.issue(in, l, to, slices.Clone(b.shared[at:][:n]), []extent{{0, uint64(n)}}, w.sourceInFlight(in, l, at, n)) {
+				return
+			}
+			continue
+		}
 		from := w.bulkGlobal(in, l, src, n, accCopy)
 		if from == nil {
 			return
 		}
-		w.addr[l] = w.laneAddress(x.rows[0], x.wide, int64(x.rows[1]), l)
-		m := w.mbarrierOfCopy(in, l)
-		if m == nil {
+		if !w.issue(in, l, to, slices.Clone(from.data[src-from.base:][:n]), []extent{{0, uint64(n)}}, w.globalInFlight(l, from, []extent{{src, src + uint64(n)}})) {
 			return
 		}
-		data := slices.Clone(from.data[src-from.base:][:n])
-		if b.launch.check {
-			a := access{w: w, in: in, write: true, proxy: true, lane: l, thread: l}
-			b.shadow.touch(&a, dst, n)
-			b.shadow.setPending(dst, n, pendingBulk)
-		}
-		began := moment{w.id, uint32(w.clock), w.snap, b.inside.seq + 1, 1 << l}
-		b.inside.seq++
-		pc := w.pc
-		w.releaseTo(m, 1<<l)
-		m.nowLanded = append(m.nowLanded, func(a access) {
-			copy(b.shared[dst:], data)
-			if !b.launch.check {
-				return
-			}
-			b.shadow.setPending(dst, n, 0)
-			b.shadow.touch(&a, dst, n)
-			if b.launch.written(from) {
-				b.copied(began, &began, touched{lo: src, hi: src + uint64(n), pc: pc, thread: uint16(w.id*lanes + l), kind: accRead, lanes: 1 << l}, l)
-			}
-		})
-		m.tx -= n
-		if m.tx < -maxTx {
-			w.fatal(in, l, MbarrierMisuse, "%d bytes are complete that no thread has announced", -m.tx)
-			return
-		}
-		m.complete()
 	}
 }
 
+// globalInFlight returns what notes that a copy has read its source in global memory.
+func (w *warp) globalInFlight(l int, from *allocation, runs []extent) func() {
+	c, pc := w.blk.cluster, w.pc
+	if !c.launch.check || !c.launch.written(from) {
+		return nil
+	}
+	c.inside.seq++
+	began := moment{w.slot, uint32(w.clock), w.snap, c.inside.seq, 1 << l}
+	return func() {
+		for _, r := range runs {
+			c.copied(began, &began, touched{lo: r.lo, hi: r.hi, pc: pc, thread: w.threadOf(l), kind: accRead, lanes: 1 << l}, l)
+		}
+	}
+}
+
+// sourceInFlight marks the block's shared memory as the source of a copy to another block, and returns what ends that.
+func (w *warp) sourceInFlight(in *inst, l int, at uint32, n int) func() {
+	b := w.blk
+	if !b.launch.check {
+		return nil
+	}
+	a := access{w: w, in: in, proxy: true, lane: l, thread: l}
+	b.shadow.touch(&a, at, n)
+	b.shadow.setPending(at, n, pendingSource)
+	return func() { b.shadow.setPending(at, n, 0) }
+}
+
+// issue begins a copy of data to some blocks' shared memory: each run of bytes to its place behind the destination. It
+// returns false after a finding.
+func (w *warp) issue(in *inst, l int, to []arrival, data []byte, runs []extent, landed func()) bool {
+	check := w.blk.launch.check
+	n := 0
+	for _, r := range runs {
+		n += int(r.hi - r.lo)
+	}
+	for _, t := range to {
+		if check {
+			for _, r := range runs {
+				a := access{w: w, in: in, write: true, proxy: true, lane: l, thread: l}
+				t.b.shadow.touch(&a, t.dst+uint32(r.lo), int(r.hi-r.lo))
+				t.b.shadow.setPending(t.dst+uint32(r.lo), int(r.hi-r.lo), pendingBulk)
+			}
+		}
+	}
+	for i, t := range to {
+		w.releaseTo(t.m, 1<<l)
+		last := i == len(to)-1
+		t.m.nowLanded = append(t.m.nowLanded, func(a access) {
+			for _, r := range runs {
+				at := t.dst + uint32(r.lo)
+				copy(t.b.shared[at:], data[r.lo:r.hi])
+				if check {
+					t.b.shadow.setPending(at, int(r.hi-r.lo), 0)
+					t.b.shadow.touch(&a, at, int(r.hi-r.lo))
+				}
+			}
+			if last && landed != nil {
+				landed()
+			}
+		})
+		t.m.tx -= n
+		if t.m.tx < -maxTx {
+			w.fatal(in, l, MbarrierMisuse, "%d bytes are complete that no thread has announced", -t.m.tx)
+			return false
+		}
+		t.m.complete()
+	}
+	return true
+}
+
 // copied records a bulk copy's access to global memory from one moment to another, nil if it was never waited for.
-func (b *block) copied(began moment, done *moment, t touched, lane int) {
+func (c *cluster) copied(began moment, done *moment, t touched, lane int) {
 	a := located{
 		touched: t, size: 1, first: uint8(lane), code: uint8(lane), warp: uint16(began.warp), clock: began.clock, snap: began.snap, seq: began.seq, copied: true,
 	}
 	if done != nil {
 		a.doneSeq, a.doneSnap, a.doneClock = done.seq, done.snap, done.clock
 	}
-	b.inside.list = append(b.inside.list, a)
+	c.inside.list = append(c.inside.list, a)
 }
 
 // mbarrierOfCopy is mbarrierAt for the completion mechanism of a copy, whose other operands the instruction's describe.
-func (w *warp) mbarrierOfCopy(in *inst, l int) *mbarrier {
+func (w *warp) mbarrierOfCopy(in *inst, b *block, l int) *mbarrier {
 	plain := *in
 	x := *in.x
 	x.within, plain.x = nil, &x
-	return w.mbarrierAt(&plain, l, false)
+	return w.mbarrierOf(&plain, b, l, false)
 }
 
 // laneAddress is the address that a lane has in a row.
@@ -187,7 +305,7 @@ func execBulkStore(w *warp, in *inst) {
 		b.inside.seq++
 		b.bulk.list = append(b.bulk.list, &bulkCopy{
 			w: w, lane: l, in: in, pc: w.pc, src: src, dst: to, at: dst - to.base, n: n, group: b.bulk.committed[w.id*lanes+l],
-			began: moment{w.id, uint32(w.clock), w.snap, b.inside.seq, 1 << l},
+			began: moment{w.slot, uint32(w.clock), w.snap, b.inside.seq, 1 << l},
 		})
 		w.tick(0)
 	}
@@ -218,7 +336,7 @@ func (b *block) finish(c *bulkCopy, done *moment) {
 	copy(c.dst.data[c.at:], c.data)
 	if b.launch.check {
 		lo := c.dst.base + c.at
-		b.copied(c.began, done, touched{lo: lo, hi: lo + uint64(c.n), pc: c.pc, thread: uint16(c.w.id*lanes + c.lane), kind: accWrite, lanes: 1 << c.lane}, c.lane)
+		b.copied(c.began, done, touched{lo: lo, hi: lo + uint64(c.n), pc: c.pc, thread: c.w.threadOf(c.lane), kind: accWrite, lanes: 1 << c.lane}, c.lane)
 	}
 }
 
@@ -248,7 +366,7 @@ func execBulkWait(w *warp, in *inst) {
 			kept = append(kept, c)
 			continue
 		}
-		b.finish(c, &moment{w.id, uint32(w.clock), w.snap, b.inside.seq, 1 << c.lane})
+		b.finish(c, &moment{w.slot, uint32(w.clock), w.snap, b.inside.seq, 1 << c.lane})
 	}
 	clear(b.bulk.list[len(kept):])
 	b.bulk.list = kept
@@ -305,7 +423,7 @@ func (s *shadow) unfenced(a *access, c *cell, addr uint32) {
 	w := a.w
 	v := accWarp(c.w)
 	clock := accClock(c.w)
-	if c.w&accProxy != 0 || clock <= w.fenced[v] || v == w.id && accLane(c.w) == a.lane && clock <= w.ownFenced[a.thread] {
+	if c.w&accProxy != 0 || clock <= w.fenced[v] || v == w.slot && accLane(c.w) == a.lane && clock <= w.ownFenced[a.thread] {
 		return
 	}
 	w.report(a.in, a.thread, ProxyFence, spShared, uint64(addr), "%s wrote here at line %d, and no fence.proxy.async lies between",

@@ -63,8 +63,10 @@ type memCounters struct {
 	AsyncStore  bankCounters    `json:"async_store"` // cp.async, the side of shared memory
 	Matrix      bankCounters    `json:"matrix"`      // ldmatrix and stmatrix
 	SharedAtom  uint64          `json:"shared_atomics"`
-	Barriers    uint64          `json:"barriers"` // completed block barriers
-	TensorMACs  uint64          `json:"tensor_macs"`
+	// Distributed counts requests to the shared memory of other blocks of a cluster.
+	Distributed uint64 `json:"distributed_shared,omitempty"`
+	Barriers    uint64 `json:"barriers"` // completed block barriers
+	TensorMACs  uint64 `json:"tensor_macs"`
 	// Distinct counts each sector that a block loads once, as if the rest came from L1; with Options.Latencies.
 	Distinct uint64 `json:"distinct_sectors,omitempty"`
 }
@@ -79,6 +81,7 @@ func (c *memCounters) merge(o *memCounters) {
 	c.AsyncStore.merge(o.AsyncStore)
 	c.Matrix.merge(o.Matrix)
 	c.SharedAtom += o.SharedAtom
+	c.Distributed += o.Distributed
 	c.Barriers += o.Barriers
 	c.TensorMACs += o.TensorMACs
 	c.Distinct += o.Distinct

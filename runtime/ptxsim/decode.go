@@ -2,6 +2,7 @@ package ptxsim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -62,6 +63,11 @@ func (m *modset) typ() dtype {
 		}
 	}
 	return tNone
+}
+
+// ownShared reports whether the space named is the block's own shared memory, not that of the cluster.
+func (m *modset) ownShared() bool {
+	return slices.Contains(m.list, "shared") || slices.Contains(m.list, "shared::cta")
 }
 
 // space removes and returns the state space; generic if none is named.

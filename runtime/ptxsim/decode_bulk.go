@@ -1,6 +1,9 @@
 package ptxsim
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // semantics takes the order and scope of an mbarrier instruction.
 func semantics(m *modset) string {
@@ -18,6 +21,7 @@ func decMbarrier(d *decoder, s *stmt, m *modset, in *inst) error {
 	tx := op == "expect_tx" || op == "complete_tx" || (op == "arrive" || op == "arrive_drop") && m.take("expect_tx")
 	in.class, in.kind, in.b, in.c, in.d = clBarrier, kExec, -1, -1, -1
 	sem := semantics(m)
+	in.x.ownBlock = slices.Contains(m.list, "shared::cta")
 	sharedSpace(m)
 	x := in.x
 	x.space, x.elem, x.vec = spShared, 8, 1
@@ -171,10 +175,18 @@ func (d *decoder) decBulk(s *stmt, m *modset, in *inst) (err error) {
 	x.bulk, x.elem, x.vec = true, 1, 1
 	d.memIndex(in)
 	first := m.one("shared::cluster", "global")
-	load := first == "shared::cluster" && m.take("global") && m.take("mbarrier::complete_tx::bytes")
+	load := first == "shared::cluster" && (m.take("global") || m.take("shared::cta")) && m.take("mbarrier::complete_tx::bytes")
 	store := first == "global" && m.take("shared::cta") && m.take("bulk_group")
+	if load && slices.Contains(s.mods, "shared::cta") {
+		x.mode = "shared"
+	}
+	want := 4
+	if m.take("multicast::cluster") {
+		x.multicast, want = true, 5
+		d.prog.distributed = true
+	}
 	switch {
-	case load && len(args) == 4:
+	case load && len(args) == want:
 		return d.bulkLoad(args, in)
 	case store && len(args) == 3:
 		return d.bulkStore(args, in)
@@ -192,15 +204,23 @@ func (d *decoder) bulkLoad(args []operand, in *inst) (err error) {
 		return err
 	}
 	var wide bool
-	if in.b, wide, err = d.base(args[1]); err != nil || !wide {
+	if in.b, wide, err = d.base(args[1]); err != nil || !wide && x.mode != "shared" {
 		return fmt.Errorf("source is not a 64-bit address")
 	}
+	x.srcWide = wide
 	x.m = int(args[1].off)
 	if in.c, err = d.src32(args[2], tU32); err != nil {
 		return err
 	}
 	row, wide, err := d.base(args[3])
+	if err != nil {
+		return err
+	}
 	x.rows, x.wide = []int32{row, int32(args[3].off)}, wide
+	if x.multicast {
+		row, err = d.src32(args[4], tU16)
+		x.rows = append(x.rows, row)
+	}
 	return err
 }
 

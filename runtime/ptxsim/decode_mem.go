@@ -56,7 +56,7 @@ func cacheHints(m *modset) (policy bool) {
 // ordering takes the memory-consistency modifiers.
 func ordering(m *modset, in *inst) {
 	sem := m.one("weak", "volatile", "relaxed", "acquire", "release", "acq_rel")
-	in.x.narrow = m.one("cta", "cluster", "gpu", "sys") == "cta"
+	in.x.scope = scopeNamed(m.one("cta", "cluster", "gpu", "sys"))
 	in.x.mode = sem
 	in.x.strong = sem != "" && sem != "weak"
 }
@@ -64,6 +64,7 @@ func ordering(m *modset, in *inst) {
 // memCommon decodes what ld and st share. It returns the element type.
 func memCommon(m *modset, in *inst) (t dtype, policy bool, err error) {
 	ordering(m, in)
+	in.x.ownBlock = m.ownShared()
 	in.x.space = m.space()
 	policy = cacheHints(m)
 	in.x.nc = m.take("nc")
@@ -154,6 +155,9 @@ func decLd(d *decoder, s *stmt, m *modset, in *inst) error {
 }
 
 func decSt(d *decoder, s *stmt, m *modset, in *inst) error {
+	if m.take("async") {
+		return d.decStAsync(s, m, in)
+	}
 	t, policy, err := memCommon(m, in)
 	if err != nil {
 		return err
@@ -236,9 +240,13 @@ func decPrefetch(d *decoder, s *stmt, m *modset, in *inst) error {
 
 func decAtom(d *decoder, s *stmt, m *modset, in *inst) error {
 	red := s.op == "red"
+	if red && m.take("async") {
+		return d.decRedAsync(s, m, in)
+	}
 	ordering(m, in)
 	x := in.x
 	x.strong = true
+	x.ownBlock = m.ownShared()
 	x.space = m.space()
 	policy := cacheHints(m)
 	op := m.one("exch", "cas", "add", "inc", "dec", "min", "max", "and", "or", "xor")

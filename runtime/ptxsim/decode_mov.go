@@ -230,6 +230,7 @@ func decIsspacep(d *decoder, s *stmt, m *modset, in *inst) error {
 	if err := s.argc(2, 2); err != nil {
 		return err
 	}
+	own := m.ownShared()
 	sp := m.space()
 	var err error
 	if in.a, err = d.src64(s.args[1], tU64); err != nil {
@@ -243,6 +244,10 @@ func decIsspacep(d *decoder, s *stmt, m *modset, in *inst) error {
 	case spGlobal:
 		f = func(a uint64) bool { return a-sharedWindow >= windowSize && a-localWindow >= windowSize }
 	case spShared:
+		if own {
+			in.class, in.kind, in.exec = clPredicate, kExec, execIsOwnShared
+			return nil
+		}
 		f = func(a uint64) bool { return a-sharedWindow < windowSize }
 	case spLocal:
 		f = func(a uint64) bool { return a-localWindow < windowSize }
@@ -258,4 +263,14 @@ func decIsspacep(d *decoder, s *stmt, m *modset, in *inst) error {
 		w.setPreds(in, r)
 	}
 	return nil
+}
+
+// execIsOwnShared tests for addresses of the block's own shared memory, among those of the cluster.
+func execIsOwnShared(w *warp, in *inst) {
+	var r uint32
+	for i, a := range &w.r64[in.a] {
+		rank := int((a - sharedWindow) >> rankShift)
+		r |= bit(a-sharedWindow < windowSize && (rank == 0 || rank-1 == w.blk.rank)) << i
+	}
+	w.setPreds(in, r)
 }

@@ -8,8 +8,7 @@ var errNoOpcode = errors.New("unknown instruction")
 // otherOpcodes are PTX's instructions (ISA 8.4) that kernels cannot use here.
 var otherOpcodes = map[string]bool{
 	"tex": true, "tld4": true, "txq": true, "istypep": true, "suld": true, "sust": true, "sured": true, "suq": true,
-	"multimem": true, "tensormap": true, "createpolicy": true, "alloca": true, "stacksave": true, "stackrestore": true,
-	"mapa": true, "getctarank": true,
+	"multimem": true, "tensormap": true, "alloca": true, "stacksave": true, "stackrestore": true,
 	"vadd": true, "vsub": true, "vabsdiff": true, "vmin": true, "vmax": true, "vshl": true, "vshr": true, "vmad": true, "vset": true,
 	"vadd2": true, "vsub2": true, "vavrg2": true, "vabsdiff2": true, "vmin2": true, "vmax2": true, "vset2": true,
 	"vadd4": true, "vsub4": true, "vavrg4": true, "vabsdiff4": true, "vmin4": true, "vmax4": true, "vset4": true,
@@ -41,5 +40,6 @@ var decoders = map[string]decodeFunc{
 	"bar": decBar, "barrier": decBar, "membar": decFence, "fence": decFence,
 
 	"bra": decBra, "brx": decBrx, "call": decCall, "ret": decExit, "exit": decExit, "trap": decTrap, "brkpt": decTrap,
+	"mapa": decMapa, "getctarank": decCtaRank, "createpolicy": decPolicy,
 	"nanosleep": decNop, "pmevent": decNop, "setmaxnreg": decSetmaxnreg, "griddepcontrol": decGridDep,
 }

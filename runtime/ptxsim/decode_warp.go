@@ -180,6 +180,9 @@ func decBar(d *decoder, s *stmt, m *modset, in *inst) error {
 		in.exec = execNothing
 		return d.sync(in, &s.args[0])
 	}
+	if m.take("cluster") {
+		return d.clusterBarrier(s, m, in)
+	}
 	m.take("cta")
 	m.take("aligned")
 	in.kind = kBarrier
@@ -259,9 +262,7 @@ func decFence(d *decoder, s *stmt, m *modset, in *inst) error {
 		return fmt.Errorf("needs a scope")
 	}
 	in.class, in.kind, in.exec = clBarrier, kExec, execFence
-	if scope == "gl" || scope == "gpu" || scope == "sys" {
-		in.x.n = 1
-	}
+	in.x.scope = scopeNamed(scope)
 	d.prog.hasFence = true
 	return nil
 }

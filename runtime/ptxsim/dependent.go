@@ -187,12 +187,14 @@ func (l *launch) unordered(x *overlapIndex, p *past, t *blockRange, early bool, 
 		} else if p != l.before {
 			why = fmt.Sprintf("before griddepcontrol.wait, which kernel %s lets it reach while its own predecessor runs, ", l.before.l.prog.kernel.name)
 		}
-		l.findings.add(DependentLaunch, in.line, t.block, func() Finding {
+		block, thread := l.placeOf(t)
+		other, of := p.l.placeOf(o)
+		l.findings.add(DependentLaunch, in.line, l.indexOf(block), func() Finding {
 			return Finding{
 				Kind: DependentLaunch, Kernel: l.prog.kernel.name, Line: int(in.line), Source: l.prog.mod.source(in), Op: in.x.text,
-				Block: l.blockIndex(t.block), Thread: l.threadIndex(t.thread), Space: spGlobal.String(), Address: max(o.lo, t.lo),
+				Block: block, Thread: thread, Space: spGlobal.String(), Address: max(o.lo, t.lo),
 				Detail: fmt.Sprintf("%s, %swhat thread %v of block %v of kernel %s %s at line %d (%s)", does, why,
-					p.l.threadIndex(o.thread), p.l.blockIndex(o.block), p.l.prog.kernel.name, did, by.line, by.x.text),
+					of, other, p.l.prog.kernel.name, did, by.line, by.x.text),
 			}
 		})
 		return false

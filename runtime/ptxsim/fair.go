@@ -48,33 +48,33 @@ func (w *warp) takeTurns() {
 	}
 }
 
-// runResident runs the blocks of a grid one after another; those that spin wait while others run, up to limit at a
+// runResident runs the clusters of a grid one after another; those that spin wait while others run, up to limit at a
 // time. In the end it hands every block it used to finish.
-func (l *launch) runResident(grid uint64, order func(uint64) uint64, limit int, finish func(*block)) {
-	var waiting, free []*block
+func (l *launch) runResident(grid uint64, order func(uint64) uint64, limit int, finish func(*cluster)) {
+	var waiting, free []*cluster
 	next := uint64(0)
 	for !l.stopped.Load() && (next < grid || len(waiting) > 0) {
-		var b *block
+		var c *cluster
 		switch {
 		case next == grid || len(waiting) >= limit:
-			b, waiting = waiting[0], waiting[1:]
+			c, waiting = waiting[0], waiting[1:]
 		case len(free) > 0:
-			b, free = free[len(free)-1], free[:len(free)-1]
-			b.begin(order(next))
+			c, free = free[len(free)-1], free[:len(free)-1]
+			c.begin(order(next))
 			next++
 		default:
-			b = l.prog.takeBlock(l)
-			b.begin(order(next))
+			c = l.prog.takeCluster(l)
+			c.begin(order(next))
 			next++
 		}
-		if b.schedule(next < grid || len(waiting) > 0) {
-			b.end()
-			free = append(free, b)
+		if c.schedule(next < grid || len(waiting) > 0) {
+			c.end()
+			free = append(free, c)
 		} else {
-			waiting = append(waiting, b)
+			waiting = append(waiting, c)
 		}
 	}
-	for _, b := range append(free, waiting...) {
-		finish(b)
+	for _, c := range append(free, waiting...) {
+		finish(c)
 	}
 }

@@ -48,9 +48,11 @@ type accessFlags uint8
 const (
 	accEarly       accessFlags = 1 << iota // before griddepcontrol.wait; see dependent.go
 	accNarrow                              // strong, but only of the block's scope
+	accInCluster                           // strong, but only of the cluster's scope
 	accNonCoherent                         // ld.global.nc
 )
 
+// has reports whether one of some flags is set.
 func (t *touched) has(f accessFlags) bool { return t.flags&f != 0 }
 
 // raceLog collects what one block touched.
@@ -144,15 +146,15 @@ func (r *raceLog) compact() {
 }
 
 // end hands the block's ranges to the launch.
-func (r *raceLog) end(b *block) {
+func (r *raceLog) end(c *cluster) {
 	r.compact()
-	b.launch.races.collect(b.index, r.log)
+	c.launch.races.collect(c.group, r.log)
 }
 
 // blockRange is a range with the block that touched it.
 type blockRange struct {
 	touched
-	block uint64
+	block uint64 // its cluster, where clusters have several
 }
 
 // raceCheck holds the ranges of all blocks of a launch.
@@ -183,7 +185,7 @@ func (c *raceCheck) conflict(a, b *blockRange) bool {
 	if a.block == b.block {
 		return false
 	}
-	if a.kind.strong() && b.kind.strong() && !a.has(accNarrow) && !b.has(accNarrow) {
+	if a.kind.strong() && b.kind.strong() && !a.has(accNarrow|accInCluster) && !b.has(accNarrow|accInCluster) {
 		return false
 	}
 	return c.sync == nil || !c.sync.ordered(a, b) && !c.sync.ordered(b, a)
@@ -243,14 +245,16 @@ func (l *launch) checkRaces() {
 		case a.has(accNonCoherent) || b.has(accNonCoherent):
 			kind, hint = NonCoherent, "; ld.global.nc may only read what nobody writes while the kernel runs"
 		case a.kind.strong() && b.kind.strong():
-			hint = "; the scope of one is only the block (.cta)"
+			hint = "; the scope of one is only the block (.cta) or the cluster"
 		}
-		l.findings.add(kind, ib.line, b.block, func() Finding {
+		block, thread := l.placeOf(b)
+		other, by := l.placeOf(a)
+		l.findings.add(kind, ib.line, l.indexOf(block), func() Finding {
 			return Finding{
 				Kind: kind, Kernel: l.prog.kernel.name, Line: int(ib.line), Source: l.prog.mod.source(ib), Op: ib.x.text,
-				Block: l.blockIndex(b.block), Thread: l.threadIndex(b.thread), Space: spGlobal.String(), Address: lo,
+				Block: block, Thread: thread, Space: spGlobal.String(), Address: lo,
 				Detail: fmt.Sprintf("%s what thread %v of block %v wrote at line %d (%s)%s", verb,
-					l.threadIndex(a.thread), l.blockIndex(a.block), ia.line, ia.x.text, hint),
+					by, other, ia.line, ia.x.text, hint),
 			}
 		})
 		seen++

@@ -106,7 +106,7 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 	l.findings.stop = &l.stopped
 	l.findings.found, l.findings.more = map[findingKey]*orderedFinding{}, map[findingKey]bool{}
 	if l.check && l.prog.ordered && l.prog.hasFence {
-		l.races.sync = newBlockOrder()
+		l.races.sync = newBlockOrder(l.warpsPerBlock())
 	}
 	l.markWritten()
 	if l.prog.cooperates {
@@ -115,15 +115,16 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 		clear(l.workspace.data)
 		defer l.mem.free(l.workspace)
 	}
-	grid := l.shape.Grid.Count()
+	perCluster := uint64(l.clusterBlocks())
+	grid := l.shape.Grid.Count() / perCluster // clusters
 	if l.prog.ordered || l.prog.prints {
 		workers = 1
 	}
 	all := grid
 	order := l.blockOrder(grid)
-	if l.sample > 0 && l.sample < grid {
+	if sample := (l.sample + perCluster - 1) / perCluster; sample > 0 && sample < grid {
 		// Evenly spread, from the middle of each share.
-		grid = l.sample
+		grid = sample
 		order = func(i uint64) uint64 { return (2*i + 1) * all / (2 * grid) }
 	}
 	workers = int(min(uint64(workers), grid))
@@ -132,35 +133,37 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 
 	report := Report{Kernel: l.prog.kernel.name, Shape: l.shape, HotLines: map[int]uint64{}}
 	counts, laneCt := make([]uint64, len(l.prog.code)), make([]uint64, len(l.prog.code))
-	report.Blocks = grid
+	report.Blocks = grid * perCluster
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	finish := func(b *block) {
+	finish := func(c *cluster) {
 		mu.Lock()
 		defer mu.Unlock()
-		for i := range counts {
-			counts[i] += b.counts[i]
-			laneCt[i] += b.laneCt[i]
+		for _, b := range c.blocks {
+			for i := range counts {
+				counts[i] += b.counts[i]
+				laneCt[i] += b.laneCt[i]
+			}
+			report.Counters.memCounters.merge(&b.ctr)
+			report.Path += b.paths / float64(report.Blocks)
+			report.LongestPath = max(report.LongestPath, b.path)
 		}
-		report.Counters.memCounters.merge(&b.ctr)
-		report.Path += b.paths / float64(grid)
-		report.LongestPath = max(report.LongestPath, b.path)
-		l.prog.giveBack(b, workers)
+		l.prog.giveBack(c, workers)
 	}
 	work := func() {
-		b := l.prog.takeBlock(l)
+		c := l.prog.takeCluster(l)
 		for !l.stopped.Load() {
 			i := next.Add(1) - 1
 			if i >= grid {
 				break
 			}
-			b.run(order(i))
+			c.run(order(i))
 		}
-		finish(b)
+		finish(c)
 	}
 	if l.prog.ordered {
-		l.runResident(grid, order, max(1, l.resident), finish)
+		l.runResident(grid, order, max(1, l.resident/int(perCluster)), finish)
 	} else {
 		for range workers - 1 {
 			wg.Go(work)

@@ -14,7 +14,7 @@ type mbarrier struct {
 
 	now, done  knowledge        // released in this phase, and by all that are complete
 	nowParts   []int            // partial releases in this phase
-	learned    [lanes]int       // how many of those each warp knows
+	learned    []int            // how many of those each warp knows
 	doneParts  []int            // by the complete ones
 	nowLanded  []func(a access) // shows the copies of this phase to a thread that waits
 	doneLanded []func(a access)
@@ -22,11 +22,50 @@ type mbarrier struct {
 
 // knowledge is what a thread that waits learns: for each warp the clock up to which its accesses happened before, and up
 // to which a proxy fence came after them.
-type knowledge struct{ vc, fenced [lanes]uint64 }
+type knowledge struct{ vc, fenced []uint64 }
+
+func (k *knowledge) clear() {
+	clear(k.vc)
+	clear(k.fenced)
+}
+
+// size makes room for all warps of a cluster.
+func (k *knowledge) size(n int) {
+	if len(k.vc) != n {
+		k.vc, k.fenced = make([]uint64, n), make([]uint64, n)
+	}
+}
 
 func (k *knowledge) join(o *knowledge) {
-	for i := range k.vc {
-		k.vc[i], k.fenced[i] = max(k.vc[i], o.vc[i]), max(k.fenced[i], o.fenced[i])
+	if len(o.vc) == 0 {
+		return
+	}
+	k.size(len(o.vc))
+	raise(k.vc, o.vc)
+	raise(k.fenced, o.fenced)
+}
+
+// take adds what a warp knows.
+func (k *knowledge) take(w *warp) {
+	k.size(len(w.vc))
+	raise(k.vc, w.vc)
+	raise(k.fenced, w.fenced)
+}
+
+// know makes a warp know it.
+func (w *warp) know(k *knowledge) {
+	raise(w.vc, k.vc)
+	if w.fenced != nil {
+		raise(w.fenced, k.fenced)
+	}
+}
+
+// raise makes every clock at least that of another list, which may be empty.
+func raise(to, by []uint64) {
+	for i, c := range by {
+		if c > to[i] {
+			to[i] = c
+		}
 	}
 }
 
@@ -35,8 +74,8 @@ type partial struct {
 	warp  int
 	clock uint64
 	lanes uint32
-	by    [lanes]uint64 // for each warp, its clock since when some of its lanes know; 0: none does
-	mask  [lanes]uint32 // those lanes
+	by    []uint64 // for each warp, its clock since when some of its lanes know; 0: none does
+	mask  []uint32 // those lanes
 }
 
 // covers reports whether an access by lanes of a warp at a clock happened before the release.
@@ -54,7 +93,7 @@ func (w *warp) partlyOrdered(warp int, clock uint64, set, now uint32) bool {
 		for v, since := range p.by {
 			switch {
 			case since == 0:
-			case v != w.id && since <= w.vc[v], v == w.id && w.met(since-1, p.mask[v]&-p.mask[v], w.clock, now):
+			case v != w.slot && since <= w.vc[v], v == w.slot && w.met(since-1, p.mask[v]&-p.mask[v], w.clock, now):
 				return true
 			}
 		}
@@ -63,15 +102,15 @@ func (w *warp) partlyOrdered(warp int, clock uint64, set, now uint32) bool {
 }
 
 // partlyBefore is partlyOrdered for two moments.
-func (b *block) partlyBefore(x, y moment) bool {
-	for i := range b.partials {
-		p := &b.partials[i]
+func (c *cluster) partlyBefore(x, y moment) bool {
+	for i := range c.partials {
+		p := &c.partials[i]
 		if !p.covers(x.warp, uint64(x.clock), x.lanes) {
 			continue
 		}
 		for v, since := range p.by {
-			if since != 0 && (v != y.warp && since <= uint64(b.snaps[y.snap][v]) ||
-				v == y.warp && since <= uint64(y.clock) && b.warps[v].met(since-1, p.mask[v]&-p.mask[v], uint64(y.clock), y.lanes)) {
+			if since != 0 && (v != y.warp && since <= uint64(c.snapAt(y.snap)[v]) ||
+				v == y.warp && since <= uint64(y.clock) && c.all[v].met(since-1, p.mask[v]&-p.mask[v], uint64(y.clock), y.lanes)) {
 				return true
 			}
 		}
@@ -84,19 +123,21 @@ func (w *warp) tick(met uint32) { w.meet(met) }
 
 // releaseTo publishes what lanes of the warp did so far by the present phase of a barrier.
 func (w *warp) releaseTo(m *mbarrier, mask uint32) {
-	know := knowledge{vc: w.vc}
-	if w.fenced != nil {
-		know.fenced = *w.fenced
+	own := w.clock
+	if w.live&^mask != 0 {
+		own = w.allMet
+		m.nowParts = append(m.nowParts, w.blk.addPartial(partial{warp: w.slot, clock: w.clock, lanes: mask}))
 	}
-	if w.live&^mask == 0 {
-		know.vc[w.id] = w.clock
-	} else {
-		know.vc[w.id] = w.allMet
-		w.blk.partials = append(w.blk.partials, partial{warp: w.id, clock: w.clock, lanes: mask})
-		m.nowParts = append(m.nowParts, len(w.blk.partials)-1)
-	}
-	m.now.join(&know)
+	m.now.take(w)
+	m.now.vc[w.slot] = max(m.now.vc[w.slot], own)
 	w.tick(0)
+}
+
+// addPartial keeps a partial release and returns its number.
+func (c *cluster) addPartial(p partial) int {
+	p.by, p.mask = make([]uint64, len(c.all)), make([]uint32, len(c.all))
+	c.partials = append(c.partials, p)
+	return len(c.partials) - 1
 }
 
 // complete begins the next phase if nothing is missing.
@@ -107,27 +148,16 @@ func (m *mbarrier) complete() {
 	m.phase++
 	m.pending = m.expected
 	m.done.join(&m.now)
-	m.now = knowledge{}
+	m.now.clear()
 	m.doneParts, m.nowParts = append(m.doneParts, m.nowParts...), m.nowParts[:0]
 	m.doneLanded, m.nowLanded = append(m.doneLanded, m.nowLanded...), m.nowLanded[:0]
 }
 
 // acquireFrom makes lanes that found a phase complete know what was released.
 func (w *warp) acquireFrom(in *inst, m *mbarrier, mask uint32) {
-	for i := range w.vc {
-		w.vc[i] = max(w.vc[i], m.done.vc[i])
-	}
-	if w.fenced != nil {
-		for i := range w.fenced {
-			w.fenced[i] = max(w.fenced[i], m.done.fenced[i])
-		}
-	}
-	for _, i := range m.doneParts[m.learned[w.id]:] {
-		if p := &w.blk.partials[i]; p.by[w.id] == 0 {
-			p.by[w.id], p.mask[w.id] = w.clock+1, mask
-		}
-	}
-	m.learned[w.id] = len(m.doneParts)
+	w.know(&m.done)
+	w.learnParts(m.doneParts[m.learned[w.slot]:], mask)
+	m.learned[w.slot] = len(m.doneParts)
 	w.tick(mask)
 	if len(m.doneLanded) > 0 {
 		// The bytes appear as if the lanes that wait wrote them, so that others must wait too or meet these.
@@ -136,7 +166,8 @@ func (w *warp) acquireFrom(in *inst, m *mbarrier, mask uint32) {
 			show(a)
 		}
 		m.doneLanded = m.doneLanded[:0]
-		m.done.vc[w.id] = max(m.done.vc[w.id], w.clock)
+		m.done.size(len(w.vc))
+		m.done.vc[w.slot] = max(m.done.vc[w.slot], w.clock)
 		w.tick(mask)
 	}
 	if w.blk.launch.check {
@@ -145,14 +176,37 @@ func (w *warp) acquireFrom(in *inst, m *mbarrier, mask uint32) {
 	}
 }
 
+// learnParts makes lanes know partial releases.
+func (w *warp) learnParts(list []int, mask uint32) {
+	for _, i := range list {
+		if p := &w.blk.partials[i]; p.by[w.slot] == 0 {
+			p.by[w.slot], p.mask[w.slot] = w.clock+1, mask
+		}
+	}
+}
+
 // mbarrierAt finds the barrier that a lane addresses by w.addr. It reports and returns nil if there is none.
 func (w *warp) mbarrierAt(in *inst, lane int, make bool) *mbarrier {
-	b := w.blk
 	addr := w.addr[lane]
 	if addr-sharedWindow < windowSize {
 		addr -= sharedWindow
 	}
-	w.addr[lane] = addr
+	b := w.peer(in, lane, addr)
+	if b == nil {
+		return nil
+	}
+	if b != w.blk && (make || in.x.p >= 0) {
+		w.fatal(in, lane, MbarrierMisuse, "the mbarrier lies in the shared memory of another block, where threads can only arrive")
+		return nil
+	}
+	w.addr[lane] = addr & (1<<rankShift - 1)
+	w.noteFar(in, b, 1<<lane)
+	return w.mbarrierOf(in, b, lane, make)
+}
+
+// mbarrierOf is mbarrierAt for an offset in the shared memory of a block.
+func (w *warp) mbarrierOf(in *inst, b *block, lane int, make bool) *mbarrier {
+	addr := w.addr[lane]
 	if w.sharedBounds(in, 1<<lane, 8) == 0 {
 		b.failed = true
 		return nil
@@ -191,7 +245,7 @@ func execMbarrierInit(w *warp, in *inst) {
 		if w.blk.mbarriers == nil {
 			w.blk.mbarriers = map[uint32]*mbarrier{}
 		}
-		w.blk.mbarriers[uint32(w.addr[l])] = &mbarrier{expected: n, pending: n}
+		w.blk.mbarriers[uint32(w.addr[l])] = &mbarrier{expected: n, pending: n, learned: make([]int, len(w.vc))}
 	}
 }
 
@@ -343,7 +397,7 @@ func execMbarrierCopies(w *warp, in *inst) {
 			c.held = true
 			m.nowLanded = append(m.nowLanded, func(a access) {
 				if ready := c.mask & group; ready != 0 {
-					w.copiesDone(c, ready, &moment{w.id, c.clock, c.snap, c.seq, ready})
+					w.copiesDone(c, ready, &moment{w.slot, c.clock, c.snap, c.seq, ready})
 					a.w.deliverAs(a, c, ready)
 					c.mask &^= ready
 				}
@@ -364,7 +418,6 @@ func execMbarrierCopies(w *warp, in *inst) {
 // clearMbarriers forgets the barriers of the block before.
 func (b *block) clearMbarriers() {
 	clear(b.mbarriers)
-	b.partials = b.partials[:0]
 	b.bulk.reset()
 }
 
@@ -374,12 +427,12 @@ func fenceProxy(w *warp, _ *inst) {
 	for i := range w.fenced {
 		w.fenced[i] = max(w.fenced[i], w.vc[i])
 	}
-	w.fenced[w.id] = max(w.fenced[w.id], w.allMet)
+	w.fenced[w.slot] = max(w.fenced[w.slot], w.allMet)
 	for m := w.mask; m != 0; m &= m - 1 {
 		w.ownFenced[lowest(m)] = w.clock
 	}
 	all := slices.Min(w.ownFencedOf(w.live))
-	w.fenced[w.id] = max(w.fenced[w.id], all)
+	w.fenced[w.slot] = max(w.fenced[w.slot], all)
 	w.tick(0)
 }
 

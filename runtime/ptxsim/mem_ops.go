@@ -162,20 +162,22 @@ func (w *warp) checkGlobal(in *inst, a *allocation, mask uint32, size uint64, ki
 		if mask&^w.waited != 0 {
 			flags |= accEarly
 		}
-		if kind.strong() && in.x.narrow {
+		if kind.strong() && in.x.scope == scopeBlock {
 			flags |= accNarrow
+		} else if kind.strong() && in.x.scope == scopeCluster {
+			flags |= accInCluster
 		}
 		if in.x.nc {
 			flags |= accNonCoherent
 		}
 		if b.launch.written(a) && in.kind == kExec && kind != accCopy {
-			w.logInside(in, mask, size, kind)
+			w.logInside(in, mask, size, kind, flags)
 		}
 		if kind == accCopy {
 			kind = accRead
 		}
 		for _, s := range segs {
-			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, uint16(w.id*lanes + s.lane), kind, flags, now, mask})
+			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, w.threadOf(s.lane), kind, flags, now, mask})
 			lo, hi := s.lo-a.base, s.hi-a.base
 			if kind == accWrite {
 				if a.init != nil {

@@ -479,10 +479,14 @@ func (p *parser) tuning(fn *function) error {
 				}
 			}
 		case ".maxclusterrank":
-			if _, err := p.count("cluster rank", 1<<10); err != nil {
+			n, err := p.count("cluster rank", 1<<10)
+			if err != nil {
 				return err
 			}
-		case ".noreturn", ".explicitcluster":
+			fn.maxClusterRank = int(n)
+		case ".explicitcluster":
+			fn.explicitCluster = true
+		case ".noreturn":
 		case ".pragma":
 			if err := p.skipTo(";"); err != nil {
 				return err

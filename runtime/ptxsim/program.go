@@ -6,22 +6,23 @@ import "sync"
 type instKind uint8
 
 const (
-	kExec    instKind = iota // exec does everything, under w.mask
-	k32                      // row operations: the loop writes the active lanes of d
-	k64                      //
-	kWide                    // 64-bit result of 32-bit sources
-	k32x                     // 32-bit result of a 64-bit source
-	kSetp32                  // comparisons into predicates
-	kSetp64                  //
-	kBra                     // branch to target
-	kJump                    // unconditional edge the layout added; not an instruction of the program
-	kNote                    // something for the checker; not an instruction of the program
-	kExit                    // end of thread
-	kCall                    // call of a device function
-	kRet                     // return from one
-	kBarrier                 // may block the warp
-	kSync                    // exec after the lanes named in the member mask have arrived
-	kTrap                    //
+	kExec        instKind = iota // exec does everything, under w.mask
+	k32                          // row operations: the loop writes the active lanes of d
+	k64                          //
+	kWide                        // 64-bit result of 32-bit sources
+	k32x                         // 32-bit result of a 64-bit source
+	kSetp32                      // comparisons into predicates
+	kSetp64                      //
+	kBra                         // branch to target
+	kJump                        // unconditional edge the layout added; not an instruction of the program
+	kNote                        // something for the checker; not an instruction of the program
+	kExit                        // end of thread
+	kCall                        // call of a device function
+	kRet                         // return from one
+	kBarrier                     // may block the warp
+	kClusterWait                 // the same, for the barrier of a cluster
+	kSync                        // exec after the lanes named in the member mask have arrived
+	kTrap                        //
 )
 
 // class groups instructions for the counters.
@@ -108,24 +109,28 @@ type extra struct {
 	fence      bool
 
 	// everything else
-	rows     []int32
-	n        int
-	m        int
-	imm      uint32
-	mode     string
-	typ      dtype
-	member   int32 // row of the member mask, kSync
-	atom     func(old, b, c uint64) uint64
-	cas      bool     // atom writes only where it finds b
-	nc       bool     // non-coherent load
-	narrow   bool     // strong access whose scope is the block
-	bulk     bool     // copy of a run of bytes
-	within   []extent // shared variables the address is derived from; nil if that is not known
-	fn       *funcInfo
-	copies   []paramCopy // arguments of a call
-	back     []paramCopy // results of a call
-	regsIn   []regCopy   // arguments and results in registers
-	regsBack []regCopy
+	rows      []int32
+	n         int
+	m         int
+	imm       uint32
+	mode      string
+	typ       dtype
+	member    int32 // row of the member mask, kSync
+	atom      func(old, b, c uint64) uint64
+	cas       bool       // atom writes only where it finds b
+	nc        bool       // non-coherent load
+	scope     scopeLevel // of a strong access
+	bulk      bool       // copy of a run of bytes
+	multicast bool       // to several blocks of the cluster, which the third of rows says
+	srcWide   bool       // the address row of the source is 64-bit
+	wideData  bool       // the rows of data of an asynchronous store are 64-bit
+	ownBlock  bool       // shared memory of the block itself only
+	within    []extent   // shared variables the address is derived from; nil if that is not known
+	fn        *funcInfo
+	copies    []paramCopy // arguments of a call
+	back      []paramCopy // results of a call
+	regsIn    []regCopy   // arguments and results in registers
+	regsBack  []regCopy
 }
 
 // regRow is the row of a register.
@@ -176,18 +181,20 @@ type program struct {
 	writesVar      []string
 	writesAnything bool // some write goes through an address of unknown origin
 
-	watched    int // registers whose writes are kept; see unwritten.go
-	memInsts   int
-	ordered    bool // has atomics on global memory: blocks run one after another
-	hasFence   bool
-	usesProxy  bool // has mbarriers or bulk copies
-	cooperates bool // asks where the workspace of cooperative launches is
-	prints     bool // blocks run one after another, so that what they print is in order
-	registers  int  // estimate of the registers a thread needs
-	timed      int  // registers of all functions, for timelines
+	watched        int // registers whose writes are kept; see unwritten.go
+	memInsts       int
+	ordered        bool // has atomics on global memory: blocks run one after another
+	hasFence       bool
+	usesProxy      bool // has mbarriers or bulk copies
+	distributed    bool // makes addresses of other blocks' shared memory
+	clusterBarrier bool
+	cooperates     bool // asks where the workspace of cooperative launches is
+	prints         bool // blocks run one after another, so that what they print is in order
+	registers      int  // estimate of the registers a thread needs
+	timed          int  // registers of all functions, for timelines
 
 	idleMu sync.Mutex
-	idle   []*block // of earlier launches
+	idle   []*cluster // of earlier launches
 }
 
 // constRow is a row whose lanes all hold one constant.

@@ -36,30 +36,35 @@ type cell struct {
 	pending uint8
 }
 
-// An access is packed as clock<<16 | flags | warp<<8 | lane.
+// An access is packed as clock<<20 | flags | warp<<8 | lane.
 const (
 	accLaneMask  = 0xff
 	accManyLanes = 0x40    // lane field: several lanes of the warp; the rest is an index into the block's lane sets
-	accAtomic    = 1 << 13 // in the flags
-	accProxy     = 1 << 14 // by a bulk copy
-	accShared    = 1 << 15 // r: several warps; the clock field is an index into readers
+	accAtomic    = 1 << 17 // in the flags
+	accProxy     = 1 << 18 // by a bulk copy
+	accShared    = 1 << 19 // r: several warps; the clock field is an index into readers
+	accClockAt   = 20
 )
 
-func pack(clock uint64, warp, lane int) uint64 { return clock<<16 | uint64(warp)<<8 | uint64(lane) }
+func pack(clock uint64, warp, lane int) uint64 {
+	return clock<<accClockAt | uint64(warp)<<8 | uint64(lane)
+}
 
-func accWarp(a uint64) int     { return int(a >> 8 & 31) }
+func accWarp(a uint64) int     { return int(a >> 8 & (maxWarps - 1)) }
 func accLane(a uint64) int     { return int(a & accLaneMask) }
-func accClock(a uint64) uint64 { return a >> 16 }
+func accClock(a uint64) uint64 { return a >> accClockAt }
 
 // shadow is the state of all of a block's shared memory.
 type shadow struct {
 	c16, c4, c1 []cell
-	readers     [][lanes]uint64 // accesses by warp, for cells read by several warps
+	readers     []uint64 // accesses by warp, for cells read by several warps, as many at a time as the cluster has warps
+	warps       int
 	free        []int
 }
 
 // reset prepares the shadow for size bytes that nobody wrote.
-func (s *shadow) reset(size int) {
+func (s *shadow) reset(size, warps int) {
+	s.warps = warps
 	n := (size + 15) / 16
 	if len(s.c16) < n {
 		s.c16, s.c4, s.c1 = make([]cell, n), make([]cell, 4*n), make([]cell, 16*n)
@@ -138,7 +143,7 @@ func (s *shadow) spread(c *cell, parts []cell) {
 	for i := range parts {
 		parts[i] = *c
 		if c.r&accShared != 0 {
-			parts[i].r = s.newReaders(s.readers[accClock(c.r)])
+			parts[i].r = s.copyReaders(c.r)
 		}
 	}
 	s.dropReaders(c)
@@ -151,15 +156,29 @@ func (s *shadow) join(c *cell, parts []cell) {
 	c.split = false
 }
 
-func (s *shadow) newReaders(v [lanes]uint64) uint64 {
+// readersOf returns the readers of a cell that several warps read.
+func (s *shadow) readersOf(r uint64) []uint64 {
+	i := int(accClock(r)) * s.warps
+	return s.readers[i : i+s.warps : i+s.warps]
+}
+
+// newReaders returns an empty list of readers.
+func (s *shadow) newReaders() uint64 {
 	if n := len(s.free); n > 0 {
 		i := s.free[n-1]
 		s.free = s.free[:n-1]
-		s.readers[i] = v
-		return uint64(i)<<16 | accShared
+		clear(s.readers[i*s.warps:][:s.warps])
+		return uint64(i)<<accClockAt | accShared
 	}
-	s.readers = append(s.readers, v)
-	return uint64(len(s.readers)-1)<<16 | accShared
+	i := len(s.readers) / s.warps
+	s.readers = append(s.readers, make([]uint64, s.warps)...)
+	return uint64(i)<<accClockAt | accShared
+}
+
+func (s *shadow) copyReaders(from uint64) uint64 {
+	r := s.newReaders()
+	copy(s.readersOf(r), s.readersOf(from))
+	return r
 }
 
 func (s *shadow) dropReaders(c *cell) {
@@ -172,7 +191,7 @@ func (s *shadow) dropReaders(c *cell) {
 // ordered reports whether an earlier access happened before what thread lane of w does now.
 func ordered(w *warp, earlier uint64, lane int) bool {
 	ew := accWarp(earlier)
-	if ew != w.id {
+	if ew != w.slot {
 		return accClock(earlier) <= w.vc[ew] ||
 			len(w.blk.partials) > 0 && w.partlyOrdered(ew, accClock(earlier), w.blk.laneSet(accLane(earlier)), w.blk.laneSet(lane))
 	}
@@ -186,7 +205,7 @@ func (w *warp) orderedWithin(earlier uint64, lane int) bool {
 	}
 	c := accClock(earlier)
 	set, now := w.blk.laneSet(accLane(earlier)), w.blk.laneSet(lane)
-	return c < w.clock && w.met(c, set, w.clock, now) || w.partlyOrdered(w.id, c, set, now)
+	return c < w.clock && w.met(c, set, w.clock, now) || w.partlyOrdered(w.slot, c, set, now)
 }
 
 // met reports whether barriers lead from all lanes of one set at a clock to all lanes of another at a later one.
@@ -218,34 +237,34 @@ func (w *warp) meet(mask uint32) {
 }
 
 // laneSet returns the lanes of an access.
-func (b *block) laneSet(code int) uint32 {
+func (c *cluster) laneSet(code int) uint32 {
 	switch {
 	case code&accManyLanes == 0:
 		return 1 << code
 	case code == accManyLanes:
 		return full
 	}
-	return b.laneSets[code&^accManyLanes]
+	return c.laneSets[code&^accManyLanes]
 }
 
 // laneCode returns the code of a set of lanes. Blocks with very many different sets take the whole warp for some.
-func (b *block) laneCode(set uint32) int {
+func (c *cluster) laneCode(set uint32) int {
 	if set&(set-1) == 0 {
 		return lowest(set)
 	}
 	if set == full {
 		return accManyLanes
 	}
-	for i, s := range b.laneSets {
+	for i, s := range c.laneSets {
 		if s == set && i > 0 {
 			return accManyLanes | i
 		}
 	}
-	if len(b.laneSets) >= accManyLanes {
+	if len(c.laneSets) >= accManyLanes {
 		return accManyLanes
 	}
-	b.laneSets = append(b.laneSets, set)
-	return accManyLanes | (len(b.laneSets) - 1)
+	c.laneSets = append(c.laneSets, set)
+	return accManyLanes | (len(c.laneSets) - 1)
 }
 
 // check checks and records an access to the n bytes of one cell.
@@ -257,7 +276,7 @@ func (s *shadow) check(a *access, c *cell, addr uint32, n int) {
 	if !a.write || a.atomic {
 		if c.w == 0 {
 			w.report(a.in, a.thread, Uninitialised, spShared, uint64(addr), "nothing was stored at %d bytes here since the block began", n)
-			c.w = pack(w.clock, w.id, a.lane) // once is enough
+			c.w = pack(w.clock, w.slot, a.lane) // once is enough
 			c.wpc = w.pc
 			return
 		}
@@ -265,7 +284,7 @@ func (s *shadow) check(a *access, c *cell, addr uint32, n int) {
 	if c.w != 0 && !ordered(w, c.w, a.lane) && !(a.atomic && c.w&accAtomic != 0) {
 		s.afterWrite(a, c, addr, n)
 	}
-	me := pack(w.clock, w.id, a.lane)
+	me := pack(w.clock, w.slot, a.lane)
 	if a.proxy {
 		if me |= accProxy; !a.write {
 			s.unfenced(a, c, addr)
@@ -288,7 +307,7 @@ func (s *shadow) check(a *access, c *cell, addr uint32, n int) {
 // afterWrite reports an access that the last write is not ordered before, unless both store equal values by one instruction.
 func (s *shadow) afterWrite(a *access, c *cell, addr uint32, n int) {
 	w := a.w
-	if a.write && !a.atomic && c.wpc == w.pc && accWarp(c.w) == w.id && w.storesEqual(a.in, accLane(c.w), a.lane, addr, n) {
+	if a.write && !a.atomic && c.wpc == w.pc && accWarp(c.w) == w.slot && w.storesEqual(a.in, accLane(c.w), a.lane, addr, n) {
 		return
 	}
 	what := "read"
@@ -306,29 +325,30 @@ func (s *shadow) read(w *warp, c *cell, me uint64) {
 	case c.r == 0:
 		c.r = me
 	case c.r&accShared != 0:
-		v := &s.readers[accClock(c.r)]
-		v[w.id] = w.blk.mergeReaders(v[w.id], me)
-	case accWarp(c.r) == w.id:
+		v := s.readersOf(c.r)
+		v[w.slot] = w.blk.mergeReaders(v[w.slot], me)
+	case accWarp(c.r) == w.slot:
 		c.r = w.blk.mergeReaders(c.r, me)
 	case accClock(c.r) <= w.vc[accWarp(c.r)]:
 		c.r = me
 	default:
-		var v [lanes]uint64
-		v[accWarp(c.r)], v[w.id] = c.r, me
-		c.r = s.newReaders(v)
+		r := s.newReaders()
+		v := s.readersOf(r)
+		v[accWarp(c.r)], v[w.slot] = c.r, me
+		c.r = r
 	}
 }
 
 // mergeReaders combines two reads by one warp. Earlier reads by lanes that have not met those of the later one count as
 // made with it.
-func (b *block) mergeReaders(old, me uint64) uint64 {
+func (c *cluster) mergeReaders(old, me uint64) uint64 {
 	if old == 0 || accLane(old) == accLane(me) {
 		return me
 	}
-	if w := b.warps[accWarp(me)]; accClock(old) <= w.allMet {
+	if w := c.all[accWarp(me)]; accClock(old) <= w.allMet {
 		return me
 	}
-	return me&^accLaneMask | uint64(b.laneCode(b.laneSet(accLane(old))|b.laneSet(accLane(me))))
+	return me&^accLaneMask | uint64(c.laneCode(c.laneSet(accLane(old))|c.laneSet(accLane(me))))
 }
 
 // checkReaders reports reads that a write is not ordered after.
@@ -339,7 +359,7 @@ func (s *shadow) checkReaders(a *access, c *cell, addr uint32) {
 			bad = c.r
 		}
 	} else {
-		for _, r := range &s.readers[accClock(c.r)] {
+		for _, r := range s.readersOf(c.r) {
 			if r != 0 && !ordered(a.w, r, a.lane) {
 				bad = r
 				break
@@ -352,12 +372,17 @@ func (s *shadow) checkReaders(a *access, c *cell, addr uint32) {
 	}
 }
 
-// describe names the thread of a packed access.
+// describe names the thread of a packed access, with its block if the reader is of another one.
 func (b *block) describe(acc uint64) string {
-	if accLane(acc)&accManyLanes != 0 {
-		return fmt.Sprintf("warp %d", accWarp(acc))
+	w := b.all[accWarp(acc)]
+	of := ""
+	if w.blk != b {
+		of = fmt.Sprintf(" of block %v", w.blk.place())
 	}
-	return fmt.Sprintf("thread %v", b.thread(accWarp(acc), accLane(acc)))
+	if accLane(acc)&accManyLanes != 0 {
+		return fmt.Sprintf("warp %d%s", w.id, of)
+	}
+	return fmt.Sprintf("thread %v%s", b.thread(w.id, accLane(acc)), of)
 }
 
 // setPending marks or unmarks bytes as the destination of a copy in flight. It follows a touch of the same bytes,

@@ -83,8 +83,8 @@ func (p *program) explainShared(v uint64, end int) string {
 }
 
 // sharedTouch records the lanes' accesses in the shadow.
-func (w *warp) sharedTouch(in *inst, mask uint32, n int, write, atomic bool) {
-	s := &w.blk.shadow
+func (w *warp) sharedTouch(b *block, in *inst, mask uint32, n int, write, atomic bool) {
+	s := &b.shadow
 	acc := access{w: w, in: in, write: write, atomic: atomic}
 	if !write {
 		first := lowest(mask)
@@ -142,18 +142,27 @@ func execLdShared(w *warp, in *inst) {
 }
 
 func (w *warp) ldShared(in *inst, mask uint32) {
+	if w.prog.distributed {
+		w.eachBlock(in, mask, func(b *block, mask uint32) { w.ldSharedOf(b, in, mask) })
+		return
+	}
+	w.ldSharedOf(w.blk, in, mask)
+}
+
+// ldSharedOf loads from the shared memory of a block.
+func (w *warp) ldSharedOf(b *block, in *inst, mask uint32) {
 	x := in.x
 	n := x.elem * x.vec
 	mask = w.sharedBounds(in, mask, uint64(n))
 	if mask == 0 {
 		return
 	}
-	if w.blk.launch.check {
-		w.sharedTouch(in, mask, n, false, false)
+	if b.launch.check {
+		w.sharedTouch(b, in, mask, n, false, false)
 	}
 	w.blk.ctr.SharedLoad.add(w.wavefronts(mask, n))
 	w.offs = w.addr
-	w.gather(x, w.blk.shared, mask)
+	w.gather(x, b.shared, mask)
 	if x.strong {
 		w.poll(in, lowest(mask), w.loaded(x, lowest(mask)))
 	}
@@ -165,18 +174,27 @@ func execStShared(w *warp, in *inst) {
 }
 
 func (w *warp) stShared(in *inst, mask uint32) {
+	if w.prog.distributed {
+		w.eachBlock(in, mask, func(b *block, mask uint32) { w.stSharedOf(b, in, mask) })
+		return
+	}
+	w.stSharedOf(w.blk, in, mask)
+}
+
+// stSharedOf stores to the shared memory of a block.
+func (w *warp) stSharedOf(b *block, in *inst, mask uint32) {
 	x := in.x
 	n := x.elem * x.vec
 	mask = w.sharedBounds(in, mask, uint64(n))
 	if mask == 0 {
 		return
 	}
-	if w.blk.launch.check {
-		w.sharedTouch(in, mask, n, true, false)
+	if b.launch.check {
+		w.sharedTouch(b, in, mask, n, true, false)
 	}
 	w.blk.ctr.SharedStore.add(w.wavefronts(mask, n))
 	w.offs = w.addr
-	w.scatter(x, w.blk.shared, mask)
+	w.scatter(x, b.shared, mask)
 }
 
 // wavefronts counts the passes shared memory needs for a request of n bytes a lane, and the passes it would need

@@ -81,9 +81,10 @@ func (m *Module) Close() error {
 
 // Function is a kernel.
 type Function struct {
-	mod        *Module
-	prog       *program
-	maxDynamic int
+	mod         *Module
+	prog        *program
+	maxDynamic  int
+	nonPortable bool // clusters of more than eight blocks
 }
 
 // Name returns the kernel's name.
@@ -167,6 +168,9 @@ func (f *Function) checkShape(s device.Shape) error {
 		return fmt.Errorf("grid is too large: at most (2147483647,65535,65535)")
 	}
 	k := f.prog.kernel
+	if err := f.checkCluster(s); err != nil {
+		return err
+	}
 	limit := uint64(1024)
 	if n := k.maxntid; n[0] != 0 {
 		limit = min(limit, uint64(n[0]*n[1]*n[2]))
@@ -205,6 +209,52 @@ func (f *Function) checkArgs(args *device.Args) error {
 			return fmt.Errorf("argument %d has %d bytes at offset %d, the parameter has %d at %d",
 				i, fields[i].Size, fields[i].Offset, p.Size, p.Offset)
 		}
+	}
+	return nil
+}
+
+// Clusters of up to portableCluster blocks run on every device that has clusters (CUDA C++ Programming Guide 12.4, section
+// 5.2.1).
+const (
+	portableCluster = 8
+	maxCluster      = 16
+)
+
+// AllowNonPortableCluster allows clusters of more than eight blocks, which not every device can run.
+func (f *Function) AllowNonPortableCluster(allow bool) { f.nonPortable = allow }
+
+// checkCluster refuses clusters that a device would refuse.
+func (f *Function) checkCluster(s device.Shape) error {
+	k := f.prog.kernel
+	own := device.Dim3{X: uint32(k.cluster[0]), Y: uint32(k.cluster[1]), Z: uint32(k.cluster[2])}
+	if s.Cluster.X|s.Cluster.Y|s.Cluster.Z != 0 {
+		if s.Cluster.X == 0 || s.Cluster.Y == 0 || s.Cluster.Z == 0 {
+			return fmt.Errorf("a dimension of the cluster is zero")
+		}
+		if own.X != 0 && own != s.Cluster {
+			return fmt.Errorf("the kernel requires clusters of %v blocks", own)
+		}
+	} else if own.X == 0 && k.explicitCluster {
+		return fmt.Errorf("the kernel requires that the launch names the shape of its clusters (.explicitcluster)")
+	}
+	c := clusterOf(k, s)
+	n := c.Count()
+	if s.Cluster.X == 0 && own.X == 0 {
+		return nil
+	}
+	limit := uint64(portableCluster)
+	if f.nonPortable {
+		limit = maxCluster
+	}
+	switch {
+	case f.mod.dev.opt.Arch < 90:
+		return fmt.Errorf("sm_%d has no clusters", f.mod.dev.opt.Arch)
+	case c.X > maxCluster || c.Y > maxCluster || c.Z > maxCluster || n > limit:
+		return fmt.Errorf("cluster of %d blocks: at most %d are allowed (%d with the attribute for clusters of a size that is not portable)", n, limit, maxCluster)
+	case k.maxClusterRank != 0 && n > uint64(k.maxClusterRank):
+		return fmt.Errorf("cluster of %d blocks: the kernel allows %d", n, k.maxClusterRank)
+	case s.Grid.X%c.X != 0 || s.Grid.Y%c.Y != 0 || s.Grid.Z%c.Z != 0:
+		return fmt.Errorf("the grid %v is not a multiple of the cluster %v", s.Grid, c)
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func (w *warp) special(name string, lane int) uint64 {
 	case "%cluster_ctarank":
 		return uint64(b.clusterRank())
 	case "%is_explicit_cluster":
-		if b.prog.kernel.cluster != [3]int{} {
+		if b.prog.kernel.cluster != [3]int{} || b.launch.shape.Cluster.X != 0 {
 			return 1
 		}
 	case "%envreg1", "%envreg2": // the two halves of the address that grid barriers of cooperative groups use

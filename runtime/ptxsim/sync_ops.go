@@ -162,5 +162,5 @@ func execElect(w *warp, in *inst) {
 
 func execNothing(*warp, *inst) {}
 
-// execFence executes a fence; x.n is not 0 for those that order between blocks.
-func execFence(w *warp, in *inst) { w.fence(w.mask, in.x.n != 0) }
+// execFence executes a fence.
+func execFence(w *warp, in *inst) { w.fence(w.mask, in.x.scope) }

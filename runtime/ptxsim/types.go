@@ -85,7 +85,7 @@ const (
 )
 
 var spaceNames = map[string]space{
-	"global": spGlobal, "shared": spShared, "shared::cta": spShared, "local": spLocal, "const": spConst,
+	"global": spGlobal, "shared": spShared, "shared::cta": spShared, "shared::cluster": spShared, "local": spLocal, "const": spConst,
 	"param": spParam, "param::entry": spParam, "param::func": spParam,
 }
 

@@ -28,7 +28,8 @@ const (
 // instruction that synchronises lanes waits for those lanes, as threads do on hardware that schedules them
 // independently.
 type warp struct {
-	id   int
+	id   int // in the block
+	slot int // in the cluster, by which clocks go
 	blk  *block
 	prog *program
 
@@ -52,16 +53,20 @@ type warp struct {
 	waitInst *inst  // barrier the warp waits at
 	waitMask uint32 // lanes that wait there
 
-	fenced    *[lanes]uint64 // for each warp, the clock up to which a proxy fence came after its accesses; nil if none is needed
-	ownFenced [lanes]uint64  // for each lane, its last one
+	fenced    []uint64      // for each warp, the clock up to which a proxy fence came after its accesses; nil if none is needed
+	ownFenced [lanes]uint64 // for each lane, its last one
 
-	clock uint64        // barriers so far, from 1; see shadow.go
-	vc    [lanes]uint64 // for each warp, the clock up to which its accesses are ordered before this warp
-	order orderState    // with other blocks
-	snap  uint32        // index of vc among the block's snapshots
+	clock uint64     // barriers so far, from 1; see shadow.go
+	vc    []uint64   // for each warp of the cluster, the clock up to which its accesses are ordered before this warp
+	order orderState // with other blocks
+	snap  uint32     // index of vc among the block's snapshots
 
 	meetings []uint32 // lanes that met at the end of each clock, from 1
 	allMet   uint64   // clock at whose end all lanes met last
+
+	clusterPending uint32        // lanes that have arrived at the barrier of the cluster and not waited
+	clusterPhase   [lanes]uint64 // when they did
+	metCluster     bool          // all blocks of the cluster are known to have begun
 
 	waited uint32 // lanes whose accesses come after a griddepcontrol.wait
 	async  asyncCopies
@@ -123,13 +128,14 @@ func (w *warp) reset(mask uint32) {
 	clear(w.linit)
 	w.pc, w.active, w.live, w.stop = w.prog.start, mask, mask, math.MaxInt32
 	w.splits, w.state, w.steps, w.ticks = w.splits[:0], warpReady, 0, 0
-	w.clock, w.vc = 1, [lanes]uint64{}
-	if w.fenced != nil {
-		*w.fenced, w.ownFenced = [lanes]uint64{}, [lanes]uint64{}
-	}
+	w.clock = 1
+	clear(w.vc)
+	clear(w.fenced)
+	w.ownFenced = [lanes]uint64{}
 	w.meetings, w.allMet, w.snap = w.meetings[:0], 0, 0
 	w.order, w.waitInst = orderState{}, nil
 	w.waited = w.blk.launch.waitedFromStart()
+	w.clusterPending, w.metCluster = 0, false
 	w.turns, w.polls = false, 0
 	clear(w.polled)
 	clear(w.writtenBy)
@@ -409,6 +415,8 @@ func (w *warp) control(in *inst, mask uint32) bool {
 		return w.syncLanes(in, mask)
 	case kBarrier:
 		return w.barrier(in, mask)
+	case kClusterWait:
+		return w.clusterWait(in, mask)
 	case kTrap:
 		if mask == 0 {
 			w.pc++
@@ -424,6 +432,9 @@ func (w *warp) control(in *inst, mask uint32) bool {
 func (w *warp) exit(mask uint32) {
 	w.live &^= mask
 	w.blk.exited = true
+	if w.prog.clusterBarrier {
+		w.blk.completeBarrier()
+	}
 	for i := range w.splits {
 		if s := &w.splits[i]; w.prog.code[s.pc].kind == kSync {
 			s.blocked = false
