@@ -61,7 +61,11 @@ func convertAction(c *cli.Context) (err error) {
 	if !ok {
 		return usagef("--dtype %q: want keep, f16 or exact", c.String("dtype"))
 	}
-	hints, err := readHints(c)
+	scale, err := loraScale(c)
+	if err != nil {
+		return err
+	}
+	hints, err := readHints(c, scale)
 	if err != nil {
 		return err
 	}
@@ -130,13 +134,10 @@ func loraScale(c *cli.Context) (float64, error) {
 	return s, nil
 }
 
-func readHints(c *cli.Context) (convert.Hints, error) {
-	if c.IsSet("lora-scale") {
-		if _, err := loraScale(c); err != nil {
-			return convert.Hints{}, err
-		}
-	}
-	h := convert.Hints{LoRAScale: c.Float64("lora-scale"), TrainSize: c.Int("train-size"), HeadWidth: c.Int("head-width")}
+// readHints reads what a checkpoint does not tell; loraScale 0 is the released
+// model's.
+func readHints(c *cli.Context, loraScale float64) (convert.Hints, error) {
+	h := convert.Hints{LoRAScale: loraScale, TrainSize: c.Int("train-size"), HeadWidth: c.Int("head-width")}
 	path := c.String("hints")
 	if path == "" {
 		return h, nil

@@ -166,7 +166,7 @@ func modelOf(c *cli.Context, f weights.File) (m *models.Config, problem string, 
 		}
 		return single.Pool(convert.Stem(f.Path())), "", nil
 	}
-	hints, err := readHints(c)
+	hints, err := readHints(c, 0)
 	if err != nil {
 		return nil, "", err
 	}

@@ -16,34 +16,48 @@ import (
 	"unirestorer/runtime/router"
 )
 
+const side = 160
+
+// partOf is one of many parts of a photo, side×side.
+func partOf(t testing.TB, photo *imaging.Image, i int) *degrade.Image {
+	t.Helper()
+	part, err := degrade.NewImage(side, side)
+	require.NoError(t, err)
+	x, y := i*37%(photo.W-side), i*53%(photo.H-side)
+	for row := range side {
+		for col := range side {
+			for c := range 3 {
+				part.Pix[(row*side+col)*3+c] = float32(photo.Pix[((y+row)*photo.W+x+col)*photo.Channels+c]) / 255
+			}
+		}
+	}
+	return part
+}
+
+func inBytes(t testing.TB, x *degrade.Image) *imaging.Image {
+	t.Helper()
+	img, err := imaging.New(side, side, 3, 8)
+	require.NoError(t, err)
+	for i, v := range x.Pix {
+		img.Pix[i] = uint8(min(max(v*255+0.5, 0), 255))
+	}
+	return img
+}
+
 // spoilt writes pictures of each kind, different parts of a photo, into folders
 // named by the kind.
 func spoilt(t testing.TB, dir string, kinds []string, first, count int) {
 	t.Helper()
 	photo := picture(t, "../../testdata/photos/clean.png")
-	const side = 160
 	for k, kind := range kinds {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, kind), 0o777))
 		for i := first; i < first+count; i++ {
 			spec, err := degrade.ParseSpec(fmt.Sprintf("%s:%g@%d", kind, 0.4+0.1*float64(i%4), 100*k+i))
 			require.NoError(t, err)
-			part, err := degrade.NewImage(side, side)
-			require.NoError(t, err)
-			x, y := i*37%(photo.W-side), i*53%(photo.H-side)
-			for row := range side {
-				for col := range side {
-					for c := range 3 {
-						part.Pix[(row*side+col)*3+c] = float32(photo.Pix[((y+row)*photo.W+x+col)*photo.Channels+c]) / 255
-					}
-				}
-			}
+			part := partOf(t, photo, i)
 			out, err := degrade.Apply(context.Background(), part, spec)
 			require.NoError(t, err)
-			img, err := imaging.New(side, side, 3, 8)
-			require.NoError(t, err)
-			for i, v := range out.Pix {
-				img.Pix[i] = uint8(min(max(v*255+0.5, 0), 255))
-			}
+			img := inBytes(t, out)
 			require.NoError(t, imaging.EncodeFile(context.Background(), filepath.Join(dir, kind, fmt.Sprint(i, ".png")), img, imaging.EncodeOptions{Format: imaging.PNG}))
 		}
 	}

@@ -3,9 +3,12 @@ package pools_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,10 +17,12 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/convert"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/experts/expertstest"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/pools"
+	"unirestorer/runtime/quality"
 	"unirestorer/runtime/restore"
 	"unirestorer/runtime/router"
 	"unirestorer/weights"
@@ -291,6 +296,46 @@ func TestPoolsRouteEachKindToItsOwnExpert(t *testing.T) {
 	_, rep = run(t, opened(t, dir), expertstest.CPU(t), clean, restore.Config{}, router.Override{})
 	require.Equal(t, "all", rep.Expert)
 	require.Contains(t, rep.Notes, "the pool has no expert for clean: all stands in")
+}
+
+// Experts of the built-in model, each by itself in a file as authors publish
+// networks, make a pool again.
+func TestFoldersOfFourKindsAreRestoredEachByItsOwnNetwork(t *testing.T) {
+	ctx := context.Background()
+	nano := builtIn(t)
+	dir, folders := pool(t, nano), t.TempDir()
+	kinds := map[string]string{"rain": "fine-7-rain", "noise": "fine-8-noise", "haze": "fine-5-haze", "lowlight": "fine-0-lowlight"}
+	for kind, from := range kinds {
+		n, err := nano.Config.FindExpert(from)
+		require.NoError(t, err)
+		path := filepath.Join(t.TempDir(), kind+".safetensors")
+		f, err := os.Create(path)
+		require.NoError(t, err)
+		require.NoError(t, convert.WriteExpert(ctx, f, nano, n, false))
+		require.NoError(t, f.Close())
+		add(t, dir, pools.Expert{Path: path, Kinds: []string{kind}})
+	}
+	spoilt(t, folders, slices.Sorted(maps.Keys(kinds)), 0, 3)
+	r, err := restore.New(ctx, opened(t, dir), expertstest.CPU(t), restore.Config{})
+	require.NoError(t, err)
+	defer r.Close()
+	photo := picture(t, "../../testdata/photos/clean.png")
+	for kind := range kinds {
+		gain := 0.0
+		for i := range 3 {
+			in := picture(t, folders, kind, fmt.Sprint(i, ".png"))
+			out, rep, err := r.Restore(ctx, in, restore.Options{})
+			require.NoError(t, err)
+			require.Equal(t, kind, rep.Expert, "picture %d", i)
+			clean := inBytes(t, partOf(t, photo, i))
+			before, err := quality.PSNR(in, clean)
+			require.NoError(t, err)
+			after, err := quality.PSNR(out, clean)
+			require.NoError(t, err)
+			gain += (after - before) / 3
+		}
+		require.Greater(t, gain, 2.0, kind)
+	}
 }
 
 func TestExpertsComeAndGo(t *testing.T) {
