@@ -8,11 +8,16 @@ import (
 	"image"
 	"image/draw"
 	"image/png"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -134,4 +139,132 @@ func TestProfilerOfCardsSeesNames(t *testing.T) {
 		require.Regexp(t, `(?m)^start \d+ `+name+`$`, string(ranges))
 	}
 	require.Equal(t, strings.Count(string(ranges), "start "), strings.Count(string(ranges), "end "))
+}
+
+// Two processes share a GPU that has not the memory for both at a time.
+func TestTwoProcessesOnOneOfTheCards(t *testing.T) {
+	in := smallPictures(t, 2)
+	shared := t.TempDir()
+	restore := func(out, memory string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0], "restore", in, "-o", out, "--device", "cuda", "--expert", "7")
+		cmd.Env = append(os.Environ(), runAsCommand+"=1", simdriver.GPUsVariable+"=80", simdriver.MemoryVariable+"="+memory, simdriver.SharedVariable+"="+shared)
+		return cmd
+	}
+	alone := t.TempDir()
+	text, err := restore(alone, "64MiB").CombinedOutput()
+	require.NoError(t, err, "%s", text)
+	want := results(t, alone)
+	require.Len(t, want, 2)
+	left, err := filepath.Glob(filepath.Join(shared, "gpu*"))
+	require.NoError(t, err)
+	require.Empty(t, left, "everything was given back")
+
+	// The expert takes 1.17 MiB, and the device keeps a sixteenth free.
+	var running [2]*exec.Cmd
+	var said [2]bytes.Buffer
+	var outs [2]string
+	for i := range running {
+		outs[i] = t.TempDir()
+		running[i] = restore(outs[i], "2MiB")
+		running[i].Stdout, running[i].Stderr = &said[i], &said[i]
+		require.NoError(t, running[i].Start())
+	}
+	for i := range running {
+		require.NoError(t, running[i].Wait(), "%s", &said[i])
+		require.Equal(t, want, results(t, outs[i]))
+	}
+}
+
+// server is the command serve in a process of its own, on two simulated GPUs.
+type server struct {
+	cmd  *exec.Cmd
+	url  string
+	said *bytes.Buffer
+	mu   sync.Mutex
+}
+
+func (s *server) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said.Write(b)
+}
+
+func (s *server) log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said.String()
+}
+
+func startServer(t *testing.T, env string, args ...string) *server {
+	s := &server{said: &bytes.Buffer{}}
+	s.cmd = exec.Command(os.Args[0], append([]string{"serve", "--listen", "127.0.0.1:0", "--grpc-listen", "off", "--timeout", "5m", "--drain-timeout", "5s"}, args...)...)
+	s.cmd.Env = append(os.Environ(), runAsCommand+"=1", simdriver.GPUsVariable+"=80,80", env)
+	s.cmd.Stderr, s.cmd.Stdout = s, s
+	require.NoError(t, s.cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- s.cmd.Wait() }()
+	t.Cleanup(func() {
+		require.NoError(t, s.cmd.Process.Signal(os.Interrupt))
+		<-ended
+	})
+	address := regexp.MustCompile(`address=(http://\S+)`)
+	require.Eventually(t, func() bool {
+		m := address.FindStringSubmatch(s.log())
+		if m != nil {
+			s.url = m[1]
+		}
+		return m != nil || len(ended) > 0
+	}, 4*time.Minute, 20*time.Millisecond)
+	require.NotEmpty(t, s.url, s.log())
+	return s
+}
+
+// restore has a picture restored.
+func (s *server) restore(t *testing.T, picture, options string) string {
+	data, err := os.ReadFile(picture)
+	require.NoError(t, err)
+	resp, err := http.Post(s.url+"/v1/restore?"+options, "image/png", bytes.NewReader(data))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, "%s\n%s", body, s.log())
+	return string(body)
+}
+
+func (s *server) get(t *testing.T, path string) (int, string) {
+	resp, err := http.Get(s.url + path)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(body)
+}
+
+// A server keeps answering while a GPU fails: what was on it is done again, and log and metrics say so.
+func TestServerSurvivesFailingCards(t *testing.T) {
+	const pictures = 4
+	in := smallPictures(t, pictures)
+	all := func(s *server) (answers [pictures]string) {
+		var work sync.WaitGroup
+		for i := range pictures {
+			work.Go(func() { answers[i] = s.restore(t, filepath.Join(in, fmt.Sprintf("%d.png", i)), "expert=7") })
+		}
+		work.Wait()
+		return answers
+	}
+	s := startServer(t, "", "--device", "cuda:all")
+	want := all(s)
+	_, metrics := s.get(t, "/metrics")
+	require.Contains(t, metrics, `unirestorer_device_up{device="cuda:GPU-51810000-0000-0000-0000-00000000ca01"} 1`)
+	require.NotContains(t, s.log(), "failed")
+
+	s = startServer(t, fmt.Sprintf("%s=1:illegal:60:%s", simdriver.FaultVariable, filepath.Join(t.TempDir(), "failed")), "--device", "cuda:0,1")
+	require.Equal(t, want, all(s))
+	require.Contains(t, s.log(), "cuda:GPU-51810000-0000-0000-0000-00000000ca01 failed: ")
+	require.Contains(t, s.log(), "CUDA_ERROR_ILLEGAL_ADDRESS")
+	_, metrics = s.get(t, "/metrics")
+	require.Contains(t, metrics, `unirestorer_device_failures_total{device="cuda:GPU-51810000-0000-0000-0000-00000000ca01"} 1`)
+	status, _ := s.get(t, "/readyz")
+	require.Equal(t, http.StatusOK, status, "the other card works")
 }

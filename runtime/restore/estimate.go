@@ -70,11 +70,15 @@ func (r *Restorer) estimate(ctx context.Context, img *imaging.Image, o router.Ov
 	if err != nil {
 		return router.Decision{}, err
 	}
-	d, err := r.decide(ctx, input, o)
-	if err != nil && outOfMemory(err) {
-		r.lane.card.Ledger().Reclaim(math.MaxInt64)
+	var d router.Decision
+	err = r.lane.patiently(ctx, func() (err error) {
 		d, err = r.decide(ctx, input, o)
-	}
+		if err != nil && outOfMemory(err) {
+			r.lane.card.Ledger().Reclaim(math.MaxInt64)
+			d, err = r.decide(ctx, input, o)
+		}
+		return err
+	})
 	if err != nil && r.wide != nil && errors.Is(err, backend.ErrNotFinite) {
 		own, openErr := r.wide.of(ctx, r)
 		if openErr != nil {

@@ -194,8 +194,11 @@ func (r *Restorer) experts(o router.Override) ([]int, error) {
 // what any expert that may be chosen for it takes. It is an error at once if
 // none of them could ever run.
 func (r *Restorer) admit(ctx context.Context, p picture, opt Options) (*ledger.Reservation, error) {
-	n, err := r.needs(p, opt)
-	if err != nil {
+	var n ledger.Need
+	if err := r.lane.patiently(ctx, func() (err error) {
+		n, err = r.needs(p, opt)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	return r.host.Reserve(ctx, n)

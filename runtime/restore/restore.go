@@ -276,8 +276,11 @@ func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, o
 			return nil, rep, err
 		}
 	}
-	out, err := r.dispatch(ctx, d.Expert, upright, p, opt, &rep)
-	if err != nil {
+	var out *imaging.Image
+	if err := r.lane.patiently(ctx, func() (err error) {
+		out, err = r.dispatch(ctx, d.Expert, upright, p, opt, &rep)
+		return err
+	}); err != nil {
 		return nil, rep, err
 	}
 	r.moderate(d, upright, out, opt, &rep)
@@ -470,14 +473,26 @@ func (r *Restorer) cut(expert int, net models.Network, p picture, opt Options, b
 	}
 	var large *ledger.TooLargeError
 	if errors.As(last, &large) {
-		return nil, fmt.Errorf("%w: even in the smallest tiles it needs %s of %s memory, of which %s are images; %s are allowed", ledger.ErrTooLarge,
-			humanize.IBytes(uint64(large.Need)), large.Memory, humanize.IBytes(uint64(p.held)), humanize.IBytes(uint64(large.Bound)))
+		return nil, &smallestError{large, p.held}
 	}
 	if last == nil {
 		last = fmt.Errorf("%w: no smaller tiles are left", ledger.ErrTooLarge)
 	}
 	return nil, last
 }
+
+// smallestError says that a picture does not fit even in the smallest tiles that there are.
+type smallestError struct {
+	*ledger.TooLargeError
+	held int64 // by the picture itself
+}
+
+func (e *smallestError) Error() string {
+	return fmt.Sprintf("%v: even in the smallest tiles it needs %s of %s memory, of which %s are images; %s are allowed", ledger.ErrTooLarge,
+		humanize.IBytes(uint64(e.Need)), e.Memory, humanize.IBytes(uint64(e.held)), humanize.IBytes(uint64(e.Bound)))
+}
+
+func (e *smallestError) Unwrap() error { return e.TooLargeError }
 
 // tileSides are what TileAuto tries, largest first.
 var tileSides = []int{4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64}

@@ -95,7 +95,7 @@ type limits struct {
 
 // info describes the card.
 func (g *gpu) info() (limits, error) {
-	sim, err := ptxsim.New(ptxsim.Options{Arch: g.arch})
+	sim, err := ptxsim.New(ptxsim.Options{Arch: g.arch, Memory: g.memory})
 	if err != nil {
 		return limits{}, err
 	}

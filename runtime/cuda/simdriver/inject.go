@@ -44,6 +44,9 @@ func cards() []*gpu {
 		}
 		gpus = append(gpus, &gpu{arch: arch})
 	}
+	for i, m := range memories(len(gpus)) {
+		gpus[i].memory = m
+	}
 	return gpus
 }
 

@@ -46,9 +46,11 @@ func cuMemGetInfo_v2(free, total *C.size_t) C.int {
 	if r != success {
 		return r
 	}
-	f, t, err := c.sim.Memory()
-	*free, *total = C.size_t(f), C.size_t(t)
-	return done(err)
+	return done(c.sharing(func() error {
+		f, t, err := c.sim.Memory()
+		*free, *total = C.size_t(f), C.size_t(t)
+		return err
+	}))
 }
 
 //export cuMemAlloc_v2
@@ -60,8 +62,11 @@ func cuMemAlloc_v2(p *C.uint64_t, size C.size_t) C.int {
 	if r := c.unsafeCall(); r != success {
 		return r
 	}
-	b, err := c.sim.Alloc(int64(size))
-	if err != nil {
+	var b device.Buffer
+	if err := c.sharing(func() (err error) {
+		b, err = c.sim.Alloc(int64(size))
+		return err
+	}); err != nil {
 		return done(err)
 	}
 	c.own(deviceMemory(b.Ptr), fmt.Sprintf("%d bytes of device memory", size))
@@ -86,7 +91,7 @@ func cuMemFree_v2(p C.uint64_t) C.int {
 	if !c.disown(deviceMemory(p)) {
 		return fail(invalidValue, fmt.Errorf("free 0x%x: not the start of an allocation of this context", uint64(p)))
 	}
-	return done(c.sim.Free(buffer(p, 0)))
+	return done(c.sharing(func() error { return c.sim.Free(buffer(p, 0)) }))
 }
 
 //export cuMemHostAlloc

@@ -10,6 +10,7 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"unsafe"
@@ -44,9 +45,10 @@ var state = struct {
 
 // gpu is a simulated card.
 type gpu struct {
-	arch  int
-	users int // retains of the primary context
-	ctx   *context
+	arch   int
+	memory int64 // 0 is the simulator's usual
+	users  int   // retains of the primary context
+	ctx    *context
 }
 
 // context is the primary context of a card.
@@ -123,7 +125,7 @@ func (g *gpu) open(index int) (*context, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := ptxsim.Options{Arch: g.arch, Footprints: true}
+	opt := ptxsim.Options{Arch: g.arch, Memory: g.memory, Footprints: true}
 	if seed > timeline.Reverse {
 		opt.Seed = seed
 	}
@@ -164,6 +166,10 @@ func (c *context) close() {
 	state.mu.Lock()
 	state.leaked = append(state.leaked, left...)
 	state.mu.Unlock()
+	// What is left in the context is free again for other processes.
+	if folder := os.Getenv(SharedVariable); folder != "" {
+		_ = os.Remove(c.accountOf(folder, os.Getpid())) // it may never have had any
+	}
 	_ = c.sim.Close() // a simulated device has nothing that can fail
 }
 
