@@ -17,8 +17,10 @@
 // Moves 2·pixels·4C bytes plus the bias from L2 and does 4·pixels·T·C operations: 64-token windows of 24 channels do
 // 32 op/byte, memory sets the pace.
 #include "async_copy.cuh"
+#include "dependent.cuh"
 #include "half.cuh"
 #include "mma.cuh"
+#include "overflow.cuh"
 #include "padding.cuh"
 #include "reduce.cuh"
 
@@ -26,6 +28,7 @@ struct Attention {
     const __half *qkv;
     const __half *bias;
     __half *y;
+    unsigned *overflow;       // see overflow.cuh
     int height, width;        // of an image; a sequence is one row
     int channels, head, heads;
     int pitch, out_pitch;
@@ -65,7 +68,7 @@ __device__ __forceinline__ int slot(int row, int octet) {
 
 // stage copies 64 tokens' share of one head to shared memory, zeros after the last token and channel.
 template <int HD>
-__device__ __forceinline__ void stage(__half *to, const Attention &p, const Place &place, const __half *from, int t0) {
+__device__ __forceinline__ void stage(__half *to, const Attention &p, const Place &place, const __half *from, int t0, Overflow &overflow) {
     constexpr int OCTETS = HD / 8;
     const bool aligned = p.head % 8 == 0 && p.channels % 8 == 0;
 #pragma unroll 1
@@ -84,24 +87,27 @@ __device__ __forceinline__ void stage(__half *to, const Attention &p, const Plac
                 v = pack(o);
             }
         }
+        overflow.take(v);
         *reinterpret_cast<uint4 *>(to + slot<HD>(row, c / 8)) = v;
     }
 }
 
 template <int HD>
 __device__ __forceinline__ void attention_body(const Attention &p) {
+    await_predecessors();
     constexpr int KS = HD / 16;
     __shared__ __align__(128) __half qs[64 * PITCH<HD>], ks[64 * PITCH<HD>], vs[64 * PITCH<HD>];
     const int tiles = (p.tokens + 63) / 64, tile = blockIdx.x % tiles, head = blockIdx.y, image = blockIdx.z;
     const Place place(p, blockIdx.x / tiles);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q2 = lane % 4 * 2;
     const __half *from = p.qkv + static_cast<size_t>(image) * p.height * p.width * p.pitch + head * p.head;
-    stage<HD>(qs, p, place, from, tile * 64);
+    Overflow overflow;
+    stage<HD>(qs, p, place, from, tile * 64, overflow);
     float out[HD / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     uint32_t q[KS][4];
     for (int k0 = 0; k0 < p.tokens; k0 += 64) {
-        stage<HD>(ks, p, place, from + p.channels, k0);
-        stage<HD>(vs, p, place, from + 2 * p.channels, k0);
+        stage<HD>(ks, p, place, from + p.channels, k0, overflow);
+        stage<HD>(vs, p, place, from + 2 * p.channels, k0, overflow);
         __syncthreads();
         if (k0 == 0) {
 #pragma unroll
@@ -164,6 +170,7 @@ __device__ __forceinline__ void attention_body(const Attention &p) {
         }
         __syncthreads();
     }
+    overflow.report(p.overflow);
     // Every warp reads and writes only its own sixteen rows of qs from here on.
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -194,6 +201,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_32(const __grid_cons
 extern "C" __global__ void __launch_bounds__(128) attention_64(const __grid_constant__ Attention p) { attention_body<64>(p); }
 
 extern "C" __global__ void __launch_bounds__(128) attention_any(const __grid_constant__ Attention p) {
+    await_predecessors();
     const int lane = threadIdx.x % 32, head = blockIdx.y, image = blockIdx.z;
     const long at = static_cast<long>(blockIdx.x) * 4 + threadIdx.x / 32;
     const int window = static_cast<int>(at / p.tokens), t = static_cast<int>(at % p.tokens);
@@ -204,6 +212,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_any(const __grid_con
     const size_t first = static_cast<size_t>(image) * p.height * p.width;
     const __half *from = p.qkv + first * p.pitch + head * p.head, *mine = from + static_cast<size_t>(place.source(t)) * p.pitch;
     float q[8], out[8] = {}, most = -INFINITY, total = 0;
+    Overflow overflow;
 #pragma unroll
     for (int i = 0; i < 8; i++) q[i] = lane + 32 * i < p.head ? __half2float(mine[lane + 32 * i]) : 0.0f;
     for (int key = 0; key < p.tokens; key++) {
@@ -211,7 +220,10 @@ extern "C" __global__ void __launch_bounds__(128) attention_any(const __grid_con
         float s = 0;
 #pragma unroll
         for (int i = 0; i < 8; i++)
-            if (lane + 32 * i < p.head) s += q[i] * __half2float(k[lane + 32 * i]);
+            if (lane + 32 * i < p.head) {
+                overflow.take(k[lane + 32 * i]);
+                s += q[i] * __half2float(k[lane + 32 * i]);
+            }
         s = warp_sum(s) * p.scale;
         if (p.bias) s += __half2float(p.bias[(static_cast<size_t>(head) * p.tokens + t) * p.bias_pitch + key]);
         float top = fmaxf(most, s), keep = __expf(most - top), e = __expf(s - top);
@@ -221,6 +233,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_any(const __grid_con
         for (int i = 0; i < 8; i++)
             if (lane + 32 * i < p.head) out[i] = out[i] * keep + e * __half2float(v[lane + 32 * i]);
     }
+    overflow.report(p.overflow);
     __half *to = p.y + (first + target) * p.out_pitch;
 #pragma unroll
     for (int i = 0; i < 8; i++)

@@ -13,31 +13,34 @@ const maxHeadDim = 256
 func AttentionBiasPitch(window int) int { return PadC(window * window) }
 
 // Attention computes y = softmax(q·kᵀ/√d)·v over the pixels of each image of qkv, N×1×T×3C, with q, k and v one after the
-// other and head h at channels [h·d, (h+1)·d) of each. A head may have up to 256 channels.
-func Attention(qkv, y Tensor, heads int) (Launch, error) {
+// other and head h at channels [h·d, (h+1)·d) of each. A head may have up to 256 channels. overflow is the
+// flag of [OverflowBytes].
+func Attention(qkv, y Tensor, heads int, overflow abi.Buffer) (Launch, error) {
 	p := &problems{}
-	return p.attention(qkv, y, abi.Buffer{}, heads, 0, 0)
+	return p.attention(qkv, y, abi.Buffer{}, overflow, heads, 0, 0)
 }
 
 // WindowAttention computes y = softmax(q·kᵀ/√d + bias[h])·v within square windows of an image, which is padded by
 // reflection and cropped back. With m = -size mod window, the padding of each axis is 0 before and m after, or with a
 // shift s it is s before and (window-s+m) mod window after. bias is fp16 [heads][window²][AttentionBiasPitch(window)].
-func WindowAttention(qkv, y Tensor, bias abi.Buffer, heads, window, shift int) (Launch, error) {
+// overflow is the flag of [OverflowBytes].
+func WindowAttention(qkv, y Tensor, bias abi.Buffer, heads, window, shift int, overflow abi.Buffer) (Launch, error) {
 	p := &problems{}
 	if window <= 0 || window > 64 || shift < 0 || shift >= window {
 		p.kernel = "attention"
 		p.addf("window %d with shift %d", window, shift)
 		return p.done(Launch{})
 	}
-	return p.attention(qkv, y, bias, heads, window, shift)
+	return p.attention(qkv, y, bias, overflow, heads, window, shift)
 }
 
-func (p *problems) attention(qkv, y Tensor, bias abi.Buffer, heads, window, shift int) (Launch, error) {
+func (p *problems) attention(qkv, y Tensor, bias, overflow abi.Buffer, heads, window, shift int) (Launch, error) {
 	p.kernel = "attention_any"
 	p.tensor("qkv", qkv, 2)
 	p.tensor("y", y, 2)
 	p.plain(qkv, y)
 	p.positive("heads", heads)
+	p.fits("overflow flag", overflow, 1, OverflowBytes)
 	c := y.Layout.Channels
 	if qkv.N != y.N || qkv.H != y.H || qkv.W != y.W || qkv.Layout.Channels != 3*c {
 		p.addf("q, k and v are %s, the result %s", qkv.describe(), y.describe())
@@ -72,7 +75,7 @@ func (p *problems) attention(qkv, y Tensor, bias abi.Buffer, heads, window, shif
 		shape.Grid.X = uint32(ceilDiv(windows*tokens, 4))
 	}
 	var f abi.Args
-	f.Buf(qkv.Buffer).Buf(bias).Buf(y.Buffer).I32(int32(y.H)).I32(int32(y.W))
+	f.Buf(qkv.Buffer).Buf(bias).Buf(y.Buffer).Buf(overflow).I32(int32(y.H)).I32(int32(y.W))
 	f.I32(int32(c)).I32(int32(d)).I32(int32(heads)).I32(int32(qkv.Layout.Pitch())).I32(int32(y.Layout.Pitch()))
 	f.I32(int32(tokens)).I32(int32(PadC(tokens))).I32(int32(window)).I32(int32(beforeY)).I32(int32(beforeX))
 	f.I32(int32(across)).I32(int32(windows)).F32(float32(1 / math.Sqrt(float64(d))))

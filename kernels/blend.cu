@@ -7,10 +7,13 @@
 //   P' = 2C rounded up to 8. A block makes p once, in shared memory. Moves 8P bytes a pixel (6P without residual).
 // Grids: x = octets/256; selective_kernel: x = blocks that share the octets of an image, y = images, with 4P bytes of
 // dynamic shared memory. Block: 256 threads. At most an operation a byte: memory sets the pace.
+#include "dependent.cuh"
 #include "half.cuh"
+#include "overflow.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
     mul_add(const __half *a, const __half *b, const __half *c, __half *y, unsigned total) {
+    await_predecessors();
     unsigned i = blockIdx.x * 256 + threadIdx.x;
     if (i >= total) return;
     size_t at = static_cast<size_t>(i) * 8;
@@ -27,6 +30,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void __launch_bounds__(256)
     soft_reconstruction(const __half *x, const __half *kb, __half *y, unsigned total, int octets, int channels, int pitch_kb) {
+    await_predecessors();
     unsigned i = blockIdx.x * 256 + threadIdx.x;
     if (i >= total) return;
     unsigned pixel = i / octets;
@@ -43,27 +47,37 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    sigmoid(const __half *x, __half *y, unsigned total, int octets, int channels) {
+    sigmoid(const __half *x, __half *y, unsigned *overflow, unsigned total, int octets, int channels) {
+    await_predecessors();
     unsigned i = blockIdx.x * 256 + threadIdx.x;
     if (i >= total) return;
     int c = static_cast<int>(i % octets) * 8;
-    Octet v = load8(x + static_cast<size_t>(i) * 8);
+    const uint4 octet = *reinterpret_cast<const uint4 *>(x + static_cast<size_t>(i) * 8);
+    Overflow seen;
+    seen.take(octet);
+    seen.report(overflow);
+    Octet v = unpack(octet);
 #pragma unroll
     for (int j = 0; j < 8; j++) v.v[j] = c + j < channels ? 1.0f / (1.0f + expf(-v.v[j])) : 0.0f;
     store8(y + static_cast<size_t>(i) * 8, v);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    selective_kernel(const __half *a, const __half *b, const __half *logits, const __half *residual, __half *y, unsigned total,
-                     int octets, int channels, int pitch_logits) {
+    selective_kernel(const __half *a, const __half *b, const __half *logits, const __half *residual, __half *y, unsigned *overflow,
+                     unsigned total, int octets, int channels, int pitch_logits) {
+    await_predecessors();
     extern __shared__ __align__(16) float share[];
     int image = blockIdx.y;
     logits += static_cast<size_t>(image) * pitch_logits;
     // The first and the second quads of all octets stand together, so that octets side by side meet no conflicts.
     float4 *quads = reinterpret_cast<float4 *>(share);
-    for (int c = threadIdx.x; c < octets * 8; c += 256)
+    Overflow seen;
+    for (int c = threadIdx.x; c < octets * 8; c += 256) {
+        if (c < channels) seen.take(logits[c]), seen.take(logits[channels + c]);
         share[(c / 4 % 2 * octets + c / 8) * 4 + c % 4] =
             c < channels ? 1.0f / (1.0f + expf(__half2float(logits[channels + c]) - __half2float(logits[c]))) : 0.0f;
+    }
+    seen.report(overflow);
     __syncthreads();
     size_t first = static_cast<size_t>(image) * total;
     for (unsigned i = blockIdx.x * 256 + threadIdx.x; i < total; i += gridDim.x * 256) {

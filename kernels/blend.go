@@ -37,17 +37,19 @@ func SoftReconstruction(x, kb, y Tensor) (Launch, error) {
 	})
 }
 
-// Sigmoid computes y = 1/(1+exp(-x)); channels that pad a pixel become 0.
-func Sigmoid(x, y Tensor) (Launch, error) {
+// Sigmoid computes y = 1/(1+exp(-x)); channels that pad a pixel become 0. overflow is the flag of
+// [OverflowBytes].
+func Sigmoid(x, y Tensor, overflow abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "sigmoid"}
 	p.tensor("y", y, 2)
 	p.same(y, "x", x)
 	p.plain(y)
+	p.fits("overflow flag", overflow, 1, OverflowBytes)
 	if p.err != nil {
 		return p.done(Launch{})
 	}
 	var args abi.Args
-	args.Buf(x.Buffer).Buf(y.Buffer).U32(uint32(y.octets())).I32(int32(y.Layout.Pitch() / 8)).I32(int32(y.Layout.Channels))
+	args.Buf(x.Buffer).Buf(y.Buffer).Buf(overflow).U32(uint32(y.octets())).I32(int32(y.Layout.Pitch() / 8)).I32(int32(y.Layout.Channels))
 	return p.done(Launch{
 		Module: "blend", Shape: p.linear(y.octets(), 256), Args: args,
 		Bytes: 4 * int64(y.Values()), Operations: 3 * int64(y.Values()),
@@ -55,8 +57,8 @@ func Sigmoid(x, y Tensor) (Launch, error) {
 }
 
 // SelectiveKernel computes y = p·a + (1-p)·b + residual, with p the softmax weight of logit c against logit C+c in
-// logits, N×1×1×2C. residual may be the zero Tensor.
-func SelectiveKernel(a, b, logits, residual, y Tensor) (Launch, error) {
+// logits, N×1×1×2C. residual may be the zero Tensor. overflow is the flag of [OverflowBytes].
+func SelectiveKernel(a, b, logits, residual, y Tensor, overflow abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "selective_kernel"}
 	p.tensor("y", y, 2)
 	p.same(y, "a", a)
@@ -65,6 +67,7 @@ func SelectiveKernel(a, b, logits, residual, y Tensor) (Launch, error) {
 	if logits.N != y.N || logits.H != 1 || logits.W != 1 || logits.Layout.Channels != 2*y.Layout.Channels {
 		p.addf("logits are %s, want %dx1x1x%d", logits.describe(), y.N, 2*y.Layout.Channels)
 	}
+	p.fits("overflow flag", overflow, 1, OverflowBytes)
 	bytes := 6 * int64(y.Values())
 	if !residual.Buffer.IsZero() {
 		p.same(y, "residual", residual)
@@ -80,7 +83,7 @@ func SelectiveKernel(a, b, logits, residual, y Tensor) (Launch, error) {
 	}
 	octets := y.octets() / y.N
 	var args abi.Args
-	args.Buf(a.Buffer).Buf(b.Buffer).Buf(logits.Buffer).Buf(residual.Buffer).Buf(y.Buffer).U32(uint32(octets))
+	args.Buf(a.Buffer).Buf(b.Buffer).Buf(logits.Buffer).Buf(residual.Buffer).Buf(y.Buffer).Buf(overflow).U32(uint32(octets))
 	args.I32(int32(y.Layout.Pitch() / 8)).I32(int32(y.Layout.Channels)).I32(int32(logits.Layout.Pitch()))
 	// A block makes all weights, so it should have enough to do with them: four octets a thread.
 	return p.done(Launch{

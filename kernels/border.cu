@@ -21,6 +21,7 @@
 //   (value/255 - mean)/deviation as fp16. Grid: x = pixels of a row/128, y = rows. Block: 128 threads.
 //   Samples are multiplied by alpha on their way in where the image has alpha, as Pillow does.
 //   Reads the image under the crop once from memory (four times from L2) and does about 8·channels operations a pixel.
+#include "dependent.cuh"
 #include "half.cuh"
 #include "padding.cuh"
 
@@ -49,10 +50,12 @@ __device__ __forceinline__ void decode(const Picture &image, __half *y, int y0, 
 }
 
 extern "C" __global__ void __launch_bounds__(256) decode_u8(const __grid_constant__ Picture image, __half *y, int y0, int x0, int height, int width) {
+    await_predecessors();
     decode<unsigned char>(image, y, y0, x0, height, width);
 }
 
 extern "C" __global__ void __launch_bounds__(256) decode_u16(const __grid_constant__ Picture image, __half *y, int y0, int x0, int height, int width) {
+    await_predecessors();
     decode<unsigned short>(image, y, y0, x0, height, width);
 }
 
@@ -76,6 +79,7 @@ struct Rectangle {
 
 template <class Source, class Sample>
 __device__ __forceinline__ void encode(const Source *source, const Picture &image, const Rectangle &r) {
+    await_predecessors();
     __shared__ Sample samples[256 * 4];
     const float scale = sizeof(Sample) == 1 ? 255.0f : 65535.0f;
     const int first = blockIdx.x * 256, count = min(256, r.width - first), n = image.channels, colours = n > 2 ? 3 : 1;
@@ -135,6 +139,7 @@ __device__ __forceinline__ float weight(const Side &s, int at) {
 extern "C" __global__ void __launch_bounds__(256)
     blend_tile(const __half *tile, float *canvas, const __grid_constant__ Side vertical, const __grid_constant__ Side horizontal, int tile_width,
           int canvas_first, int canvas_width) {
+    await_predecessors();
     int x = horizontal.first + blockIdx.x * 256 + threadIdx.x;
     if (x >= horizontal.end) return;
     float wx = weight(horizontal, x);
@@ -168,6 +173,7 @@ __device__ __forceinline__ double cubic(double x) {
 }
 
 extern "C" __global__ void __launch_bounds__(32) resize_taps(const __grid_constant__ Axis rows, const __grid_constant__ Axis columns) {
+    await_predecessors();
     extern __shared__ double w[];
     const Axis &a = blockIdx.y ? columns : rows;
     int at = blockIdx.x, lane = threadIdx.x;
@@ -254,12 +260,14 @@ __device__ __forceinline__ void filter_rows(const Picture &image, unsigned char 
 extern "C" __global__ void __launch_bounds__(256)
     resize_rows_u8(const __grid_constant__ Picture image, unsigned char *y, const int *taps, int stride, int first_row, int rows, int width,
                    int alpha) {
+    await_predecessors();
     filter_rows<unsigned char>(image, y, taps, stride, first_row, rows, width, alpha);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
     resize_rows_u16(const __grid_constant__ Picture image, unsigned char *y, const int *taps, int stride, int first_row, int rows, int width,
                     int alpha) {
+    await_predecessors();
     filter_rows<unsigned short>(image, y, taps, stride, first_row, rows, width, alpha);
 }
 
@@ -270,6 +278,7 @@ struct Normalisation {
 extern "C" __global__ void __launch_bounds__(128)
     resize_columns(const unsigned char *x, __half *y, const int *taps, const __grid_constant__ Normalisation norm, int stride, int first_row,
                    int width, int channels, int alpha) {
+    await_predecessors();
     int column = blockIdx.x * 128 + threadIdx.x;
     if (column >= width) return;
     taps += static_cast<size_t>(blockIdx.y) * (2 + stride);

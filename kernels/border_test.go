@@ -274,11 +274,11 @@ func TestLaunchersRefuseWhatDoesNotFit(t *testing.T) {
 		},
 		"the result 1x8x8x3": func() (kernels.Launch, error) { return kernels.MulAdd(wide, kernels.Tensor{}, x, x) },
 		"one channel more":   func() (kernels.Launch, error) { return kernels.SoftReconstruction(x, x, x) },
-		"logits are":         func() (kernels.Launch, error) { return kernels.SelectiveKernel(x, x, x, kernels.Tensor{}, x) },
+		"logits are":         func() (kernels.Launch, error) { return kernels.SelectiveKernel(x, x, x, kernels.Tensor{}, x, r.flag()) },
 		"longer than that": func() (kernels.Launch, error) {
-			return kernels.WindowAttention(wide, r.unwritten(1, 8, 8, 8), img.Buffer, 1, 12, 6)
+			return kernels.WindowAttention(wide, r.unwritten(1, 8, 8, 8), img.Buffer, 1, 12, 6, r.flag())
 		},
-		"in 3 heads":       func() (kernels.Launch, error) { return kernels.Attention(wide, r.unwritten(1, 8, 8, 8), 3) },
+		"in 3 heads":       func() (kernels.Launch, error) { return kernels.Attention(wide, r.unwritten(1, 8, 8, 8), 3, r.flag()) },
 		"window of 9 rows": func() (kernels.Launch, error) { return kernels.WindowSums(x, kernels.Tensor{}, 9, x.Buffer) },
 		"not inside":       func() (kernels.Launch, error) { return kernels.Crop(x, x, 1, 0) },
 		"reflection by":    func() (kernels.Launch, error) { return kernels.Pad(x, r.unwritten(1, 16, 8, 3), 8, 0, kernels.Reflect) },

@@ -17,7 +17,7 @@ func measured(t *testing.T, g *graph.Graph, lower func(o *one, op graph.Op) [][]
 	dev, err := ptxsim.New(ptxsim.Options{OnLaunch: func(r ptxsim.Report) { reports = append(reports, r) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, dev.Close()) })
-	o, op := single((&rig{dev: dev, lib: kernels.NewLibrary(dev)}).with(t), g, 3)
+	o, op := single((&rig{dev: dev, lib: kernels.NewLibrary(dev, dev.Info().Arch())}).with(t), g, 3)
 	requireClose(t, lower(o, op), reference(t, g, o.inputs))
 	return reports
 }

@@ -9,13 +9,16 @@
 //   columns + 8 fp16 values and 32x64 fp32 sums. Each sample reads 8P bytes, from the caches where offsets are smooth:
 //   operations set the pace, 18·C a value.
 #include <mma.h>
+#include "dependent.cuh"
 #include "half.cuh"
+#include "overflow.cuh"
 
 using namespace nvcuda;
 
 extern "C" __global__ void __launch_bounds__(128)
-    deform_conv(const __half *x, const __half *offsets, const __half *filters, __half *y, int h, int w, int pitch, int pitch_y,
-                int rows, int columns) {
+    deform_conv(const __half *x, const __half *offsets, const __half *filters, __half *y, unsigned *overflow, int h, int w,
+                int pitch, int pitch_y, int rows, int columns) {
+    await_predecessors();
     extern __shared__ __align__(32) unsigned char share[];
     float *sums = reinterpret_cast<float *>(share);
     __half *samples = reinterpret_cast<__half *>(share + 32 * 64 * 4);
@@ -23,6 +26,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const size_t image = static_cast<size_t>(blockIdx.z) * pixels;
     x += image * pitch;
     const int warp = threadIdx.x / 32, m = warp % 2 * 16, n = warp / 2 * 32;
+    Overflow seen;
     wmma::fragment<wmma::accumulator, 16, 16, 16, float> low, high;
     wmma::fill_fragment(low, 0.0f);
     wmma::fill_fragment(high, 0.0f);
@@ -32,6 +36,7 @@ extern "C" __global__ void __launch_bounds__(128)
             Octet v = {};
             if (pixel < pixels && o * 8 < pitch) {
                 const __half *at = offsets + (image + pixel) * 32;
+                seen.take(at[2 * tap]), seen.take(at[2 * tap + 1]), seen.take(at[18 + tap]);
                 int row = pixel / w;
                 float py = static_cast<float>(row - 1 + tap / 3) + __half2float(at[2 * tap]);
                 float px = static_cast<float>(pixel - row * w - 1 + tap % 3) + __half2float(at[2 * tap + 1]);
@@ -65,6 +70,7 @@ extern "C" __global__ void __launch_bounds__(128)
         }
         __syncthreads();
     }
+    seen.report(overflow);
     wmma::store_matrix_sync(sums + m * 64 + n, low, 64, wmma::mem_row_major);
     wmma::store_matrix_sync(sums + m * 64 + n + 16, high, 64, wmma::mem_row_major);
     __syncthreads();

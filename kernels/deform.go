@@ -17,7 +17,8 @@ func DeformPadded(filters, channels int) (rows, columns int) {
 
 // DeformConv is the modulated deformable 3×3 convolution of x with offsets N×H×W×27: dy and dx of tap k, and behind them
 // the masks before their sigmoid. filters are fp16 [tap][row][column], see DeformPadded.
-func DeformConv(x, offsets Tensor, filters abi.Buffer, y Tensor) (Launch, error) {
+// overflow is the flag of [OverflowBytes].
+func DeformConv(x, offsets Tensor, filters abi.Buffer, y Tensor, overflow abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "deform_conv"}
 	p.tensor("x", x, 2)
 	p.tensor("offsets", offsets, 2)
@@ -35,13 +36,14 @@ func DeformConv(x, offsets Tensor, filters abi.Buffer, y Tensor) (Launch, error)
 		return p.done(Launch{})
 	}
 	rows, columns := DeformPadded(y.Layout.Channels, x.Layout.Channels)
+	p.fits("overflow flag", overflow, 1, OverflowBytes)
 	p.fits("filters", filters, DeformTaps*rows*columns, 2)
 	shared := 4*deformPixels*deformFilters + 2*deformPixels*(columns+8)
 	if shared > defaultShared || y.N > maxGridYZ || x.H*x.W > maxCount-deformPixels {
 		p.addf("x is %s: too large", x.describe())
 	}
 	var a abi.Args
-	a.Buf(x.Buffer).Buf(offsets.Buffer).Buf(filters).Buf(y.Buffer).I32(int32(x.H)).I32(int32(x.W))
+	a.Buf(x.Buffer).Buf(offsets.Buffer).Buf(filters).Buf(y.Buffer).Buf(overflow).I32(int32(x.H)).I32(int32(x.W))
 	a.I32(int32(x.Layout.Pitch())).I32(int32(y.Layout.Pitch())).I32(int32(rows)).I32(int32(columns))
 	grid := abi.D3(ceilDiv(x.H*x.W, deformPixels), rows/deformFilters, x.N)
 	return p.done(Launch{

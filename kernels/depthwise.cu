@@ -21,6 +21,7 @@
 // Moves 2HW(P + Q) bytes and does 18·HWP operations for 3×3: 4 op/byte; memory, or the issue of about 11 instructions for
 // each 32 values and what gate or activation take, sets the pace.
 #include "activation.cuh"
+#include "dependent.cuh"
 #include "depthwise.cuh"
 #include "half.cuh"
 #include "squeeze.cuh"
@@ -92,6 +93,7 @@ struct March {
 
 template <int GATE, bool SQUEEZE>
 __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
+    await_predecessors();
     __shared__ float4 sums[SQUEEZE ? SQUEEZE_SHARED : 64];
     const int tiles = (p.out / 2 + p.pairs - 1) / p.pairs;
     const int group = blockIdx.x % tiles, column_tile = blockIdx.x / tiles;
@@ -175,6 +177,7 @@ __device__ __forceinline__ Octet filtered(const Depthwise &p, int image, int y, 
 }
 
 extern "C" __global__ void __launch_bounds__(256) depthwise_any(const __grid_constant__ Depthwise p) {
+    await_predecessors();
     long long at = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;
     if (at >= p.octets) return;
     int per_pixel = p.out / 8, c = static_cast<int>(at % per_pixel) * 8;

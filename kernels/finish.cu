@@ -9,6 +9,7 @@
 // shuffles of weights that are made on the device and so cannot be reordered, shuffles by any factor with an affine map.
 // It is the general path, not the quick one.
 //   Grid: x = values of the result/256. Block: 256 threads. Moves about 4MN + 2MN bytes.
+#include "dependent.cuh"
 #include "epilogue.cuh"
 #include "reduce.cuh"
 
@@ -23,6 +24,7 @@ struct Finish {
 };
 
 extern "C" __global__ void __launch_bounds__(128, 4) product_finish(const __grid_constant__ Finish f) {
+    await_predecessors();
     int lane = threadIdx.x % 32;
     long row = static_cast<long>(blockIdx.x) * 4 + threadIdx.x / 32, rows = static_cast<long>(f.images) * f.rows;
     if (row >= rows) return;
@@ -84,6 +86,7 @@ struct Natural {
 };
 
 extern "C" __global__ void __launch_bounds__(256) natural_finish(const __grid_constant__ Natural f) {
+    await_predecessors();
     int r = f.shuffle > 1 ? f.shuffle : 1, d = f.shuffle < -1 ? -f.shuffle : 1;
     int out_h = f.height * r / d, out_w = f.width * r / d;
     long at = static_cast<long>(blockIdx.x) * 256 + threadIdx.x;

@@ -16,6 +16,7 @@
 // Reads 4·splits·(D·D+2D) bytes for each head and the norms of k once a block, and does 2·C·C·d operations: microseconds,
 // latency bound.
 #include "async_copy.cuh"
+#include "dependent.cuh"
 #include "half.cuh"
 #include "mma.cuh"
 #include "reduce.cuh"
@@ -172,6 +173,7 @@ __device__ __forceinline__ void multiply(const Fold &p, int image, int head, con
 }
 
 extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold(const __grid_constant__ Fold p) {
+    await_predecessors();
     __shared__ __align__(16) unsigned char memory[MOST * (MOST + 8) * 2];
     const int head = blockIdx.y, image = blockIdx.z, padded = (p.channels + 15) / 16 * 16, i0 = blockIdx.x * ROWS;
     const size_t which = static_cast<size_t>(image) * p.heads + head;
@@ -194,6 +196,7 @@ extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold(const __grid_con
 }
 
 extern "C" __global__ void __launch_bounds__(128) attention_rows(const __grid_constant__ Fold p) {
+    await_predecessors();
     const int d = p.channels, size = p.head * p.head + 2 * p.head, i = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (i >= d) return;
     const size_t which = blockIdx.y;
@@ -211,6 +214,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_rows(const __grid_co
 }
 
 extern "C" __global__ void __launch_bounds__(256) fold_wide(const __grid_constant__ Fold p) {
+    await_predecessors();
     const int d = p.channels, image = blockIdx.z;
     long at = static_cast<long>(blockIdx.x) * 256 + threadIdx.x;
     if (at >= static_cast<long>(p.outputs) * p.pitch) return;

@@ -86,6 +86,7 @@ __device__ __forceinline__ void store_tile(float *sums, const Epilogue &e, long 
 // depth, advance is called between tiles of the depth.
 template <int MT, bool LORA, class Source>
 __device__ __forceinline__ void product(const Product &p, Source source) {
+    await_predecessors();
     using T = Tile<MT, LORA>;
     __shared__ __align__(128) unsigned char memory[T::BYTES];
     __half *ring = reinterpret_cast<__half *>(memory);

@@ -10,6 +10,7 @@
 //
 // Moves the bytes of W and does 2·MNK operations: pure memory, one pass over the weights.
 #include "activation.cuh"
+#include "dependent.cuh"
 #include "half.cuh"
 #include "reduce.cuh"
 
@@ -56,6 +57,7 @@ __device__ __forceinline__ void dot(const Gemv &p, const float *x, int column, f
 
 template <class W>
 __device__ __forceinline__ void gemv_body(const Gemv &p) {
+    await_predecessors();
     extern __shared__ __align__(16) float x[];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     for (int i = threadIdx.x; i < p.rows * p.depth; i += 256) {

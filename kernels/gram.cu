@@ -23,6 +23,7 @@
 // the matrix itself. Grid: x = ⌈d·D/256⌉, y = image·heads. Block: 256 threads.
 #include "activation.cuh"
 #include "async_copy.cuh"
+#include "dependent.cuh"
 #include "depthwise.cuh"
 #include "mma.cuh"
 
@@ -112,6 +113,7 @@ struct GramMarch {
 };
 
 extern "C" __global__ void __launch_bounds__(480) depthwise_gram(const __grid_constant__ DepthwiseGram p) {
+    await_predecessors();
     __shared__ __align__(128) __half memory[2 * PIXELS * (2 * MOST + 8)];
     const int d = p.head, padded = (d + 15) / 16 * 16, pitch = 2 * padded + 8, pairs = 3 * d / 2;
     const int head = blockIdx.y, image = blockIdx.z, c = p.heads * d;
@@ -187,6 +189,7 @@ struct Gram {
 };
 
 extern "C" __global__ void __launch_bounds__(128) gram(const __grid_constant__ Gram p) {
+    await_predecessors();
     constexpr int PITCH = 72, STAGE = 2 * 64 * PITCH;
     __shared__ __align__(128) __half memory[2 * STAGE];
     const int d = p.head, row_pitch = 2 * p.heads * d, across = (d + 63) / 64;
@@ -241,6 +244,7 @@ extern "C" __global__ void __launch_bounds__(128) gram(const __grid_constant__ G
 
 extern "C" __global__ void __launch_bounds__(256)
     gram_normalise(const float *partial, float *out, int splits, int head, int channels) {
+    await_predecessors();
     int at = blockIdx.x * 256 + threadIdx.x, i = at / head, j = at % head, size = head * head + 2 * head;
     if (i >= channels) return;
     const float *from = partial + static_cast<size_t>(blockIdx.y) * splits * size;

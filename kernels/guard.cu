@@ -2,8 +2,10 @@
 //
 // guard_f16, guard_f32: x [n] 16-byte aligned; the padding of activations may be part of it. state is two counters that
 // are zero before the first launch; the block that finishes last writes the number of non-finite values to *result and
-// leaves the counters at zero, so that one launch does it all and a captured graph can be replayed.
+// leaves the counters at zero, so that one launch does it all and a captured graph can be replayed. *overflow, unless null, is
+// the flag of overflow.cuh: it is added to the number and cleared.
 //   Grid: at most 264 blocks. Block: 256 threads. Reads x once and does an integer operation a byte: memory sets the pace.
+#include "dependent.cuh"
 #include <stdint.h>
 
 struct GuardState {
@@ -17,7 +19,7 @@ __device__ __forceinline__ unsigned bad_f16(uint32_t two) {
 __device__ __forceinline__ unsigned bad_f32(uint32_t one) { return (one & 0x7f800000u) == 0x7f800000u; }
 
 template <bool HALF>
-__device__ __forceinline__ void guard(const unsigned char *x, long long bytes, GuardState *state, unsigned *result) {
+__device__ __forceinline__ void guard(const unsigned char *x, long long bytes, GuardState *state, unsigned *overflow, unsigned *result) {
     unsigned bad = 0;
     const uint4 *quads = reinterpret_cast<const uint4 *>(x);
     long long n = bytes / 16, step = static_cast<long long>(gridDim.x) * 256;
@@ -45,14 +47,17 @@ __device__ __forceinline__ void guard(const unsigned char *x, long long bytes, G
     }
     if (threadIdx.x == 0) {
         __threadfence();
-        if (atomicInc(&state->arrived, gridDim.x - 1) == gridDim.x - 1) *result = atomicExch(&state->bad, 0u);
+        if (atomicInc(&state->arrived, gridDim.x - 1) == gridDim.x - 1)
+            *result = atomicExch(&state->bad, 0u) + (overflow ? atomicExch(overflow, 0u) : 0);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) guard_f16(const unsigned char *x, long long bytes, GuardState *state, unsigned *result) {
-    guard<true>(x, bytes, state, result);
+extern "C" __global__ void __launch_bounds__(256) guard_f16(const unsigned char *x, long long bytes, GuardState *state, unsigned *overflow, unsigned *result) {
+    await_predecessors();
+    guard<true>(x, bytes, state, overflow, result);
 }
 
-extern "C" __global__ void __launch_bounds__(256) guard_f32(const unsigned char *x, long long bytes, GuardState *state, unsigned *result) {
-    guard<false>(x, bytes, state, result);
+extern "C" __global__ void __launch_bounds__(256) guard_f32(const unsigned char *x, long long bytes, GuardState *state, unsigned *overflow, unsigned *result) {
+    await_predecessors();
+    guard<false>(x, bytes, state, overflow, result);
 }

@@ -152,6 +152,7 @@ func (p *problems) done(l Launch) (Launch, error) {
 		return Launch{}, p.err
 	}
 	l.Kernel = p.kernel
+	l.Shape.Programmatic = true // see dependent.cuh
 	return l, nil
 }
 

@@ -24,11 +24,11 @@ func TestLayersMoveWholeSectorsWithoutBankConflicts(t *testing.T) {
 			rng := newRand(1)
 			qkv, _ := r.fresh(rng, 1, 16, 16, 144)
 			bias := r.attentionBias(normals(rng, 2*64*64, 0, 1), 8)
-			r.run(kernels.WindowAttention(qkv, r.unwritten(1, 16, 16, 48), bias, 2, 8, 4))
+			r.run(kernels.WindowAttention(qkv, r.unwritten(1, 16, 16, 48), bias, 2, 8, 4, r.flag()))
 		}, 0.65, 0.75, 0},
 		{"attention", func(r *rig) {
 			qkv, _ := r.fresh(newRand(1), 1, 1, 50, 3*256)
-			r.run(kernels.Attention(qkv, r.unwritten(1, 1, 50, 256), 4))
+			r.run(kernels.Attention(qkv, r.unwritten(1, 1, 50, 256), 4, r.flag()))
 		}, 0.99, 0.99, 0},
 		{"reflect padding", func(r *rig) {
 			x, _ := r.fresh(newRand(1), 1, 16, 16, 48)
@@ -40,12 +40,12 @@ func TestLayersMoveWholeSectorsWithoutBankConflicts(t *testing.T) {
 		}, 0.99, 0.99, 0},
 		{"sigmoid", func(r *rig) {
 			x, _ := r.fresh(newRand(1), 1, 16, 16, 40)
-			r.run(kernels.Sigmoid(x, r.unwritten(1, 16, 16, 40)))
+			r.run(kernels.Sigmoid(x, r.unwritten(1, 16, 16, 40), r.flag()))
 		}, 0.99, 0.99, 0},
 		{"selective kernel", func(r *rig) {
 			x, _ := r.fresh(newRand(1), 1, 32, 32, 48)
 			logits, _ := r.fresh(newRand(2), 1, 1, 1, 96)
-			r.run(kernels.SelectiveKernel(x, x, logits, x, r.unwritten(1, 32, 32, 48)))
+			r.run(kernels.SelectiveKernel(x, x, logits, x, r.unwritten(1, 32, 32, 48), r.flag()))
 		}, 0.95, 0.99, 0.1},
 		{"global mean", func(r *rig) {
 			x, _ := r.fresh(newRand(1), 1, 32, 32, 64)
@@ -69,7 +69,7 @@ func TestLayersMoveWholeSectorsWithoutBankConflicts(t *testing.T) {
 		}, 0.99, 0.99, 0},
 		{"guard", func(r *rig) {
 			x, _ := r.fresh(newRand(1), 1, 64, 64, 8)
-			r.run(kernels.CountNonFinite(x.Buffer, x.Values(), false, r.upload(make([]byte, kernels.GuardStateBytes)), r.alloc(16)))
+			r.run(kernels.CountNonFinite(x.Buffer, x.Values(), false, r.upload(make([]byte, kernels.GuardStateBytes)), device.Buffer{}, r.alloc(16)))
 		}, 0.99, 0, 0},
 	} {
 		t.Run(s.name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestTheOrderOfBlocksDoesNotShow(t *testing.T) {
 		keep(mean.Buffer)
 
 		y := r.unwritten(2, 24, 20, 8)
-		r.run(kernels.WindowAttention(x, y, r.attentionBias(normals(rng, 64*64, 0, 1), 8), 1, 8, 4))
+		r.run(kernels.WindowAttention(x, y, r.attentionBias(normals(rng, 64*64, 0, 1), 8), 1, 8, 4, r.flag()))
 		keep(y.Buffer)
 
 		statistics := r.alloc(8 * 2 * kernels.RescaleShares(x.Values()/2))
@@ -114,7 +114,7 @@ func TestTheOrderOfBlocksDoesNotShow(t *testing.T) {
 			v[i] = 0x7e00
 		}
 		result := r.upload(make([]byte, 16))
-		r.run(kernels.CountNonFinite(r.halves(v), len(v), false, r.upload(make([]byte, kernels.GuardStateBytes)), result))
+		r.run(kernels.CountNonFinite(r.halves(v), len(v), false, r.upload(make([]byte, kernels.GuardStateBytes)), device.Buffer{}, result))
 		keep(result)
 		return results
 	}

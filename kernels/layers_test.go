@@ -235,10 +235,10 @@ func TestBlendsEqualTheReference(t *testing.T) {
 			o.run(kernels.SoftReconstruction(o.tensor(op.X), o.tensor(op.KB), y))
 		case *graph.Sigmoid:
 			y = o.like(op.X)
-			o.run(kernels.Sigmoid(o.tensor(op.X), y))
+			o.run(kernels.Sigmoid(o.tensor(op.X), y, o.flag()))
 		case *graph.SelectiveKernel:
 			y = o.like(op.A)
-			o.run(kernels.SelectiveKernel(o.tensor(op.A), o.tensor(op.B), o.tensor(op.Logits), o.tensor(op.Residual), y))
+			o.run(kernels.SelectiveKernel(o.tensor(op.A), o.tensor(op.B), o.tensor(op.Logits), o.tensor(op.Residual), y, o.flag()))
 		}
 		return [][]float32{o.read(y)}
 	})
@@ -282,7 +282,7 @@ func TestDeformableConvolutionEqualsTheReference(t *testing.T) {
 			}
 		}
 		y := o.unwritten(d.X.Shape.N, d.X.Shape.H, d.X.Shape.W, filters)
-		o.run(kernels.DeformConv(o.tensor(d.X), o.tensor(d.Offsets), o.rows(w, kernels.Plain(columns)), y))
+		o.run(kernels.DeformConv(o.tensor(d.X), o.tensor(d.Offsets), o.rows(w, kernels.Plain(columns)), y, o.flag()))
 		return [][]float32{o.read(y)}
 	})
 }
@@ -304,11 +304,11 @@ func runAttention(o *one, op graph.Op) [][]float32 {
 	case *graph.Attention:
 		s := op.QKV.Shape
 		y = o.unwritten(s.N, s.H, s.W, s.C/3)
-		o.run(kernels.Attention(o.tensor(op.QKV), y, op.Heads))
+		o.run(kernels.Attention(o.tensor(op.QKV), y, op.Heads, o.flag()))
 	case *graph.WindowAttention:
 		s := op.QKV.Shape
 		y = o.unwritten(s.N, s.H, s.W, s.C/3)
-		o.run(kernels.WindowAttention(o.tensor(op.QKV), y, o.attentionBias(o.values(op.Bias), op.Window), op.Heads, op.Window, op.Shift))
+		o.run(kernels.WindowAttention(o.tensor(op.QKV), y, o.attentionBias(o.values(op.Bias), op.Window), op.Heads, op.Window, op.Shift, o.flag()))
 	}
 	return [][]float32{o.read(y)}
 }
@@ -339,7 +339,7 @@ func TestLongSequencesAndLargeHeads(t *testing.T) {
 			var want [][]float32
 			if s.window == 0 {
 				want = [][]float32{attended(values, s.n, s.h*s.w, s.heads, s.d)}
-				r.run(kernels.Attention(qkv, y, s.heads))
+				r.run(kernels.Attention(qkv, y, s.heads, r.flag()))
 			} else {
 				tokens := s.window * s.window
 				bias, err := graph.Const("bias", []int{s.heads, tokens, tokens}, normals(rng, s.heads*tokens*tokens, 0, 1))
@@ -351,7 +351,7 @@ func TestLongSequencesAndLargeHeads(t *testing.T) {
 				require.NoError(t, err)
 				want, err = graphtest.Run(g, [][]float32{values})
 				require.NoError(t, err)
-				r.run(kernels.WindowAttention(qkv, y, r.attentionBias(v, s.window), s.heads, s.window, s.shift))
+				r.run(kernels.WindowAttention(qkv, y, r.attentionBias(v, s.window), s.heads, s.window, s.shift, r.flag()))
 			}
 			within(t, r.read(y), want[0], 5*halfUlp)
 		})

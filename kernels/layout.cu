@@ -15,6 +15,7 @@
 //   Grid: x = octets of rows/256; 32-bit indices, at most 2³¹ octets.
 //
 // One thread 16 bytes or eight values of the result. Block: 256 threads. Moves what it copies.
+#include "dependent.cuh"
 #include "half.cuh"
 #include "padding.cuh"
 
@@ -26,6 +27,7 @@ struct Move {
 };
 
 extern "C" __global__ void __launch_bounds__(256) place(const __grid_constant__ Move p) {
+    await_predecessors();
     int i = blockIdx.x * 256 + threadIdx.x;
     if (i >= p.out_w * p.units) return;
     int ox = i / p.units, u = i - ox * p.units, ix = pad_index(ox - p.left, p.in_w, p.mode);
@@ -63,6 +65,7 @@ struct Channels {
 };
 
 extern "C" __global__ void __launch_bounds__(256) copy_channels(const __grid_constant__ Channels p) {
+    await_predecessors();
     unsigned at = blockIdx.x * 256 + threadIdx.x;
     if (at >= p.octets) return;
     unsigned per_row = p.ry.pitch / 8, pixel = at / per_row;
@@ -78,6 +81,7 @@ extern "C" __global__ void __launch_bounds__(256) copy_channels(const __grid_con
 }
 
 extern "C" __global__ void __launch_bounds__(256) copy_octets(const __grid_constant__ Channels p) {
+    await_predecessors();
     unsigned at = blockIdx.x * 256 + threadIdx.x;
     if (at >= p.octets) return;
     unsigned per_row = p.ry.pitch / 8, pixel = at / per_row;
@@ -89,6 +93,7 @@ extern "C" __global__ void __launch_bounds__(256) copy_octets(const __grid_const
 
 extern "C" __global__ void __launch_bounds__(256)
     tokens(const __half *x, const float *token, const float *positions, __half *y, unsigned octets, int count, int pitch) {
+    await_predecessors();
     unsigned at = blockIdx.x * 256 + threadIdx.x;
     if (at >= octets) return;
     unsigned per_row = pitch / 8, row = at / per_row, image = row / count;
@@ -135,6 +140,7 @@ __device__ __forceinline__ Spot spot(const Border &p, unsigned at) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) import_f32(const __grid_constant__ Border p) {
+    await_predecessors();
     unsigned at = blockIdx.x * 256 + threadIdx.x;
     if (at >= p.octets) return;
     Spot s = spot(p, at);
@@ -151,6 +157,7 @@ extern "C" __global__ void __launch_bounds__(256) import_f32(const __grid_consta
 }
 
 extern "C" __global__ void __launch_bounds__(256) export_f32(const __grid_constant__ Border p) {
+    await_predecessors();
     unsigned at = blockIdx.x * 256 + threadIdx.x;
     if (at >= p.octets) return;
     Spot s = spot(p, at);

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"fmt"
@@ -29,14 +30,32 @@ func Modules() []string {
 	return files
 }
 
-// Image returns the PTX of a module.
-func Image(module string) ([]byte, error) {
+// Image returns the PTX of a module for devices of compute capability arch, 90 for 9.0.
+func Image(module string, arch int) ([]byte, error) {
 	b, err := images.ReadFile("ptx/" + module + ".ptx")
 	if err != nil {
 		return nil, fmt.Errorf("no kernel module %q", module)
 	}
-	return b, nil
+	return ImageFor(b, arch), nil
 }
+
+// ImageFor makes of what the compiler makes of a source the image for devices of compute capability arch: what it holds of
+// programmatic dependent launch are instructions of sm_90, and left out for devices before.
+func ImageFor(b []byte, arch int) []byte {
+	if arch >= dependentLaunch {
+		return bytes.Replace(b, []byte(".target sm_80"), []byte(".target sm_90"), 1)
+	}
+	portable := make([]byte, 0, len(b))
+	for line := range bytes.Lines(b) {
+		if !bytes.Contains(line, []byte("griddepcontrol")) {
+			portable = append(portable, line...)
+		}
+	}
+	return portable
+}
+
+// dependentLaunch is the compute capability from which kernels may start before those in front of them have ended.
+const dependentLaunch = 90
 
 // defaultShared is the shared memory a block may have without asking.
 const defaultShared = 48 << 10
@@ -44,7 +63,8 @@ const defaultShared = 48 << 10
 // Library holds the kernels loaded on one device. Modules are loaded when a kernel of theirs is first used. It may be
 // used from several goroutines.
 type Library struct {
-	dev abi.Device
+	dev  abi.Device
+	arch int
 
 	mu        sync.Mutex
 	modules   map[string]abi.Module
@@ -56,9 +76,9 @@ type function struct {
 	shared int // dynamic shared memory allowed so far
 }
 
-// NewLibrary makes a library for a device, with nothing loaded yet.
-func NewLibrary(dev abi.Device) *Library {
-	return &Library{dev: dev, modules: map[string]abi.Module{}, functions: map[string]*function{}}
+// NewLibrary makes a library for a device of compute capability arch, 90 for 9.0, with nothing loaded yet.
+func NewLibrary(dev abi.Device, arch int) *Library {
+	return &Library{dev: dev, arch: arch, modules: map[string]abi.Module{}, functions: map[string]*function{}}
 }
 
 // Function returns a kernel that may be launched with the given dynamic shared memory.
@@ -91,7 +111,7 @@ func (l *Library) module(name string) (abi.Module, error) {
 	if m := l.modules[name]; m != nil {
 		return m, nil
 	}
-	image, err := Image(name)
+	image, err := Image(name, l.arch)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@
 // at rank 8, 4 op/byte, memory sets the pace; a value of A, from L2, serves eight rows.
 #include <cuda_fp16.h>
 
+#include "dependent.cuh"
 #include "reduce.cuh"
 
 enum { LOW_RANK = 0, DENSE_F16 = 1, DENSE_F32 = 2 };
@@ -106,6 +107,7 @@ __device__ __forceinline__ void merge_rows(const Entry &e, float strength, int r
 }
 
 extern "C" __global__ void __launch_bounds__(256) merge_adapter(const Entry *table, int entries, float strength) {
+    await_predecessors();
     extern __shared__ float factors[];
     int low = 0, high = entries;
     while (high - low > 1) {

@@ -311,7 +311,7 @@ func (l *lab) try(t testing.TB, image string, test func(r *rig)) string {
 				c()
 			}
 		}()
-		r := &rig{TB: f, dev: l.Device, lib: kernels.NewLibrary(l)}
+		r := &rig{TB: f, dev: l.Device, lib: kernels.NewLibrary(l, l.Info().Arch())}
 		test(r.with(f))
 	})
 	wait.Wait()
@@ -330,7 +330,7 @@ func TestMutantsOfKernelsAreCaught(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.kernel, func(t *testing.T) {
 			t.Parallel()
-			module, err := kernels.Image(s.module)
+			module, err := kernels.Image(s.module, 90)
 			require.NoError(t, err)
 			image := onlyKernel(string(module), s.kernel)
 			l, test := newLab(t, s), s.test(t)

@@ -9,11 +9,13 @@
 //   before, after [image][2][P] fp32
 //   Grids: x = shares, y = images (256 threads); x = images (256 threads). Reads x once; sums of squares are taken around
 //   each share's own mean, so nothing cancels.
+#include "dependent.cuh"
 #include "half.cuh"
 #include "reduce.cuh"
 
 extern "C" __global__ void __launch_bounds__(128)
     channel_norm(const __half *x, const float *w, const float *b, __half *y, int pixels, int pitch, int channels, int bias_free, float eps) {
+    await_predecessors();
     int lane = threadIdx.x % 32;
     long pixel = static_cast<long>(blockIdx.x) * 4 + threadIdx.x / 32;
     if (pixel >= pixels) return;
@@ -47,6 +49,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
 extern "C" __global__ void __launch_bounds__(256)
     rescale_partial(const __half *x, float *partial, int pixels, int pitch, int channels) {
+    await_predecessors();
     __shared__ float scratch[32];
     const int per_share = (pixels + gridDim.x - 1) / gridDim.x;
     const int p0 = blockIdx.x * per_share, p1 = min(p0 + per_share, pixels), octets = pitch / 8;
@@ -89,6 +92,7 @@ struct Rescale {
 };
 
 extern "C" __global__ void __launch_bounds__(256) rescale_finish(const __grid_constant__ Rescale p) {
+    await_predecessors();
     __shared__ float scratch[32];
     const int per_share = (p.pixels + p.shares - 1) / p.shares;
     const float *from = p.partial + static_cast<size_t>(blockIdx.x) * p.shares * 2;

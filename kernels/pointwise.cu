@@ -325,6 +325,7 @@ struct LowRank {
 
 template <int WM, int WN, bool NORM, bool LORA>
 __device__ __forceinline__ void pointwise(const Product &p) {
+    await_predecessors();
     using S = Shape<WM, WN>;
     extern __shared__ __align__(128) unsigned char memory[];
     const int tid = threadIdx.x, warp = tid / 32, lane_id = tid % 32, g = lane_id / 4, q = lane_id % 4, wm = warp % WM, wn = warp / WM;

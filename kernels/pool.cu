@@ -11,10 +11,12 @@
 //   Grid: x = threads of one strip/128, y = strips, z = images. Block: 128 threads.
 //
 // All move about their inputs and outputs once (the windows 2-3 times) and add once or twice a value: memory bound.
+#include "dependent.cuh"
 #include "half.cuh"
 
 extern "C" __global__ void __launch_bounds__(128)
     pool_partial(const __half *x, const __half *x2, float *partial, int pixels, int pitch) {
+    await_predecessors();
     __shared__ float sums[8][132];  // the padding keeps both sides free of bank conflicts
     int octet = blockIdx.y * 8 + threadIdx.x % 8;
     bool alive = octet * 8 < pitch;
@@ -44,6 +46,7 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 extern "C" __global__ void __launch_bounds__(256) pool_finish(const float *partial, __half *y, int shares, int pitch, float factor) {
+    await_predecessors();
     __shared__ float sums[8][32];
     int c = blockIdx.x * 32 + threadIdx.x % 32, group = threadIdx.x / 32;
     float s = 0;
@@ -69,6 +72,7 @@ __device__ __forceinline__ void add(float4 &s, float4 v, float sign) {
 
 extern "C" __global__ void __launch_bounds__(128)
     window_rows(const __half *x, const __half *x2, float *t, int height, int width, int pitch, int window, int strip) {
+    await_predecessors();
     int at = blockIdx.x * 128 + threadIdx.x, out_h = height - window + 1;
     if (at >= width * (pitch / 4)) return;
     int y0 = blockIdx.y * strip, y1 = min(y0 + strip, out_h);
@@ -90,6 +94,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
 extern "C" __global__ void __launch_bounds__(128)
     window_columns(const float *t, __half *y, int height, int width, int pitch, int window, int strip, float factor) {
+    await_predecessors();
     int at = blockIdx.x * 128 + threadIdx.x, quads = pitch / 4, out_w = width - window + 1;
     if (at >= height * quads) return;
     int row = at / quads, c = at % quads * 4, x0 = blockIdx.y * strip, x1 = min(x0 + strip, out_w);

@@ -1,6 +1,7 @@
 // product.cuh: the parameter of a matrix product, the same for pointwise.cu and conv.cu.
 #pragma once
 #include "async_copy.cuh"
+#include "dependent.cuh"
 #include "epilogue.cuh"
 #include "mma.cuh"
 #include "reduce.cuh"

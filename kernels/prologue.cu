@@ -4,6 +4,7 @@
 //   clamp(y - (height-scale_h)/2), column likewise     f, t [image][2][P] fp32
 //
 // Grid: x = octets/256. Block: 256 threads, an octet each. Moves 4P bytes a pixel and the factors; memory sets the pace.
+#include "dependent.cuh"
 #include "half.cuh"
 
 struct Prologue {
@@ -14,6 +15,7 @@ struct Prologue {
 };
 
 extern "C" __global__ void __launch_bounds__(256) prologue(const __grid_constant__ Prologue p) {
+    await_predecessors();
     long at = static_cast<long>(blockIdx.x) * 256 + threadIdx.x;
     int octets = p.pitch / 8;
     if (at >= static_cast<long>(p.images) * p.height * p.width * octets) return;

@@ -7,10 +7,12 @@
 //   repeated; a growing side reads a pixel several times, from the caches. Moves 2P bytes a pixel in and out.
 //   Grid: x = octets of a row/256, y = rows, z = images.
 // Block: 256 threads. Few operations a byte: memory sets the pace.
+#include "dependent.cuh"
 #include "half.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
     prompt(const float *logits, const float *components, __half *y, unsigned octets, int count, int pitch) {
+    await_predecessors();
     unsigned i = blockIdx.x * 256 + threadIdx.x;
     if (i >= octets) return;
     logits += static_cast<size_t>(blockIdx.y) * pitch;
@@ -47,6 +49,7 @@ __device__ __forceinline__ Tap tap(int i, int from, int to) {
 
 extern "C" __global__ void __launch_bounds__(256)
     bilinear(const __half *x, __half *y, int in_h, int in_w, int out_h, int out_w, int octets) {
+    await_predecessors();
     int i = blockIdx.x * 256 + threadIdx.x;
     if (i >= out_w * octets) return;
     int ox = i / octets, o = i - ox * octets;

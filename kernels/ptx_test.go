@@ -56,7 +56,7 @@ func TestCommittedPTXIsWhatTheSourcesCompileTo(t *testing.T) {
 	require.Len(t, kernels.Modules(), len(sources), "a PTX image for each source")
 	for _, s := range sources {
 		module := strings.TrimSuffix(s, ".cu")
-		committed, err := kernels.Image(module)
+		committed, err := os.ReadFile(filepath.Join("ptx", module+".ptx"))
 		require.NoError(t, err)
 		fresh, err := os.ReadFile(filepath.Join(dir, module+".ptx"))
 		require.NoError(t, err)
@@ -65,6 +65,31 @@ func TestCommittedPTXIsWhatTheSourcesCompileTo(t *testing.T) {
 }
 
 func TestUnknownModulesAreErrors(t *testing.T) {
-	_, err := kernels.Image("nothing")
+	_, err := kernels.Image("nothing", 90)
 	require.ErrorContains(t, err, `"nothing"`)
+}
+
+// Programmatic launches need kernels that wait for those in front of them; devices before compute capability 9.0 have no
+// such instruction.
+func TestEveryKernelAwaitsItsPredecessors(t *testing.T) {
+	for _, module := range kernels.Modules() {
+		image, err := kernels.Image(module, 90)
+		require.NoError(t, err)
+		require.Contains(t, string(image), "\n.target sm_90\n", module)
+		entries := strings.Split(string(image), ".visible .entry ")
+		for _, entry := range entries[1:] {
+			name, body, _ := strings.Cut(entry, "(")
+			before, after, found := strings.Cut(body, "griddepcontrol.wait;")
+			require.True(t, found, "%s waits", name)
+			require.NotContains(t, after, "griddepcontrol.wait;", "%s waits once", name)
+			require.NotContains(t, before, "bra", "%s: every thread waits", name)
+			for _, access := range []string{"ld.global", "st.global", "atom.", "red.", "cp.async"} {
+				require.NotContains(t, before, access, "%s before it waits", name)
+			}
+		}
+		portable, err := kernels.Image(module, 89)
+		require.NoError(t, err)
+		require.Contains(t, string(portable), ".target sm_80")
+		require.NotContains(t, string(portable), "griddepcontrol")
+	}
 }

@@ -14,6 +14,7 @@
 //
 // router_f16, router_f32. Grid: x = images. Block: 64 threads. Shared: 8·(leaves + levels) bytes (dynamic). Microseconds
 // of latency, no bandwidth to speak of.
+#include "dependent.cuh"
 #include <cuda_fp16.h>
 
 constexpr int HEAD = 7;
@@ -92,10 +93,12 @@ __device__ __forceinline__ void route(const T *leaves, const T *levels, const fl
 
 extern "C" __global__ void __launch_bounds__(64, 1)
     router_f16(const __half *leaves, const __half *levels, const float *override, const int *experts, float *out, Shape s) {
+    await_predecessors();
     route(leaves, levels, override, experts, out, s);
 }
 
 extern "C" __global__ void __launch_bounds__(64, 1)
     router_f32(const float *leaves, const float *levels, const float *override, const int *experts, float *out, Shape s) {
+    await_predecessors();
     route(leaves, levels, override, experts, out, s);
 }

@@ -11,6 +11,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/kernels"
+	"unirestorer/runtime/device"
 )
 
 func TestNonFiniteValuesAreCounted(t *testing.T) {
@@ -41,7 +42,7 @@ func TestNonFiniteValuesAreCounted(t *testing.T) {
 				}
 				state, result := r.upload(make([]byte, kernels.GuardStateBytes)), r.alloc(16)
 				for range 2 { // the second time finds the state as the first did
-					r.run(kernels.CountNonFinite(x, n, single, state, result))
+					r.run(kernels.CountNonFinite(x, n, single, state, device.Buffer{}, result))
 					require.EqualValues(t, len(s.bad), binary.LittleEndian.Uint32(r.download(result, 4)))
 				}
 			})

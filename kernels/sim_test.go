@@ -129,6 +129,12 @@ func (r *rig) floatRows(v []float32, l kernels.Layout) device.Buffer {
 	return r.floats(f)
 }
 
+// flag is an overflow flag, not raised.
+func (r *rig) flag() device.Buffer {
+	r.Helper()
+	return r.upload(make([]byte, kernels.OverflowBytes))
+}
+
 // emptyRows allocates fp16 rows that nobody has written.
 func (r *rig) emptyRows(pixels int, l kernels.Layout) device.Buffer {
 	return r.alloc(2 * pixels * l.Pitch())

@@ -43,7 +43,7 @@ type replaced struct {
 
 func (d replaced) LoadModule(name string, image []byte) (device.Module, error) {
 	if other, err := os.ReadFile(filepath.Join(d.folder, name+".ptx")); err == nil {
-		image = other
+		image = kernels.ImageFor(other, d.Info().Arch())
 	}
 	return d.Device.LoadModule(name, image)
 }
@@ -51,9 +51,9 @@ func (d replaced) LoadModule(name string, image []byte) (device.Module, error) {
 // libraryOn is the library of the kernels that are tested.
 func libraryOn(dev *ptxsim.Device) *kernels.Library {
 	if folder := os.Getenv(imagesVariable); folder != "" {
-		return kernels.NewLibrary(replaced{dev, folder})
+		return kernels.NewLibrary(replaced{dev, folder}, dev.Info().Arch())
 	}
-	return kernels.NewLibrary(dev)
+	return kernels.NewLibrary(dev, dev.Info().Arch())
 }
 
 // ran notes which lines of which kernels the tests execute.

@@ -17,6 +17,7 @@ import (
 	"unirestorer/runtime/cpu/simd"
 	"unirestorer/runtime/cuda"
 	"unirestorer/runtime/cuda/nvml"
+	"unirestorer/runtime/gpu"
 	"unirestorer/runtime/ledger"
 )
 
@@ -100,7 +101,7 @@ var (
 // target reads what the embedded kernels are written for.
 func target() (arch, version string, err error) {
 	for _, m := range kernels.Modules() {
-		image, err := kernels.Image(m)
+		image, err := kernels.Image(m, gpu.MinArch)
 		if err != nil {
 			return "", "", err
 		}

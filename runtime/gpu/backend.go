@@ -56,7 +56,7 @@ func New(dev device.Device, opts Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start gpu backend on %s: %w", info.Name, err)
 	}
-	return &Backend{dev: dev, info: info, opts: opts, library: kernels.NewLibrary(dev), weights: weights, arena: newArena(dev)}, nil
+	return &Backend{dev: dev, info: info, opts: opts, library: kernels.NewLibrary(dev, info.Arch()), weights: weights, arena: newArena(dev)}, nil
 }
 
 // Info implements backend.Backend.

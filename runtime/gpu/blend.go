@@ -20,13 +20,16 @@ func (e *emitter) softReconstruction(op *graph.SoftReconstruction) {
 }
 
 func (e *emitter) sigmoid(op *graph.Sigmoid) {
-	x, y := e.plain(op.X), e.out(0)
-	e.launch(func(at resolver) (kernels.Launch, error) { return kernels.Sigmoid(at.tensor(x), at.tensor(y)) })
+	x, y, overflow := e.plain(op.X), e.out(0), e.overflowFlag()
+	e.launch(func(at resolver) (kernels.Launch, error) {
+		return kernels.Sigmoid(at.tensor(x), at.tensor(y), at(overflow))
+	})
 }
 
 func (e *emitter) selectiveKernel(op *graph.SelectiveKernel) {
 	a, b, logits, residual, y := e.plain(op.A), e.plain(op.B), e.plain(op.Logits), e.plain(op.Residual), e.out(0)
+	overflow := e.overflowFlag()
 	e.launch(func(at resolver) (kernels.Launch, error) {
-		return kernels.SelectiveKernel(at.tensor(a), at.tensor(b), at.tensor(logits), at.tensor(residual), at.tensor(y))
+		return kernels.SelectiveKernel(at.tensor(a), at.tensor(b), at.tensor(logits), at.tensor(residual), at.tensor(y), at(overflow))
 	})
 }

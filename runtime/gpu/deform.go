@@ -25,10 +25,11 @@ func (h deformHow) pack(v [][]float32) ([][]byte, error) {
 
 func (e *emitter) deformConv(op *graph.DeformConv) {
 	x, offsets, y := e.plain(op.X), e.plain(op.Offsets), e.out(0)
+	overflow := e.overflowFlag()
 	how := deformHow{op.Weight.Dims[0], op.X.Shape.C}
 	rows, columns := kernels.DeformPadded(how.filters, how.channels)
 	w := e.use(newWeight(how, []int64{2 * int64(kernels.DeformTaps*rows*columns)}, how.pack, op.Weight)).at(0)
 	e.launch(func(at resolver) (kernels.Launch, error) {
-		return kernels.DeformConv(at.tensor(x), at.tensor(offsets), at(w), at.tensor(y))
+		return kernels.DeformConv(at.tensor(x), at.tensor(offsets), at(w), at.tensor(y), at(overflow))
 	})
 }

@@ -60,6 +60,7 @@ type emitter struct {
 	chooser
 	node    *graph.Node
 	formats []format
+	flag    *weight // see overflowFlag
 	step    *step
 	err     error
 }

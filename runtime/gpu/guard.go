@@ -1,11 +1,6 @@
 package gpu
 
-import (
-	"encoding/binary"
-
-	"unirestorer/kernels"
-	"unirestorer/runtime/backend"
-)
+import "unirestorer/kernels"
 
 // guardHow is the state of a guard, which is zero between runs.
 type guardHow struct{}
@@ -19,15 +14,32 @@ func (guardHow) pack([][]float32) ([][]byte, error) {
 func (e *emitter) guard(raw operand, values, port int) {
 	w := newWeight(guardHow{}, []int64{kernels.GuardStateBytes}, guardHow{}.pack)
 	w.own = true
-	state, count := e.use(w).at(0), e.scratch(4)
+	state, overflow, count := e.use(w).at(0), e.overflowFlag(), e.scratch(4)
 	e.launch(func(at resolver) (kernels.Launch, error) {
-		return kernels.CountNonFinite(at(raw), values, true, at(state), at(count))
+		return kernels.CountNonFinite(at(raw), values, true, at(state), at(overflow), at(count))
 	})
 	e.step.work = append(e.step.work, work{border: count, port: port, guard: true})
 }
 
-// counts tells a weight that kernels write: a guard's state, or counters that
-// blocks meet at.
+// overflowHow is the flag of a program's kernels that need not show what they
+// read, see kernels.OverflowBytes.
+type overflowHow struct{}
+
+func (overflowHow) pack([][]float32) ([][]byte, error) {
+	return [][]byte{make([]byte, kernels.OverflowBytes)}, nil
+}
+
+func newOverflowFlag() *weight {
+	w := newWeight(overflowHow{}, []int64{kernels.OverflowBytes}, overflowHow{}.pack)
+	w.own = true
+	return w
+}
+
+// overflowFlag is the program's flag, the same for all of its nodes.
+func (e *emitter) overflowFlag() operand { return e.use(e.flag).at(0) }
+
+// counts tells a weight that kernels write: a guard's state, a flag, or counters
+// that blocks meet at.
 func (w *weight) counts() bool {
 	_, meet := w.key.how.(zeros)
 	return meet || w.own
@@ -51,15 +63,5 @@ func (p *Program) resetCounters() error {
 		}
 	}
 	p.interrupted = false
-	return nil
-}
-
-// finite tells what the guards counted in the run that has ended.
-func (p *Program) finite() error {
-	for port := range p.lowered.graph.Outputs {
-		if n := binary.LittleEndian.Uint32(p.counts[4*port:]); n > 0 {
-			return backend.NotFinite(p.lowered.graph, port, int(n))
-		}
-	}
 	return nil
 }

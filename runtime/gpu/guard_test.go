@@ -21,7 +21,7 @@ func TestOutputsThatAreNotFiniteAreErrors(t *testing.T) {
 		for range 2 {
 			err := p.Run(context.Background(), [][]float32{in}, out, backend.RunOptions{})
 			require.ErrorIs(t, err, backend.ErrNotFinite)
-			require.EqualError(t, err, `run doubling: the network's output is not finite: 2 of 90 values of "twice"`)
+			require.EqualError(t, err, `run doubling: the network's output is not finite: 2 of 90 values of "twice"; the first to store one is conv (pointwise), 2 of 240 values`)
 		}
 		require.NoError(t, p.Run(context.Background(), [][]float32{wave(90)}, out, backend.RunOptions{}))
 	}

@@ -29,8 +29,9 @@ func lower(g *graph.Graph, info device.Info) (*lowered, error) {
 	l := &lowered{source: g}
 	g, l.exps = g.Scaled()
 	l.graph, l.formats = g, choose(g, c)
+	flag := newOverflowFlag()
 	for _, n := range g.Nodes {
-		e := &emitter{chooser: c, node: n, formats: l.formats, step: &step{node: n}}
+		e := &emitter{chooser: c, node: n, formats: l.formats, flag: flag, step: &step{node: n}}
 		e.emit()
 		if e.err != nil {
 			return nil, fmt.Errorf("lower %s: %s (%s): %w", g.Name, n.Name, n.Op.Kind(), e.err)

@@ -40,11 +40,13 @@ func (l *Lowering) places() (counters map[*weight]int64, shared, largest int64) 
 	counters = map[*weight]int64{}
 	for _, s := range l.lowered.steps {
 		for _, w := range s.weights {
-			if w.counts() {
+			_, placed := counters[w]
+			switch {
+			case !w.counts():
+				largest = max(largest, w.bytes())
+			case !placed:
 				counters[w] = shared
 				shared += w.bytes()
-			} else {
-				largest = max(largest, w.bytes())
 			}
 		}
 	}

@@ -173,7 +173,7 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 		copy(out, p.outputs[i])
 		p.lowered.unscale(i, out)
 	}
-	return p.finite()
+	return p.finite(ctx)
 }
 
 // Close implements backend.Program.

@@ -38,7 +38,12 @@ func (s *slots) take(bytes int64) int64 {
 // which of them are equal may change with the adapter.
 func newSlots(all []*weight) *slots {
 	s := &slots{place: map[*weight]int64{}}
+	seen := map[*weight]bool{}
 	for _, w := range all {
+		if seen[w] { // several nodes use it
+			continue
+		}
+		seen[w] = true
 		switch {
 		case !w.private():
 		case w.merge != nil:

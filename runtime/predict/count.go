@@ -49,7 +49,7 @@ func NewCounter(c Card) (*Counter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Counter{card: c, arch: arch, dev: dev, lib: kernels.NewLibrary(dev), stream: s, seen: map[kind]Counts{}}, nil
+	return &Counter{card: c, arch: arch, dev: dev, lib: kernels.NewLibrary(dev, c.Arch), stream: s, seen: map[kind]Counts{}}, nil
 }
 
 // Close ends the counter.

@@ -50,7 +50,7 @@ pick libcu++-dev './*'
 
 # nvcc finds its parts through this profile; Debian's names absolute paths of an installation.
 home=$dest/usr/lib/nvidia-cuda-toolkit
-rm -f "$home/bin/gcc" "$home/bin/g++"
+rm -f "$home/bin/gcc" "$home/bin/g++" "$home/bin/nvcc.profile" # a link to /etc, of an installation
 cat >"$home/bin/nvcc.profile" <<PROFILE
 NVVMIR_LIBRARY_DIR = $home/libdevice
 PATH += $home/bin:$dest/usr/bin:

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 
 	"unirestorer/kernels"
 	"unirestorer/runtime/ptxsim"
@@ -15,7 +17,11 @@ import (
 // Module assembles one module of package kernels for an architecture such as "sm_90", writes the machine code to cubin and
 // returns the resources of its kernels by name.
 func Module(ctx context.Context, ptxas, module, arch, cubin string) (map[string]ptxsim.Resources, error) {
-	image, err := kernels.Image(module)
+	number, err := strconv.Atoi(strings.Trim(arch, "sm_a"))
+	if err != nil {
+		return nil, fmt.Errorf("assemble %s: %q is no architecture such as sm_90", module, arch)
+	}
+	image, err := kernels.Image(module, number)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func figures(table map[string]map[string]usage) ([]byte, error) {
 	all := map[string]map[string]kernels.Resources{}
 	for key, by := range table {
 		module, kernel, _ := strings.Cut(key, "/")
-		image, err := kernels.Image(module)
+		image, err := kernels.Image(module, 90)
 		if err != nil {
 			return nil, err
 		}

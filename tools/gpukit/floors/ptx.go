@@ -4,11 +4,12 @@ import (
 	"bytes"
 
 	"unirestorer/kernels"
+	"unirestorer/runtime/gpu"
 )
 
 // code is the PTX of a kernel.
 func code(module, kernel string) ([]byte, error) {
-	image, err := kernels.Image(module)
+	image, err := kernels.Image(module, gpu.MinArch)
 	if err != nil {
 		return nil, err
 	}

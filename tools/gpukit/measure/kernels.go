@@ -35,7 +35,7 @@ func Kernels(ctx context.Context, dev device.Device, opt KernelOptions) (_ *resu
 	if err != nil {
 		return nil, err
 	}
-	library := kernels.NewLibrary(dev)
+	library := kernels.NewLibrary(dev, dev.Info().Arch())
 	defer func() { err = errors.Join(err, library.Close(), b.close()) }()
 	info := dev.Info()
 	r := &results.Kernels{Device: info.Name}
