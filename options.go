@@ -298,6 +298,15 @@ func (r *Restorer) call(opts []CallOption) (call, error) {
 			return c, optionf("degradation", ": %w", err)
 		}
 	}
+	if d := c.file.Decision; d != nil {
+		if o.Level != nil || len(o.Leaves) > 0 || o.Expert != nil {
+			return c, optionf("", "a route that was chosen before leaves nothing to choose")
+		}
+		if d.Leaf >= len(config.Tree.Leaves) || d.Level >= len(config.Tree.Levels) {
+			return c, optionf("", "a route of another model")
+		}
+		o.Expert = &d.Expert
+	}
 	if err := o.Check(config); err != nil {
 		return c, &OptionError{Err: err}
 	}
@@ -325,6 +334,19 @@ func WithExpert(n int) CallOption {
 // WithExpertNamed uses the expert with a name, or a number in digits, whatever the picture looks like.
 func WithExpertNamed(name string) CallOption {
 	return func(c *call) error { c.expert = name; return nil }
+}
+
+// WithRoute restores as a route says that was found before, as by [Restorer.RouteTogether]: with its expert, within what
+// the model allows that, and without estimating anything.
+func WithRoute(route *Route) CallOption {
+	return func(c *call) error {
+		if route == nil {
+			return optionf("", "no route")
+		}
+		d := route.Decision
+		c.file.Decision = &d
+		return nil
+	}
 }
 
 // WithSecond gives the second picture to networks that take two, as dual-pixel cameras make them. It has the size of

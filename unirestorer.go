@@ -44,6 +44,7 @@ import (
 	"unirestorer/runtime/platform"
 	"unirestorer/runtime/queue"
 	"unirestorer/runtime/restore"
+	"unirestorer/runtime/router"
 )
 
 // ErrClosed is returned by calls on a Restorer that is closed.
@@ -189,6 +190,35 @@ func (r *Restorer) Route(ctx context.Context, img image.Image, opts ...CallOptio
 	d, err := r.engine.Route(queue.With(ctx, call.ask), in, call.file.Override)
 	if err != nil {
 		return nil, public(err)
+	}
+	return r.route(d), nil
+}
+
+// RouteTogether finds one route for pictures that belong together, as the frames of a scene do: the most probable
+// degradation and level by the means of their probabilities.
+func (r *Restorer) RouteTogether(ctx context.Context, imgs []image.Image, opts ...CallOption) (*Route, error) {
+	call, err := r.call(opts)
+	if err != nil {
+		return nil, err
+	}
+	if len(imgs) == 0 {
+		return nil, errors.New("route together: no pictures")
+	}
+	var all []router.Decision
+	for _, img := range imgs {
+		in, err := imaging.FromStandard(img)
+		if err != nil {
+			return nil, err
+		}
+		d, err := r.engine.Route(queue.With(ctx, call.ask), in, call.file.Override)
+		if err != nil {
+			return nil, public(err)
+		}
+		all = append(all, d)
+	}
+	d, err := router.Together(&r.engine.Model().Config.Tree, all, call.file.Override)
+	if err != nil {
+		return nil, err
 	}
 	return r.route(d), nil
 }

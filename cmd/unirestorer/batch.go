@@ -57,7 +57,7 @@ func newBatch(c *cli.Context, opts []unirestorer.CallOption, jobs []unirestorer.
 
 // notInResults are options on which no pixel of a result depends.
 var notInResults = []string{"output", "model", "device", "threads", "memory", "device-memory", "fallback", "json", "quiet", "isolate",
-	"watchdog", "overwrite", "compare", "second", "follow", "keep-times", "max-pixels", "strict"}
+	"watchdog", "restart", "overwrite", "compare", "second", "follow", "keep-times", "max-pixels", "strict"}
 
 // settingsOf is a digest of the model and of the options that results depend on.
 func settingsOf(c *cli.Context, model string) string {

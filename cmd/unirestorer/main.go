@@ -41,7 +41,7 @@ func main() {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
-		restoreCommand(), routeCommand(), inspectCommand(), convertCommand(), calibrateCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
+		restoreCommand(), videoCommand(), routeCommand(), inspectCommand(), convertCommand(), calibrateCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
 		poolCommand(), exportCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(), simulateCommand(),

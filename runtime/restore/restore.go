@@ -142,6 +142,8 @@ func (r *Restorer) SetAside(bytes int64) { r.host.Fix(bytes) }
 // Options are the choices for one image.
 type Options struct {
 	Override router.Override
+	// Decision, unless nil, was made before, for pictures that belong together. Override names its expert.
+	Decision *router.Decision
 	// Second is the second picture for a network that takes two, of the first
 	// one's size; nil for others.
 	Second *imaging.Image `json:"-"`
@@ -265,6 +267,9 @@ func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, o
 		return nil, Report{}, err
 	}
 	r.host.Collect(pixelBytes(img))
+	if opt.Decision != nil {
+		d = *opt.Decision
+	}
 	upright := img.Oriented()
 	rep := r.report(d, upright)
 	rep.Times.Estimate = time.Since(start)
