@@ -250,6 +250,7 @@ type call struct {
 	file         restore.FileOptions
 	level        string
 	expert       string
+	granularity  string
 	degradations []string
 	stdin        io.Reader
 	stdout       io.Writer
@@ -307,6 +308,9 @@ func (r *Restorer) call(opts []CallOption) (call, error) {
 		}
 		o.Expert = &d.Expert
 	}
+	if o.Granularity, err = router.ParseGranularity(c.granularity); err != nil {
+		return c, optionf("granularity", " %w", err)
+	}
 	if err := o.Check(config); err != nil {
 		return c, &OptionError{Err: err}
 	}
@@ -361,6 +365,13 @@ func WithSecond(img image.Image) CallOption {
 // WithLevel uses experts of a granularity: its name, as "coarse", or its number, 0 being the coarsest.
 func WithLevel(level string) CallOption {
 	return func(c *call) error { c.level = level; return nil }
+}
+
+// WithGranularity says what chooses the expert once the degradation is estimated: "learned", the router's gates, or
+// "bayes", the highest expected quality under the probabilities of the degradations, for models that know what each expert
+// gains for each of them.
+func WithGranularity(rule string) CallOption {
+	return func(c *call) error { c.granularity = rule; return nil }
 }
 
 // WithDegradation considers only experts for these degradations: what they restore ("rain"), or names or numbers of

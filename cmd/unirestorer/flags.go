@@ -48,6 +48,7 @@ func overrideFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "expert", Aliases: []string{"e"}, Usage: "use `EXPERT`, a number or a name, whatever the image looks like"},
 		&cli.StringFlag{Name: "level", Aliases: []string{"l"}, Usage: "use experts of granularity `LEVEL` (name or number, 0 is coarsest)"},
+		&cli.StringFlag{Name: "granularity", Value: "learned", Usage: "`RULE` that chooses the expert once the degradation is estimated: learned (the router's gates) or bayes (the highest expected quality)"},
 		&cli.StringSliceFlag{Name: "degradation", Aliases: []string{"k"}, Usage: "consider only leaves of this degradation `KIND` (name or number of a leaf, or what it restores); may be repeated"},
 	}
 }
@@ -171,6 +172,7 @@ func routeOptions(c *cli.Context) []unirestorer.CallOption {
 	if s := c.String("level"); s != "" {
 		opts = append(opts, unirestorer.WithLevel(s))
 	}
+	opts = append(opts, unirestorer.WithGranularity(c.String("granularity")))
 	return append(opts, unirestorer.WithDegradation(c.StringSlice("degradation")...))
 }
 

@@ -45,7 +45,7 @@ func commands() []*cli.Command {
 		poolCommand(), exportCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(), simulateCommand(),
-		evaluateCommand(), metricsCommand(),
+		evaluateCommand(), evidenceCommand(), metricsCommand(),
 		serveCommand(), completionCommand(), manCommand(), workerCommand(),
 	}
 }

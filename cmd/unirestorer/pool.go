@@ -30,7 +30,7 @@ func poolCommand() *cli.Command {
 			"   unirestorer restore photo.jpg -o restored.png --model mine",
 		Subcommands: []*cli.Command{
 			poolNewCommand(), poolAddCommand(), poolAddLoRACommand(), poolRemoveCommand(), poolListCommand(),
-			poolCheckCommand(), poolFitCommand(),
+			poolCheckCommand(), poolFitCommand(), poolLevelsCommand(), poolPruneCommand(),
 		},
 	}
 }
@@ -319,13 +319,6 @@ func printFit(c *cli.Context, p *pools.Pool, fit *pools.Fit) error {
 }
 
 func poolCheckCommand() *cli.Command {
-	var flags []cli.Flag
-	for _, f := range evaluateCommand().Flags {
-		switch f.Names()[0] {
-		case "synth", "data", "case", "severity", "count", "size", "max-side", "seed", "memory", "quiet", "json", "device", "threads":
-			flags = append(flags, f)
-		}
-	}
 	return &cli.Command{
 		Name: "check", Usage: "say what every expert of a pool gains or harms", ArgsUsage: "DIR --synth PHOTOS | --data DIR",
 		Description: "Runs every expert on every kind of degradation and prints what it gains in PSNR, in dB. An expert that harms the\n" +
@@ -334,7 +327,7 @@ func poolCheckCommand() *cli.Command {
 			"Examples:\n" +
 			"   unirestorer pool check mine --synth photos/ --count 4\n" +
 			"   unirestorer pool check mine --data pairs/ --json",
-		Flags:  flags,
+		Flags:  studyFlags(),
 		Action: poolCheckAction,
 	}
 }

@@ -19,6 +19,9 @@ const (
 	ConfigVersion = 1
 )
 
+// ConfigFile is the name of a model folder's configuration.
+const ConfigFile = "config.json"
+
 // Config describes a whole model: estimator, router, tree and pool. It is the
 // config.json of a model folder.
 type Config struct {
@@ -65,6 +68,9 @@ type RouterConfig struct {
 	// Calibration of Modern Neural Networks, ICML 2017). It does not change which
 	// leaf is chosen.
 	Temperature float64 `json:"temperature,omitempty"`
+	// Utility, if not empty, has for every leaf what each expert gains on pictures with its degradation, the mean in dB:
+	// what the choice by expected quality goes by.
+	Utility [][]float64 `json:"utility,omitempty"`
 }
 
 // Tempering is the temperature of the leaves' probabilities, 1 where none is set.
@@ -348,6 +354,9 @@ func (c *Config) Heads() (*DACLIP, *Router, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("router: %w", err)
 	}
+	if err := c.checkUtility(); err != nil {
+		return nil, nil, fmt.Errorf("router: %w", err)
+	}
 	if t := c.Router.Temperature; !(t >= 0) || math.IsInf(t, 0) {
 		return nil, nil, fmt.Errorf("router: temperature %g: want a number above 0", t)
 	}
@@ -355,6 +364,24 @@ func (c *Config) Heads() (*DACLIP, *Router, error) {
 		return nil, nil, fmt.Errorf("the estimator gives %d features, the router takes %d", d.EmbedDim, r.Width)
 	}
 	return d, r, nil
+}
+
+func (c *Config) checkUtility() error {
+	rows := c.Router.Utility
+	if len(rows) != 0 && len(rows) != len(c.Tree.Leaves) {
+		return fmt.Errorf("utility of %d leaves in a tree of %d", len(rows), len(c.Tree.Leaves))
+	}
+	for i, row := range rows {
+		if len(row) != len(c.Experts) {
+			return fmt.Errorf("utility of leaf %d: %d values for %d experts", i, len(row), len(c.Experts))
+		}
+		for _, v := range row {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return fmt.Errorf("utility of leaf %d: not finite", i)
+			}
+		}
+	}
+	return nil
 }
 
 // Expert makes the network of expert i.
@@ -480,18 +507,31 @@ func (c *Config) Stored() ([]Spec, error) {
 			return nil, err
 		}
 	}
-	for i, e := range c.Experts {
-		net, err := c.Expert(i)
+	for i := range c.Experts {
+		specs, err := c.ExpertStored(i)
 		if err != nil {
 			return nil, err
 		}
-		specs, err := Stored(net)
-		if err == nil && e.Adapter != nil {
-			specs, err = e.Adapter.stored(specs)
-		}
-		if err := add(e.Prefix, specs, err); err != nil {
-			return nil, err
-		}
+		all = append(all, specs...)
 	}
 	return all, nil
+}
+
+// ExpertStored lists the tensors of expert i under the names that the model has them by; of an adapter those that it adds
+// to its base.
+func (c *Config) ExpertStored(i int) ([]Spec, error) {
+	net, err := c.Expert(i)
+	if err != nil {
+		return nil, err
+	}
+	specs, err := Stored(net)
+	if a := c.Experts[i].Adapter; err == nil && a != nil {
+		specs, err = a.stored(specs)
+	}
+	named := make([]Spec, len(specs))
+	for k, s := range specs {
+		s.Name = c.Experts[i].Prefix + s.Name
+		named[k] = s
+	}
+	return named, err
 }

@@ -50,7 +50,7 @@ func calibrationOf(c *models.Config, records []Record) Calibration {
 		}
 		v := verdict{probs: r.Decision.LeafProbs, right: ok}
 		for _, l := range c.Tree.Leaves {
-			v.allowed = append(v.allowed, names(l, r.Kinds))
+			v.allowed = append(v.allowed, Suffers(l, r.Kinds))
 		}
 		list = append(list, v)
 	}

@@ -59,8 +59,8 @@ func routingOf(c *models.Config, records []Record, g group, matrix bool) Routing
 			same = append(same, regret == 0)
 			near = append(near, regret <= NearOracle)
 		}
-		if slices.ContainsFunc(c.Tree.Leaves, func(l models.Leaf) bool { return names(l, r.Kinds) }) {
-			kind = append(kind, names(c.Tree.Leaves[r.Decision.Leaf], r.Kinds))
+		if slices.ContainsFunc(c.Tree.Leaves, func(l models.Leaf) bool { return Suffers(l, r.Kinds) }) {
+			kind = append(kind, Suffers(c.Tree.Leaves[r.Decision.Leaf], r.Kinds))
 		}
 	}
 	s.Regret, s.Oracle, s.Near = NewEstimate(regrets), share(same), share(near)
@@ -68,8 +68,8 @@ func routingOf(c *models.Config, records []Record, g group, matrix bool) Routing
 	return s
 }
 
-// names tells whether a leaf names one of the kinds.
-func names(leaf models.Leaf, kinds []string) bool {
+// Suffers tells whether a picture with these kinds of degradation suffers from what a leaf stands for.
+func Suffers(leaf models.Leaf, kinds []string) bool {
 	return slices.ContainsFunc(leaf.Kinds, func(k string) bool { return slices.Contains(kinds, canonicalKind(k)) })
 }
 

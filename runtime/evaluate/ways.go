@@ -86,8 +86,8 @@ func cellOf(c *models.Config, records []Record, g group) Cell {
 // routedRight tells whether some leaf names what was done to a picture, and
 // whether the one chosen does.
 func routedRight(c *models.Config, r *Record) (known, ok bool) {
-	known = slices.ContainsFunc(c.Tree.Leaves, func(l models.Leaf) bool { return names(l, r.Kinds) })
-	return known, known && names(c.Tree.Leaves[r.Decision.Leaf], r.Kinds)
+	known = slices.ContainsFunc(c.Tree.Leaves, func(l models.Leaf) bool { return Suffers(l, r.Kinds) })
+	return known, known && Suffers(c.Tree.Leaves[r.Decision.Leaf], r.Kinds)
 }
 
 func indicator(v bool) float64 {

@@ -78,3 +78,40 @@ func (m *Model) Close() error {
 	}
 	return m.closer.Close()
 }
+
+// WeightBytes is what the weights of these experts take in the model, what several share counted once; the base of an
+// adapter counts with it.
+func (m *Model) WeightBytes(experts []int) (int64, error) {
+	total, seen := int64(0), map[weights.StorageKey]bool{}
+	add := func(i int) error {
+		specs, err := m.Config.ExpertStored(i)
+		if err != nil {
+			return err
+		}
+		for _, s := range specs {
+			if s.Unused {
+				continue
+			}
+			t, err := m.Source.Tensor(s.Name)
+			if err != nil {
+				return err
+			}
+			if key := t.StorageKey(); !seen[key] {
+				seen[key] = true
+				total += t.NumBytes()
+			}
+		}
+		return nil
+	}
+	for _, i := range experts {
+		if err := add(i); err != nil {
+			return 0, fmt.Errorf("expert %d: %w", i, err)
+		}
+		if e := m.Config.Experts[i]; e.Adapter != nil && e.Base != nil {
+			if err := add(*e.Base); err != nil {
+				return 0, fmt.Errorf("expert %d: %w", *e.Base, err)
+			}
+		}
+	}
+	return total, nil
+}

@@ -64,6 +64,7 @@ func New(ctx context.Context, dir string, router *experts.Model) error {
 // takeRouter takes over another model's encoder, router and degradations.
 func (p *Pool) takeRouter(m *experts.Model) {
 	p.config.Estimator, p.config.Router = m.Config.Estimator, m.Config.Router
+	p.config.Router.Utility = nil // of other experts
 	p.config.Tree = models.Tree{Levels: slices.Clone(m.Config.Tree.Levels)}
 	for _, leaf := range m.Config.Tree.Leaves {
 		p.config.Tree.Leaves = append(p.config.Tree.Leaves, models.Leaf{Name: leaf.Name, Kinds: leaf.Kinds})
@@ -392,45 +393,11 @@ func (p *Pool) choose(leaf *models.Leaf, level int) int {
 }
 
 // write makes the folder anew and opens it in place of the old one.
-func (p *Pool) write(ctx context.Context, overwrite bool) (err error) {
-	if err := p.config.Check(); err != nil {
-		return err
+func (p *Pool) write(ctx context.Context, overwrite bool) error {
+	if u := p.config.Router.Utility; len(u) > 0 && len(u[0]) != len(p.config.Experts) {
+		p.config.Router.Utility = nil // measured of other experts
 	}
-	config, err := json.MarshalIndent(p.config, "", "  ")
-	if err != nil {
-		return err
-	}
-	specs, err := p.config.Stored()
-	if err != nil {
-		return err
-	}
-	w, err := weights.CreateFolder(p.dir, weights.FolderOptions{Overwrite: overwrite, DType: weights.F16IfExact})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	for _, s := range specs {
-		if s.Unused || p.isLinked(s.Name) {
-			continue
-		}
-		t, err := p.tensor(s.Name)
-		if err != nil {
-			return err
-		}
-		if err := w.Add(ctx, t); err != nil {
-			return err
-		}
-	}
-	if _, err := w.Finish(ctx, append(config, '\n')); err != nil {
-		return err
-	}
-	return nil
-}
-
-func (p *Pool) isLinked(name string) bool {
-	return slices.ContainsFunc(p.config.Experts, func(e models.ExpertConfig) bool {
-		return e.File != nil && strings.HasPrefix(name, e.Prefix)
-	})
+	return writeModel(ctx, p.config, p.tensor, p.dir, weights.FolderOptions{Overwrite: overwrite, DType: weights.F16IfExact})
 }
 
 func (p *Pool) tensor(name string) (*weights.Tensor, error) {

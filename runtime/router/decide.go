@@ -45,6 +45,8 @@ const (
 	Instructed Mode = "instructed"
 	// InstructedLevel does so at a level the user named.
 	InstructedLevel Mode = "instructed at a fixed level"
+	// Expected takes the expert of the highest expected quality.
+	Expected Mode = "expected quality"
 	// FixedExpert takes an expert the user named.
 	FixedExpert Mode = "fixed expert"
 )
@@ -58,12 +60,17 @@ type Override struct {
 	Level *int
 	// Leaves are the only ones considered; empty means all.
 	Leaves []int
+	// Granularity is what chooses between what is left; empty is Learned.
+	Granularity Granularity
 }
 
 // Check reports an override that does not fit the pool.
 func (o Override) Check(c *models.Config) error {
 	if o.Expert != nil && (*o.Expert < 0 || *o.Expert >= len(c.Experts)) {
 		return fmt.Errorf("expert %d: the pool has 0 to %d", *o.Expert, len(c.Experts)-1)
+	}
+	if o.Granularity == Bayes && c.Routed() && len(c.Router.Utility) == 0 {
+		return ErrNoUtility
 	}
 	return o.checkTree(&c.Tree)
 }

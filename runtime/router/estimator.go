@@ -103,7 +103,11 @@ func (e *Estimator) Decide(ctx context.Context, input []float32, o Override) (De
 	if err := e.program.Run(ctx, [][]float32{input, o.vector(tree)}, [][]float32{record}, backend.RunOptions{}); err != nil {
 		return Decision{}, fmt.Errorf("estimate the degradation: %w", err)
 	}
-	return read(record, tree, e.config.Router.Tempering(), o)
+	d, err := read(record, tree, e.config.Router.Tempering(), o)
+	if err == nil {
+		d.weigh(e.config, o)
+	}
+	return d, err
 }
 
 // Route prepares an image, as stored, and chooses its expert.

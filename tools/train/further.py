@@ -22,6 +22,7 @@ from .workspace import replacing
 
 NAME = "further"
 VISIBLE = 0.35  # severity of camera noise: ISO 550
+FAINT = 0.35  # severity below which a saved picture counts less
 
 
 class Chooser(nn.Module):
@@ -92,7 +93,8 @@ def compressed(image, random):
 
 
 def dataset(ws, name):
-    """Views [N,1+savings,S,S,3], the first of each picture unsaved, and severities [N,kinds]."""
+    """Views [N,1+savings,S,S,3], the first of each picture unsaved, and severities [N,kinds]. A part that is to be
+    imitated, kinds that no leaf is for, has no severities: NaN."""
     path, savings = ws.path("further", f"{name}-views.npy"), ws["further"]["savings"]
     degraded, severity = pictures(ws, name)
     if not path.exists():
@@ -100,6 +102,8 @@ def dataset(ws, name):
         made = [[views.shown(ws, p if i == 0 else saved(p, random)) for i in range(1 + savings)] for p in degraded]
         with replacing(path) as temporary, open(temporary, "wb") as f:
             np.save(f, np.array(made, np.uint8))
+    if ws["further"]["pictures"][name].get("imitate"):
+        severity = np.full_like(severity, np.nan)
     return np.load(path, mmap_mode="r"), severity
 
 
@@ -111,13 +115,16 @@ def answers(net, images):
 
 def targets(ws, model, net, unsaved, severity):
     """What to aim at: leaf [N], features [N,W], probabilities of levels [N,L], and which of the pictures the model
-    routed right as they were [N]. A picture that it routed wrong aims at the mean of its leaf."""
+    routed right as they were [N]. A picture that it routed wrong aims at the mean of its leaf, one that is imitated at
+    the model's own leaf."""
     kinds = ws["data"]["kinds"]
     leaf_of = {kind: i for i, leaf in enumerate(model.leaves) for kind in leaf["kinds"]}
     features, leaf, level = answers(net, unsaved)
     chosen, wanted, right = leaf.argmax(1), [], []
     for row, own in zip(severity, chosen.tolist()):
         allowed = {leaf_of[k]: s for k, s in zip(kinds, row) if s > 0} or {leaf_of["clean"]: 1}
+        if np.isnan(row).any():
+            allowed = {own: 1}
         right.append(own in allowed)
         wanted.append(own if own in allowed else max(allowed, key=allowed.get))
     wanted, right = torch.tensor(wanted), torch.tensor(right)
@@ -145,6 +152,9 @@ def train(ws, stop):
     single = torch.from_numpy((severity > 0).sum(1) <= 1)
     # Mixed pictures that went wrong have no leaf that one could ask for.
     weight = (single | data[3]).float()
+    # What was mild may be gone after saving; asking for it would teach that clean pictures are degraded.
+    strongest = torch.from_numpy(np.nanmax(np.nan_to_num(severity), 1))
+    faint = torch.where((strongest > 0) & (strongest < FAINT), strongest / FAINT, torch.ones(())).float()
 
     def loss(net, step):
         random = np.random.default_rng([ws.seed(NAME), step])
@@ -154,7 +164,8 @@ def train(ws, stop):
         batch[flipped] = batch[flipped, :, ::-1]
         leaf, features, level, right = (x[chosen].to(device()) for x in data)
         found, leaf_logits, level_logits = net(views.normalised(batch))
-        kind = (F.cross_entropy(leaf_logits, leaf, reduction="none") * weight[chosen].to(device())).mean()
+        asked = weight[chosen] * torch.where(torch.from_numpy(version > 0), faint[chosen], torch.ones(()))
+        kind = (F.cross_entropy(leaf_logits, leaf, reduction="none") * asked.to(device())).mean()
         near = ((found - features).pow(2).mean(1) / spread * (0.3 + 0.7 * right)).mean()
         depth = ((level.clamp_min(1e-6).log() - level_logits.log_softmax(1)) * level).sum(1)
         depth = (depth * right).mean()
@@ -163,8 +174,13 @@ def train(ws, stop):
                        "right": (leaf_logits.argmax(1) == leaf).float().mean().item()}
 
     def validate(mean):
-        return {f"right {'saved' if i else 'unsaved'} {i}": round((answers(mean, held[:, i])[1].argmax(1) == held_leaf).float().mean().item(), 4)
-                for i in range(held.shape[1])}
+        clean, found = torch.from_numpy((held_severity > 0).sum(1) == 0), {}
+        for i in range(held.shape[1]):
+            right = (answers(mean, held[:, i])[1].argmax(1) == held_leaf).float()
+            way = f"saved {i}" if i else "unsaved"
+            found[f"right {way}"] = round(right.mean().item(), 4)
+            found[f"clean {way}"] = round(right[clean].mean().item(), 4)
+        return found
 
     print("before:", validate(net), flush=True)
     return fit(ws, NAME, net, loss, steps=config["steps"], lr=config["lr"], weight_decay=config["weight_decay"],

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"unirestorer/runtime/evaluate"
+	"unirestorer/runtime/evidence"
+	"unirestorer/runtime/profile"
+	"unirestorer/runtime/restore"
+)
+
+// studyFlags are those of evaluate that choose a test set, and what a study takes beside them.
+func studyFlags(more ...cli.Flag) []cli.Flag {
+	var flags []cli.Flag
+	for _, f := range evaluateCommand().Flags {
+		switch f.Names()[0] {
+		case "synth", "data", "case", "severity", "count", "size", "max-side", "seed", "memory", "quiet", "json", "device", "threads":
+			flags = append(flags, f)
+		}
+	}
+	return append(flags, more...)
+}
+
+func evidenceCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "evidence",
+		Usage:     "say what a pool's router and experts are worth, with intervals",
+		ArgsUsage: "--synth PHOTOS… | --data DIR",
+		Description: "Runs every expert on every picture of a test set and answers with it: which rule should choose the granularity;\n" +
+			"whether the router's probabilities can be believed, and what is lost on the pictures it is surest of; how evenly\n" +
+			"experts are used and what the pool would lose without some; and, with --costs, what quality costs in time.\n\n" +
+			"Test sets are those of the evaluate command. Intervals are of 95 %, by a bootstrap over photos.\n\n" +
+			"Examples:\n" +
+			"   unirestorer evidence --synth photos/ --html evidence.html\n" +
+			"   unirestorer evidence --synth photos/ --costs --gpu h100 --model pool/\n" +
+			"   unirestorer evidence --data testset/ --json",
+		Flags: studyFlags(modelFlag(), netArgsFlag(),
+			&cli.BoolFlag{Name: "costs", Usage: "measure what networks cost and draw quality against time"},
+			&cli.StringFlag{Name: "gpu", Usage: "with --costs, predict times on `GPU` too, such as h100; see profile --help"},
+			&cli.StringFlag{Name: "html", Usage: "write a page with drawings to `FILE`"}),
+		Action: evidenceAction,
+	}
+}
+
+func evidenceAction(c *cli.Context) (err error) {
+	if c.String("gpu") != "" && !c.Bool("costs") {
+		return usagef("--gpu goes with --costs")
+	}
+	s, err := openSession(c)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, s.close)
+	study, words, err := newStudy(c, s, c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	r, err := study.Report(s.model.WeightBytes)
+	if err != nil {
+		return err
+	}
+	r.Model, r.Set, r.Machine = s.model.Path, words, profile.ThisMachine()
+	if c.Bool("costs") {
+		if err := addCosts(c, s, study, r); err != nil {
+			return err
+		}
+	}
+	if path := c.String("html"); path != "" {
+		page, err := r.Page()
+		if err != nil {
+			return err
+		}
+		if err := page.WriteFile(c.Context, path); err != nil {
+			return err
+		}
+	}
+	if c.Bool("json") {
+		return writeJSON(c.App.Writer, r)
+	}
+	for i, t := range r.Tables() {
+		if i > 0 {
+			fmt.Fprintln(c.App.Writer)
+		}
+		if err := t.WriteText(c.App.Writer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newStudy runs every expert of a model on the test set that studyFlags name.
+func newStudy(c *cli.Context, s *session, photos []string) (*evidence.Study, string, error) {
+	if !s.model.Config.Routed() {
+		return nil, "", errors.New("the model has no router, so there is nothing to choose")
+	}
+	if len(repeated(c, "synth")) == 0 && c.String("data") == "" {
+		return nil, "", usagef("no test set given: use --synth PHOTOS or --data DIR; see unirestorer %s --help", c.Command.Name)
+	}
+	cases, err := evaluationCases(c)
+	if err != nil {
+		return nil, "", err
+	}
+	host, err := hostLedger(c)
+	if err != nil {
+		return nil, "", err
+	}
+	set, words, err := evaluationSet(c, cases, photos)
+	if err != nil {
+		return nil, "", err
+	}
+	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("running every expert on %d pictures", set.Len()))
+	records, err := evaluate.Run(c.Context, s.model, s.backend, set, evaluate.Options{Matrix: true, Restorer: restore.Config{Ledger: host}, Progress: bar.set})
+	bar.close()
+	if err != nil {
+		return nil, "", err
+	}
+	study, err := evidence.New(s.model.Config, records)
+	return study, words, err
+}
+
+// addCosts profiles the networks at the size of the study's pictures, most of which have one.
+func addCosts(c *cli.Context, s *session, study *evidence.Study, r *evidence.Report) error {
+	p := profile.Profiler{Model: s.model, Backend: s.backend, Method: profile.Method{Warmup: 1, MinRuns: 5, MaxRuns: 15, MaxSeconds: 3, Precision: 0.02}}
+	if name := c.String("gpu"); name != "" {
+		gpu, err := profile.FindGPU(name)
+		if err != nil {
+			return usageError{err}
+		}
+		p.GPU, r.GPU = &gpu, gpu.Name
+	}
+	size := profile.Size{Width: study.Records[0].Width, Height: study.Records[0].Height}
+	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("timing networks at %dx%d", size.Width, size.Height))
+	networks, err := p.Networks(c.Context, profile.Targets(s.model.Config.Tree.Reachable(), true, []profile.Size{size}, []int{1}), true, bar.set)
+	bar.close()
+	if err != nil {
+		return err
+	}
+	r.Costs = study.Costs(networks)
+	return nil
+}

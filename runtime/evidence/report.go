@@ -1,0 +1,166 @@
+package evidence
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"unirestorer/runtime/profile"
+	"unirestorer/runtime/report"
+)
+
+// Report is what a study comes to.
+type Report struct {
+	Model    string          `json:"model"`
+	Set      string          `json:"set"`
+	Machine  profile.Machine `json:"machine"`
+	GPU      string          `json:"gpu,omitempty"`
+	Pictures int             `json:"pictures"`
+	Photos   int             `json:"photos"`
+
+	Rules       []Rule      `json:"rules"`
+	Reliability Reliability `json:"reliability"`
+	Risks       []Risk      `json:"risk_coverage"`
+	RiskArea    float64     `json:"area_under_risk_coverage"`
+	Balance     Balance     `json:"balance"`
+	Cuts        []Cut       `json:"pruning"`
+	Costs       []Spent     `json:"costs,omitempty"`
+
+	names []string
+}
+
+// Report makes all but the costs, which take the profile of networks; see Costs.
+func (s *Study) Report(bytes func(experts []int) (int64, error)) (*Report, error) {
+	r := &Report{Pictures: len(s.Records), Photos: len(s.photos), Reliability: s.Reliability(), Balance: s.Balance()}
+	r.Risks, r.RiskArea = s.Risks()
+	var err error
+	if r.Rules, err = s.Rules(); err != nil {
+		return nil, err
+	}
+	if r.Cuts, err = s.Prune(bytes); err != nil {
+		return nil, err
+	}
+	for _, e := range s.Config.Experts {
+		r.names = append(r.names, e.Name)
+	}
+	return r, nil
+}
+
+func left(name, unit string) report.Column { return report.Column{Name: name, Unit: unit} }
+func right(name, unit string) report.Column {
+	return report.Column{Name: name, Unit: unit, Align: report.Right}
+}
+
+func decimals(v float64, n int) string { return strconv.FormatFloat(v, 'f', n, 64) }
+
+func (i Interval) String() string {
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", i.Mean, i.Low, i.High)
+}
+
+// Tables are the report as tables.
+func (r *Report) Tables() []*report.Table {
+	all := []*report.Table{r.ruleTable(), r.reliabilityTable(), r.riskTable(), r.balanceTable(), r.cutTable()}
+	if len(r.Costs) > 0 {
+		all = append(all, r.costTable())
+	}
+	return all
+}
+
+func (r *Report) ruleTable() *report.Table {
+	t := &report.Table{
+		Caption: "Granularity as a decision under risk",
+		Columns: []report.Column{left("rule", ""), left("chooses", ""), right("quality", "dB"), right("over learned", "dB"), right("harmed", ""), right("as learned", "")},
+		Notes: []string{fmt.Sprintf("Quality is the mean PSNR, %g dB counting as perfect. Expected quality is by what experts gain on the other photos. "+
+			"Harmed are pictures that lose more than 1 dB.", Visible)},
+	}
+	for _, u := range r.Rules {
+		t.Add(u.Name, u.Title, u.Value.String(), u.Learned.String(), percent(u.Harm), percent(u.Same))
+	}
+	return t
+}
+
+func percent(v float64) string { return decimals(100*v, 1) + " %" }
+
+func (r *Report) reliabilityTable() *report.Table {
+	t := &report.Table{
+		Caption: "Reliability of the leaf's probability",
+		Columns: []report.Column{right("confidence", ""), right("pictures", ""), right("mean confidence", ""), right("right", "")},
+		Notes:   []string{"Expected calibration error " + decimals(r.Reliability.ECE, 3) + "."},
+	}
+	for i, b := range r.Reliability.Bins {
+		if b.Count > 0 {
+			t.Add(fmt.Sprintf("%.1f to %.1f", float64(i)/10, float64(i+1)/10), strconv.Itoa(b.Count), decimals(b.Confidence, 3), percent(b.Right))
+		}
+	}
+	return t
+}
+
+func (r *Report) riskTable() *report.Table {
+	t := &report.Table{
+		Caption: "Risk and coverage: the pictures that the router is surest of",
+		Columns: []report.Column{right("coverage", ""), right("behind the best expert", "dB"), right("wrong leaf", "")},
+		Notes:   []string{"Area under the curve " + decimals(r.RiskArea, 3) + " dB."},
+	}
+	for _, k := range r.Risks {
+		t.Add(percent(k.Coverage), decimals(k.Regret, 2), percent(k.Wrong))
+	}
+	return t
+}
+
+func (r *Report) balanceTable() *report.Table {
+	t := &report.Table{
+		Caption: "Use of experts",
+		Columns: []report.Column{right("expert", ""), left("name", ""), right("pictures", "")},
+		Notes: []string{fmt.Sprintf("Entropy %.2f nats, as of %.1f equally used experts out of %d; Gini coefficient %.2f.",
+			r.Balance.Entropy, r.Balance.Effective, len(r.Balance.Experts), r.Balance.Gini)},
+	}
+	for i, e := range r.Balance.Experts {
+		t.Add(strconv.Itoa(e), r.names[e], percent(r.Balance.Shares[i]))
+	}
+	return t
+}
+
+func (r *Report) cutTable() *report.Table {
+	t := &report.Table{
+		Caption: "Without some experts",
+		Columns: []report.Column{right("experts", ""), left("taken out", ""), right("weights", "MB"), right("quality", "dB"), right("lost", "dB")},
+		Notes: []string{"One more is taken out in every row, the one that costs the least quality for the bytes it frees. unirestorer pool prune writes " +
+			"such a pool."},
+	}
+	for _, c := range r.Cuts {
+		taken, lost := "", ""
+		if c.Removed >= 0 {
+			taken, lost = r.names[c.Removed], c.Lost.String()
+		}
+		t.Add(strconv.Itoa(len(c.Kept)), taken, decimals(float64(c.Bytes)/1e6, 2), decimals(c.Value, 2), lost)
+	}
+	return t
+}
+
+func (r *Report) costTable() *report.Table {
+	t := &report.Table{
+		Caption: "Quality against cost",
+		Columns: []report.Column{left("choice", ""), right("GMAC", ""), right("time", "ms")},
+		Notes:   []string{"Of a picture of the test set's size. * nothing else is both faster and better."},
+	}
+	if r.GPU != "" {
+		t.Columns = append(t.Columns, right(r.GPU+", by the model", "ms"))
+		t.Notes = append(t.Notes, "Times on "+r.GPU+" are estimates of the time model, not measurements.")
+	}
+	t.Columns = append(t.Columns, right("quality", "dB"), left("", ""))
+	for _, c := range r.Costs {
+		row := []string{c.Name, decimals(c.MACs/1e9, 2), decimals(1e3*c.Seconds, 1)}
+		if r.GPU != "" {
+			row = append(row, decimals(1e3*c.Predicted, 3))
+		}
+		t.Add(append(row, c.Value.String(), strings.Repeat("*", indicator(c.Front)))...)
+	}
+	return t
+}
+
+func indicator(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

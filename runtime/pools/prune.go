@@ -1,0 +1,135 @@
+package pools
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"unirestorer/graph/models"
+	"unirestorer/runtime/experts"
+	"unirestorer/weights"
+)
+
+// Prune writes a model folder at out with some of a model's experts: those that leaves name and those that they are
+// adapters of. leaves has for every leaf of the tree the experts of its levels, by their numbers in the model; names of
+// experts and the router stay.
+func Prune(ctx context.Context, m *experts.Model, leaves [][]int, out string) error {
+	if err := prune(ctx, m, leaves, out); err != nil {
+		return fmt.Errorf("prune %s to %s: %w", m.Path, out, err)
+	}
+	return nil
+}
+
+func prune(ctx context.Context, m *experts.Model, leaves [][]int, out string) error {
+	c, err := pruned(m.Config, leaves)
+	if err != nil {
+		return err
+	}
+	return writeModel(ctx, c, m.Source.Tensor, out, weights.FolderOptions{DType: weights.F16IfExact})
+}
+
+// pruned is the configuration of a model with those leaves, without experts that nothing needs.
+func pruned(whole *models.Config, leaves [][]int) (*models.Config, error) {
+	data, err := json.Marshal(whole)
+	c := &models.Config{}
+	if err == nil {
+		err = json.Unmarshal(data, c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(leaves) != len(c.Tree.Leaves) {
+		return nil, fmt.Errorf("experts for %d leaves in a tree of %d", len(leaves), len(c.Tree.Leaves))
+	}
+	needed := make([]bool, len(c.Experts))
+	for _, row := range leaves {
+		for _, e := range row {
+			if e < 0 || e >= len(needed) {
+				return nil, fmt.Errorf("expert %d is not one of %d", e, len(needed))
+			}
+			needed[e] = true
+			if x := c.Experts[e]; x.Base != nil {
+				needed[*x.Base] = needed[*x.Base] || x.Adapter != nil
+			}
+		}
+	}
+	number, kept := make([]int, len(needed)), []models.ExpertConfig{}
+	for i, x := range c.Experts {
+		number[i] = len(kept)
+		if needed[i] {
+			kept = append(kept, x)
+		}
+	}
+	for i := range kept {
+		switch b := kept[i].Base; {
+		case b == nil:
+		case needed[*b]:
+			kept[i].Base = &number[*b]
+		default:
+			kept[i].Base = nil
+		}
+	}
+	c.Experts = kept
+	for l := range c.Tree.Leaves {
+		row := slices.Clone(leaves[l])
+		for i, e := range row {
+			row[i] = number[e]
+		}
+		c.Tree.Leaves[l].Experts = row
+	}
+	for l, row := range c.Router.Utility {
+		c.Router.Utility[l] = slices.Collect(func(yield func(float64) bool) {
+			for e, v := range row {
+				if needed[e] && !yield(v) {
+					return
+				}
+			}
+		})
+	}
+	c.Provenance.Notes = append(c.Provenance.Notes, fmt.Sprintf("pruned from %s: %d of %d experts", whole.Name, len(kept), len(needed)))
+	return c, c.Check()
+}
+
+// writeModel writes a model folder with the tensors that a configuration names, but for those of linked files.
+func writeModel(ctx context.Context, c *models.Config, tensor func(name string) (*weights.Tensor, error), dir string, opt weights.FolderOptions) (err error) {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	config, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	specs, err := c.Stored()
+	if err != nil {
+		return err
+	}
+	w, err := weights.CreateFolder(filepath.Clean(dir), opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	for _, s := range specs {
+		if s.Unused || isLinked(c, s.Name) {
+			continue
+		}
+		t, err := tensor(s.Name)
+		if err != nil {
+			return err
+		}
+		if err := w.Add(ctx, t); err != nil {
+			return err
+		}
+	}
+	_, err = w.Finish(ctx, append(config, '\n'))
+	return err
+}
+
+func isLinked(c *models.Config, name string) bool {
+	return slices.ContainsFunc(c.Experts, func(e models.ExpertConfig) bool {
+		return e.File != nil && strings.HasPrefix(name, e.Prefix)
+	})
+}
