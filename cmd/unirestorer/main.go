@@ -42,7 +42,7 @@ func main() {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		restoreCommand(), videoCommand(), routeCommand(), inspectCommand(), convertCommand(), calibrateCommand(), verifyCommand(), devicesCommand(), doctorCommand(),
-		poolCommand(), exportCommand(), loraCommand(), compareLoRACommand(),
+		poolCommand(), adaptCommand(), exportCommand(), loraCommand(), compareLoRACommand(),
 		degradeCommand(),
 		profileCommand(), simulateCommand(),
 		evaluateCommand(), evidenceCommand(), metricsCommand(),

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"errors"
 	"fmt"
 
 	"unirestorer/runtime/evaluate"
@@ -68,6 +69,9 @@ func (s *Study) Rules() ([]Rule, error) {
 
 // bayes chooses by the expected quality for each record, by utilities of the other photos.
 func (s *Study) bayes() ([]int, error) {
+	if len(s.photos) < 2 {
+		return nil, errors.New("the rules are compared on photos left out: want pictures of two or more")
+	}
 	chosen := make([]int, len(s.Records))
 	for p, numbers := range s.photos {
 		utility, err := s.utility(p)

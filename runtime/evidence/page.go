@@ -29,11 +29,13 @@ func (r *Report) Page() (*report.Page, error) {
 	}
 	parts := []part{
 		{"Granularity", "", r.ruleTable(), nil},
-		{"Can probabilities be believed?", "Share of right leaves against confidence; on the line both are the same", r.reliabilityTable(), r.drawReliability},
-		{"Risk and coverage", "What routed results stay behind the best expert's on the pictures that the router is surest of", r.riskTable(), r.drawRisk},
-		{"Balance", "", r.balanceTable(), nil},
-		{"Without some experts", "Quality against the bytes of experts' weights", r.cutTable(), r.drawCuts},
 	}
+	if len(r.Risks) > 0 {
+		parts = append(parts,
+			part{"Can probabilities be believed?", "Share of right leaves against confidence; on the line both are the same", r.reliabilityTable(), r.drawReliability},
+			part{"Risk and coverage", "What routed results stay behind the best expert's on the pictures that the router is surest of", r.riskTable(), r.drawRisk})
+	}
+	parts = append(parts, part{"Balance", "", r.balanceTable(), nil}, part{"Without some experts", "Quality against the bytes of experts' weights", r.cutTable(), r.drawCuts})
 	if len(r.Costs) > 0 {
 		parts = append(parts, part{"Quality against cost", "Filled: nothing else is both faster and better", r.costTable(), r.drawCosts})
 	}

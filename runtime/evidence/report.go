@@ -59,7 +59,11 @@ func (i Interval) String() string {
 
 // Tables are the report as tables.
 func (r *Report) Tables() []*report.Table {
-	all := []*report.Table{r.ruleTable(), r.reliabilityTable(), r.riskTable(), r.balanceTable(), r.cutTable()}
+	all := []*report.Table{r.ruleTable()}
+	if len(r.Risks) > 0 {
+		all = append(all, r.reliabilityTable(), r.riskTable())
+	}
+	all = append(all, r.balanceTable(), r.cutTable())
 	if len(r.Costs) > 0 {
 		all = append(all, r.costTable())
 	}

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"unirestorer/graph"
 	"unirestorer/graph/models"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/experts"
@@ -213,31 +212,78 @@ func (x *examples) of(kind int) (numbers []int) {
 	return numbers
 }
 
-// embed runs encoder and router of a model on pictures.
-func embed(ctx context.Context, b backend.Backend, m *experts.Model, files [][]string, progress func(float64)) (_ *examples, failed []string, err error) {
+// Embedder runs encoder and router of a model, for what a head may read. It is for one goroutine.
+type Embedder struct {
+	config  *models.Config
+	program backend.Program
+	view    imaging.EstimatorView
+	out     [][]float32
+	ports   map[string]int
+	leaves  int
+}
+
+// NewEmbedder compiles a model's encoder and router.
+func NewEmbedder(ctx context.Context, b backend.Backend, m *experts.Model) (*Embedder, error) {
 	g, err := m.Config.BuildEstimator(m.Source, 1, models.Options{})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	view, err := router.View(m.Config)
-	if err != nil {
-		return nil, nil, err
-	}
-	program, err := b.Compile(ctx, g)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, program.Close()) }()
-	out := make([][]float32, len(g.Outputs))
-	for i, o := range g.Outputs {
-		out[i] = make([]float32, o.Shape.Elems())
-	}
-	ports := map[string]int{}
+	x := &Embedder{config: m.Config, ports: map[string]int{}}
 	for input, name := range map[string]string{models.LeafHeadFeatures: "degra_features", models.LeafHeadEmbedding: "mu"} {
-		if ports[input], err = g.Output(name); err != nil {
-			return nil, nil, err
+		if x.ports[input], err = g.Output(name); err != nil {
+			return nil, err
 		}
 	}
+	if x.leaves, err = g.Output("lf_gate_raw"); err != nil {
+		return nil, err
+	}
+	if x.view, err = router.View(m.Config); err != nil {
+		return nil, err
+	}
+	if x.program, err = b.Compile(ctx, g); err != nil {
+		return nil, err
+	}
+	for _, o := range g.Outputs {
+		x.out = append(x.out, make([]float32, o.Shape.Elems()))
+	}
+	return x, nil
+}
+
+// Close frees the program.
+func (x *Embedder) Close() error { return x.program.Close() }
+
+// Embed gives what a leaf head may read of a picture, by models.LeafHeadFeatures and models.LeafHeadEmbedding, and the
+// logits of the leaves.
+func (x *Embedder) Embed(ctx context.Context, img *imaging.Image) (inputs map[string][]float64, logits []float64, err error) {
+	in, err := imaging.EstimatorInput(img, x.view, x.config.Estimator.Mean, x.config.Estimator.Std)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := x.program.Run(ctx, [][]float32{in}, x.out, backend.RunOptions{}); err != nil {
+		return nil, nil, err
+	}
+	inputs = map[string][]float64{}
+	for input, at := range x.ports {
+		inputs[input] = widened(x.out[at])
+	}
+	return inputs, widened(x.out[x.leaves][:len(x.config.Tree.Leaves)]), nil
+}
+
+func widened(v []float32) []float64 {
+	out := make([]float64, len(v))
+	for i, f := range v {
+		out[i] = float64(f)
+	}
+	return out
+}
+
+// embed runs encoder and router of a model on pictures.
+func embed(ctx context.Context, b backend.Backend, m *experts.Model, files [][]string, progress func(float64)) (_ *examples, failed []string, err error) {
+	e, err := NewEmbedder(ctx, b, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
 	x := &examples{inputs: map[string][][]float64{}}
 	total := 0
 	for _, f := range files {
@@ -252,9 +298,13 @@ func embed(ctx context.Context, b backend.Backend, m *experts.Model, files [][]s
 			if done++; progress != nil {
 				progress(float64(done) / float64(total))
 			}
-			if err := x.add(ctx, program, g, m.Config, view, path, out, ports); err != nil {
+			inputs, err := embedFile(ctx, e, path)
+			if err != nil {
 				failed = append(failed, err.Error())
 				continue
+			}
+			for input, v := range inputs {
+				x.inputs[input] = append(x.inputs[input], v)
 			}
 			x.kind = append(x.kind, kind)
 		}
@@ -262,26 +312,16 @@ func embed(ctx context.Context, b backend.Backend, m *experts.Model, files [][]s
 	return x, failed, nil
 }
 
-func (x *examples) add(ctx context.Context, p backend.Program, g *graph.Graph, c *models.Config, view imaging.EstimatorView, path string, out [][]float32, ports map[string]int) error {
+func embedFile(ctx context.Context, e *Embedder, path string) (map[string][]float64, error) {
 	img, err := imaging.DecodeFile(path, imaging.Limits{})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	in, err := imaging.EstimatorInput(img, view, c.Estimator.Mean, c.Estimator.Std)
+	inputs, _, err := e.Embed(ctx, img)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := p.Run(ctx, [][]float32{in}, out, backend.RunOptions{}); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for input, at := range ports {
-		v := make([]float64, len(out[at]))
-		for i, f := range out[at] {
-			v[i] = float64(f)
-		}
-		x.inputs[input] = append(x.inputs[input], v)
-	}
-	return nil
+	return inputs, nil
 }
 
 // candidate is a way to fit a head.

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"unirestorer/runtime/adapt"
+	"unirestorer/runtime/evaluate"
+	"unirestorer/runtime/experts"
+	"unirestorer/runtime/restore"
+	"unirestorer/weights"
+)
+
+func adaptCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "adapt",
+		Usage:     "teach a pool a degradation that it does not know, by a handful of pairs",
+		ArgsUsage: "--pairs DIR --name NAME --output FOLDER",
+		Description: "Finds the expert of the pool that restores the pairs best, and how to recognise their degradation by the features of\n" +
+			"the pool's encoder, and writes a model folder with one more degradation. Nothing is trained again, and what the\n" +
+			"router gives the other degradations stays as it is. Gain and recognition are reported for pictures left out. It must\n" +
+			"not be taken for what the pool knows: clean pictures and the known degradations, made of the pairs' clean pictures,\n" +
+			"are held against it.\n\n" +
+			"Pairs are laid out as for evaluate --data, DIR/input and DIR/target; four are needed, ten to thirty are better.\n\n" +
+			"Example:\n" +
+			"   unirestorer adapt --pairs faded/ --name fade --output model/\n" +
+			"   unirestorer restore old.jpg -o new.png --model model/",
+		Flags: append([]cli.Flag{
+			modelFlag(),
+			&cli.StringFlag{Name: "pairs", Usage: "`DIR` with degraded and clean pictures"},
+			&cli.StringFlag{Name: "name", Usage: "what the degradation is called, `NAME`"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "model `FOLDER` to write, where nothing may be yet"},
+			&cli.BoolFlag{Name: "force", Usage: "write the model even if it is no better on the pairs"},
+			memoryFlag(),
+			&cli.BoolFlag{Name: "quiet", Usage: "show no progress"},
+			jsonFlag(),
+		}, deviceFlags()...),
+		Action: adaptAction,
+	}
+}
+
+func adaptAction(c *cli.Context) (err error) {
+	for _, name := range []string{"pairs", "name", "output"} {
+		if c.String(name) == "" {
+			return usagef("no --%s given; see unirestorer adapt --help", name)
+		}
+	}
+	if err := weights.CheckFolderPath(c.String("output"), false); err != nil {
+		return err
+	}
+	host, err := hostLedger(c)
+	if err != nil {
+		return err
+	}
+	s, err := openSession(c)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, s.close)
+	set, err := evaluate.OpenPairs(c.String("pairs"))
+	if err != nil {
+		return err
+	}
+	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("adapting to %d pairs", set.Len()))
+	r, err := adapt.Pairs(c.Context, s.backend, s.model, set, adapt.Options{
+		Name: c.String("name"), Evaluate: evaluate.Options{Restorer: restore.Config{Ledger: host}}, Progress: bar.set,
+	})
+	bar.close()
+	if err != nil {
+		return err
+	}
+	if !r.Helps() && !c.Bool("force") {
+		return fmt.Errorf("no model written: no expert of the pool restores %s better than what pictures are routed to now (%.2f dB, %.2f dB as they are); --force writes it all the same", r.Name, r.Routed, r.Before)
+	}
+	if err := r.Write(c.Context, s.model, c.String("output")); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return writeJSON(c.App.Writer, r)
+	}
+	return printAdapted(c, s.model, r)
+}
+
+func printAdapted(c *cli.Context, m *experts.Model, r *adapt.Result) error {
+	margin := ""
+	if r.Gain.Margin != nil {
+		margin = fmt.Sprintf(" ± %.2f", *r.Gain.Margin)
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s: %s goes to expert %d %q\n"+
+		"PSNR of the %d pairs: %.2f dB as they are, %.2f as %s restores them, %.2f adapted (%+.2f%s dB, on pairs left out)\n"+
+		"recognised: %.0f %% of %d; taken for it: %.1f %% of %d other pictures\n",
+		c.String("output"), r.Name, r.Expert, r.ExpertName, r.Pairs, r.Before, r.Routed, m.Config.Name, r.Adapted, r.Gain.Mean, margin,
+		100*r.Told.Found, r.Told.Fresh, 100*r.Told.Taken, r.Told.Other)
+	return err
+}
