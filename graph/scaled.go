@@ -138,8 +138,9 @@ func (s *scaler) constrain(n *Node) {
 			s.products = append(s.products, op)
 		}
 	case *SoftReconstruction:
-		s.fix(op.KB)
-		s.tie(n.Outputs[0], op.X)
+		// One tensor holds the factor, which is none's power, and the term, which
+		// would have X's.
+		s.fix(op.KB, op.X, n.Outputs[0])
 	case *Sigmoid:
 		s.fix(op.X, n.Outputs[0])
 	case *SelectiveKernel:

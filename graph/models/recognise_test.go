@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -184,6 +185,43 @@ func TestTensorsOfNoKnownNetworkAreRefused(t *testing.T) {
 		}
 		require.Error(t, err, probe)
 	}
+}
+
+// The dual-pixel network has one tensor more than one of six channels would have.
+func TestOneTensorTellsNetworksApart(t *testing.T) {
+	stored := func(args string) []Spec {
+		net, err := New(RestormerName, json.RawMessage(args))
+		require.NoError(t, err)
+		specs, err := Stored(net)
+		require.NoError(t, err)
+		return specs
+	}
+	check := func(specs []Spec) error {
+		src := zeros(t, specs)
+		arch, args, err := Recognise(src, Hints{Single: true})
+		if err != nil {
+			return err
+		}
+		net, err := New(arch, args)
+		if err != nil {
+			return err
+		}
+		return CheckStored(net, src)
+	}
+	const small = `"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1,"heads":[1,1,2,2]`
+	dual := stored(`{"inp_channels":6,"dual_pixel_task":true,` + small + `}`)
+	require.NoError(t, check(dual))
+	one := slices.DeleteFunc(slices.Clone(dual), func(s Spec) bool { return s.Name == "skip_conv.weight" })
+	require.Len(t, one, len(dual)-1)
+	require.Error(t, check(one))
+	// A head's width that does not divide names its tensor.
+	odd := slices.Clone(stored(`{` + small + `}`))
+	for i, s := range odd {
+		if s.Name == "latent.0.attn.temperature" {
+			odd[i].Dims = []int{3, 1, 1}
+		}
+	}
+	require.ErrorContains(t, check(odd), "heads")
 }
 
 func TestHintsOverrideWhatWasFound(t *testing.T) {

@@ -117,7 +117,7 @@ func TestPublishedNetworksRunOnTheSimulatedDevice(t *testing.T) {
 	b, err := platform.Open("sim", platform.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
-	for _, name := range []string{"nafnet_baseline", "restormer_gray"} {
+	for _, name := range []string{"nafnet_baseline", "dehazeformer"} {
 		dir := filepath.Join(singles, name)
 		got := restoreWith(t, open(t, filepath.Join(dir, "model.pth"), ""), b, picture(t, dir, "in.png"), restore.Options{})
 		require.LessOrEqual(t, furthest(t, got, picture(t, dir, "expected.png")), 2, name)

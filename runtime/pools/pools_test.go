@@ -184,6 +184,29 @@ func TestAdaptersThatAreNoneAreRefusedByName(t *testing.T) {
 	require.Equal(t, before, sizeOf(t, dir))
 }
 
+func TestOtherKindsOfAdaptersAreRefusedByName(t *testing.T) {
+	net, err := models.New(models.RestormerName, json.RawMessage(`{"dim":8,"num_blocks":[1,1,2,1],"num_refinement_blocks":1}`))
+	require.NoError(t, err)
+	for suffix, want := range map[string]string{
+		"hada_w1_a": "LoHa", "lokr_w1": "LoKr", "dora_scale": "DoRA", "oft_blocks": "OFT", "lora_mid.weight": "lora_mid", "scaled": "belongs to no adapter of a layer",
+	} {
+		file := filepath.Join(t.TempDir(), "adapter.safetensors")
+		var all []*weights.Tensor
+		for name, dims := range map[string][]int{"lora_down.weight": {2, 8, 1, 1}, "lora_up.weight": {24, 2, 1, 1}, suffix: {2, 2}} {
+			n := 1
+			for _, d := range dims {
+				n *= d
+			}
+			x, err := weights.FromFloat32("lora_unet_encoder_level1_0_attn_qkv."+name, dims, make([]float32, n))
+			require.NoError(t, err)
+			all = append(all, x)
+		}
+		require.NoError(t, weights.WriteSafetensors(context.Background(), file, all, nil))
+		_, _, err := pools.ReadAdapter(file, net, 0)
+		require.ErrorContains(t, err, want)
+	}
+}
+
 // randomAdapter writes a PEFT folder with an adapter of every dense layer.
 func randomAdapter(t testing.TB, net models.Network, seed uint64, config string) string {
 	t.Helper()
