@@ -15,14 +15,56 @@ type bulkCopy struct {
 	lane  int
 	in    *inst
 	pc    int32
-	src   uint32
-	dst   *allocation
-	at    uint64 // offset in dst
-	n     int
+	parts []bulkPart
 	group uint32
 	read  bool // the source was
-	data  []byte
+	data  [][]byte
 	began moment
+
+	op   atomFunc // of a reduction; nil: the bytes are stored
+	elem int      // bytes of its elements
+}
+
+// bulkPart is a run of bytes of a copy.
+type bulkPart struct {
+	src uint32
+	dst *allocation
+	at  uint64 // offset in dst
+	n   int
+}
+
+// reduceBy makes the copy combine its elements with what is in global memory.
+func (c *bulkCopy) reduceBy(op string, t TensorType) (err error) {
+	types := map[TensorType]dtype{
+		TensorU32: tU32, TensorS32: tS32, TensorU64: tU64, TensorS64: tS64, TensorF16: tF16, TensorF32: tF32, TensorF64: tF64, TensorBF16: tBF16,
+		TensorF32FTZ: tF32,
+	}
+	of, ok := types[t]
+	if op == "and" || op == "or" || op == "xor" {
+		of = map[int]dtype{4: tB32, 8: tB64}[of.size()]
+	}
+	if !ok || of == tNone {
+		return fmt.Errorf("no reduction of elements of this type")
+	}
+	c.elem = of.size()
+	c.op, err = atomOp(op, of)
+	return err
+}
+
+// begin starts a copy from the block's shared memory.
+func (w *warp) begin(c *bulkCopy) {
+	b := w.blk
+	if b.launch.check {
+		a := access{w: w, in: c.in, proxy: true, lane: c.lane, thread: c.lane}
+		for _, p := range c.parts {
+			b.shadow.touch(&a, p.src, p.n)
+			b.shadow.setPending(p.src, p.n, pendingSource)
+		}
+	}
+	b.inside.seq++
+	c.began = moment{w.slot, uint32(w.clock), w.snap, b.inside.seq, 1 << c.lane}
+	b.bulk.list = append(b.bulk.list, c)
+	w.tick(0)
 }
 
 // bulkCopies are a block's.
@@ -66,13 +108,13 @@ func (w *warp) bulkGlobal(in *inst, l int, addr uint64, n int, kind accessKind) 
 	case a == nil:
 		w.fatal(in, l, OutOfBounds, "%s", w.blk.launch.mem.explain(addr, uint64(n)))
 		return nil
-	case kind == accWrite && a.readOnly:
+	case kind.writes() && a.readOnly:
 		w.fatal(in, l, ReadOnly, "copy to constant %v", a)
 		return nil
 	}
 	w.addr[l] = addr
-	if kind == accWrite {
-		w.checkGlobalBulk(in, a, l, n, accWrite, &w.blk.ctr.GlobalStore)
+	if kind.writes() {
+		w.checkGlobalBulk(in, a, l, n, kind, &w.blk.ctr.GlobalStore)
 	} else {
 		w.checkGlobalBulk(in, a, l, n, accCopy, &w.blk.ctr.AsyncCopy)
 	}
@@ -293,21 +335,16 @@ func execBulkStore(w *warp, in *inst) {
 			return
 		}
 		dst := w.r64[in.a][l] + uint64(x.off)
-		to := w.bulkGlobal(in, l, dst, n, accWrite)
+		kind := accWrite
+		if x.mode != "" {
+			kind = accStrong
+		}
+		to := w.bulkGlobal(in, l, dst, n, kind)
 		if to == nil {
 			return
 		}
-		if b.launch.check {
-			a := access{w: w, in: in, proxy: true, lane: l, thread: l}
-			b.shadow.touch(&a, src, n)
-			b.shadow.setPending(src, n, pendingSource)
-		}
-		b.inside.seq++
-		b.bulk.list = append(b.bulk.list, &bulkCopy{
-			w: w, lane: l, in: in, pc: w.pc, src: src, dst: to, at: dst - to.base, n: n, group: b.bulk.committed[w.id*lanes+l],
-			began: moment{w.slot, uint32(w.clock), w.snap, b.inside.seq, 1 << l},
-		})
-		w.tick(0)
+		w.begin(&bulkCopy{w: w, lane: l, in: in, pc: w.pc, parts: []bulkPart{{src, to, dst - to.base, n}}, op: x.atom, elem: x.typ.size(),
+			group: b.bulk.committed[w.id*lanes+l]})
 	}
 }
 
@@ -316,16 +353,24 @@ func (b *block) readSource(c *bulkCopy) {
 	if c.read {
 		return
 	}
-	c.read, c.data = true, slices.Clone(b.shared[c.src:][:c.n])
+	c.read = true
+	a := access{w: c.w, in: c.in, proxy: true, lane: c.lane, thread: c.lane}
+	for _, p := range c.parts {
+		c.data = append(c.data, slices.Clone(b.shared[p.src:][:p.n]))
+		if b.launch.check {
+			b.shadow.setPending(p.src, p.n, 0)
+			b.shadow.touch(&a, p.src, p.n)
+		}
+	}
 	if !b.launch.check {
 		return
 	}
-	b.shadow.setPending(c.src, c.n, 0)
-	a := access{w: c.w, in: c.in, proxy: true, lane: c.lane, thread: c.lane}
-	b.shadow.touch(&a, c.src, c.n)
 	for _, o := range b.bulk.list { // which may have the same source
-		if !o.read {
-			b.shadow.setPending(o.src, o.n, pendingSource)
+		if o.read {
+			continue
+		}
+		for _, p := range o.parts {
+			b.shadow.setPending(p.src, p.n, pendingSource)
 		}
 	}
 }
@@ -333,10 +378,23 @@ func (b *block) readSource(c *bulkCopy) {
 // finish writes the bytes of a copy; done is when the thread waited, nil if it did not.
 func (b *block) finish(c *bulkCopy, done *moment) {
 	b.readSource(c)
-	copy(c.dst.data[c.at:], c.data)
-	if b.launch.check {
-		lo := c.dst.base + c.at
-		b.copied(c.began, done, touched{lo: lo, hi: lo + uint64(c.n), pc: c.pc, thread: c.w.threadOf(c.lane), kind: accWrite, lanes: 1 << c.lane}, c.lane)
+	kind := accWrite
+	if c.op != nil {
+		kind = accStrong
+	}
+	for i, p := range c.parts {
+		to := p.dst.data[p.at:][:p.n]
+		if c.op == nil {
+			copy(to, c.data[i])
+		} else {
+			for k := 0; k+c.elem <= p.n; k += c.elem {
+				storeSmall(to[k:], c.elem, c.op(loadSmall(to[k:], c.elem), loadSmall(c.data[i][k:], c.elem), 0))
+			}
+		}
+		if b.launch.check {
+			lo := p.dst.base + p.at
+			b.copied(c.began, done, touched{lo: lo, hi: lo + uint64(p.n), pc: c.pc, thread: c.w.threadOf(c.lane), kind: kind, lanes: 1 << c.lane}, c.lane)
+		}
 	}
 }
 
@@ -376,7 +434,11 @@ func execBulkWait(w *warp, in *inst) {
 func (b *block) endBulk() {
 	for _, c := range b.bulk.list {
 		if !c.read && b.launch.check && !b.failed {
-			c.w.report(c.in, c.lane, AsyncHazard, spShared, uint64(c.src), "the block ends before the copy has read %d bytes here: nothing waits for its group", c.n)
+			n, src := 0, uint32(0)
+			for _, p := range c.parts {
+				n, src = n+p.n, p.src
+			}
+			c.w.report(c.in, c.lane, AsyncHazard, spShared, uint64(src), "the block ends before the copy has read %d bytes: nothing waits for its group", n)
 		}
 		b.finish(c, nil)
 	}

@@ -316,7 +316,7 @@ func (s *stmt) text() string { return strings.Join(append([]string{s.op}, s.mods
 func (d *decoder) instruction(s *stmt) (inst, error) {
 	d.scope = s.scope
 	in := inst{guard: -1, mem: -1, line: int32(s.line)}
-	in.x = &extra{text: s.text(), src: s.src, p: -1, q: -1}
+	in.x = &extra{text: s.text(), src: s.src, p: -1, q: -1, scope: scopeDevice}
 	if s.guard >= 0 {
 		in.guard, _ = d.reg(s.guard)
 		if s.guardNot {

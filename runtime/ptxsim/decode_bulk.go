@@ -140,7 +140,7 @@ func (d *decoder) decCpMbarrier(s *stmt, m *modset, in *inst) error {
 }
 
 // decBulk translates cp.async.bulk without tensor maps (PTX ISA 8.4, 9.7.8.24.5 to .8).
-func (d *decoder) decBulk(s *stmt, m *modset, in *inst) (err error) {
+func (d *decoder) decBulk(s *stmt, m *modset, in *inst, reduce bool) (err error) {
 	in.class, in.kind = clAsyncCopy, kExec
 	d.prog.usesProxy = true
 	x := in.x
@@ -161,7 +161,24 @@ func (d *decoder) decBulk(s *stmt, m *modset, in *inst) (err error) {
 		}
 		x.n = int(s.args[0].imm)
 		return nil
-	case m.take("prefetch"):
+	case m.take("prefetch") && m.take("tensor"):
+		m.one("1d", "2d", "3d", "4d", "5d")
+		m.one("tile", "im2col", "im2col_no_offs")
+		m.take("L2")
+		m.take("global")
+		cacheHints(m)
+		in.class, in.exec = clOther, execNothing
+		return nil
+	case m.take("tensor"):
+		op := ""
+		if reduce {
+			if op = m.one("add", "min", "max", "inc", "dec", "and", "or", "xor"); op == "" {
+				return fmt.Errorf("needs an operation")
+			}
+		}
+		d.prog.ordered = d.prog.ordered || reduce // sums of blocks must not meet
+		return d.decTensor(s, m, in, op)
+	case slices.Contains(s.mods, "prefetch"):
 		m.take("L2")
 		m.take("global")
 		cacheHints(m)
@@ -174,8 +191,16 @@ func (d *decoder) decBulk(s *stmt, m *modset, in *inst) (err error) {
 	}
 	x.bulk, x.elem, x.vec = true, 1, 1
 	d.memIndex(in)
+	if reduce {
+		d.prog.ordered = true
+		m.take("noftz")
+		x.mode, x.typ = m.one("add", "min", "max", "inc", "dec", "and", "or", "xor"), m.typ()
+		if x.atom, err = atomOp(x.mode, x.typ); err != nil {
+			return err
+		}
+	}
 	first := m.one("shared::cluster", "global")
-	load := first == "shared::cluster" && (m.take("global") || m.take("shared::cta")) && m.take("mbarrier::complete_tx::bytes")
+	load := !reduce && first == "shared::cluster" && (m.take("global") || m.take("shared::cta")) && m.take("mbarrier::complete_tx::bytes")
 	store := first == "global" && m.take("shared::cta") && m.take("bulk_group")
 	if load && slices.Contains(s.mods, "shared::cta") {
 		x.mode = "shared"

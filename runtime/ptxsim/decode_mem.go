@@ -233,7 +233,7 @@ func (d *decoder) ordersBlocks(in *inst) {
 func decPrefetch(d *decoder, s *stmt, m *modset, in *inst) error {
 	m.space()
 	cacheHints(m)
-	m.one("L1", "L2")
+	m.one("L1", "L2", "tensormap")
 	in.class, in.kind, in.exec = clOther, kExec, execNothing
 	return nil
 }
@@ -304,13 +304,16 @@ func decAtom(d *decoder, s *stmt, m *modset, in *inst) error {
 
 // decCp translates cp.async.
 func decCp(d *decoder, s *stmt, m *modset, in *inst) error {
+	reduce := m.take("reduce")
 	if !m.take("async") {
 		return fmt.Errorf("unsupported copy")
 	}
 	in.class, in.kind = clAsyncCopy, kExec
 	switch {
 	case m.take("bulk"):
-		return d.decBulk(s, m, in)
+		return d.decBulk(s, m, in, reduce)
+	case reduce:
+		return fmt.Errorf("unsupported copy")
 	case m.take("mbarrier"):
 		return d.decCpMbarrier(s, m, in)
 	case m.take("commit_group"):

@@ -211,6 +211,8 @@ func decCvta(d *decoder, s *stmt, m *modset, in *inst) error {
 		window = sharedWindow
 	case spLocal:
 		window = localWindow
+	case spParam:
+		window, d.prog.paramAddresses = paramWindow, true
 	default:
 		return fmt.Errorf("conversion of %v addresses is not supported", sp)
 	}
@@ -251,6 +253,8 @@ func decIsspacep(d *decoder, s *stmt, m *modset, in *inst) error {
 		f = func(a uint64) bool { return a-sharedWindow < windowSize }
 	case spLocal:
 		f = func(a uint64) bool { return a-localWindow < windowSize }
+	case spParam:
+		f = func(a uint64) bool { return a-paramWindow < windowSize }
 	default:
 		return fmt.Errorf("test for %v addresses is not supported", sp)
 	}

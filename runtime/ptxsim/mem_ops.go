@@ -409,7 +409,11 @@ func (w *warp) byWindow(mask uint32) (global, shared, local uint32) {
 
 func execLdGeneric(w *warp, in *inst) {
 	w.addresses(in)
-	g, s, l := w.byWindow(w.mask)
+	mask := w.mask
+	if w.prog.paramAddresses {
+		mask &^= w.ldParamGeneric(in)
+	}
+	g, s, l := w.byWindow(mask)
 	if g != 0 {
 		w.ldGlobal(in, g)
 	}
@@ -419,6 +423,20 @@ func execLdGeneric(w *warp, in *inst) {
 	if l != 0 {
 		w.ldLocal(in, l)
 	}
+}
+
+// ldParamGeneric loads what lanes address among the kernel's parameters, and returns those lanes.
+func (w *warp) ldParamGeneric(in *inst) (mask uint32) {
+	for m := w.mask; m != 0; m &= m - 1 {
+		if l := lowest(m); w.addr[l]-paramWindow < windowSize {
+			w.addr[l] -= paramWindow
+			mask |= 1 << l
+		}
+	}
+	if mask != 0 {
+		w.gather(in.x, w.frame, w.perLane(in, mask, w.prog.frameBytes, spParam))
+	}
+	return mask
 }
 
 func execStGeneric(w *warp, in *inst) {

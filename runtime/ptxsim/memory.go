@@ -12,6 +12,7 @@ const (
 	globalBase   = 0x7f00_0000_0000
 	sharedWindow = 0x7ffe_0000_0000
 	localWindow  = 0x7fff_0000_0000
+	paramWindow  = 0x7ffd_0000_0000 // of the kernel's parameters
 	windowSize   = 1 << 32
 )
 

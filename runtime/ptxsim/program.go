@@ -124,6 +124,7 @@ type extra struct {
 	multicast bool       // to several blocks of the cluster, which the third of rows says
 	srcWide   bool       // the address row of the source is 64-bit
 	wideData  bool       // the rows of data of an asynchronous store are 64-bit
+	tensor    *tensor    // of a copy by a tensor map
 	ownBlock  bool       // shared memory of the block itself only
 	within    []extent   // shared variables the address is derived from; nil if that is not known
 	fn        *funcInfo
@@ -186,6 +187,7 @@ type program struct {
 	ordered        bool // has atomics on global memory: blocks run one after another
 	hasFence       bool
 	usesProxy      bool // has mbarriers or bulk copies
+	paramAddresses bool // generic addresses of parameters
 	distributed    bool // makes addresses of other blocks' shared memory
 	clusterBarrier bool
 	cooperates     bool // asks where the workspace of cooperative launches is

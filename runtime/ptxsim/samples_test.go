@@ -77,10 +77,12 @@ func (r *rig) launch(name string, grid, block device.Dim3, shared int, args *dev
 }
 
 // words converts 4-byte values to bytes and back.
-func words[T uint32 | int32 | float32](v []T) []byte {
+func words[T uint16 | uint32 | int32 | float32](v []T) []byte {
 	out := make([]byte, 0, 4*len(v))
 	for _, x := range v {
 		switch x := any(x).(type) {
+		case uint16:
+			out = binary.LittleEndian.AppendUint16(out, x)
 		case uint32:
 			out = binary.LittleEndian.AppendUint32(out, x)
 		case int32:
@@ -92,11 +94,17 @@ func words[T uint32 | int32 | float32](v []T) []byte {
 	return out
 }
 
-func fromWords[T uint32 | int32 | float32](p []byte) []T {
-	out := make([]T, len(p)/4)
+func fromWords[T uint16 | uint32 | int32 | float32](p []byte) []T {
+	var one T
+	size := binary.Size(one)
+	out := make([]T, len(p)/size)
 	for i := range out {
-		b := binary.LittleEndian.Uint32(p[4*i:])
+		var word [4]byte
+		copy(word[:], p[size*i:][:size])
+		b := binary.LittleEndian.Uint32(word[:])
 		switch q := any(&out[i]).(type) {
+		case *uint16:
+			*q = uint16(b)
 		case *uint32:
 			*q = b
 		case *int32:

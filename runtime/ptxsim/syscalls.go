@@ -60,6 +60,8 @@ func (w *warp) generic(lane int, addr uint64, n int) []byte {
 	switch {
 	case addr-sharedWindow < windowSize:
 		return cut(w.blk.shared, addr-sharedWindow)
+	case addr-paramWindow < windowSize:
+		return cut(w.frame[lane*w.prog.frameBytes:(lane+1)*w.prog.frameBytes], addr-paramWindow)
 	case addr-localWindow < windowSize:
 		return cut(w.local[lane*w.prog.localBytes:(lane+1)*w.prog.localBytes], addr-localWindow)
 	}
