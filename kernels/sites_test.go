@@ -313,36 +313,63 @@ func opcode(l string) string {
 	return fields[0]
 }
 
-// try runs the tests that execute a site, the quickest first, until one notices the mutant.
+// At a site are tried the firstTests quickest tests that execute it, one after the other, and then others, spread evenly by
+// what they cost, together.
+const (
+	firstTests = 3
+	otherTried = 9
+)
+
+// try runs tests that execute a site until one notices the mutant.
 func (s *site) try(t *testing.T, self string, text []string) {
 	folder := t.TempDir()
 	changed := slices.Clone(text)
 	changed[s.Line-1] = s.Mutant
 	require.NoError(t, os.WriteFile(filepath.Join(folder, s.Module+".ptx"), []byte(strings.Join(changed, "\n")), 0o600))
-	for len(s.tests) > 0 {
-		some := s.tests[:min(len(s.tests), 4)]
-		s.tests = s.tests[len(some):]
-		var names []string
-		for _, n := range some {
-			var parts []string
-			for p := range strings.SplitSeq(n, "/") {
-				parts = append(parts, "^"+regexp.QuoteMeta(p)+"$")
-			}
-			names = append(names, strings.Join(parts, "/"))
+	var runs [][]string
+	for len(s.tests) > 0 && len(runs) < firstTests {
+		runs, s.tests = append(runs, s.tests[:1]), s.tests[1:]
+	}
+	if n := len(s.tests); n > 0 {
+		var others []string
+		for i := range min(n, otherTried) {
+			others = append(others, s.tests[(2*i+1)*n/(2*min(n, otherTried))])
 		}
-		for _, name := range names {
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-			run := exec.CommandContext(ctx, self, "-test.short", "-test.failfast", "-test.run="+name)
-			run.Env = append(os.Environ(), imagesVariable+"="+folder, sitesVariable+"=")
-			_, err := run.CombinedOutput()
-			late := ctx.Err() != nil
-			cancel()
-			if late || err != nil {
-				s.Caught, s.By = true, name
-				return
+		runs = append(runs, others)
+	}
+	for _, list := range runs {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		name := together(list)
+		run := exec.CommandContext(ctx, self, "-test.short", "-test.failfast", "-test.run="+name)
+		run.Env = append(os.Environ(), imagesVariable+"="+folder, sitesVariable+"=")
+		_, err := run.CombinedOutput()
+		late := ctx.Err() != nil
+		cancel()
+		if late || err != nil {
+			s.Caught, s.By = true, name
+			return
+		}
+	}
+}
+
+// together is a pattern for tests: at each level the names that one of them has.
+func together(tests []string) string {
+	var levels [][]string
+	for _, n := range tests {
+		for i, p := range strings.Split(n, "/") {
+			if i == len(levels) {
+				levels = append(levels, nil)
+			}
+			if q := regexp.QuoteMeta(p); !slices.Contains(levels[i], q) {
+				levels[i] = append(levels[i], q)
 			}
 		}
 	}
+	var parts []string
+	for _, l := range levels {
+		parts = append(parts, "^("+strings.Join(l, "|")+")$")
+	}
+	return strings.Join(parts, "/")
 }
 
 // summarise logs the score by kind, and what was not noticed.

@@ -8,6 +8,7 @@ type file struct {
 	vars    []*variable
 	funcs   []*function
 	sources map[int]string // .file index to path
+	aliases map[string]string
 }
 
 // function is a kernel (.entry) or a device function (.func).

@@ -45,6 +45,9 @@ func newBlock(c *cluster, rank, n, shared int, check bool) *block {
 			r32: make([]row32, p.rows32), r64: make([]row64, p.rows64), pred: make([]uint32, p.preds),
 			frame: make([]byte, p.frameBytes*lanes), local: make([]byte, p.localBytes*lanes), writtenBy: make([]uint32, p.watched),
 		}
+		if p.flights && check {
+			w.flights = registerFlights{of: make([]flight, p.timed), written: make([]bool, p.timed), by: make([]int32, p.timed)}
+		}
 		if check {
 			w.linit = make([]byte, p.localBytes*lanes)
 		}
@@ -101,6 +104,10 @@ func (b *block) begin(index uint64) {
 	if l.check {
 		b.shadow.reset(len(b.shared), len(b.all))
 		poison(b.shared)
+		if v := b.prog.reserved; v != nil {
+			clear(b.shared[v.off:][:v.size()])
+			b.shadow.initialise(uint32(v.off), int(v.size()))
+		}
 	} else {
 		clear(b.shared)
 	}

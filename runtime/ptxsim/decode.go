@@ -22,6 +22,7 @@ type decoder struct {
 	varOff   map[*variable]int64 // local and param variables: place per lane
 	pressure int                 // registers live together, summed over functions
 	sink32   int32
+	reserved *variable // the system's shared memory; nil if the kernel does not use it
 	sink64   int32
 }
 
@@ -202,6 +203,9 @@ func (d *decoder) layoutMemory(kernel *function) error {
 	}
 	sharedVars = append(sharedVars, d.mod.sharedUsed(d.order)...)
 	p.dynAlign = 16
+	if usesReserved(d.order) {
+		d.reserved = &variable{name: "the system's reserved memory", space: spShared, typ: tB8, align: 128, count: 1024}
+	}
 	for _, v := range sharedVars {
 		if v.flex || v.extern {
 			p.dynAlign = max(p.dynAlign, v.align)
@@ -213,6 +217,13 @@ func (d *decoder) layoutMemory(kernel *function) error {
 		shared += v.size() + redZone
 		p.sharedVars = append(p.sharedVars, v)
 		v.off = d.varOff[v]
+	}
+	if v := d.reserved; v != nil {
+		shared = align(shared, redZone)
+		d.varOff[v], v.off = shared, shared
+		shared += v.size() + redZone
+		p.sharedVars = append(p.sharedVars, v)
+		p.reserved = v
 	}
 	dyn := align(shared, int64(max(p.dynAlign, redZone)))
 	for _, v := range sharedVars {
@@ -226,6 +237,20 @@ func (d *decoder) layoutMemory(kernel *function) error {
 		return fmt.Errorf("function %s: its variables are too large", kernel.name)
 	}
 	return nil
+}
+
+// usesReserved reports whether functions ask where the system's shared memory is.
+func usesReserved(list []*function) bool {
+	for _, fn := range list {
+		for i := range fn.body {
+			for _, o := range fn.body[i].args {
+				if o.kind == opdSymbol && strings.HasPrefix(o.name, "%reserved_smem_offset_") {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func (d *decoder) newRow32() int32 { d.prog.rows32++; return int32(d.prog.rows32 - 1) }
@@ -303,7 +328,7 @@ func (d *decoder) function(fn *function) error {
 	}
 	code = append(code, end)
 	d.pressure += pressure(fn, code)
-	code = d.unwrittenReads(fn, code)
+	code = d.flightNotes(d.unwrittenReads(fn, code))
 	d.infos[fn].start = int32(len(d.prog.code))
 	d.prog.code = append(d.prog.code, arrange(code, int32(len(d.prog.code)))...)
 	return nil

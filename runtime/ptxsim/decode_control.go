@@ -70,8 +70,12 @@ func (d *decoder) callee(s *stmt) (fn *function, rets, args []operand, err error
 		}
 		args = list[1].list
 	}
+	name := list[0].name
+	if of := d.mod.file.aliases[name]; of != "" {
+		name = of
+	}
 	for _, f := range d.mod.file.funcs {
-		if f.name == list[0].name && !f.entry {
+		if f.name == name && !f.entry {
 			if !f.defined && systemCalls[f.name] == nil {
 				return nil, nil, nil, fmt.Errorf("function %s is not defined in this module", f.name)
 			}

@@ -25,6 +25,7 @@ const (
 	AsyncHazard       Kind = "access to memory with an asynchronous copy in flight"
 	ProxyFence        Kind = "read by the asynchronous proxy without a proxy fence"
 	MbarrierMisuse    Kind = "misuse of an mbarrier"
+	RegisterHazard    Kind = "access to registers of a matrix product in flight"
 	TensorMapMisuse   Kind = "misuse of a tensor map"
 	BlockLifetime     Kind = "access to the shared memory of a block that may not run"
 	BarrierDivergence Kind = "barrier divergence"

@@ -38,7 +38,7 @@ func parse(src string) (*file, error) {
 		return nil, fmt.Errorf("PTX of %d bytes is larger than the limit of %d", len(src), maxFileBytes)
 	}
 	src = strings.TrimRight(src, "\x00")
-	p := &parser{lex: lexer{src: src, line: 1}, file: &file{sources: map[int]string{}},
+	p := &parser{lex: lexer{src: src, line: 1}, file: &file{sources: map[int]string{}, aliases: map[string]string{}},
 		varNames: map[string]bool{}, funcIndex: map[string]int{}}
 	if err := p.advance(); err != nil {
 		return nil, err

@@ -42,9 +42,29 @@ func (p *parser) topLevel() error {
 	case ".pragma":
 		return p.skipTo(";")
 	case ".alias":
-		return p.errorf(".alias is not supported")
+		return p.alias()
 	}
 	return p.declaration(t)
+}
+
+// alias parses .alias name, function; (PTX ISA 8.4, section 5.4.7).
+func (p *parser) alias() error {
+	name, err := p.ident()
+	if err != nil {
+		return err
+	}
+	if err := p.expect(","); err != nil {
+		return err
+	}
+	of, err := p.ident()
+	if err != nil {
+		return err
+	}
+	if p.file.aliases[name] != "" {
+		return p.errorf("alias %s is declared twice", name)
+	}
+	p.file.aliases[name] = of
+	return p.expect(";")
 }
 
 // target checks the architecture, "sm_80" or "sm_90a".
@@ -107,13 +127,13 @@ func (p *parser) declaration(t token) error {
 
 // variables parses what follows a state space up to the semicolon: .align 16 .b8 name[64] = {...}, other;
 func (p *parser) variables(sp space, extern bool) ([]*variable, error) {
-	typ, align, err := p.varType()
+	typ, align, vec, err := p.varType()
 	if err != nil {
 		return nil, err
 	}
 	var out []*variable
 	for {
-		v, err := p.variable(sp, typ, align)
+		v, err := p.variable(sp, typ, align, vec)
 		if err != nil {
 			return nil, err
 		}
@@ -130,64 +150,79 @@ func (p *parser) variables(sp space, extern bool) ([]*variable, error) {
 }
 
 // varType parses alignment, vector length and type in front of a variable's name.
-func (p *parser) varType() (dtype, int, error) {
-	typ, align, vec := tNone, 0, 1
+func (p *parser) varType() (typ dtype, align, vec int, err error) {
+	vec = 1
 	for p.tok.kind == tokIdent && p.tok.text[0] == '.' {
 		name := p.tok.text[1:]
 		if err := p.advance(); err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 		switch {
 		case name == "align":
 			n, err := p.count("alignment", 1<<16)
 			if err != nil {
-				return 0, 0, err
+				return 0, 0, 0, err
 			}
 			if n == 0 || n&(n-1) != 0 {
-				return 0, 0, p.errorf("alignment %d is not a power of two", n)
+				return 0, 0, 0, p.errorf("alignment %d is not a power of two", n)
 			}
 			align = int(n)
 		case name == "ptr": // .param .u64 .ptr .global .align 16 name
 			if p.tok.kind == tokIdent && spaceNames[strings.TrimPrefix(p.tok.text, ".")] != spGeneric {
 				if err := p.advance(); err != nil {
-					return 0, 0, err
+					return 0, 0, 0, err
 				}
 			}
 			if p.tok.text == ".align" {
 				if err := p.advance(); err != nil {
-					return 0, 0, err
+					return 0, 0, 0, err
 				}
 				if _, err := p.count("alignment", 1<<16); err != nil {
-					return 0, 0, err
+					return 0, 0, 0, err
 				}
 			}
 		case name == "v2" || name == "v4":
 			vec = int(name[1] - '0')
 		case typeNames[name] != tNone && typ == tNone:
 			typ = typeNames[name]
-		case name == "attribute":
-			return 0, 0, p.errorf(".attribute is not supported")
+		case name == "attribute": // .attribute(.managed), .attribute(.unified(a, b)): where the host sees it
+			for depth := 0; ; {
+				if p.tok.is("(") {
+					depth++
+				} else if p.tok.is(")") {
+					depth--
+				}
+				if p.tok.kind == tokEOF {
+					return 0, 0, 0, p.errorf("missing %q", ")")
+				}
+				if err := p.advance(); err != nil {
+					return 0, 0, 0, err
+				}
+				if depth <= 0 {
+					break
+				}
+			}
 		default:
-			return 0, 0, p.errorf("unknown qualifier .%s", name)
+			return 0, 0, 0, p.errorf("unknown qualifier .%s", name)
 		}
 	}
 	if typ == tNone || typ == tPred {
-		return 0, 0, p.errorf("variable has no type")
+		return 0, 0, 0, p.errorf("variable has no type")
 	}
-	if vec != 1 {
-		return 0, 0, p.errorf("vector variables are not supported")
+	if vec*typ.size() > 16 {
+		return 0, 0, 0, p.errorf("a vector of %d bytes", vec*typ.size())
 	}
-	return typ, max(align, typ.size()), nil
+	return typ, max(align, vec*typ.size()), vec, nil
 }
 
 // variable parses a name with optional dimensions and initialiser.
-func (p *parser) variable(sp space, typ dtype, align int) (*variable, error) {
+func (p *parser) variable(sp space, typ dtype, align, vec int) (*variable, error) {
 	line := p.tok.line
 	name, err := p.ident()
 	if err != nil {
 		return nil, err
 	}
-	v := &variable{name: name, space: sp, typ: typ, align: align, count: 1, line: line}
+	v := &variable{name: name, space: sp, typ: typ, align: align, count: int64(vec), line: line}
 	for p.tok.is("[") {
 		if err := p.advance(); err != nil {
 			return nil, err
@@ -387,11 +422,11 @@ func (p *parser) params() ([]*variable, error) {
 		if kind != ".param" && kind != ".reg" {
 			return nil, p.errorf("parameters in %s are not supported, only .param and .reg", kind)
 		}
-		typ, align, err := p.varType()
+		typ, align, vec, err := p.varType()
 		if err != nil {
 			return nil, err
 		}
-		v, err := p.variable(spParam, typ, align)
+		v, err := p.variable(spParam, typ, align, vec)
 		if err != nil {
 			return nil, err
 		}

@@ -105,6 +105,7 @@ type extra struct {
 
 	// for the critical path: registers, and what orders memory
 	uses, defs []int32
+	sums, left []int32 // of an asynchronous matrix product: registers of the sums and of the left operand
 	async      asyncKind
 	fence      bool
 
@@ -177,6 +178,7 @@ type program struct {
 	dynShared    int // where dynamic shared memory starts in the simulated block memory
 	dynAlign     int
 	sharedVars   []*variable
+	reserved     *variable // one of them: memory of the system's
 
 	writesParam    []int64 // offsets of parameters that writes go through
 	writesVar      []string
@@ -187,6 +189,7 @@ type program struct {
 	ordered        bool // has atomics on global memory: blocks run one after another
 	hasFence       bool
 	usesProxy      bool // has mbarriers or bulk copies
+	flights        bool // has notes about the registers of asynchronous matrix products
 	paramAddresses bool // generic addresses of parameters
 	distributed    bool // makes addresses of other blocks' shared memory
 	clusterBarrier bool

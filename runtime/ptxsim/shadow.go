@@ -73,6 +73,13 @@ func (s *shadow) reset(size, warps int) {
 	s.readers, s.free = s.readers[:0], s.free[:0]
 }
 
+// initialise marks memory as written before the block began; addr and n are multiples of 16.
+func (s *shadow) initialise(addr uint32, n int) {
+	for i := range n / 16 {
+		s.c16[int(addr)/16+i].w = accManyLanes // at clock 0, which is before everything
+	}
+}
+
 // access is one thread's access to shared memory, with what a report needs.
 type access struct {
 	w      *warp

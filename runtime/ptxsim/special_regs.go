@@ -34,6 +34,9 @@ func (d *decoder) specialReg(name string, wide bool) (int32, error) {
 		}
 		return d.constant32(lanes), nil
 	}
+	if strings.HasPrefix(name, "%reserved_smem_offset_") && !wide {
+		return d.constant32(d.reservedShared(name)), nil
+	}
 	isWide, ok := specialWide[name]
 	if !ok {
 		return 0, fmt.Errorf("unknown register %s", name)
@@ -58,6 +61,19 @@ func (d *decoder) specialReg(name string, wide bool) (int32, error) {
 	perBlock := name == "%smid" || strings.HasPrefix(name, "%ctaid") || strings.HasPrefix(name, "%cluster")
 	d.prog.specials = append(d.prog.specials, specialRow{r, wide, name, perBlock})
 	return r, nil
+}
+
+// reservedShared is a place in the shared memory that the system keeps for itself (PTX ISA 8.4, section 10.36), where
+// cooperative groups of several warps have their barriers. It is zero when a block begins.
+func (d *decoder) reservedShared(name string) uint32 {
+	v := d.reserved
+	switch name {
+	case "%reserved_smem_offset_end", "%reserved_smem_offset_cap":
+		return uint32(d.varOff[v] + v.size())
+	case "%reserved_smem_offset_1":
+		return uint32(d.varOff[v] + v.size()/2)
+	}
+	return uint32(d.varOff[v])
 }
 
 // isClock reports whether the register counts time.

@@ -153,6 +153,12 @@ func operandsOf(s *stmt, base int32, x *extra) {
 	if s.guard >= 0 {
 		use(s.guard)
 	}
+	if s.op == "wgmma" && len(s.args) > 1 {
+		registersOf(&s.args[0], func(r int32) { x.sums = append(x.sums, base+r) })
+		if s.args[1].kind == opdVector {
+			registersOf(&s.args[1], func(r int32) { x.left = append(x.left, base+r) })
+		}
+	}
 	switch s.op {
 	case "membar", "fence":
 		x.fence = true

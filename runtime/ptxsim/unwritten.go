@@ -46,6 +46,8 @@ func (s *stmt) split() (dst, src []operand) {
 	switch {
 	case len(s.args) == 0:
 		return nil, nil
+	case s.op == "call" && s.args[0].kind == opdList && len(s.args) > 1:
+		return s.args[:1], s.args[1:] // results in registers
 	case s.op == "wgmma" && sub == "mma_async":
 		return nil, s.args // the sum is read and written later
 	case s.op == "bar" || s.op == "barrier":
@@ -208,22 +210,7 @@ func (u *unwritten) instrument(code []inst) []inst {
 		}
 		out = append(out, in)
 	}
-	for i := range out {
-		in := &out[i]
-		if in.kind != kBra {
-			continue
-		}
-		if in.x.rows == nil {
-			in.target = at[in.target]
-			continue
-		}
-		x := *in.x
-		x.rows = slices.Clone(x.rows)
-		for j, t := range x.rows {
-			x.rows[j] = at[t]
-		}
-		in.x = &x
-	}
+	retarget(out, at)
 	return out
 }
 

@@ -72,7 +72,8 @@ type warp struct {
 	async  asyncCopies
 
 	wgmmas      []wgmmaRead // in flight
-	wgmmaGroups uint32      // closed
+	flights     registerFlights
+	wgmmaGroups uint32 // closed
 
 	counts []uint64  // executions by instruction
 	laneCt []uint64  // lanes that executed it
@@ -141,6 +142,7 @@ func (w *warp) reset(mask uint32) {
 	clear(w.writtenBy)
 	w.async.reset()
 	w.wgmmas, w.wgmmaGroups = w.wgmmas[:0], 0
+	w.flights.reset()
 	if w.time != nil {
 		w.time.reset()
 	}

@@ -151,9 +151,16 @@ func (w *warp) readAsync(r *wgmmaRead) {
 	}
 }
 
+// execWgmmaFence orders the registers' writes before the products that take them; see regflight.go.
+func execWgmmaFence(w *warp, _ *inst) {
+	w.flights.fenced = true
+	clear(w.flights.written)
+}
+
 func execWgmmaCommit(w *warp, _ *inst) { w.wgmmaGroups++ }
 
 func execWgmmaWait(w *warp, in *inst) {
+	w.flights.waited = max(w.flights.waited, w.wgmmaGroups-min(w.wgmmaGroups, uint32(in.x.n)))
 	kept := w.wgmmas[:0]
 	for i := range w.wgmmas {
 		r := &w.wgmmas[i]
@@ -178,7 +185,7 @@ func decWgmma(d *decoder, s *stmt, m *modset, in *inst) error {
 	in.class = clTensor
 	switch op {
 	case "fence", "commit_group":
-		if in.exec = execNothing; op == "commit_group" {
+		if in.exec = execWgmmaFence; op == "commit_group" {
 			in.exec = execWgmmaCommit
 		}
 		if err := s.argc(0, 0); err != nil {

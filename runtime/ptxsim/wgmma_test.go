@@ -23,6 +23,8 @@ func TestProductsOfFourWarpsAreExactOnIntegersInEveryLayout(t *testing.T) {
 	}{
 		{"layouts", 0, 1, ptxsim.ProxyFence}, {"layouts", 1, 1, ptxsim.ProxyFence}, {"layouts", 2, 1, ptxsim.ProxyFence}, {"layouts", 3, 1, ptxsim.ProxyFence},
 		{"transposed", 0, 1, ptxsim.ProxyFence}, {"registers", 0, 0, ptxsim.ProxyFence}, {"overwritten", 0, 1, ptxsim.SharedRace},
+		{"sum_read_early", 0, 1, ptxsim.RegisterHazard}, {"operand_changed", 0, 0, ptxsim.RegisterHazard}, {"scaled_between", 0, 0, ptxsim.RegisterHazard},
+		{"pipeline", 0, 0, ptxsim.RegisterHazard},
 	} {
 		for _, seed := range []int64{0, 1} {
 			r := newRig(t, ptxsim.Options{Seed: seed}, "wgmma", ptx)
@@ -36,7 +38,7 @@ func TestProductsOfFourWarpsAreExactOnIntegersInEveryLayout(t *testing.T) {
 				require.Equal(t, want[i]+k.plus, float64(v), "%s, mode %d, element %d", k.kernel, k.mode, i)
 			}
 			var found *ptxsim.FindingsError
-			require.ErrorAs(t, run(1), &found)
+			require.ErrorAs(t, run(1), &found, "%s, mode %d", k.kernel, k.mode)
 			require.True(t, found.Has(k.defect), "%s, mode %d: %v", k.kernel, k.mode, found)
 		}
 	}

@@ -120,3 +120,92 @@ KERNEL overwritten(const half* a, const half* b, float* y, int mode, int bug) {
     __syncthreads();
     if (threadIdx.x == 0) y[0] += 0 * __half2float(t[1]);
 }
+
+// The sums are read before their group was waited for.
+KERNEL sum_read_early(const half* a, const half* b, float* y, int mode, int bug) {
+    __shared__ alignas(1024) half s[64 * 16], t[64 * 16];
+    for (int i = threadIdx.x; i < 64 * 16; i += blockDim.x) {
+        s[place(3, i / 16, i % 16)] = a[i];
+        t[place(3, i / 16, i % 16)] = b[i];
+    }
+    fence();
+    __syncthreads();
+    float d[32];
+    for (int i = 0; i < 32; i++) d[i] = 1;
+    begin();
+    product<0>(d, describe(s, 3), describe(t, 3));
+    commit();
+    if (!bug) wait();
+    put(y, d);
+    wait();
+}
+
+// A left operand in registers changes while the product runs.
+KERNEL operand_changed(const half* a, const half* b, float* y, int mode, int bug) {
+    __shared__ alignas(1024) half t[64 * 16];
+    for (int i = threadIdx.x; i < 64 * 16; i += blockDim.x) t[place(3, i / 16, i % 16)] = b[i];
+    fence();
+    __syncthreads();
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    uint32_t r[4];
+    for (int i = 0; i < 4; i++) r[i] = *(const uint32_t*)&a[(16 * warp + lane / 4 + 8 * (i % 2)) * 16 + lane % 4 * 2 + 8 * (i / 2)];
+    float d[32];
+    for (int i = 0; i < 32; i++) d[i] = 0;
+    begin();
+    asm volatile(
+        "{\n\t.reg .pred p, q;\n\t.reg .b32 x<4>;\n\tsetp.ne.b32 p, 0, 0;\n\tsetp.ne.b32 q, %37, 0;\n\t"
+        "mov.b32 x0, %32;\n\tmov.b32 x1, %33;\n\tmov.b32 x2, %34;\n\tmov.b32 x3, %35;\n\t"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {x0, x1, x2, x3}, %36, p, 1, 1, 0;\n\t"
+        "wgmma.commit_group.sync.aligned;\n\t@q bra skip;\n\twgmma.wait_group.sync.aligned 0;\n\tskip: add.u32 x0, x0, 1;\n\t}"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]) : "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3]), "l"(describe(t, 3)), "r"(bug));
+    wait();
+    put(y, d);
+}
+
+// Sums that ordinary instructions scale go into the next product behind a fence; products in a row need none.
+KERNEL scaled_between(const half* a, const half* b, float* y, int mode, int bug) {
+    __shared__ alignas(1024) half s[64 * 16], t[64 * 16];
+    for (int i = threadIdx.x; i < 64 * 16; i += blockDim.x) {
+        s[place(3, i / 16, i % 16)] = a[i];
+        t[place(3, i / 16, i % 16)] = b[i];
+    }
+    fence();
+    __syncthreads();
+    float d[32];
+    for (int i = 0; i < 32; i++) d[i] = 0;
+    begin();
+    for (int k = 0; k < 2; k++) product<0>(d, describe(s, 3), describe(t, 3));
+    commit();
+    wait();
+    for (int i = 0; i < 32; i++) asm volatile("mul.f32 %0, %0, 0f3F000000;" : "+f"(d[i]));
+    if (!bug) begin();
+    product<0>(d, describe(s, 3), describe(t, 3));
+    commit();
+    wait();
+    for (int i = 0; i < 32; i++) d[i] *= 0.5f;
+    put(y, d);
+}
+
+// A pipeline: one group stays under way while the next is begun.
+KERNEL pipeline(const half* a, const half* b, float* y, int mode, int bug) {
+    __shared__ alignas(1024) half s[64 * 16], t[64 * 16];
+    for (int i = threadIdx.x; i < 64 * 16; i += blockDim.x) {
+        s[place(3, i / 16, i % 16)] = a[i];
+        t[place(3, i / 16, i % 16)] = b[i];
+    }
+    fence();
+    __syncthreads();
+    float d[32];
+    for (int i = 0; i < 32; i++) d[i] = 0;
+#pragma unroll 1
+    for (int k = 0; k < 4; k++) {
+        begin();
+        product<0>(d, describe(s, 3), describe(t, 3));
+        commit();
+        asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+    }
+    if (!bug) wait();
+    for (int i = 0; i < 32; i++) d[i] *= 0.25f;
+    put(y, d);
+    wait();
+}
