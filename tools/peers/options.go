@@ -47,6 +47,7 @@ func flags() []cli.Flag {
 		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`SEED` of weights and image"},
 		&cli.Float64Flag{Name: "tolerance", Value: 1e-3, Usage: "largest `DIFFERENCE` between outputs, relative to their largest magnitude where that is above 1"},
 		&cli.StringFlag{Name: "pytorch-mode", Value: modeEager, Usage: "`MODE` of PyTorch: eager, or jit for a traced and optimised module"},
+		clockFlag(),
 		&cli.StringFlag{Name: "python", Value: "/usr/bin/python3", Usage: "Python `INTERPRETER` that has PyTorch"},
 		&cli.StringFlag{Name: "node", Value: "node", Usage: "Node.js `INTERPRETER`"},
 		&cli.StringFlag{Name: "folder", Value: filepath.Join("tools", "peers"), Usage: "`FOLDER` of the workers' scripts and node_modules"},

@@ -42,6 +42,10 @@ type Product struct {
 // floats (36 KiB) stay in a first-level cache of 48 KiB while all rows of A pass.
 const blockK = 192
 
+// halvesK is blockK where a panel is decoded first: the decoded part (24 KiB) and
+// that of A of some fifty rows (25 KiB) stay in a first-level cache.
+const halvesK = 128
+
 // MatMul computes p on the calling goroutine. A, C and a panel of B should fit
 // the second-level cache together: B is read once a call, A once for every
 // panel of 48 (AVX-512), 24 (AVX2), 12 (NEON) or 4 columns.
@@ -66,7 +70,11 @@ func (k *Kernels) productPanel(p *Product, first, width int) {
 	m.init, m.ldi = p.Init.Data, p.Init.Stride
 	at := first * p.B.K
 	for _, s := range p.A {
-		blocks := (s.K + blockK - 1) / blockK
+		most := blockK
+		if p.B.halves != nil {
+			most = halvesK
+		}
+		blocks := ceilDiv(s.K, most)
 		for i := range blocks {
 			from, to := s.K*i/blocks, s.K*(i+1)/blocks
 			m.k = to - from

@@ -29,21 +29,21 @@ block1:
 	JLE        tail2
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias4
+	JZ         nobias5
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS (AX), Y0, Y0
-	JMP        biased5
+	JMP        biased6
 
-nobias4:
+nobias5:
 	VXORPS Y0, Y0, Y0
 
-biased5:
+biased6:
 	VMOVAPS    Y0, Y1
 	VMOVAPS    Y0, Y2
 	VMOVAPS    Y0, Y3
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started6
+	JZ         started7
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (DX), Y4
@@ -71,7 +71,7 @@ biased5:
 	VMASKMOVPS (AX), Y4, Y4
 	VADDPS     Y4, Y3, Y3
 
-started6:
+started7:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -91,7 +91,7 @@ started6:
 	CMOVQGT AX, R9
 	ADDQ    R9, R8
 	CMPQ    CX, $+8
-	JNE     masked7
+	JNE     masked8
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), R9
 	MOVQ    ks+120(FP), R11
@@ -102,9 +102,9 @@ started6:
 	XORQ    R10, R10
 	MOVQ    32(SP), R14
 	TESTQ   R9, R9
-	JZ      kdone10
+	JZ      kdone11
 
-k9:
+k10:
 	PREFETCHT1   (R14)
 	ADDQ         R13, R14
 	VMOVUPS      (AX), Y4
@@ -119,9 +119,9 @@ k9:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k9
+	JNZ          k10
 
-kdone10:
+kdone11:
 	MOVQ    R14, 32(SP)
 	MOVQ    ldc+24(FP), BX
 	SHLQ    $0x02, BX
@@ -142,9 +142,9 @@ kdone10:
 	CMOVQGT BX, SI
 	ADDQ    SI, AX
 	VMOVUPS Y3, (AX)
-	JMP     written8
+	JMP     written9
 
-masked7:
+masked8:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), R9
 	MOVQ  ks+120(FP), R11
@@ -155,9 +155,9 @@ masked7:
 	XORQ  R10, R10
 	MOVQ  32(SP), R14
 	TESTQ R9, R9
-	JZ    kdone12
+	JZ    kdone13
 
-k11:
+k12:
 	PREFETCHT1   (R14)
 	ADDQ         R13, R14
 	VMOVUPS      (DX), Y4
@@ -173,9 +173,9 @@ k11:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k11
+	JNZ          k12
 
-kdone12:
+kdone13:
 	MOVQ       R14, 32(SP)
 	MOVQ       ldc+24(FP), BX
 	SHLQ       $0x02, BX
@@ -201,9 +201,9 @@ kdone12:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y3, Y0, (AX)
 
-written8:
+written9:
 	SUBQ   $+4, (SP)
-	JLE    end3
+	JLE    end4
 	MOVQ   rs+112(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 8(SP)
@@ -218,21 +218,23 @@ written8:
 	JMP    block1
 
 tail2:
+	CMPQ       (SP), $+1
+	JLE        quarter3
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias13
+	JZ         nobias14
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS (AX), Y0, Y0
-	JMP        biased14
+	JMP        biased15
 
-nobias13:
+nobias14:
 	VXORPS Y0, Y0, Y0
 
-biased14:
+biased15:
 	VMOVAPS    Y0, Y1
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started15
+	JZ         started16
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (DX), Y2
@@ -246,7 +248,7 @@ biased14:
 	VMASKMOVPS (AX), Y2, Y2
 	VADDPS     Y2, Y1, Y1
 
-started15:
+started16:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -256,7 +258,7 @@ started15:
 	CMOVQGT AX, DI
 	ADDQ    DI, SI
 	CMPQ    CX, $+8
-	JNE     masked16
+	JNE     masked17
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), CX
 	MOVQ    ks+120(FP), DI
@@ -267,9 +269,9 @@ started15:
 	XORQ    DX, DX
 	MOVQ    32(SP), R10
 	TESTQ   CX, CX
-	JZ      kdone19
+	JZ      kdone20
 
-k18:
+k19:
 	PREFETCHT1   (R10)
 	ADDQ         R9, R10
 	VMOVUPS      (AX), Y2
@@ -280,9 +282,9 @@ k18:
 	ADDQ         DI, DX
 	ADDQ         R8, AX
 	DECQ         CX
-	JNZ          k18
+	JNZ          k19
 
-kdone19:
+kdone20:
 	MOVQ    R10, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -293,9 +295,9 @@ kdone19:
 	CMOVQGT CX, DX
 	ADDQ    DX, AX
 	VMOVUPS Y1, (AX)
-	JMP     written17
+	JMP     written18
 
-masked16:
+masked17:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), CX
 	MOVQ  ks+120(FP), R8
@@ -306,9 +308,9 @@ masked16:
 	XORQ  DI, DI
 	MOVQ  32(SP), R11
 	TESTQ CX, CX
-	JZ    kdone21
+	JZ    kdone22
 
-k20:
+k21:
 	PREFETCHT1   (R11)
 	ADDQ         R10, R11
 	VMOVUPS      (DX), Y2
@@ -320,9 +322,9 @@ k20:
 	ADDQ         R8, DI
 	ADDQ         R9, AX
 	DECQ         CX
-	JNZ          k20
+	JNZ          k21
 
-kdone21:
+kdone22:
 	MOVQ       R11, 32(SP)
 	MOVQ       ldc+24(FP), CX
 	SHLQ       $0x02, CX
@@ -336,8 +338,102 @@ kdone21:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y1, Y0, (AX)
 
-written17:
-end3:
+written18:
+	JMP end4
+
+quarter3:
+	MOVQ       bias_base+64(FP), AX
+	TESTQ      AX, AX
+	JZ         nobias23
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS (AX), Y0, Y0
+	JMP        biased24
+
+nobias23:
+	VXORPS Y0, Y0, Y0
+
+biased24:
+	MOVQ       24(SP), AX
+	TESTQ      AX, AX
+	JZ         started25
+	MOVQ       ldi+56(FP), BX
+	SHLQ       $0x02, BX
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS (AX), Y1, Y1
+	VADDPS     Y1, Y0, Y0
+
+started25:
+	MOVQ  rs+112(FP), AX
+	SHLQ  $0x02, AX
+	MOVQ  8(SP), AX
+	CMPQ  CX, $+8
+	JNE   masked26
+	MOVQ  b_base+128(FP), CX
+	MOVQ  k+168(FP), DX
+	MOVQ  ks+120(FP), SI
+	SHLQ  $0x02, SI
+	MOVQ  bs+152(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  step+192(FP), R8
+	XORQ  BX, BX
+	MOVQ  32(SP), R9
+	TESTQ DX, DX
+	JZ    kdone29
+
+k28:
+	PREFETCHT1   (R9)
+	ADDQ         R8, R9
+	VMOVUPS      (CX), Y1
+	VBROADCASTSS (AX)(BX*1), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	ADDQ         SI, BX
+	ADDQ         DI, CX
+	DECQ         DX
+	JNZ          k28
+
+kdone29:
+	MOVQ    R9, 32(SP)
+	MOVQ    ldc+24(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    16(SP), AX
+	VMOVUPS Y0, (AX)
+	JMP     written27
+
+masked26:
+	MOVQ  b_base+128(FP), CX
+	MOVQ  k+168(FP), BX
+	MOVQ  ks+120(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  bs+152(FP), R8
+	SHLQ  $0x02, R8
+	MOVQ  step+192(FP), R9
+	XORQ  SI, SI
+	MOVQ  32(SP), R10
+	TESTQ BX, BX
+	JZ    kdone31
+
+k30:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (DX), Y1
+	VMASKMOVPS   (CX), Y1, Y1
+	VBROADCASTSS (AX)(SI*1), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	ADDQ         DI, SI
+	ADDQ         R8, CX
+	DECQ         BX
+	JNZ          k30
+
+kdone31:
+	MOVQ       R10, 32(SP)
+	MOVQ       ldc+24(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       16(SP), AX
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS Y0, Y1, (AX)
+
+written27:
+end4:
 	VZEROUPPER
 	RET
 
@@ -379,22 +475,22 @@ TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $40-200
 	MOVQ DI, 24(SP)
 	MOVQ R8, 32(SP)
 
-block22:
+block32:
 	CMPQ       (SP), $+2
-	JLE        tail23
+	JLE        tail33
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias25
+	JZ         nobias36
 	VMOVUPS    (AX), Y0
 	VMOVUPS    (DX), Y1
 	VMASKMOVPS 32(AX), Y1, Y1
-	JMP        biased26
+	JMP        biased37
 
-nobias25:
+nobias36:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-biased26:
+biased37:
 	VMOVAPS    Y0, Y2
 	VMOVAPS    Y1, Y3
 	VMOVAPS    Y0, Y4
@@ -403,7 +499,7 @@ biased26:
 	VMOVAPS    Y1, Y7
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started27
+	JZ         started38
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (AX), Y8
@@ -439,7 +535,7 @@ biased26:
 	VMASKMOVPS 32(AX), Y8, Y8
 	VADDPS     Y8, Y7, Y7
 
-started27:
+started38:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -459,7 +555,7 @@ started27:
 	CMOVQGT AX, R9
 	ADDQ    R9, R8
 	CMPQ    CX, $+8
-	JNE     masked28
+	JNE     masked39
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), R9
 	MOVQ    ks+120(FP), R11
@@ -470,9 +566,9 @@ started27:
 	XORQ    R10, R10
 	MOVQ    32(SP), R14
 	TESTQ   R9, R9
-	JZ      kdone31
+	JZ      kdone42
 
-k30:
+k41:
 	PREFETCHT1   (R14)
 	ADDQ         R13, R14
 	VMOVUPS      (AX), Y8
@@ -492,9 +588,9 @@ k30:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k30
+	JNZ          k41
 
-kdone31:
+kdone42:
 	MOVQ    R14, 32(SP)
 	MOVQ    ldc+24(FP), BX
 	SHLQ    $0x02, BX
@@ -519,9 +615,9 @@ kdone31:
 	ADDQ    SI, AX
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
-	JMP     written29
+	JMP     written40
 
-masked28:
+masked39:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), R9
 	MOVQ  ks+120(FP), R11
@@ -532,9 +628,9 @@ masked28:
 	XORQ  R10, R10
 	MOVQ  32(SP), R14
 	TESTQ R9, R9
-	JZ    kdone33
+	JZ    kdone44
 
-k32:
+k43:
 	PREFETCHT1   (R14)
 	ADDQ         R13, R14
 	VMOVUPS      (AX), Y8
@@ -555,9 +651,9 @@ k32:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k32
+	JNZ          k43
 
-kdone33:
+kdone44:
 	MOVQ       R14, 32(SP)
 	MOVQ       ldc+24(FP), BX
 	SHLQ       $0x02, BX
@@ -587,9 +683,9 @@ kdone33:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y7, Y0, 32(AX)
 
-written29:
+written40:
 	SUBQ   $+4, (SP)
-	JLE    end24
+	JLE    end35
 	MOVQ   rs+112(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 8(SP)
@@ -597,31 +693,33 @@ written29:
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 16(SP)
 	CMPQ   24(SP), $+0
-	JE     block22
+	JE     block32
 	MOVQ   ldi+56(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 24(SP)
-	JMP    block22
+	JMP    block32
 
-tail23:
+tail33:
+	CMPQ       (SP), $+1
+	JLE        quarter34
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias34
+	JZ         nobias45
 	VMOVUPS    (AX), Y0
 	VMOVUPS    (DX), Y1
 	VMASKMOVPS 32(AX), Y1, Y1
-	JMP        biased35
+	JMP        biased46
 
-nobias34:
+nobias45:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-biased35:
+biased46:
 	VMOVAPS    Y0, Y2
 	VMOVAPS    Y1, Y3
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started36
+	JZ         started47
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (AX), Y4
@@ -639,7 +737,7 @@ biased35:
 	VMASKMOVPS 32(AX), Y4, Y4
 	VADDPS     Y4, Y3, Y3
 
-started36:
+started47:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -649,7 +747,7 @@ started36:
 	CMOVQGT AX, DI
 	ADDQ    DI, SI
 	CMPQ    CX, $+8
-	JNE     masked37
+	JNE     masked48
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), CX
 	MOVQ    ks+120(FP), DI
@@ -660,9 +758,9 @@ started36:
 	XORQ    DX, DX
 	MOVQ    32(SP), R10
 	TESTQ   CX, CX
-	JZ      kdone40
+	JZ      kdone51
 
-k39:
+k50:
 	PREFETCHT1   (R10)
 	ADDQ         R9, R10
 	VMOVUPS      (AX), Y4
@@ -676,9 +774,9 @@ k39:
 	ADDQ         DI, DX
 	ADDQ         R8, AX
 	DECQ         CX
-	JNZ          k39
+	JNZ          k50
 
-kdone40:
+kdone51:
 	MOVQ    R10, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -691,9 +789,9 @@ kdone40:
 	ADDQ    DX, AX
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
-	JMP     written38
+	JMP     written49
 
-masked37:
+masked48:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), CX
 	MOVQ  ks+120(FP), R8
@@ -704,9 +802,9 @@ masked37:
 	XORQ  DI, DI
 	MOVQ  32(SP), R11
 	TESTQ CX, CX
-	JZ    kdone42
+	JZ    kdone53
 
-k41:
+k52:
 	PREFETCHT1   (R11)
 	ADDQ         R10, R11
 	VMOVUPS      (AX), Y4
@@ -721,9 +819,9 @@ k41:
 	ADDQ         R8, DI
 	ADDQ         R9, AX
 	DECQ         CX
-	JNZ          k41
+	JNZ          k52
 
-kdone42:
+kdone53:
 	MOVQ       R11, 32(SP)
 	MOVQ       ldc+24(FP), CX
 	SHLQ       $0x02, CX
@@ -739,8 +837,112 @@ kdone42:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y3, Y0, 32(AX)
 
-written38:
-end24:
+written49:
+	JMP end35
+
+quarter34:
+	MOVQ       bias_base+64(FP), AX
+	TESTQ      AX, AX
+	JZ         nobias54
+	VMOVUPS    (AX), Y0
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS 32(AX), Y1, Y1
+	JMP        biased55
+
+nobias54:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+biased55:
+	MOVQ       24(SP), AX
+	TESTQ      AX, AX
+	JZ         started56
+	MOVQ       ldi+56(FP), BX
+	SHLQ       $0x02, BX
+	VMOVUPS    (AX), Y2
+	VADDPS     Y2, Y0, Y0
+	VMOVUPS    (DX), Y2
+	VMASKMOVPS 32(AX), Y2, Y2
+	VADDPS     Y2, Y1, Y1
+
+started56:
+	MOVQ  rs+112(FP), AX
+	SHLQ  $0x02, AX
+	MOVQ  8(SP), AX
+	CMPQ  CX, $+8
+	JNE   masked57
+	MOVQ  b_base+128(FP), CX
+	MOVQ  k+168(FP), DX
+	MOVQ  ks+120(FP), SI
+	SHLQ  $0x02, SI
+	MOVQ  bs+152(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  step+192(FP), R8
+	XORQ  BX, BX
+	MOVQ  32(SP), R9
+	TESTQ DX, DX
+	JZ    kdone60
+
+k59:
+	PREFETCHT1   (R9)
+	ADDQ         R8, R9
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	VBROADCASTSS (AX)(BX*1), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         SI, BX
+	ADDQ         DI, CX
+	DECQ         DX
+	JNZ          k59
+
+kdone60:
+	MOVQ    R9, 32(SP)
+	MOVQ    ldc+24(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    16(SP), AX
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	JMP     written58
+
+masked57:
+	MOVQ  b_base+128(FP), CX
+	MOVQ  k+168(FP), BX
+	MOVQ  ks+120(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  bs+152(FP), R8
+	SHLQ  $0x02, R8
+	MOVQ  step+192(FP), R9
+	XORQ  SI, SI
+	MOVQ  32(SP), R10
+	TESTQ BX, BX
+	JZ    kdone62
+
+k61:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (CX), Y2
+	VMOVUPS      (DX), Y3
+	VMASKMOVPS   32(CX), Y3, Y3
+	VBROADCASTSS (AX)(SI*1), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         DI, SI
+	ADDQ         R8, CX
+	DECQ         BX
+	JNZ          k61
+
+kdone62:
+	MOVQ       R10, 32(SP)
+	MOVQ       ldc+24(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       16(SP), AX
+	VMOVUPS    Y0, (AX)
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS Y1, Y0, 32(AX)
+
+written58:
+end35:
 	VZEROUPPER
 	RET
 
@@ -764,24 +966,24 @@ TEXT ·gemmPanel3AVX2(SB), NOSPLIT, $40-200
 	MOVQ DI, 24(SP)
 	MOVQ R8, 32(SP)
 
-block43:
+block63:
 	CMPQ       (SP), $+2
-	JLE        tail44
+	JLE        tail64
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias46
+	JZ         nobias67
 	VMOVUPS    (AX), Y0
 	VMOVUPS    32(AX), Y1
 	VMOVUPS    (DX), Y2
 	VMASKMOVPS 64(AX), Y2, Y2
-	JMP        biased47
+	JMP        biased68
 
-nobias46:
+nobias67:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-biased47:
+biased68:
 	VMOVAPS    Y0, Y3
 	VMOVAPS    Y1, Y4
 	VMOVAPS    Y2, Y5
@@ -793,7 +995,7 @@ biased47:
 	VMOVAPS    Y2, Y11
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started48
+	JZ         started69
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (AX), Y12
@@ -837,7 +1039,7 @@ biased47:
 	VMASKMOVPS 64(AX), Y12, Y12
 	VADDPS     Y12, Y11, Y11
 
-started48:
+started69:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -857,7 +1059,7 @@ started48:
 	CMOVQGT AX, R9
 	ADDQ    R9, R8
 	CMPQ    CX, $+8
-	JNE     masked49
+	JNE     masked70
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), R9
 	MOVQ    ks+120(FP), R11
@@ -868,9 +1070,9 @@ started48:
 	XORQ    R10, R10
 	MOVQ    32(SP), R14
 	TESTQ   R9, R9
-	JZ      kdone52
+	JZ      kdone73
 
-k51:
+k72:
 	PREFETCHT1   (R14)
 	ADDQ         R13, R14
 	VMOVUPS      (AX), Y12
@@ -895,9 +1097,9 @@ k51:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k51
+	JNZ          k72
 
-kdone52:
+kdone73:
 	MOVQ    R14, 32(SP)
 	MOVQ    ldc+24(FP), BX
 	SHLQ    $0x02, BX
@@ -926,9 +1128,9 @@ kdone52:
 	VMOVUPS Y9, (AX)
 	VMOVUPS Y10, 32(AX)
 	VMOVUPS Y11, 64(AX)
-	JMP     written50
+	JMP     written71
 
-masked49:
+masked70:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), R9
 	MOVQ  ks+120(FP), R11
@@ -939,9 +1141,9 @@ masked49:
 	XORQ  R10, R10
 	MOVQ  32(SP), R14
 	TESTQ R9, R9
-	JZ    kdone54
+	JZ    kdone75
 
-k53:
+k74:
 	PREFETCHT1   (R14)
 	ADDQ         R13, R14
 	VMOVUPS      (AX), Y12
@@ -967,9 +1169,9 @@ k53:
 	ADDQ         R11, R10
 	ADDQ         R12, AX
 	DECQ         R9
-	JNZ          k53
+	JNZ          k74
 
-kdone54:
+kdone75:
 	MOVQ       R14, 32(SP)
 	MOVQ       ldc+24(FP), BX
 	SHLQ       $0x02, BX
@@ -1003,9 +1205,9 @@ kdone54:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y11, Y0, 64(AX)
 
-written50:
+written71:
 	SUBQ   $+4, (SP)
-	JLE    end45
+	JLE    end66
 	MOVQ   rs+112(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 8(SP)
@@ -1013,34 +1215,36 @@ written50:
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 16(SP)
 	CMPQ   24(SP), $+0
-	JE     block43
+	JE     block63
 	MOVQ   ldi+56(FP), AX
 	IMUL3Q $+16, AX, AX
 	ADDQ   AX, 24(SP)
-	JMP    block43
+	JMP    block63
 
-tail44:
+tail64:
+	CMPQ       (SP), $+1
+	JLE        quarter65
 	MOVQ       bias_base+64(FP), AX
 	TESTQ      AX, AX
-	JZ         nobias55
+	JZ         nobias76
 	VMOVUPS    (AX), Y0
 	VMOVUPS    32(AX), Y1
 	VMOVUPS    (DX), Y2
 	VMASKMOVPS 64(AX), Y2, Y2
-	JMP        biased56
+	JMP        biased77
 
-nobias55:
+nobias76:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-biased56:
+biased77:
 	VMOVAPS    Y0, Y3
 	VMOVAPS    Y1, Y4
 	VMOVAPS    Y2, Y5
 	MOVQ       24(SP), AX
 	TESTQ      AX, AX
-	JZ         started57
+	JZ         started78
 	MOVQ       ldi+56(FP), BX
 	SHLQ       $0x02, BX
 	VMOVUPS    (AX), Y6
@@ -1062,7 +1266,7 @@ biased56:
 	VMASKMOVPS 64(AX), Y6, Y6
 	VADDPS     Y6, Y5, Y5
 
-started57:
+started78:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), BX
@@ -1072,7 +1276,7 @@ started57:
 	CMOVQGT AX, DI
 	ADDQ    DI, SI
 	CMPQ    CX, $+8
-	JNE     masked58
+	JNE     masked79
 	MOVQ    b_base+128(FP), AX
 	MOVQ    k+168(FP), CX
 	MOVQ    ks+120(FP), DI
@@ -1083,9 +1287,9 @@ started57:
 	XORQ    DX, DX
 	MOVQ    32(SP), R10
 	TESTQ   CX, CX
-	JZ      kdone61
+	JZ      kdone82
 
-k60:
+k81:
 	PREFETCHT1   (R10)
 	ADDQ         R9, R10
 	VMOVUPS      (AX), Y6
@@ -1102,9 +1306,9 @@ k60:
 	ADDQ         DI, DX
 	ADDQ         R8, AX
 	DECQ         CX
-	JNZ          k60
+	JNZ          k81
 
-kdone61:
+kdone82:
 	MOVQ    R10, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -1119,9 +1323,9 @@ kdone61:
 	VMOVUPS Y3, (AX)
 	VMOVUPS Y4, 32(AX)
 	VMOVUPS Y5, 64(AX)
-	JMP     written59
+	JMP     written80
 
-masked58:
+masked79:
 	MOVQ  b_base+128(FP), AX
 	MOVQ  k+168(FP), CX
 	MOVQ  ks+120(FP), R8
@@ -1132,9 +1336,9 @@ masked58:
 	XORQ  DI, DI
 	MOVQ  32(SP), R11
 	TESTQ CX, CX
-	JZ    kdone63
+	JZ    kdone84
 
-k62:
+k83:
 	PREFETCHT1   (R11)
 	ADDQ         R10, R11
 	VMOVUPS      (AX), Y6
@@ -1152,9 +1356,9 @@ k62:
 	ADDQ         R8, DI
 	ADDQ         R9, AX
 	DECQ         CX
-	JNZ          k62
+	JNZ          k83
 
-kdone63:
+kdone84:
 	MOVQ       R11, 32(SP)
 	MOVQ       ldc+24(FP), CX
 	SHLQ       $0x02, CX
@@ -1172,8 +1376,122 @@ kdone63:
 	VMOVUPS    (DX), Y0
 	VMASKMOVPS Y5, Y0, 64(AX)
 
-written59:
-end45:
+written80:
+	JMP end66
+
+quarter65:
+	MOVQ       bias_base+64(FP), AX
+	TESTQ      AX, AX
+	JZ         nobias85
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	VMOVUPS    (DX), Y2
+	VMASKMOVPS 64(AX), Y2, Y2
+	JMP        biased86
+
+nobias85:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+biased86:
+	MOVQ       24(SP), AX
+	TESTQ      AX, AX
+	JZ         started87
+	MOVQ       ldi+56(FP), BX
+	SHLQ       $0x02, BX
+	VMOVUPS    (AX), Y3
+	VADDPS     Y3, Y0, Y0
+	VMOVUPS    32(AX), Y3
+	VADDPS     Y3, Y1, Y1
+	VMOVUPS    (DX), Y3
+	VMASKMOVPS 64(AX), Y3, Y3
+	VADDPS     Y3, Y2, Y2
+
+started87:
+	MOVQ  rs+112(FP), AX
+	SHLQ  $0x02, AX
+	MOVQ  8(SP), AX
+	CMPQ  CX, $+8
+	JNE   masked88
+	MOVQ  b_base+128(FP), CX
+	MOVQ  k+168(FP), DX
+	MOVQ  ks+120(FP), SI
+	SHLQ  $0x02, SI
+	MOVQ  bs+152(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  step+192(FP), R8
+	XORQ  BX, BX
+	MOVQ  32(SP), R9
+	TESTQ DX, DX
+	JZ    kdone91
+
+k90:
+	PREFETCHT1   (R9)
+	ADDQ         R8, R9
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	VBROADCASTSS (AX)(BX*1), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         SI, BX
+	ADDQ         DI, CX
+	DECQ         DX
+	JNZ          k90
+
+kdone91:
+	MOVQ    R9, 32(SP)
+	MOVQ    ldc+24(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    16(SP), AX
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	JMP     written89
+
+masked88:
+	MOVQ  b_base+128(FP), CX
+	MOVQ  k+168(FP), BX
+	MOVQ  ks+120(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  bs+152(FP), R8
+	SHLQ  $0x02, R8
+	MOVQ  step+192(FP), R9
+	XORQ  SI, SI
+	MOVQ  32(SP), R10
+	TESTQ BX, BX
+	JZ    kdone93
+
+k92:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      (DX), Y5
+	VMASKMOVPS   64(CX), Y5, Y5
+	VBROADCASTSS (AX)(SI*1), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         DI, SI
+	ADDQ         R8, CX
+	DECQ         BX
+	JNZ          k92
+
+kdone93:
+	MOVQ       R10, 32(SP)
+	MOVQ       ldc+24(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       16(SP), AX
+	VMOVUPS    Y0, (AX)
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS Y2, Y0, 64(AX)
+
+written89:
+end66:
 	VZEROUPPER
 	RET
 
@@ -1197,19 +1515,19 @@ TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $40-200
 	MOVQ  BX, 24(SP)
 	MOVQ  SI, 32(SP)
 
-block64:
+block94:
 	CMPQ      (SP), $+4
-	JLE       tail65
+	JLE       tail95
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias67
+	JZ        nobias98
 	VMOVUPS.Z (AX), K1, Z0
-	JMP       biased68
+	JMP       biased99
 
-nobias67:
+nobias98:
 	VPXORD Z0, Z0, Z0
 
-biased68:
+biased99:
 	VMOVAPS   Z0, Z1
 	VMOVAPS   Z0, Z2
 	VMOVAPS   Z0, Z3
@@ -1219,7 +1537,7 @@ biased68:
 	VMOVAPS   Z0, Z7
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started69
+	JZ        started100
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z8
@@ -1267,7 +1585,7 @@ biased68:
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z7, Z7
 
-started69:
+started100:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -1316,9 +1634,9 @@ started69:
 	XORQ    R12, R12
 	MOVQ    32(SP), BP
 	TESTQ   R11, R11
-	JZ      kdone71
+	JZ      kdone102
 
-k70:
+k101:
 	PREFETCHT1   (BP)
 	ADDQ         R15, BP
 	VMOVUPS.Z    (AX), K1, Z8
@@ -1341,9 +1659,9 @@ k70:
 	ADDQ         R13, R12
 	ADDQ         R14, AX
 	DECQ         R11
-	JNZ          k70
+	JNZ          k101
 
-kdone71:
+kdone102:
 	MOVQ    BP, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -1385,7 +1703,7 @@ kdone71:
 	ADDQ    DX, AX
 	VMOVUPS Z7, K1, (AX)
 	SUBQ    $+8, (SP)
-	JLE     end66
+	JLE     end97
 	MOVQ    rs+112(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 8(SP)
@@ -1393,29 +1711,31 @@ kdone71:
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 16(SP)
 	CMPQ    24(SP), $+0
-	JE      block64
+	JE      block94
 	MOVQ    ldi+56(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 24(SP)
-	JMP     block64
+	JMP     block94
 
-tail65:
+tail95:
+	CMPQ      (SP), $+2
+	JLE       quarter96
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias72
+	JZ        nobias103
 	VMOVUPS.Z (AX), K1, Z9
-	JMP       biased73
+	JMP       biased104
 
-nobias72:
+nobias103:
 	VPXORD Z9, Z9, Z9
 
-biased73:
+biased104:
 	VMOVAPS   Z9, Z0
 	VMOVAPS   Z9, Z1
 	VMOVAPS   Z9, Z2
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started74
+	JZ        started105
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z3
@@ -1439,7 +1759,7 @@ biased73:
 	VMOVUPS.Z (AX), K1, Z3
 	VADDPS    Z3, Z2, Z2
 
-started74:
+started105:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -1468,9 +1788,9 @@ started74:
 	XORQ    R8, R8
 	MOVQ    32(SP), R12
 	TESTQ   DI, DI
-	JZ      kdone76
+	JZ      kdone107
 
-k75:
+k106:
 	PREFETCHT1   (R12)
 	ADDQ         R11, R12
 	VMOVUPS.Z    (AX), K1, Z3
@@ -1485,9 +1805,9 @@ k75:
 	ADDQ         R9, R8
 	ADDQ         R10, AX
 	DECQ         DI
-	JNZ          k75
+	JNZ          k106
 
-kdone76:
+kdone107:
 	MOVQ    R12, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -1508,8 +1828,81 @@ kdone76:
 	CMOVQGT CX, DX
 	ADDQ    DX, AX
 	VMOVUPS Z2, K1, (AX)
+	JMP     end97
 
-end66:
+quarter96:
+	MOVQ      bias_base+64(FP), AX
+	TESTQ     AX, AX
+	JZ        nobias108
+	VMOVUPS.Z (AX), K1, Z9
+	JMP       biased109
+
+nobias108:
+	VPXORD Z9, Z9, Z9
+
+biased109:
+	VMOVAPS   Z9, Z0
+	MOVQ      24(SP), AX
+	TESTQ     AX, AX
+	JZ        started110
+	MOVQ      ldi+56(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z1
+	VADDPS    Z1, Z9, Z9
+	XORL      DX, DX
+	CMPQ      (SP), $+1
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z1
+	VADDPS    Z1, Z0, Z0
+
+started110:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), CX
+	MOVQ    CX, DX
+	XORL    BX, BX
+	CMPQ    (SP), $+1
+	CMOVQGT AX, BX
+	ADDQ    BX, DX
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), BX
+	MOVQ    ks+120(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    bs+152(FP), R8
+	SHLQ    $0x02, R8
+	MOVQ    step+192(FP), R9
+	XORQ    SI, SI
+	MOVQ    32(SP), R10
+	TESTQ   BX, BX
+	JZ      kdone112
+
+k111:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS.Z    (AX), K1, Z1
+	VBROADCASTSS (CX)(SI*1), Z2
+	VFMADD231PS  Z2, Z1, Z9
+	VBROADCASTSS (DX)(SI*1), Z2
+	VFMADD231PS  Z2, Z1, Z0
+	ADDQ         DI, SI
+	ADDQ         R8, AX
+	DECQ         BX
+	JNZ          k111
+
+kdone112:
+	MOVQ    R10, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Z9, K1, (AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z0, K1, (AX)
+
+end97:
 	VZEROUPPER
 	RET
 
@@ -1533,21 +1926,21 @@ TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $40-200
 	MOVQ  BX, 24(SP)
 	MOVQ  SI, 32(SP)
 
-block77:
+block113:
 	CMPQ      (SP), $+4
-	JLE       tail78
+	JLE       tail114
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias80
+	JZ        nobias117
 	VMOVUPS   (AX), Z0
 	VMOVUPS.Z 64(AX), K1, Z1
-	JMP       biased81
+	JMP       biased118
 
-nobias80:
+nobias117:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-biased81:
+biased118:
 	VMOVAPS   Z0, Z2
 	VMOVAPS   Z1, Z3
 	VMOVAPS   Z0, Z4
@@ -1564,7 +1957,7 @@ biased81:
 	VMOVAPS   Z1, Z15
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started82
+	JZ        started119
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS   (AX), Z16
@@ -1628,7 +2021,7 @@ biased81:
 	VMOVUPS.Z 64(AX), K1, Z16
 	VADDPS    Z16, Z15, Z15
 
-started82:
+started119:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -1677,9 +2070,9 @@ started82:
 	XORQ    R12, R12
 	MOVQ    32(SP), BP
 	TESTQ   R11, R11
-	JZ      kdone84
+	JZ      kdone121
 
-k83:
+k120:
 	PREFETCHT1   (BP)
 	ADDQ         R15, BP
 	VMOVUPS      (AX), Z16
@@ -1711,9 +2104,9 @@ k83:
 	ADDQ         R13, R12
 	ADDQ         R14, AX
 	DECQ         R11
-	JNZ          k83
+	JNZ          k120
 
-kdone84:
+kdone121:
 	MOVQ    BP, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -1763,7 +2156,7 @@ kdone84:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, K1, 64(AX)
 	SUBQ    $+8, (SP)
-	JLE     end79
+	JLE     end116
 	MOVQ    rs+112(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 8(SP)
@@ -1771,25 +2164,27 @@ kdone84:
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 16(SP)
 	CMPQ    24(SP), $+0
-	JE      block77
+	JE      block113
 	MOVQ    ldi+56(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 24(SP)
-	JMP     block77
+	JMP     block113
 
-tail78:
+tail114:
+	CMPQ      (SP), $+2
+	JLE       quarter115
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias85
+	JZ        nobias122
 	VMOVUPS   (AX), Z17
 	VMOVUPS.Z 64(AX), K1, Z18
-	JMP       biased86
+	JMP       biased123
 
-nobias85:
+nobias122:
 	VPXORD Z17, Z17, Z17
 	VPXORD Z18, Z18, Z18
 
-biased86:
+biased123:
 	VMOVAPS   Z17, Z0
 	VMOVAPS   Z18, Z1
 	VMOVAPS   Z17, Z2
@@ -1798,7 +2193,7 @@ biased86:
 	VMOVAPS   Z18, Z5
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started87
+	JZ        started124
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS   (AX), Z6
@@ -1830,7 +2225,7 @@ biased86:
 	VMOVUPS.Z 64(AX), K1, Z6
 	VADDPS    Z6, Z5, Z5
 
-started87:
+started124:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -1859,9 +2254,9 @@ started87:
 	XORQ    R8, R8
 	MOVQ    32(SP), R12
 	TESTQ   DI, DI
-	JZ      kdone89
+	JZ      kdone126
 
-k88:
+k125:
 	PREFETCHT1   (R12)
 	ADDQ         R11, R12
 	VMOVUPS      (AX), Z6
@@ -1881,9 +2276,9 @@ k88:
 	ADDQ         R9, R8
 	ADDQ         R10, AX
 	DECQ         DI
-	JNZ          k88
+	JNZ          k125
 
-kdone89:
+kdone126:
 	MOVQ    R12, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -1908,8 +2303,93 @@ kdone89:
 	ADDQ    DX, AX
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, K1, 64(AX)
+	JMP     end116
 
-end79:
+quarter115:
+	MOVQ      bias_base+64(FP), AX
+	TESTQ     AX, AX
+	JZ        nobias127
+	VMOVUPS   (AX), Z17
+	VMOVUPS.Z 64(AX), K1, Z18
+	JMP       biased128
+
+nobias127:
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+
+biased128:
+	VMOVAPS   Z17, Z0
+	VMOVAPS   Z18, Z1
+	MOVQ      24(SP), AX
+	TESTQ     AX, AX
+	JZ        started129
+	MOVQ      ldi+56(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS   (AX), Z2
+	VADDPS    Z2, Z17, Z17
+	VMOVUPS.Z 64(AX), K1, Z2
+	VADDPS    Z2, Z18, Z18
+	XORL      DX, DX
+	CMPQ      (SP), $+1
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z2
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z 64(AX), K1, Z2
+	VADDPS    Z2, Z1, Z1
+
+started129:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), CX
+	MOVQ    CX, DX
+	XORL    BX, BX
+	CMPQ    (SP), $+1
+	CMOVQGT AX, BX
+	ADDQ    BX, DX
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), BX
+	MOVQ    ks+120(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    bs+152(FP), R8
+	SHLQ    $0x02, R8
+	MOVQ    step+192(FP), R9
+	XORQ    SI, SI
+	MOVQ    32(SP), R10
+	TESTQ   BX, BX
+	JZ      kdone131
+
+k130:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (AX), Z2
+	VMOVUPS.Z    64(AX), K1, Z3
+	VBROADCASTSS (CX)(SI*1), Z4
+	VFMADD231PS  Z4, Z2, Z17
+	VFMADD231PS  Z4, Z3, Z18
+	VBROADCASTSS (DX)(SI*1), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         DI, SI
+	ADDQ         R8, AX
+	DECQ         BX
+	JNZ          k130
+
+kdone131:
+	MOVQ    R10, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Z17, (AX)
+	VMOVUPS Z18, K1, 64(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+
+end116:
 	VZEROUPPER
 	RET
 
@@ -1933,23 +2413,23 @@ TEXT ·gemmPanel3AVX512(SB), NOSPLIT, $40-200
 	MOVQ  BX, 24(SP)
 	MOVQ  SI, 32(SP)
 
-block90:
+block132:
 	CMPQ      (SP), $+4
-	JLE       tail91
+	JLE       tail133
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias93
+	JZ        nobias136
 	VMOVUPS   (AX), Z0
 	VMOVUPS   64(AX), Z1
 	VMOVUPS.Z 128(AX), K1, Z2
-	JMP       biased94
+	JMP       biased137
 
-nobias93:
+nobias136:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-biased94:
+biased137:
 	VMOVAPS   Z0, Z3
 	VMOVAPS   Z1, Z4
 	VMOVAPS   Z2, Z5
@@ -1973,7 +2453,7 @@ biased94:
 	VMOVAPS   Z2, Z23
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started95
+	JZ        started138
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS   (AX), Z24
@@ -2053,7 +2533,7 @@ biased94:
 	VMOVUPS.Z 128(AX), K1, Z24
 	VADDPS    Z24, Z23, Z23
 
-started95:
+started138:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -2102,9 +2582,9 @@ started95:
 	XORQ    R12, R12
 	MOVQ    32(SP), BP
 	TESTQ   R11, R11
-	JZ      kdone97
+	JZ      kdone140
 
-k96:
+k139:
 	PREFETCHT1   (BP)
 	ADDQ         R15, BP
 	VMOVUPS      (AX), Z24
@@ -2145,9 +2625,9 @@ k96:
 	ADDQ         R13, R12
 	ADDQ         R14, AX
 	DECQ         R11
-	JNZ          k96
+	JNZ          k139
 
-kdone97:
+kdone140:
 	MOVQ    BP, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -2205,7 +2685,7 @@ kdone97:
 	VMOVUPS Z22, 64(AX)
 	VMOVUPS Z23, K1, 128(AX)
 	SUBQ    $+8, (SP)
-	JLE     end92
+	JLE     end135
 	MOVQ    rs+112(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 8(SP)
@@ -2213,27 +2693,29 @@ kdone97:
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 16(SP)
 	CMPQ    24(SP), $+0
-	JE      block90
+	JE      block132
 	MOVQ    ldi+56(FP), AX
 	IMUL3Q  $+32, AX, AX
 	ADDQ    AX, 24(SP)
-	JMP     block90
+	JMP     block132
 
-tail91:
+tail133:
+	CMPQ      (SP), $+2
+	JLE       quarter134
 	MOVQ      bias_base+64(FP), AX
 	TESTQ     AX, AX
-	JZ        nobias98
+	JZ        nobias141
 	VMOVUPS   (AX), Z25
 	VMOVUPS   64(AX), Z26
 	VMOVUPS.Z 128(AX), K1, Z27
-	JMP       biased99
+	JMP       biased142
 
-nobias98:
+nobias141:
 	VPXORD Z25, Z25, Z25
 	VPXORD Z26, Z26, Z26
 	VPXORD Z27, Z27, Z27
 
-biased99:
+biased142:
 	VMOVAPS   Z25, Z0
 	VMOVAPS   Z26, Z1
 	VMOVAPS   Z27, Z2
@@ -2245,7 +2727,7 @@ biased99:
 	VMOVAPS   Z27, Z8
 	MOVQ      24(SP), AX
 	TESTQ     AX, AX
-	JZ        started100
+	JZ        started143
 	MOVQ      ldi+56(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS   (AX), Z9
@@ -2285,7 +2767,7 @@ biased99:
 	VMOVUPS.Z 128(AX), K1, Z9
 	VADDPS    Z9, Z8, Z8
 
-started100:
+started143:
 	MOVQ    rs+112(FP), AX
 	SHLQ    $0x02, AX
 	MOVQ    8(SP), CX
@@ -2314,9 +2796,9 @@ started100:
 	XORQ    R8, R8
 	MOVQ    32(SP), R12
 	TESTQ   DI, DI
-	JZ      kdone102
+	JZ      kdone145
 
-k101:
+k144:
 	PREFETCHT1   (R12)
 	ADDQ         R11, R12
 	VMOVUPS      (AX), Z9
@@ -2341,9 +2823,9 @@ k101:
 	ADDQ         R9, R8
 	ADDQ         R10, AX
 	DECQ         DI
-	JNZ          k101
+	JNZ          k144
 
-kdone102:
+kdone145:
 	MOVQ    R12, 32(SP)
 	MOVQ    ldc+24(FP), CX
 	SHLQ    $0x02, CX
@@ -2372,7 +2854,104 @@ kdone102:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	VMOVUPS Z8, K1, 128(AX)
+	JMP     end135
 
-end92:
+quarter134:
+	MOVQ      bias_base+64(FP), AX
+	TESTQ     AX, AX
+	JZ        nobias146
+	VMOVUPS   (AX), Z25
+	VMOVUPS   64(AX), Z26
+	VMOVUPS.Z 128(AX), K1, Z27
+	JMP       biased147
+
+nobias146:
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+
+biased147:
+	VMOVAPS   Z25, Z0
+	VMOVAPS   Z26, Z1
+	VMOVAPS   Z27, Z2
+	MOVQ      24(SP), AX
+	TESTQ     AX, AX
+	JZ        started148
+	MOVQ      ldi+56(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS   (AX), Z3
+	VADDPS    Z3, Z25, Z25
+	VMOVUPS   64(AX), Z3
+	VADDPS    Z3, Z26, Z26
+	VMOVUPS.Z 128(AX), K1, Z3
+	VADDPS    Z3, Z27, Z27
+	XORL      DX, DX
+	CMPQ      (SP), $+1
+	CMOVQGT   CX, DX
+	ADDQ      DX, AX
+	VMOVUPS   (AX), Z3
+	VADDPS    Z3, Z0, Z0
+	VMOVUPS   64(AX), Z3
+	VADDPS    Z3, Z1, Z1
+	VMOVUPS.Z 128(AX), K1, Z3
+	VADDPS    Z3, Z2, Z2
+
+started148:
+	MOVQ    rs+112(FP), AX
+	SHLQ    $0x02, AX
+	MOVQ    8(SP), CX
+	MOVQ    CX, DX
+	XORL    BX, BX
+	CMPQ    (SP), $+1
+	CMOVQGT AX, BX
+	ADDQ    BX, DX
+	MOVQ    b_base+128(FP), AX
+	MOVQ    k+168(FP), BX
+	MOVQ    ks+120(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    bs+152(FP), R8
+	SHLQ    $0x02, R8
+	MOVQ    step+192(FP), R9
+	XORQ    SI, SI
+	MOVQ    32(SP), R10
+	TESTQ   BX, BX
+	JZ      kdone150
+
+k149:
+	PREFETCHT1   (R10)
+	ADDQ         R9, R10
+	VMOVUPS      (AX), Z3
+	VMOVUPS      64(AX), Z4
+	VMOVUPS.Z    128(AX), K1, Z5
+	VBROADCASTSS (CX)(SI*1), Z6
+	VFMADD231PS  Z6, Z3, Z25
+	VFMADD231PS  Z6, Z4, Z26
+	VFMADD231PS  Z6, Z5, Z27
+	VBROADCASTSS (DX)(SI*1), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         DI, SI
+	ADDQ         R8, AX
+	DECQ         BX
+	JNZ          k149
+
+kdone150:
+	MOVQ    R10, 32(SP)
+	MOVQ    ldc+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    16(SP), AX
+	VMOVUPS Z25, (AX)
+	VMOVUPS Z26, 64(AX)
+	VMOVUPS Z27, K1, 128(AX)
+	XORL    DX, DX
+	CMPQ    (SP), $+1
+	CMOVQGT CX, DX
+	ADDQ    DX, AX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, K1, 128(AX)
+
+end135:
 	VZEROUPPER
 	RET

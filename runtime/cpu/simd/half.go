@@ -66,7 +66,7 @@ func (c *halfColumn) scatter(dst []uint16, stride int, src []float32) bool {
 
 // DecodedLen is how many floats a product needs to decode weights of half
 // precision in.
-func (k *Kernels) DecodedLen() int { return blockK * len(k.panels) * k.width }
+func (k *Kernels) DecodedLen() int { return halvesK * len(k.panels) * k.width }
 
 // decode returns rows of the panel of columns from first on, which lie at the
 // given place among all packed values, in single precision.

@@ -11,8 +11,8 @@ import (
 //	c[i][j] = bias[j] + init[i][j] + Σ_p a[i·rs + p·ks] · b[p·bs + j]
 //
 // for i < m and j < n, where n fills all but the last vector. bias and init
-// may be nil. Rows go in blocks that keep their sums in registers for all p; a
-// last block of at most half as many rows has code of its own. With every p
+// may be nil. Rows go in blocks that keep their sums in registers for all p; last
+// blocks of at most a half and a quarter as many rows have code of their own. With every p
 // the cache line at ahead is fetched, and ahead moves on by step bytes.
 func (v isa) gemm(width int) {
 	p := &panel{isa: v, width: width, rows: v.rows()}
@@ -54,7 +54,7 @@ func (p *panel) emit() {
 		MOVQ(local.from, *local.at)
 	}
 
-	block, tail, done := label("block"), label("tail"), label("end")
+	block, tail, quarter, done := label("block"), label("tail"), label("quarter"), label("end")
 	whole := p.rows
 	Label(block)
 	CMPQ(p.left, operand.I32(whole/2))
@@ -69,7 +69,13 @@ func (p *panel) emit() {
 	p.nextBlock(p.init, "ldi")
 	JMP(operand.LabelRef(block))
 	Label(tail)
+	CMPQ(p.left, operand.I32(whole/4))
+	JLE(operand.LabelRef(quarter))
 	p.rows = whole / 2
+	p.block(full)
+	JMP(operand.LabelRef(done))
+	Label(quarter)
+	p.rows = whole / 4
 	p.block(full)
 	Label(done)
 	p.finish()
