@@ -63,6 +63,9 @@ type RouterConfig struct {
 	// of the leaf gate, and names what it reads: LeafHeadFeatures or
 	// LeafHeadEmbedding.
 	LeafHead string `json:"leaf_head,omitempty"`
+	// LeafAdded adds a linear layer over the features to the logits of LeafHead, for degradations that its input does not
+	// show.
+	LeafAdded bool `json:"leaf_added,omitempty"`
 	// Temperature, if not 0, is what the leaves' logits are divided by for their
 	// probabilities, so that these are as frequent as they say (Guo et al., On
 	// Calibration of Modern Neural Networks, ICML 2017). It does not change which
@@ -350,7 +353,7 @@ func (c *Config) Heads() (*DACLIP, *Router, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("estimator: %w", err)
 	}
-	r, err := NewRouter(Router{Width: c.Router.Width, Leaves: len(c.Tree.Leaves), Levels: len(c.Tree.Levels), LeafHead: c.Router.LeafHead})
+	r, err := NewRouter(Router{Width: c.Router.Width, Leaves: len(c.Tree.Leaves), Levels: len(c.Tree.Levels), LeafHead: c.Router.LeafHead, LeafAdded: c.Router.LeafAdded})
 	if err != nil {
 		return nil, nil, fmt.Errorf("router: %w", err)
 	}

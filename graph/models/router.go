@@ -19,8 +19,9 @@ type Router struct {
 	// Leaves and Levels are the sizes of the tree.
 	Leaves int `json:"leaves"`
 	Levels int `json:"levels"`
-	// LeafHead is that of RouterConfig.
-	LeafHead string `json:"leaf_head,omitempty"`
+	// LeafHead and LeafAdded are those of RouterConfig.
+	LeafHead  string `json:"leaf_head,omitempty"`
+	LeafAdded bool   `json:"leaf_added,omitempty"`
 }
 
 // What a fitted leaf gate reads: the degradation features or mu, their
@@ -30,10 +31,12 @@ const (
 	LeafHeadEmbedding = "embedding"
 )
 
-// Tensors of a fitted leaf gate, [leaves, width] and [leaves].
+// Tensors of a fitted leaf gate and of what is added to it, [leaves, width] and [leaves].
 const (
-	LeafHeadWeight = "leaf_head.weight"
-	LeafHeadBias   = "leaf_head.bias"
+	LeafHeadWeight  = "leaf_head.weight"
+	LeafHeadBias    = "leaf_head.bias"
+	LeafAddedWeight = "leaf_added.weight"
+	LeafAddedBias   = "leaf_added.bias"
 )
 
 // routerLayers is the number of linear layers of each head.
@@ -50,6 +53,9 @@ func NewRouter(r Router) (*Router, error) {
 	}
 	if h := r.LeafHead; h != "" && h != LeafHeadFeatures && h != LeafHeadEmbedding {
 		return nil, fmt.Errorf("router: leaf_head %q: want %s or %s", h, LeafHeadFeatures, LeafHeadEmbedding)
+	}
+	if r.LeafAdded && r.LeafHead == "" {
+		return nil, errors.New("router: leaf_added without leaf_head")
 	}
 	return &r, nil
 }
@@ -110,6 +116,11 @@ func (r *Router) gates(l *loader, features *graph.Tensor) gates {
 			x = g.mu
 		}
 		g.leaves = l.Conv("leaf_head", graph.Conv{X: x, Weight: l.param(LeafHeadWeight, r.Leaves, r.Width), Bias: l.param(LeafHeadBias, r.Leaves)})
+	}
+	if r.LeafAdded {
+		g.leaves = l.Conv("leaf_added", graph.Conv{
+			X: features, Weight: l.param(LeafAddedWeight, r.Leaves, r.Width), Bias: l.param(LeafAddedBias, r.Leaves), Residual: g.leaves,
+		})
 	}
 	l.unused("gamma", 1)
 	l.unused("beta", 1)

@@ -83,7 +83,7 @@ func adaptTo(ctx context.Context, b backend.Backend, m *experts.Model, set evalu
 	if err != nil {
 		return nil, err
 	}
-	gate, told, margins, err := bestRow(examples)
+	gate, told, margins, err := bestInput(examples, pools.GateInputs(m.Config))
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func adaptTo(ctx context.Context, b backend.Backend, m *experts.Model, set evalu
 	}
 	r.Gain = evaluate.NewEstimate(gains)
 	r.leaf = pools.NewLeaf{
-		Name: opt.Name, Expert: r.Expert, Weight: make([]float32, len(gate.weight)), Bias: float32(gate.bias),
+		Name: opt.Name, Expert: r.Expert, Input: told.Input, Weight: make([]float32, len(gate.weight)), Bias: float32(gate.bias),
 		Note: fmt.Sprintf("degradation %s added by %d pairs: expert %s, found %.3f, others taken for it %.3f", opt.Name, r.Pairs, r.ExpertName, told.Found, told.Taken),
 	}
 	for i, v := range gate.weight {
@@ -150,11 +150,10 @@ func look(ctx context.Context, b backend.Backend, m *experts.Model, set evaluate
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	input := pools.GateInput(m.Config)
 	add := func(img *imaging.Image, fresh bool, group int) error {
 		inputs, logits, err := e.Embed(ctx, img)
 		if err == nil {
-			all = append(all, example{inputs[input], logits, fresh, group})
+			all = append(all, example{inputs: inputs, other: logits, fresh: fresh, group: group})
 		}
 		return err
 	}

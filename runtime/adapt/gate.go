@@ -10,10 +10,11 @@ import (
 
 // example is a picture as the leaf gate sees it.
 type example struct {
-	x     []float64 // what the gate reads
-	other []float64 // logits of the leaves there are
-	fresh bool      // has the new degradation
-	group int       // of the photo it is of, so that folds hold whole photos
+	inputs map[string][]float64 // what logits may be linear in
+	x      []float64            // the one that they are
+	other  []float64            // logits of the leaves there are
+	fresh  bool                 // has the new degradation
+	group  int                  // of the photo it is of, so that folds hold whole photos
 }
 
 // row gives the new leaf's logit: weight·x + bias.
@@ -137,6 +138,8 @@ func logSum(v []float64) float64 {
 
 // Told is how well the new degradation is told from the others, on pictures that the gate was not fitted to.
 type Told struct {
+	// Input is what it is told by.
+	Input string `json:"input"`
 	// Found is the share of pictures with it that are recognised, Taken that of others which are taken for it.
 	Found float64 `json:"found"`
 	Taken float64 `json:"taken"`
@@ -149,6 +152,23 @@ const mostTaken = 0.005
 
 // folds of the cross-validation, by photo.
 const folds = 5
+
+// bestInput is bestRow over the input that tells the degradation best.
+func bestInput(examples []example, inputs []string) (best *row, told Told, margins []float64, err error) {
+	for _, input := range inputs {
+		for i := range examples {
+			examples[i].x = examples[i].inputs[input]
+		}
+		r, t, m, err := bestRow(examples)
+		if err != nil {
+			return nil, told, nil, err
+		}
+		if t.Input = input; best == nil || t.Found > told.Found {
+			best, told, margins = r, t, m
+		}
+	}
+	return best, told, margins, nil
+}
 
 // bestRow chooses the penalty by cross-validation over photos, and a threshold that takes at most mostTaken of the others.
 // margins are those on pictures left out, the threshold included.

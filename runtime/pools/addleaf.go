@@ -17,19 +17,21 @@ type NewLeaf struct {
 	Name string
 	// Expert restores it, at every level.
 	Expert int
-	// Weight and Bias give its logit: Weight·x + Bias, x being what the leaf gate reads; see GateInput.
+	// Weight and Bias give its logit: Weight·x + Bias, x being Input: models.LeafHeadFeatures or models.LeafHeadEmbedding, the
+	// latter where the leaf gate reads it; see GateInputs.
+	Input  string
 	Weight []float32
 	Bias   float32
 	// Note is kept with the model.
 	Note string
 }
 
-// GateInput is what a model's leaf gate reads: models.LeafHeadFeatures or models.LeafHeadEmbedding.
-func GateInput(c *models.Config) string {
+// GateInputs are what logits of a model's leaves may be linear in.
+func GateInputs(c *models.Config) []string {
 	if c.Router.LeafHead == models.LeafHeadFeatures {
-		return models.LeafHeadFeatures
+		return []string{models.LeafHeadFeatures}
 	}
-	return models.LeafHeadEmbedding
+	return []string{models.LeafHeadEmbedding, models.LeafHeadFeatures}
 }
 
 // AddLeaf writes a model folder at out that is a model with one more degradation. Logits of the others stay to the bit.
@@ -59,30 +61,36 @@ func addLeaf(ctx context.Context, m *experts.Model, leaf NewLeaf, out string) er
 	if len(leaf.Weight) != width {
 		return fmt.Errorf("%d weights for a gate of width %d", len(leaf.Weight), width)
 	}
-	weight, bias, err := gate(m, width, leaves)
+	if !slices.Contains(GateInputs(c), leaf.Input) {
+		return fmt.Errorf("the leaf gate does not read %q", leaf.Input)
+	}
+	layers, err := gate(m, width, leaves)
 	if err != nil {
 		return err
 	}
+	own := 0
+	if leaf.Input != GateInputs(c)[0] {
+		own, c.Router.LeafAdded = 1, true
+	}
 	added := weights.NewMap()
-	for _, t := range []struct {
-		name   string
-		dims   []int
-		values []float32
-	}{
-		{models.LeafHeadWeight, []int{leaves + 1, width}, append(weight, leaf.Weight...)},
-		{models.LeafHeadBias, []int{leaves + 1}, append(bias, leaf.Bias)},
-	} {
-		x, err := weights.FromFloat32(c.Router.Prefix+t.name, t.dims, t.values)
-		if err != nil {
+	for i, layer := range layers {
+		if i == 1 && !c.Router.LeafAdded {
+			break
+		}
+		if i == own {
+			layer.weight, layer.bias = append(layer.weight, leaf.Weight...), append(layer.bias, leaf.Bias)
+		} else { // nothing of this layer is in the new logit
+			layer.weight, layer.bias = append(layer.weight, make([]float32, width)...), append(layer.bias, 0)
+		}
+		if err := layer.store(added, c.Router.Prefix, leaves+1, width); err != nil {
 			return err
 		}
-		added.Set(x)
 	}
 	row := make([]int, len(c.Tree.Levels))
 	for i := range row {
 		row[i] = leaf.Expert
 	}
-	c.Router.LeafHead, c.Router.Utility = GateInput(c), nil
+	c.Router.LeafHead, c.Router.Utility = GateInputs(c)[0], nil
 	c.Tree.Leaves = append(c.Tree.Leaves, models.Leaf{Name: leaf.Name, Kinds: []string{leaf.Name}, Experts: row})
 	if leaf.Note != "" {
 		c.Provenance.Notes = append(c.Provenance.Notes, leaf.Note)
@@ -96,30 +104,54 @@ func addLeaf(ctx context.Context, m *experts.Model, leaf NewLeaf, out string) er
 	return writeModel(ctx, c, tensor, out, weights.FolderOptions{DType: weights.F16IfExact})
 }
 
-// gate are the weights [leaves·width] and biases of a model's leaf gate.
-func gate(m *experts.Model, width, leaves int) (weight, bias []float32, err error) {
+// layer is a linear layer of the leaf gate, [leaves, width] and [leaves], and the names of its tensors.
+type layer struct {
+	weightName, biasName string
+	weight, bias         []float32
+}
+
+func (l *layer) store(to *weights.Map, prefix string, leaves, width int) error {
+	w, err := weights.FromFloat32(prefix+l.weightName, []int{leaves, width}, l.weight)
+	if err != nil {
+		return err
+	}
+	b, err := weights.FromFloat32(prefix+l.biasName, []int{leaves}, l.bias)
+	if err != nil {
+		return err
+	}
+	to.Set(w)
+	to.Set(b)
+	return nil
+}
+
+// gate reads a model's leaf gate: what LeafHead names, and what is added, zeros where nothing is.
+func gate(m *experts.Model, width, leaves int) (layers [2]layer, err error) {
 	c := m.Config
-	read := func(name string, n int) ([]float32, error) {
-		t, err := m.Source.Tensor(c.Router.Prefix + name)
+	read := func(name string, n int) []float32 {
 		if err != nil {
-			return nil, err
+			return nil
+		}
+		var t *weights.Tensor
+		if t, err = m.Source.Tensor(c.Router.Prefix + name); err != nil {
+			return nil
 		}
 		v := make([]float32, t.NumElements())
-		if err := t.ReadFloat32(v); err != nil {
-			return nil, err
+		if err = t.ReadFloat32(v); err == nil && len(v) < n {
+			err = fmt.Errorf("tensor %s: %d values, want %d", t.Name, len(v), n)
 		}
-		if len(v) < n {
-			return nil, fmt.Errorf("tensor %s: %d values, want %d", t.Name, len(v), n)
-		}
-		return v[:n:n], nil
+		return v[:min(n, len(v)):min(n, len(v))]
+	}
+	layers = [2]layer{
+		{models.LeafHeadWeight, models.LeafHeadBias, nil, make([]float32, leaves)},
+		{models.LeafAddedWeight, models.LeafAddedBias, make([]float32, leaves*width), make([]float32, leaves)},
 	}
 	if c.Router.LeafHead == "" { // the rows behind are for noise in training
-		weight, err = read("lf_gate.0.weight", leaves*width)
-		return weight, make([]float32, leaves), err
+		layers[0].weight = read("lf_gate.0.weight", leaves*width)
+	} else {
+		layers[0].weight, layers[0].bias = read(models.LeafHeadWeight, leaves*width), read(models.LeafHeadBias, leaves)
 	}
-	if weight, err = read(models.LeafHeadWeight, leaves*width); err != nil {
-		return nil, nil, err
+	if c.Router.LeafAdded {
+		layers[1].weight, layers[1].bias = read(models.LeafAddedWeight, leaves*width), read(models.LeafAddedBias, leaves)
 	}
-	bias, err = read(models.LeafHeadBias, leaves)
-	return weight, bias, err
+	return layers, err
 }
