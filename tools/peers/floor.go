@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -37,7 +36,7 @@ func floorCommand(stdout, stderr io.Writer) *cli.Command {
 			"Examples:\n   peers floor --markdown\n   peers floor --network estimator --nodes 10 --threads 1",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "network", Usage: "`NAMES` of networks"},
-			&cli.StringSliceFlag{Name: "size", Value: cli.NewStringSlice("256", "451x300", "512", "1023x767"), Usage: "width and height in `PIXELS`, rounded up to what a network takes"},
+			&cli.StringSliceFlag{Name: "size", Value: cli.NewStringSlice("256", "451x300", "512", "1023x767"), Usage: "width and height in `PIXELS`"},
 			&cli.IntFlag{Name: "threads", Usage: "`THREADS`; 0 takes all cores"},
 			clockFlag(),
 			&cli.DurationFlag{Name: "time", Value: 3 * time.Second, Usage: "how `LONG` to run each network; five runs at least"},
@@ -80,20 +79,6 @@ func parseSize(s string) (w, h int, err error) {
 		return 0, 0, fmt.Errorf("size %q is no WIDTHxHEIGHT", s)
 	}
 	return w, h, nil
-}
-
-// fitting is the smallest graph of at least the given size.
-func (n network) fitting(src weights.Source, w, h int) (*graph.Graph, error) {
-	if n.side != 0 {
-		w, h = n.side, n.side
-	}
-	const most = 256 // what a network's sampling and windows ask for
-	var g *graph.Graph
-	err := errors.New("no size fits")
-	for step := 1; step <= most && err != nil; step *= 2 {
-		g, err = build(n.architecture, json.RawMessage(n.args), src, (h+step-1)/step*step, (w+step-1)/step*step)
-	}
-	return g, err
 }
 
 type floorRun struct {
@@ -203,7 +188,10 @@ func (f *floorRun) one(ctx context.Context, b *cpu.Backend, n network, w, h int,
 		return nil, err
 	}
 	defer src.Close()
-	g, err := n.fitting(src, w, h)
+	if n.side != 0 {
+		w, h = n.side, n.side
+	}
+	g, err := build(n.architecture, json.RawMessage(n.args), src, h, w)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func TestFloorOfASmallNetwork(t *testing.T) {
 		"--time", "1ms", "--nodes", "2", "--cache", t.TempDir()})
 	require.NoError(t, err)
 	require.Contains(t, out.String(), "restormer-nano")
-	require.Contains(t, out.String(), "40×24", "rounded up to what the network takes")
+	require.Contains(t, out.String(), "33×20")
 	require.Contains(t, out.String(), "what takes time beyond its bound")
 }
 
