@@ -18,6 +18,38 @@ type Plan struct {
 	// Floor is the largest number of bytes alive at once: no placement of the
 	// same lifetimes needs less.
 	Floor int64
+
+	blocks []*block
+}
+
+// Holding is a tensor, or a node's scratch, that holds part of an arena.
+type Holding struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Live is the number of bytes alive while a node runs: what it reads and writes,
+// its scratch, and what later nodes read.
+func (p *Plan) Live(node int) int64 {
+	var n int64
+	for _, b := range p.blocks {
+		if b.first <= node && node <= b.last {
+			n += b.size
+		}
+	}
+	return n
+}
+
+// Holdings lists what is alive while a node runs, the largest first.
+func (p *Plan) Holdings(node int) []Holding {
+	var all []Holding
+	for _, b := range p.blocks {
+		if b.first <= node && node <= b.last && b.size > 0 {
+			all = append(all, Holding{b.name, b.size})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Holding) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return all
 }
 
 // PlanOptions tells NewPlan what a backend needs.
@@ -36,6 +68,7 @@ type PlanOptions struct {
 
 // block is a stretch of arena that lives from node first to node last.
 type block struct {
+	name        string
 	size        int64
 	first, last int
 	offset      int64
@@ -55,7 +88,7 @@ func NewPlan(g *Graph, opt PlanOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Floor: floor(blocks, len(g.Nodes))}
+	p := &Plan{Floor: floor(blocks, len(g.Nodes)), blocks: blocks}
 	bySize := slices.Clone(blocks)
 	slices.SortStableFunc(bySize, func(a, b *block) int {
 		return cmp.Or(cmp.Compare(b.size, a.size), cmp.Compare(a.first, b.first))
@@ -117,7 +150,7 @@ func blocksOf(g *Graph, opt PlanOptions) (blocks, byTensor []*block, byNode []*b
 					continue
 				}
 			}
-			b := &block{size: size, first: n.ID, last: lastUse[t.ID]}
+			b := &block{name: t.Name, size: size, first: n.ID, last: lastUse[t.ID]}
 			byTensor[t.ID] = b
 			blocks = append(blocks, b)
 		}
@@ -127,7 +160,7 @@ func blocksOf(g *Graph, opt PlanOptions) (blocks, byTensor []*block, byNode []*b
 				return nil, nil, nil, err
 			}
 			if size > 0 {
-				byNode[n.ID] = &block{size: size, first: n.ID, last: n.ID}
+				byNode[n.ID] = &block{name: "scratch of " + n.Name, size: size, first: n.ID, last: n.ID}
 				blocks = append(blocks, byNode[n.ID])
 			}
 		}

@@ -90,6 +90,16 @@ func actOut(t testing.TB, g *Graph, opt PlanOptions, p *Plan) {
 			}
 		}
 	}
+	var most int64
+	for _, n := range g.Nodes {
+		most = max(most, p.Live(n.ID))
+		var sum int64
+		for _, h := range p.Holdings(n.ID) {
+			sum += h.Bytes
+		}
+		require.Equal(t, p.Live(n.ID), sum)
+	}
+	require.Equal(t, p.Floor, most)
 	for _, n := range g.Nodes {
 		scratch := int64(0)
 		if opt.Scratch != nil {

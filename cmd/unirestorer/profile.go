@@ -38,7 +38,8 @@ func profileCommand() *cli.Command {
 			"   unirestorer profile --released --unique --device sim --gpu l4 --size 1024x768\n" +
 			"   unirestorer profile --model model/ --images photos/ --memory 500MB --html cost.html\n" +
 			"   unirestorer profile --model model/ --json >before.json\n" +
-			"   unirestorer profile diff before.json after.json",
+			"   unirestorer profile diff before.json after.json\n" +
+			"   unirestorer profile --expert coarse --against bin/unirestorer.before",
 		Subcommands: []*cli.Command{profileDiffCommand()},
 		Flags: append([]cli.Flag{
 			modelFlag(), netArgsFlag(),
@@ -64,9 +65,13 @@ func profileCommand() *cli.Command {
 			&cli.StringFlag{Name: "images", Usage: "route the images in `FOLDER`"},
 			&cli.StringFlag{Name: "memory", Value: "off", Usage: "with --images: bound on the memory of loaded experts, as `SIZE` like 1GiB"},
 
+			&cli.StringFlag{Name: "against", Usage: "compare with the program `BINARY`, an older one for instance: both profile in turns; --max-time is that of five processes"},
+			&cli.IntFlag{Name: "rounds", Value: 12, Usage: "with --against: `TIMES` that each program is started"},
+			&cli.Float64Flag{Name: "fail-above", Usage: "with --against: exit with 1 if a latency has surely grown by more than `PERCENT`"},
+
 			&cli.BoolFlag{Name: "nodes", Usage: "report nodes too, and their sums by stage, kind and kernel"},
 			jsonFlag(),
-			&cli.BoolFlag{Name: "csv", Usage: "report networks as comma-separated values on standard output"},
+			&cli.BoolFlag{Name: "csv", Usage: "report networks, or with --nodes their nodes, as comma-separated values on standard output"},
 			&cli.StringFlag{Name: "trace", Usage: "write a trace to `FILE` that Perfetto opens"},
 			&cli.StringFlag{Name: "html", Usage: "write a page with charts to `FILE`"},
 			&cli.BoolFlag{Name: "quiet", Usage: "show no progress"},
@@ -76,6 +81,9 @@ func profileCommand() *cli.Command {
 }
 
 func profileAction(c *cli.Context) (err error) {
+	if c.IsSet("against") {
+		return profileAgainst(c)
+	}
 	opts, err := profileOptions(c)
 	if err != nil {
 		return err
@@ -209,6 +217,8 @@ func reportProfile(c *cli.Context, result *unirestorer.Profile) error {
 			}
 		}
 		return result.Write(out)
+	case c.Bool("csv") && c.Bool("nodes"):
+		return result.FlatParts().WriteCSV(out)
 	case c.Bool("csv"):
 		return result.Flat().WriteCSV(out)
 	}

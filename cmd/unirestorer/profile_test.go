@@ -127,6 +127,22 @@ func TestProfileDiffFindsWhatChanged(t *testing.T) {
 	_, _ = ok(t, "profile", "diff", before, after, "--fail-above", "60")
 }
 
+func TestProgramsProfileInTurns(t *testing.T) {
+	t.Setenv(runAsCommand, "1") // the test's own program stands for both
+	self, err := os.Executable()
+	require.NoError(t, err)
+	args := brief("profile", "--model", tinyModel(t), "--expert", "0", "--size", "32", "--against", self, "--rounds", "6", "--quiet", "--json")
+	stdout, _ := ok(t, args...)
+	var a profile.Against
+	require.NoError(t, json.Unmarshal([]byte(stdout), &a))
+	require.Len(t, a.Networks, 1)
+	require.Len(t, a.Networks[0].SamplesA, 6)
+	require.Len(t, a.Networks[0].SamplesB, 6)
+	code, _, stderr := command(brief("profile", "--against", "/bin/false", "--rounds", "6", "--quiet")...)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, "/bin/false")
+}
+
 func TestProfileRefusesWhatMakesNoSense(t *testing.T) {
 	model := tinyModel(t)
 	for want, args := range map[string][]string{

@@ -28,6 +28,7 @@ func profileDiffCommand() *cli.Command {
 			&cli.Float64Flag{Name: "alpha", Value: standard.Alpha, Usage: "`PROBABILITY` of calling any latency different when none is"},
 			&cli.Float64Flag{Name: "noise", Value: 100 * standard.Noise, Usage: "`PERCENT` by which latencies differ from process to process anyway"},
 			&cli.Float64Flag{Name: "fail-above", Usage: "exit with 1 if a latency has grown by more than `PERCENT` and that is no noise"},
+			&cli.BoolFlag{Name: "nodes", Usage: "compare nodes too, of profiles made with --nodes --json"},
 			jsonFlag(),
 		},
 		Action: profileDiffAction,
@@ -42,7 +43,7 @@ func profileDiffAction(c *cli.Context) error {
 	if c.IsSet("fail-above") && !(limit >= 0) {
 		return usagef("--fail-above %g: want 0 or more", 100*limit)
 	}
-	opt := profile.DiffOptions{Alpha: c.Float64("alpha"), Noise: c.Float64("noise") / 100}
+	opt := profile.DiffOptions{Alpha: c.Float64("alpha"), Noise: c.Float64("noise") / 100, Nodes: c.Bool("nodes")}
 	if err := opt.Check(); err != nil {
 		return usageError{err}
 	}

@@ -66,6 +66,9 @@ func (p *Program) Graph() *graph.Graph { return p.lowered.graph }
 // its last node's.
 func (p *Program) Steps() [][]*graph.Node { return p.lowered.runs }
 
+// Plan is where tensors lie in the arena.
+func (p *Program) Plan() *graph.Plan { return p.lowered.plan }
+
 // Memory implements backend.Program.
 func (p *Program) Memory() backend.Memory { return p.lowered.memory() }
 

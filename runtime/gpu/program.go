@@ -107,6 +107,9 @@ func asBytes(v []float32) []byte {
 // Graph implements backend.Program.
 func (p *Program) Graph() *graph.Graph { return p.lowered.source }
 
+// Plan is where tensors lie in the arena.
+func (p *Program) Plan() *graph.Plan { return p.lowered.plan }
+
 // Memory implements backend.Program.
 func (p *Program) Memory() backend.Memory { return p.lowered.memory() }
 

@@ -20,6 +20,8 @@ type DiffOptions struct {
 	// Noise is the relative change below which no latency counts as different,
 	// however sure it is: processes differ by that much from start to start.
 	Noise float64
+	// Nodes compares the times of nodes too, where both profiles have them.
+	Nodes bool
 }
 
 // DefaultDiff is 1 % and 2 %.
@@ -51,6 +53,9 @@ const (
 // Change is one figure of one network in two profiles.
 type Change struct {
 	NetworkID
+	// Part is the node, or what runs as one, that the figure is of; empty for the
+	// whole network.
+	Part string `json:"part,omitempty"`
 	// Metric says which figure; A and B are its values.
 	Metric string  `json:"metric"`
 	A      float64 `json:"a"`
@@ -79,6 +84,7 @@ const (
 	loadMetric      = "load"
 	firstMetric     = "first run"
 	predictedMetric = "predicted time"
+	nodeMetric      = "node"
 )
 
 type networkKey struct {
@@ -106,7 +112,7 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 	for i := range b.Networks {
 		theirs[b.Networks[i].key()] = &b.Networks[i]
 	}
-	var tested []int
+	var tested, parts []int
 	seen := map[networkKey]bool{}
 	for i := range a.Networks {
 		n := &a.Networks[i]
@@ -139,6 +145,9 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 			} else {
 				d.Changes[at].Verdict = Disturbed
 			}
+			if opt.Nodes {
+				parts = append(parts, d.parts(n, m, quiet)...)
+			}
 		}
 	}
 	for i := range b.Networks {
@@ -147,7 +156,43 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 		}
 	}
 	d.judge(tested, opt)
+	d.judge(parts, opt)
 	return d
+}
+
+// parts compares the times of nodes that both networks have, and gives the
+// changes to judge.
+func (d *Difference) parts(a, b *Network, quiet bool) (tested []int) {
+	theirs := map[string]*Part{}
+	for i := range b.Parts {
+		theirs[b.Parts[i].Name+" "+b.Parts[i].Kind] = &b.Parts[i]
+	}
+	shared := 0
+	for i := range a.Parts {
+		x := &a.Parts[i]
+		y := theirs[x.Name+" "+x.Kind]
+		if y == nil || len(x.Samples) == 0 || len(y.Samples) == 0 {
+			continue
+		}
+		shared++
+		d.add(a, nodeMetric, x.P50, y.P50, Noise)
+		c := &d.Changes[len(d.Changes)-1]
+		c.Part = x.Name
+		if !quiet {
+			c.Verdict = Disturbed
+			continue
+		}
+		p := mannWhitney(x.Samples, y.Samples)
+		c.P = &p
+		tested = append(tested, len(d.Changes)-1)
+	}
+	switch {
+	case shared == 0:
+		d.Warnings = append(d.Warnings, a.Title()+": no node was timed in both profiles; profile --nodes --json times them")
+	case shared < max(len(a.Parts), len(b.Parts)):
+		d.Warnings = append(d.Warnings, fmt.Sprintf("%s: %d nodes are in both profiles, of %d and %d", a.Title(), shared, len(a.Parts), len(b.Parts)))
+	}
+	return tested
 }
 
 func warnings(a, b *Profile) []string {
@@ -270,7 +315,7 @@ func (d *Difference) Regression() float64 {
 func (d *Difference) Unjudged() []string {
 	var all []string
 	for i := range d.Changes {
-		if c := &d.Changes[i]; c.Verdict == Disturbed {
+		if c := &d.Changes[i]; c.Verdict == Disturbed && c.Metric == LatencyMetric {
 			all = append(all, c.Title())
 		}
 	}
@@ -282,10 +327,15 @@ func (d *Difference) Table() *report.Table {
 	t := &report.Table{Columns: networkHead(
 		text("figure"), number("A", ""), number("B", ""), number("change", "%"), number("p", ""), text("verdict"),
 	)}
+	alike := 0
 	for _, c := range d.Changes {
+		if c.Metric == nodeMetric && c.Verdict != Better && c.Verdict != Worse {
+			alike++
+			continue
+		}
 		value := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 		switch c.Metric {
-		case LatencyMetric, loadMetric, firstMetric, predictedMetric:
+		case LatencyMetric, loadMetric, firstMetric, predictedMetric, nodeMetric:
 			value = func(v float64) string { return milliseconds(v) + " ms" }
 		}
 		change, p := "-", "-"
@@ -298,7 +348,14 @@ func (d *Difference) Table() *report.Table {
 				p = "<1e-9"
 			}
 		}
-		t.Add(append(c.head(), c.Metric, value(c.A), value(c.B), change, p, string(c.Verdict))...)
+		metric := c.Metric
+		if c.Part != "" {
+			metric = c.Part
+		}
+		t.Add(append(c.head(), metric, value(c.A), value(c.B), change, p, string(c.Verdict))...)
+	}
+	if alike > 0 {
+		t.Notes = append(t.Notes, fmt.Sprintf("%d nodes show no difference, or were timed on a busy machine.", alike))
 	}
 	for what, names := range map[string][]string{"A": d.OnlyA, "B": d.OnlyB} {
 		if len(names) > 0 {

@@ -85,3 +85,18 @@ func microjoules(path string) (uint64, bool) {
 	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
 	return n, err == nil
 }
+
+// whyNoEnergy says why a run's energy is not known.
+func whyNoEnergy(root string, host bool) string {
+	if !host {
+		return "not available: a card's counter (NVML) is not read, and a processor's says nothing of it"
+	}
+	names, err := filepath.Glob(filepath.Join(root, "intel-rapl:*"))
+	switch {
+	case err != nil || len(names) == 0:
+		return "not available: the system shows no RAPL counters in " + root
+	case newEnergyMeter(root) == nil:
+		return "not available: the RAPL counters in " + root + " cannot be read by this user"
+	}
+	return "not available: it was not measured"
+}

@@ -109,6 +109,10 @@ type Group struct {
 	Operations int64
 	Seconds    float64
 	Predicted  float64 // on the GPU that predictions are for
+	// P50, P90 and P99 are the percentiles of a single part, Live its live bytes; 0
+	// for groups of several.
+	P50, P90, P99 float64
+	Live          int64
 }
 
 // GroupBy adds parts up by a key, the most expensive group first: by time, or

@@ -94,7 +94,19 @@ type Network struct {
 	Measured  *Measured   `json:"measured,omitempty"`
 	Predicted *Prediction `json:"predicted,omitempty"`
 	Counters  []Counters  `json:"counters,omitempty"`
-	Parts     []Part      `json:"parts,omitempty"`
+	// Peak is the part that most of the arena is alive in, and what holds it.
+	Peak  *MemoryPeak `json:"memory_peak,omitempty"`
+	Parts []Part      `json:"parts,omitempty"`
+}
+
+// MemoryPeak is where a run needs most of its arena.
+type MemoryPeak struct {
+	Part string `json:"part"`
+	// Bytes are alive there; the arena is larger where tensors cannot be placed
+	// without gaps.
+	Bytes int64 `json:"bytes"`
+	// Holders are the tensors alive, the largest first, and scratch.
+	Holders []graph.Holding `json:"holders"`
 }
 
 // Measured are the times, memory and energy of runs.
@@ -143,10 +155,14 @@ type Part struct {
 	// parts add up to a run; 0 without any.
 	Start   float64 `json:"start_seconds"`
 	Seconds float64 `json:"seconds"`
-	// Min, P50 and P90 are those of all timed runs.
-	Min float64 `json:"min_seconds,omitempty"`
-	P50 float64 `json:"p50_seconds,omitempty"`
-	P90 float64 `json:"p90_seconds,omitempty"`
+	// Live is the number of bytes of the arena alive while the part runs.
+	Live int64 `json:"live_bytes,omitempty"`
+	// Samples are the times of all timed runs, in order; the others are theirs.
+	Samples []float64 `json:"samples_seconds,omitempty"`
+	Min     float64   `json:"min_seconds,omitempty"`
+	P50     float64   `json:"p50_seconds,omitempty"`
+	P90     float64   `json:"p90_seconds,omitempty"`
+	P99     float64   `json:"p99_seconds,omitempty"`
 }
 
 // Launch is a kernel that a node launches.

@@ -194,6 +194,7 @@ func (p *Profiler) run(ctx context.Context, n *Network, s *subject) (err error) 
 		return nil
 	}
 	n.Parts = runParts(program, n.Parts)
+	n.Peak = liveIn(program, n.Parts)
 	n.Measured = &Measured{Load: load}
 	return p.measure(ctx, n, r)
 }
@@ -305,13 +306,19 @@ func (p *Profiler) timeNodes(ctx context.Context, n *Network, r *runner) error {
 		one.whole = time.Since(at).Seconds()
 		runs = append(runs, one)
 	}
+	inOrder := slices.Clone(runs)
 	slices.SortStableFunc(runs, func(a, b timing) int { return cmp.Compare(a.whole, b.whole) })
+	samples := make([][]float64, len(n.Parts))
+	for i := range samples {
+		for _, one := range inOrder {
+			samples[i] = append(samples[i], one.parts[i])
+		}
+	}
 	faster := runs[:(len(runs)+1)/2]
 	for _, one := range faster {
 		n.Measured.NodeRun += one.whole / float64(len(faster))
 	}
 	var at float64
-	times := make([]float64, len(runs))
 	for i := range n.Parts {
 		part := &n.Parts[i]
 		part.Start = at
@@ -319,11 +326,9 @@ func (p *Profiler) timeNodes(ctx context.Context, n *Network, r *runner) error {
 			part.Seconds += one.parts[i] / float64(len(faster))
 		}
 		at += part.Seconds
-		for k := range runs {
-			times[k] = runs[k].parts[i]
-		}
-		slices.Sort(times)
-		part.Min, part.P50, part.P90 = times[0], quantile(0.5, times), quantile(0.9, times)
+		part.Samples = samples[i]
+		times := slices.Sorted(slices.Values(part.Samples))
+		part.Min, part.P50, part.P90, part.P99 = times[0], quantile(0.5, times), quantile(0.9, times), quantile(0.99, times)
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func (p *Profile) speeds() *report.Table {
 	if energy != "" {
 		t.Notes = append(t.Notes, "Energy of a run: "+energy+".")
 	} else {
-		t.Notes = append(t.Notes, "Energy: not available on this device.")
+		t.Notes = append(t.Notes, "Energy: "+whyNoEnergy(powercap, p.Device.Threads > 0)+".")
 	}
 	return t
 }
@@ -297,7 +297,9 @@ func (p *Profile) PartTables(n *Network, nodes bool) []*report.Table {
 		var groups []Group
 		row := func(part *Part) string { return part.Name + " " + part.Kind }
 		for i := range n.Parts {
-			groups = append(groups, GroupBy(n.Parts[i:i+1], row)[0])
+			one := GroupBy(n.Parts[i:i+1], row)[0]
+			one.P50, one.P90, one.P99, one.Live = n.Parts[i].P50, n.Parts[i].P90, n.Parts[i].P99, n.Parts[i].Live
+			groups = append(groups, one)
 			for k := range n.Parts[i].Nodes {
 				within := GroupBy(n.Parts[i].Nodes[k:k+1], row)[0]
 				within.Name = "  " + within.Name
@@ -306,10 +308,31 @@ func (p *Profile) PartTables(n *Network, nodes bool) []*report.Table {
 		}
 		all = append(all, p.groupTable(n, "nodes", groups))
 	}
+	if nodes && n.Peak != nil {
+		all = append(all, n.peakTable())
+	}
 	if t := n.kernelCounters(); len(t.Rows) > 0 {
 		all = append(all, t)
 	}
 	return all
+}
+
+// peakTable shows what holds the arena where it is fullest.
+func (n *Network) peakTable() *report.Table {
+	const most = 8
+	t := &report.Table{
+		Caption: fmt.Sprintf("%s, memory: most is alive in %s, %s of an arena of %s", n.Title(), n.Peak.Part, size(n.Peak.Bytes), size(n.Memory.Arena)),
+		Columns: []report.Column{text("held by"), number("bytes", ""), number("share", "%")},
+	}
+	rest := n.Peak.Bytes
+	for _, h := range n.Peak.Holders[:min(most, len(n.Peak.Holders))] {
+		t.Add(h.Name, size(h.Bytes), percentOr(float64(h.Bytes)/float64(n.Peak.Bytes), true))
+		rest -= h.Bytes
+	}
+	if rest > 0 {
+		t.Add(fmt.Sprintf("%d others", len(n.Peak.Holders)-most), size(rest), percentOr(float64(rest)/float64(n.Peak.Bytes), true))
+	}
+	return t
 }
 
 func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.Table {
@@ -317,6 +340,10 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 		text("part"), number("nodes", ""), number("launches", ""), number("as defined", "GMAC"), number("executed", "GMAC"), number("moved", ""),
 		number("time", "ms"), number("share", "%"), number("GFLOP/s", ""), number("GB/s", ""), number("roofline", "%"), number("predicted", "µs"),
 	}}
+	single := title == "nodes"
+	if single {
+		t.Columns = append(t.Columns, number("p50", "ms"), number("p90", "ms"), number("p99", "ms"), number("live", ""))
+	}
 	var total float64
 	for _, g := range groups {
 		total += g.Seconds
@@ -333,6 +360,16 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 			row = append(row, report.Digits(g.Predicted*1e6))
 		} else {
 			row = append(row, "-")
+		}
+		if single {
+			for _, q := range []float64{g.P50, g.P90, g.P99} {
+				if q > 0 {
+					row = append(row, milliseconds(q))
+				} else {
+					row = append(row, "-")
+				}
+			}
+			row = append(row, size(g.Live))
 		}
 		t.Add(row...)
 	}
@@ -450,6 +487,53 @@ func (p *Profile) Flat() *report.Table {
 		real("sectors per request", "", total.SectorsPerRequest(), counted)
 		real("bank conflicts", "", float64(total.Conflicts), counted)
 		t.Add(row...)
+	}
+	return t
+}
+
+// FlatParts is every node of every network in one table of plain numbers: what
+// runs as one is a row, its nodes follow with the row's name in "part of".
+func (p *Profile) FlatParts() *report.Table {
+	t := &report.Table{}
+	for _, name := range []string{
+		"kind", "index", "network", "width", "height", "batch", "node", "part of", "operation", "stage", "macs", "attention macs", "executed macs",
+		"moved B", "operations", "launches", "live B", "start s", "time s", "min s", "p50 s", "p90 s", "p99 s", "predicted s", "disturbed by",
+	} {
+		t.Columns = append(t.Columns, text(name))
+	}
+	whole := func(v int64) string { return strconv.FormatInt(v, 10) }
+	real := func(v float64) string {
+		if v == 0 {
+			return ""
+		}
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	}
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		busy := ""
+		if n.Measured != nil && n.Measured.Contention != nil {
+			busy = n.Measured.Contention.String()
+		}
+		row := func(x *Part, within string) {
+			predicted := 0.0
+			for _, l := range x.Launches {
+				predicted += l.Predicted
+			}
+			start := ""
+			if x.Seconds > 0 {
+				start = strconv.FormatFloat(x.Start, 'g', -1, 64)
+			}
+			t.Add(string(n.Kind), strconv.Itoa(n.Index), n.Name, strconv.Itoa(n.Width), strconv.Itoa(n.Height), strconv.Itoa(n.Batch),
+				x.Name, within, x.Kind, x.Stage, whole(x.Cost.MACs), whole(x.Cost.AttentionMACs), whole(x.Cost.Executed), whole(x.Bytes), whole(x.Operations),
+				strconv.Itoa(len(x.Launches)), whole(x.Live), start, real(x.Seconds), real(x.Min), real(x.P50), real(x.P90), real(x.P99), real(predicted), busy)
+		}
+		for k := range n.Parts {
+			part := &n.Parts[k]
+			row(part, "")
+			for j := range part.Nodes {
+				row(&part.Nodes[j], part.Name)
+			}
+		}
 	}
 	return t
 }
