@@ -170,7 +170,10 @@ func (s *sharing) inside(name string, x *Tensor) *Tensor {
 		{s.core.Min.Y, s.core.Max.Y, s.image.H, x.Shape.H, &c.Y, &c.H},
 		{s.core.Min.X, s.core.Max.X, s.image.W, x.Shape.W, &c.X0, &c.W},
 	} {
-		scale := (side.image + side.size - 1) / side.size
+		scale := 1 // networks halve; a side that they had to pad first is no whole fraction
+		for scale*side.size < side.image {
+			scale *= 2
+		}
 		*side.at = side.from / scale
 		*side.len = side.size - *side.at
 		if side.to < side.image { // otherwise to the end, padding too

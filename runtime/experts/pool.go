@@ -52,7 +52,10 @@ type Options struct {
 	Predictor Predictor
 }
 
-type key struct{ expert, n, h, w int }
+type key struct {
+	expert, n, h, w int
+	variant         string
+}
 
 type entry struct {
 	program backend.Program
@@ -122,12 +125,7 @@ func (p *Pool) Plan(expert, n, h, w int) (backend.Memory, error) {
 
 // Need is Plan, and what the account is charged for the program itself.
 func (p *Pool) Need(expert, n, h, w int) (m backend.Memory, plan int64, err error) {
-	g, err := p.model.Config.BuildExpert(nil, expert, n, h, w, p.options(expert))
-	if err != nil {
-		return m, 0, err
-	}
-	m, err = p.backend.Plan(g)
-	return m, planBytes(g), err
+	return p.NeedVariant(expert, n, h, w, Variant{})
 }
 
 func (p *Pool) options(expert int) models.Options {
@@ -145,7 +143,7 @@ func (p *Pool) options(expert int) models.Options {
 // The caller must Release it.
 func (p *Pool) Acquire(ctx context.Context, expert, n, h, w int) (*Lease, error) {
 	for {
-		l, err := p.acquire(ctx, key{expert, n, h, w})
+		l, err := p.acquire(ctx, key{expert, n, h, w, ""}, Variant{})
 		// The error may be the end of the context of the caller that was
 		// compiling, or of a prefetch; this one's has not ended.
 		if err != nil && !l.Loaded && isContextError(err) && ctx.Err() == nil {
@@ -168,12 +166,12 @@ func isContextError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-func (p *Pool) acquire(ctx context.Context, k key) (*Lease, error) {
+func (p *Pool) acquire(ctx context.Context, k key, v Variant) (*Lease, error) {
 	e, fresh := p.enter(k)
 	l := &Lease{pool: p, key: k, e: e, Loaded: fresh, next: -1}
 	if fresh {
 		start := time.Now()
-		l.Switched = p.load(ctx, k, e)
+		l.Switched = p.load(ctx, k, v, e)
 		l.Took = time.Since(start)
 	} else {
 		select {
@@ -231,10 +229,10 @@ func (p *Pool) enter(k key) (e *entry, fresh bool) {
 
 // load compiles an entry, or switches the adapter of an idle program, and tells
 // which. A failed entry leaves the pool, so that the next caller tries again.
-func (p *Pool) load(ctx context.Context, k key, e *entry) (switched bool) {
+func (p *Pool) load(ctx context.Context, k key, v Variant, e *entry) (switched bool) {
 	defer close(e.ready)
 	start := time.Now()
-	e.program, switched, e.err = p.compile(ctx, k, e)
+	e.program, switched, e.err = p.compile(ctx, k, v, e)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e.cancel != nil { // a prefetch uses it no longer
@@ -259,13 +257,13 @@ func (p *Pool) name(expert int) string {
 	return fmt.Sprint(expert)
 }
 
-func (p *Pool) compile(ctx context.Context, k key, e *entry) (program backend.Program, switched bool, err error) {
+func (p *Pool) compile(ctx context.Context, k key, v Variant, e *entry) (program backend.Program, switched bool, err error) {
 	if p.backend.Info().Half {
 		if err := ranges.Expert(ctx, p.model.Config, p.model.Source, k.expert, p.options(k.expert)); err != nil {
 			return nil, false, err
 		}
 	}
-	g, err := p.Build(k.expert, k.n, k.h, k.w)
+	g, err := v.of(p.Build(k.expert, k.n, k.h, k.w))
 	if err != nil {
 		return nil, false, err
 	}

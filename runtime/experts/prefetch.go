@@ -48,7 +48,7 @@ func (s *Successors) Observe(expert int) (next int, ok bool) {
 // for an expert that is there or under way already.
 func (p *Pool) Prefetch(ctx context.Context, expert, n, h, w int) <-chan error {
 	done := make(chan error, 1)
-	k := key{expert, n, h, w}
+	k := key{expert, n, h, w, ""}
 	ctx, cancel := context.WithCancel(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,7 +65,7 @@ func (p *Pool) Prefetch(ctx context.Context, expert, n, h, w int) <-chan error {
 	p.background.Go(func() {
 		defer cancel()
 		defer stop()
-		p.load(ctx, k, e)
+		p.load(ctx, k, Variant{}, e)
 		done <- e.err
 	})
 	return done

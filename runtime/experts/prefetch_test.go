@@ -157,6 +157,6 @@ func TestPredictedExpertIsLoadedAhead(t *testing.T) {
 func resident(p *Pool, expert int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e := p.entries[key{expert, 1, 10, 10}]
+	e := p.entries[key{expert, 1, 10, 10, ""}]
 	return e != nil && e.users == 0
 }

@@ -45,14 +45,17 @@ func (b *band) add(tile []float32, ny, nx int) {
 }
 
 // flush stores the rows that no tile below row ny of tiles touches, and moves
-// the others up.
-func (b *band) flush(out *imaging.Image, ny int) error {
+// the others up. changed gets them before.
+func (b *band) flush(out *imaging.Image, ny int, changed *change) error {
 	end := b.y.size
 	if ny+1 < len(b.y.origin) {
 		end, _ = b.y.span(ny + 1)
 	}
 	pitch := b.x.size * 3
 	done := (end - b.first) * pitch
+	if err := changed.again(out, b.rows[:done], b.x.size, b.first, end-b.first); err != nil {
+		return err
+	}
 	if err := storeRows(out, b.rows[:done], b.x.size, b.first, end-b.first); err != nil {
 		return err
 	}

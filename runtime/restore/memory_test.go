@@ -143,7 +143,7 @@ func TestACardWhoseMemoryShrinksRestoresTheSame(t *testing.T) {
 		want[i], _, err = free.Restore(t.Context(), pictures[i], Options{Override: only(i % len(m.Config.Experts))})
 		require.NoError(t, err)
 		for e := range m.Config.Experts {
-			mem, err := free.memory(e, pictures[i].H, pictures[i].W)
+			mem, err := free.memory(e, pictures[i].H, pictures[i].W, experts.Variant{})
 			require.NoError(t, err)
 			most = max(most, mem.Total())
 		}

@@ -73,8 +73,8 @@ func twice(c imaging.Config) imaging.Config {
 // planKey identifies what running an expert takes: experts of one architecture
 // with equal arguments take the same.
 type planKey struct {
-	class string
-	h, w  int
+	class, variant string
+	h, w           int
 }
 
 // class is what the plans of an expert depend on.
@@ -97,15 +97,15 @@ const maxPlans = 4096
 // memory is what an expert needs for a tile, its program counted with its
 // weights, at most: what is loaded already may
 // take less, but the choice of tiles must not depend on that.
-func (r *Restorer) memory(expert, h, w int) (backend.Memory, error) {
-	k := planKey{r.class(expert), h, w}
+func (r *Restorer) memory(expert, h, w int, v experts.Variant) (backend.Memory, error) {
+	k := planKey{r.class(expert), v.Key, h, w}
 	r.plansMu.Lock()
 	m, ok := r.plans[k]
 	r.plansMu.Unlock()
 	if ok {
 		return m, nil
 	}
-	m, plan, err := r.pool.Need(expert, 1, h, w)
+	m, plan, err := r.pool.NeedVariant(expert, 1, h, w, v)
 	if err != nil {
 		return m, err
 	}

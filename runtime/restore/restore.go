@@ -204,6 +204,9 @@ type Report struct {
 	TilesY     int `json:"tiles_y"`
 	TileWidth  int `json:"tile_width"`
 	TileHeight int `json:"tile_height"`
+	// Passes is how often tiles were restored that share statistics of the whole image, see docs/memory.md; 0 where none
+	// had to.
+	Passes int `json:"passes,omitempty"`
 	// Memory is what the expert holds on the device.
 	Memory backend.Memory `json:"memory"`
 	// Notes say, in words, what the network does not tell of the picture, and what
@@ -355,7 +358,7 @@ func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.
 	defer r.lane.leave(turn)
 	name := r.model.Config.Experts[expert].Name
 	within, end = stage.Start(ctx, "load", name)
-	lease, err := r.pool.Acquire(within, expert, 1, j.y.tile, j.x.tile)
+	lease, err := r.acquire(within, expert, j)
 	end()
 	if err != nil {
 		return nil, err
@@ -376,11 +379,27 @@ func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.
 	start := time.Now()
 	r.host.Collect(pixelBytes(img))
 	out := img.Clone()
-	if err := j.run(ctx, lease.Program, buffers, img, out, opt.Progress); err != nil {
+	if j.shared == nil {
+		err = j.run(ctx, func(ctx context.Context, _, _ int, in, res []float32, progress func(float64)) error {
+			return lease.Program.Run(ctx, [][]float32{in}, [][]float32{res}, backend.RunOptions{Progress: progress})
+		}, buffers, img, out, opt.Progress, nil)
+	} else {
+		lease.Release() // what tiles run are variants of it
+		rep.Passes, err = r.runShared(ctx, j, buffers, img, out, opt.Progress)
+	}
+	if err != nil {
 		return nil, err
 	}
 	rep.Times.Run = time.Since(start)
 	return out, nil
+}
+
+// acquire loads the program that a job runs, or runs first.
+func (r *Restorer) acquire(ctx context.Context, expert int, j *job) (*experts.Lease, error) {
+	if j.shared != nil {
+		return r.pool.AcquireVariant(ctx, expert, 1, j.y.tile, j.x.tile, j.shared.whole())
+	}
+	return r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)
 }
 
 func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {
@@ -437,11 +456,18 @@ func (r *Restorer) cut(expert int, net models.Network, p picture, opt Options, b
 			return nil, err
 		}
 		j := &job{x: x, y: y, pictures: models.Pictures(net)}
-		m, err := r.memory(expert, y.tile, x.tile)
-		if err != nil {
-			return nil, err
+		if j.tiles() > 1 {
+			if j.shared, err = r.share(expert, h, w, y.tile, x.tile); err != nil {
+				return nil, err
+			}
 		}
-		j.use = r.useOf(m, 4*j.floats())
+		for _, v := range j.shared.variants(y.tile, x.tile) {
+			m, err := r.memory(expert, y.tile, x.tile, v)
+			if err != nil {
+				return nil, err
+			}
+			j.use = j.use.max(r.useOf(m, 4*j.floats()+j.shared.bytes()))
+		}
 		return j, nil
 	}
 	whole := max(h, w)
@@ -505,8 +531,9 @@ var tileSides = []int{4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128
 // job is the work on one image: the tiles of both axes, and what they take of
 // the lane.
 type job struct {
-	x, y *axis
-	use  use
+	x, y   *axis
+	use    use
+	shared *shared // nil where each tile stands for itself
 	// pictures is how many the network takes at a time; second is the other one.
 	pictures int
 	second   *imaging.Image
@@ -577,41 +604,51 @@ func (j *job) describe(rep *Report) {
 	rep.TileWidth, rep.TileHeight = j.x.tile, j.y.tile
 }
 
-// run restores img into out, which has its size, by way of as many floats as the
-// job takes.
-func (j *job) run(ctx context.Context, p backend.Program, buffers []float32, img, out *imaging.Image, progress func(float64)) error {
-	tw, th := j.x.tile, j.y.tile
+// carve cuts the job's memory into a tile's input, its result, and the rest.
+func (j *job) carve(buffers []float32) (in, res, rest []float32) {
 	b := carve(buffers)
-	n := th * tw * 3
-	in, res := b.take(n*max(1, j.pictures)), b.take(n)
+	n := j.x.tile * j.y.tile * 3
+	in, res = b.take(n*max(1, j.pictures)), b.take(n)
 	if j.pictures > 1 {
 		j.part = b.take(n)
 	}
-	runTile := func(n int, y, x int) error {
-		if err := j.read(img, in, image.Rect(x, y, x+tw, y+th)); err != nil {
+	return in, res, b
+}
+
+// runTile restores the input of tile (ny, nx).
+type runTile func(ctx context.Context, ny, nx int, in, res []float32, progress func(float64)) error
+
+// run restores img into out, which has its size, by way of as many floats as the
+// job takes. changed gets the rows that are replaced; may be nil.
+func (j *job) run(ctx context.Context, tile runTile, buffers []float32, img, out *imaging.Image, progress func(float64), changed *change) error {
+	in, res, rest := j.carve(buffers)
+	one := func(ny, nx int) error {
+		y, x := j.y.origin[ny], j.x.origin[nx]
+		if err := j.read(img, in, image.Rect(x, y, x+j.x.tile, y+j.y.tile)); err != nil {
 			return err
 		}
-		var opt backend.RunOptions
+		part := progress
 		if progress != nil {
-			opt.Progress = func(done float64) { progress((float64(n) + done) / float64(j.tiles())) }
+			n := ny*len(j.x.origin) + nx
+			part = func(done float64) { progress((float64(n) + done) / float64(j.tiles())) }
 		}
-		return p.Run(ctx, [][]float32{in}, [][]float32{res}, opt)
+		return tile(ctx, ny, nx, in, res, part)
 	}
 	if j.tiles() == 1 {
-		if err := runTile(0, 0, 0); err != nil {
+		if err := one(0, 0); err != nil {
 			return err
 		}
-		return storeRows(out, res, tw, 0, th)
+		return storeRows(out, res, j.x.tile, 0, j.y.tile)
 	}
-	band := newBand(j, b)
+	band := newBand(j, rest)
 	for ny, y := range j.y.origin {
 		for nx, x := range j.x.origin {
-			if err := runTile(ny*len(j.x.origin)+nx, y, x); err != nil {
+			if err := one(ny, nx); err != nil {
 				return fmt.Errorf("tile at %d,%d: %w", x, y, err)
 			}
 			band.add(res, ny, nx)
 		}
-		if err := band.flush(out, ny); err != nil {
+		if err := band.flush(out, ny, changed); err != nil {
 			return err
 		}
 	}

@@ -146,7 +146,7 @@ func TestResultIsUprightAndTheEstimatorSeesItAsStored(t *testing.T) {
 }
 
 func TestTilesMatchTheWholeImageWhereTheFilterIsLocal(t *testing.T) {
-	const arch, args = models.NAFNetName, `{"width":2,"enc_blk_nums":[1,1],"dec_blk_nums":[1,1]}` // a grid of 4
+	const arch, args = models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2,"enc_blk_nums":[1,1],"dec_blk_nums":[1,1]}` // a grid of 4
 	m := oneExpert(t, arch, args)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 30 {
@@ -192,7 +192,7 @@ func TestTiledNetworkMatchesTheWholeImage(t *testing.T) {
 }
 
 func TestBandsBlendAsAWholeImageWould(t *testing.T) {
-	m := oneExpert(t, models.NAFNetName, `{"width":2,"enc_blk_nums":[1],"dec_blk_nums":[1]}`)
+	m := oneExpert(t, models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2,"enc_blk_nums":[1],"dec_blk_nums":[1]}`)
 	// Each run darkens by its own factor, so that every seam would show.
 	factor := func(run int) float32 { return 1 / (1 + float32(run)/3) }
 	f := &fake{compute: func(run int, in, out []float32, _ graph.Shape) error {
@@ -233,7 +233,7 @@ func TestBandsBlendAsAWholeImageWould(t *testing.T) {
 }
 
 func TestAutomaticTilesKeepWithinTheMemoryBound(t *testing.T) {
-	m := oneExpert(t, models.NAFNetName, `{"width":2,"enc_blk_nums":[1,1],"dec_blk_nums":[1,1]}`)
+	m := oneExpert(t, models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2,"enc_blk_nums":[1,1],"dec_blk_nums":[1,1]}`)
 	img := noise(t, 700, 520, 3, 8)
 	identity := func(_ int, in, out []float32, _ graph.Shape) error { copy(out, in); return nil }
 	tileBefore := math.MaxInt
@@ -243,7 +243,7 @@ func TestAutomaticTilesKeepWithinTheMemoryBound(t *testing.T) {
 		out, rep, err := r.Restore(context.Background(), img, Options{Override: only(0)})
 		if err != nil {
 			require.ErrorIs(t, err, experts.ErrBudget)
-			require.ErrorContains(t, err, "expert 0 (nafnet): over the memory budget: even in the smallest tiles it needs")
+			require.ErrorContains(t, err, "expert 0 (nafnet_local): over the memory budget: even in the smallest tiles it needs")
 			require.Less(t, bound, int64(8_000_000), "tiles of 64 pixels take little")
 			require.Zero(t, f.most)
 			continue
@@ -261,7 +261,7 @@ func TestAutomaticTilesKeepWithinTheMemoryBound(t *testing.T) {
 }
 
 func TestGivenTilesMustFitTheBoundToo(t *testing.T) {
-	m := oneExpert(t, models.NAFNetName, `{"width":2}`)
+	m := oneExpert(t, models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2}`)
 	img := noise(t, 300, 200, 3, 8)
 	r := restorer(t, m, &fake{compute: box(0)}, Config{Lazy: true, Memory: 8 << 20})
 	for _, tile := range []int{TileOff, 190} {
@@ -286,7 +286,7 @@ func TestEstimatorMakesRoomForTheExpertAndComesBack(t *testing.T) {
 	estimating := imageBytes(img) + free.charged + free.routing.Arena
 	alone := max(estimating, imageBytes(img)) + 3*pageBytes
 	for e := range m.Config.Experts { // any may be chosen
-		mem, err := free.memory(e, 64, 64)
+		mem, err := free.memory(e, 64, 64, experts.Variant{})
 		require.NoError(t, err)
 		alone = max(alone, imageBytes(img)+4*j.floats()+mem.Total()+3*pageBytes)
 	}
@@ -306,7 +306,7 @@ func TestEstimatorMakesRoomForTheExpertAndComesBack(t *testing.T) {
 }
 
 func TestProgressGrowsToOne(t *testing.T) {
-	m := oneExpert(t, models.NAFNetName, `{"width":2}`)
+	m := oneExpert(t, models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2}`)
 	r := restorer(t, m, &fake{compute: box(0)}, Config{Lazy: true})
 	for _, tile := range []int{TileOff, 40} {
 		last := 0.0
@@ -320,7 +320,7 @@ func TestProgressGrowsToOne(t *testing.T) {
 }
 
 func TestCancellationStopsBetweenTiles(t *testing.T) {
-	m := oneExpert(t, models.NAFNetName, `{"width":2}`)
+	m := oneExpert(t, models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2}`)
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &fake{compute: func(run int, in, out []float32, _ graph.Shape) error {
 		if run == 2 {
@@ -335,7 +335,7 @@ func TestCancellationStopsBetweenTiles(t *testing.T) {
 }
 
 func TestOutputThatIsNotFiniteIsAnError(t *testing.T) {
-	m := oneExpert(t, models.NAFNetName, `{"width":2}`)
+	m := oneExpert(t, models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2}`)
 	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		r := restorer(t, m, &fake{compute: func(run int, in, out []float32, _ graph.Shape) error {
 			out[len(out)-1] = float32(bad)
@@ -348,7 +348,7 @@ func TestOutputThatIsNotFiniteIsAnError(t *testing.T) {
 }
 
 func TestBadOptionsAndImagesAreErrors(t *testing.T) {
-	m := oneExpert(t, models.NAFNetName, `{"width":2,"enc_blk_nums":[1,1,1],"dec_blk_nums":[1,1,1]}`)
+	m := oneExpert(t, models.NAFNetLocalName, `{"train_size":[1,3,4,4],"width":2,"enc_blk_nums":[1,1,1],"dec_blk_nums":[1,1,1]}`)
 	broken := errors.New("broken")
 	r := restorer(t, m, &fake{compute: func(int, []float32, []float32, graph.Shape) error { return broken }}, Config{Lazy: true})
 	img := noise(t, 200, 200, 3, 8)
