@@ -192,6 +192,9 @@ func describe(j unirestorer.Job, res *unirestorer.Result) string {
 	fmt.Fprintf(&s, "; %v", res.Route)
 	if rep.TilesX*rep.TilesY > 1 {
 		fmt.Fprintf(&s, "; %d×%d tiles of %d×%d", rep.TilesX, rep.TilesY, rep.TileWidth, rep.TileHeight)
+		if rep.Passes > 1 {
+			fmt.Fprintf(&s, " in %d passes", rep.Passes)
+		}
 	}
 	for _, w := range res.Warnings {
 		fmt.Fprintf(&s, "; %s", w)

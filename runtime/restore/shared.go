@@ -28,8 +28,10 @@ type shared struct {
 }
 
 const (
-	// sharedPasses bounds how often the picture is restored.
-	sharedPasses = 6
+	// leastPasses and mostPasses bound how often the picture is restored. The change from the first to the second says
+	// little: what deep layers gather has not followed yet.
+	leastPasses = 3
+	mostPasses  = 6
 	// settled is the change from one pass to the next, in dB, at which the picture changes no more.
 	settled = 50
 	// mosaicPart is the side of a mosaic's parts in pixels, and mosaicParts how many lie beside each other.
@@ -211,7 +213,7 @@ func (r *Restorer) runShared(ctx context.Context, j *job, buffers []float32, img
 			}
 			return err
 		}, buffers, img, out, s.progress(pass, progress), changed)
-		if err != nil || s.once || pass == sharedPasses-1 || changed.decibels() >= settled {
+		if err != nil || s.once || pass+1 == mostPasses || pass+1 >= leastPasses && changed.decibels() >= settled {
 			return pass + 1, err
 		}
 		values, err := gather.Values()
