@@ -47,7 +47,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			}
 			return measureAll(c.Context, o, stdout, stderr)
 		},
-		Commands: []*cli.Command{floorCommand(stdout, stderr), {
+		Commands: []*cli.Command{floorCommand(stdout, stderr), countCommand(stdout, stderr), once(), {
 			Name: workerCommand, Hidden: true, Usage: "run networks as standard input asks, by the line protocol of protocol.go",
 			Action: func(c *cli.Context) (err error) {
 				e := &cpuEngine{}
