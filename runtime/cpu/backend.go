@@ -16,6 +16,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -23,15 +25,27 @@ import (
 	"unirestorer/graph"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu/simd"
+	"unirestorer/runtime/ledger"
 )
 
 // Options choose how a Backend computes.
 type Options struct {
 	// Threads is the number of threads that compute at the same time; 0 means
-	// as many as Go may use.
+	// as many as Go may use, or fewer where a control group's quota is less.
 	Threads int
 	// ISA chooses the vector instructions; nil means the best there are.
 	ISA *simd.ISA
+}
+
+// lanes is how many threads compute: as many as Go may use, and no more than the
+// quota of processors rounded up, 0 for none. Go itself never goes below two,
+// of which the second only takes the first one's time. Who sets GOMAXPROCS
+// means it.
+func lanes(threads int, quota float64, set bool) int {
+	if quota > 0 && !set {
+		threads = min(threads, int(math.Ceil(quota)))
+	}
+	return max(threads, 1)
 }
 
 // maxThreads bounds Options.Threads: each costs scratch memory in every plan.
@@ -53,7 +67,7 @@ var _ backend.Backend = (*Backend)(nil)
 func New(opts Options) (*Backend, error) {
 	threads := opts.Threads
 	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = lanes(runtime.GOMAXPROCS(0), ledger.Processors(), os.Getenv("GOMAXPROCS") != "")
 	}
 	if threads < 0 || threads > maxThreads {
 		return nil, fmt.Errorf("start cpu backend: %d threads: want 0 to %d", opts.Threads, maxThreads)

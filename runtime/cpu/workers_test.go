@@ -73,3 +73,14 @@ func TestEndedContextStopsALoop(t *testing.T) {
 	require.Zero(t, c.ran[len(c.ran)-1].Load())
 	require.ErrorIs(t, w.loop(ctx, c, 1), context.Canceled)
 }
+
+func TestLanesFollowTheQuota(t *testing.T) {
+	for _, c := range []struct {
+		threads int
+		quota   float64
+		set     bool
+		want    int
+	}{{8, 0, false, 8}, {2, 0.5, false, 1}, {2, 1, false, 1}, {2, 1.5, false, 2}, {2, 0.5, true, 2}, {4, 16, false, 4}} {
+		require.Equal(t, c.want, lanes(c.threads, c.quota, c.set), "%+v", c)
+	}
+}

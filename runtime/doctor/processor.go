@@ -10,7 +10,7 @@ func processorLines(s System) []Line {
 	case s.Arch == "amd64":
 		lines = append(lines, warn("cpu", "instructions", "in a virtual machine, pass the host's processor through (QEMU: -cpu host)", "no AVX2: %s", faster))
 	default:
-		lines = append(lines, warn("cpu", "instructions", "use a GPU, or an x86-64 machine", "plain Go on %s: %s", s.Arch, faster))
+		lines = append(lines, warn("cpu", "instructions", "use a GPU, or a machine with x86-64 or arm64", "plain Go on %s: %s", s.Arch, faster))
 	}
 	if s.Threads < s.Cores {
 		lines = append(lines, warn("cpu", "cores", "raise the control group's cpu.max (docker run --cpus) or GOMAXPROCS", "%d of %d may be used", s.Threads, s.Cores))

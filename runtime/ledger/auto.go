@@ -40,33 +40,68 @@ func cgroupLimit(root fs.FS) (limit int64, ok bool) {
 			limit, ok = n, true
 		}
 	}
-	for _, m := range cgroupMounts(root) {
-		files := []string{"memory.max", "memory.high"}
-		if !m.v2 {
-			files = []string{"memory.limit_in_bytes"}
+	eachGroup(root, "memory", func(dir string, v2 bool) {
+		if v2 {
+			take(path.Join(dir, "memory.max"))
+			take(path.Join(dir, "memory.high"))
+		} else {
+			take(path.Join(dir, "memory.limit_in_bytes"))
 		}
-		// Every group up to the mount bounds those in it. A container may see a
-		// path from outside that its mount does not have: the mount is its own then.
+	})
+	return limit, ok
+}
+
+// Processors is how many processors' time the strictest of the process's control
+// groups (versions 1 and 2) lets it use, a fraction perhaps; 0 for no limit.
+func Processors() float64 { return processors(os.DirFS("/")) }
+
+func processors(root fs.FS) (least float64) {
+	eachGroup(root, "cpu", func(dir string, v2 bool) {
+		names := []string{"cpu.cfs_quota_us", "cpu.cfs_period_us"}
+		if v2 {
+			names = []string{"cpu.max"} // quota or "max", and period
+		}
+		var text string
+		for _, name := range names {
+			data, _ := fs.ReadFile(root, path.Join(dir, name)) // where there is none, nothing limits
+			text += string(data) + " "
+		}
+		field := strings.Fields(text)
+		if len(field) != 2 {
+			return
+		}
+		quota, errQuota := strconv.ParseFloat(field[0], 64) // -1 in version 1 for no limit
+		period, errPeriod := strconv.ParseFloat(field[1], 64)
+		if n := quota / period; errQuota == nil && errPeriod == nil && n > 0 && !math.IsInf(n, 0) && (least == 0 || n < least) {
+			least = n
+		}
+	})
+	return least
+}
+
+// eachGroup calls f with the folder of each of the process's control groups that
+// have the controller: every group up to the mount bounds those in it. A
+// container may see a path from outside that its mount does not have: the mount
+// is its own then.
+func eachGroup(root fs.FS, controller string, f func(dir string, v2 bool)) {
+	for _, m := range cgroupMounts(root, controller) {
 		for dir := m.group; ; dir = path.Dir(dir) {
-			for _, f := range files {
-				take(path.Join(m.at, dir, f))
-			}
+			f(path.Join(m.at, dir), m.v2)
 			if dir == "/" || dir == "." {
 				break
 			}
 		}
 	}
-	return limit, ok
 }
 
-// cgroupMount is where a hierarchy with the memory controller is mounted, and
+// cgroupMount is where a hierarchy with a controller is mounted, and
 // the process's group under it.
 type cgroupMount struct {
 	at, group string
 	v2        bool
 }
 
-func cgroupMounts(root fs.FS) []cgroupMount {
+func cgroupMounts(root fs.FS, controller string) []cgroupMount {
 	v1, v2 := "", ""
 	lines(root, "proc/self/cgroup", func(line string) {
 		// id:controllers:path
@@ -75,7 +110,7 @@ func cgroupMounts(root fs.FS) []cgroupMount {
 		case len(part) != 3:
 		case part[0] == "0" && part[1] == "":
 			v2 = part[2]
-		case hasField(part[1], "memory"):
+		case hasField(part[1], controller):
 			v1 = part[2]
 		}
 	})
@@ -91,7 +126,7 @@ func cgroupMounts(root fs.FS) []cgroupMount {
 		switch {
 		case kind[0] == "cgroup2" && v2 != "":
 			all = append(all, cgroupMount{at, beneath(v2, unescape(field[3])), true})
-		case kind[0] == "cgroup" && v1 != "" && hasField(kind[2], "memory"):
+		case kind[0] == "cgroup" && v1 != "" && hasField(kind[2], controller):
 			all = append(all, cgroupMount{at, beneath(v1, unescape(field[3])), false})
 		}
 	})

@@ -62,6 +62,28 @@ func TestControlGroupsBoundTheMemory(t *testing.T) {
 	}
 }
 
+func TestControlGroupsBoundTheProcessors(t *testing.T) {
+	const v2Mount = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+	const v1Mount = "36 30 0:31 / /sys/fs/cgroup/cpu rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n"
+	for name, c := range map[string]struct {
+		fs   fstest.MapFS
+		want float64
+	}{
+		"v2, half a processor": {files("proc/self/cgroup", "0::/\n", "proc/self/mountinfo", v2Mount, "sys/fs/cgroup/cpu.max", "50000 100000\n"), 0.5},
+		"v2, a group around it is stricter": {files("proc/self/cgroup", "0::/a/b\n", "proc/self/mountinfo", v2Mount,
+			"sys/fs/cgroup/a/cpu.max", "150000 100000\n", "sys/fs/cgroup/a/b/cpu.max", "400000 100000\n"), 1.5},
+		"v2 without a limit": {files("proc/self/cgroup", "0::/\n", "proc/self/mountinfo", v2Mount, "sys/fs/cgroup/cpu.max", "max 100000\n"), 0},
+		"v1": {files("proc/self/cgroup", "4:cpu,cpuacct:/a\n", "proc/self/mountinfo", v1Mount,
+			"sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "200000\n", "sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n"), 2},
+		"v1 without a limit": {files("proc/self/cgroup", "4:cpu,cpuacct:/a\n", "proc/self/mountinfo", v1Mount,
+			"sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "-1\n", "sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n"), 0},
+		"nonsense": {files("proc/self/cgroup", "0::/\n", "proc/self/mountinfo", v2Mount, "sys/fs/cgroup/cpu.max", "50000 0\n"), 0},
+		"nothing":  {files(), 0},
+	} {
+		require.Equal(t, c.want, processors(c.fs), name)
+	}
+}
+
 func TestAutoIsHalfOfWhatThereIs(t *testing.T) {
 	require.Positive(t, Available())
 	require.Equal(t, Available()/2, Auto())
