@@ -19,8 +19,10 @@ import (
 
 func profileCommand() *cli.Command {
 	gpus := []string{}
-	for _, g := range profile.GPUs() {
-		gpus = append(gpus, g.Name)
+	if all, err := profile.GPUs(); err == nil {
+		for _, g := range all {
+			gpus = append(gpus, g.Name)
+		}
 	}
 	return &cli.Command{
 		Name:      "profile",
@@ -39,7 +41,8 @@ func profileCommand() *cli.Command {
 			"   unirestorer profile --model model/ --images photos/ --memory 500MB --html cost.html\n" +
 			"   unirestorer profile --model model/ --json >before.json\n" +
 			"   unirestorer profile diff before.json after.json\n" +
-			"   unirestorer profile --expert coarse --against bin/unirestorer.before",
+			"   unirestorer profile --expert coarse --against bin/unirestorer.before\n" +
+			"   unirestorer profile --rate 2 --clients 4 --for 30s --images photos/ --trace path.json",
 		Subcommands: []*cli.Command{profileDiffCommand()},
 		Flags: append([]cli.Flag{
 			modelFlag(), netArgsFlag(),
@@ -59,11 +62,15 @@ func profileCommand() *cli.Command {
 			&cli.IntFlag{Name: "node-runs", Value: 10, Usage: "`RUNS` in which nodes are timed, for at most --max-time"},
 			&cli.Float64Flag{Name: "peak-gflops", Usage: "the device's `GFLOP/s` at best, instead of measuring it"},
 			&cli.Float64Flag{Name: "peak-gbs", Usage: "the device's `GB/s` at best, instead of measuring it"},
-			&cli.StringFlag{Name: "gpu", Usage: "predict times on `GPU`: " + strings.Join(gpus, ", ") + " (h200 on --device sim)"},
+			&cli.StringFlag{Name: "gpu", Usage: "predict times on `GPU`: " + strings.Join(gpus, ", ") + ", or a file .json that describes one (h200 on --device sim)"},
 			&cli.Float64Flag{Name: "count-up-to", Value: 1, Usage: "on --device sim, run networks of up to so many `GMAC` to count what they do"},
 
-			&cli.StringFlag{Name: "images", Usage: "route the images in `FOLDER`"},
+			&cli.StringFlag{Name: "images", Usage: "route the images in `FOLDER`; with --rate, those that arrive"},
 			&cli.StringFlag{Name: "memory", Value: "off", Usage: "with --images: bound on the memory of loaded experts, as `SIZE` like 1GiB"},
+
+			&cli.Float64Flag{Name: "rate", Usage: "let pictures arrive, `PICTURES` a second at random, and tell how long each takes from then on (open loop)"},
+			&cli.IntFlag{Name: "clients", Value: 1, Usage: "with --rate: `PICTURES` that are worked on at a time"},
+			&cli.DurationFlag{Name: "for", Value: 10 * time.Second, Usage: "with --rate: `TIME` that pictures arrive"},
 
 			&cli.StringFlag{Name: "against", Usage: "compare with the program `BINARY`, an older one for instance: both profile in turns; --max-time is that of five processes"},
 			&cli.IntFlag{Name: "rounds", Value: 12, Usage: "with --against: `TIMES` that each program is started"},
@@ -81,7 +88,12 @@ func profileCommand() *cli.Command {
 }
 
 func profileAction(c *cli.Context) (err error) {
-	if c.IsSet("against") {
+	switch {
+	case c.IsSet("rate"):
+		return profileLoad(c)
+	case c.IsSet("clients") || c.IsSet("for"):
+		return usagef("--clients and --for go with --rate")
+	case c.IsSet("against"):
 		return profileAgainst(c)
 	}
 	opts, err := profileOptions(c)

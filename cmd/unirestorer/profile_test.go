@@ -127,6 +127,22 @@ func TestProfileDiffFindsWhatChanged(t *testing.T) {
 	_, _ = ok(t, "profile", "diff", before, after, "--fail-above", "60")
 }
 
+func TestPicturesArriveAtARate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "path.json")
+	stdout, _ := ok(t, "profile", "--model", published("nafnet"), "--rate", "20", "--clients", "2", "--for", "500ms", "--size", "32", "--trace", path, "--json")
+	var l profile.Load
+	require.NoError(t, json.Unmarshal([]byte(stdout), &l))
+	require.Zero(t, l.Failed)
+	var stages []string
+	for _, s := range l.Stages {
+		stages = append(stages, s.Name)
+	}
+	for _, want := range []string{"decode", "turn", "run", "encode"} {
+		require.Contains(t, stages, want)
+	}
+	require.FileExists(t, path)
+}
+
 func TestProgramsProfileInTurns(t *testing.T) {
 	t.Setenv(runAsCommand, "1") // the test's own program stands for both
 	self, err := os.Executable()
@@ -146,6 +162,12 @@ func TestProgramsProfileInTurns(t *testing.T) {
 func TestProfileRefusesWhatMakesNoSense(t *testing.T) {
 	model := tinyModel(t)
 	for want, args := range map[string][]string{
+		"--nodes does not go with":     {"-m", model, "--rate", "1", "--nodes"},
+		"go with --rate":               {"-m", model, "--clients", "2"},
+		"--for 0s: want positive":      {"-m", model, "--rate", "1", "--for", "0s"},
+		"do not run on NVIDIA T4":      {"-m", model, "--gpu", "t4"},
+		"--csv does not go with":       {"-m", model, "--against", "x", "--csv"},
+		"--against nosuchprogram":      {"-m", model, "--against", "nosuchprogram"},
 		"takes no argument":            {"-m", model, "folder"},
 		"--released and --model":       {"--released", "-m", model},
 		"expert 99: the pool has 0":    {"-m", model, "-e", "99"},

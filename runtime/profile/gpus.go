@@ -6,10 +6,10 @@ import "unirestorer/runtime/predict"
 type GPU = predict.Card
 
 // GPUs lists the cards that predictions know.
-func GPUs() []GPU { return predict.Cards() }
+func GPUs() ([]GPU, error) { return predict.All() }
 
-// FindGPU finds a card by name.
-func FindGPU(name string) (GPU, error) { return predict.Find(name) }
+// FindGPU finds a card by name, or reads the file that describes one.
+func FindGPU(name string) (GPU, error) { return predict.Load(name) }
 
 // Prediction is how long a GPU is expected to take for a run, launch by launch; see package predict.
 type Prediction struct {

@@ -22,6 +22,7 @@ type Latency struct {
 	P50  float64 `json:"p50_seconds"`
 	P90  float64 `json:"p90_seconds"`
 	P99  float64 `json:"p99_seconds"`
+	Max  float64 `json:"max_seconds"`
 	// Precision is half the width of the 95 % confidence interval of the median,
 	// relative to the median; -1 if there were too few runs to tell.
 	Precision float64 `json:"precision"`
@@ -44,7 +45,7 @@ func Summarise(samples []float64) (Latency, error) {
 	sorted := slices.Sorted(slices.Values(samples))
 	return Latency{
 		Runs: len(sorted), Mean: sum / float64(len(sorted)), Min: sorted[0],
-		P50: quantile(0.5, sorted), P90: quantile(0.9, sorted), P99: quantile(0.99, sorted),
+		P50: quantile(0.5, sorted), P90: quantile(0.9, sorted), P99: quantile(0.99, sorted), Max: sorted[len(sorted)-1],
 		Precision: precision(sorted),
 	}, nil
 }

@@ -37,13 +37,23 @@ func (p *Profile) WriteTrace(w io.Writer) error {
 	if len(all) == 0 {
 		return fmt.Errorf("no node was timed and nothing predicted: there is nothing to trace")
 	}
+	return writeTrace(w, all, map[string]string{
+		"model": p.Model, "device": p.Device.Name + ": " + p.Device.Device, "machine": p.Machine.String(),
+	})
+}
+
+// WriteTrace writes a load as a trace: a thread a client, with the steps of its
+// pictures, and the pictures that wait for one.
+func (l *Load) WriteTrace(w io.Writer) error {
+	return writeTrace(w, l.events(), map[string]string{"machine": ThisMachine().String()})
+}
+
+func writeTrace(w io.Writer, events []traceEvent, about map[string]string) error {
 	return json.NewEncoder(w).Encode(struct {
 		Events []traceEvent      `json:"traceEvents"`
 		Unit   string            `json:"displayTimeUnit"`
 		Other  map[string]string `json:"otherData"`
-	}{all, "ms", map[string]string{
-		"model": p.Model, "device": p.Device.Name + ": " + p.Device.Device, "machine": p.Machine.String(),
-	}})
+	}{events, "ms", about})
 }
 
 func (n *Network) trace(process int, p *Profile) []traceEvent {
