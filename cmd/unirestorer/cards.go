@@ -70,7 +70,7 @@ func openFleet(c *cli.Context, devices []string, isolate bool, opt cards.Options
 	if err != nil {
 		return nil, usageOf(err)
 	}
-	opt.InFlight, opt.Watchdog = picturesAtATime(len(devices)), c.Duration("watchdog")
+	opt.InFlight, opt.Watchdog = fleet.PicturesAtATime(runtime.GOMAXPROCS(0), len(devices)), c.Duration("watchdog")
 	return fleet.New(model, fleet.Config{Devices: devices, Memory: max(memory, 0), Cards: opt,
 		Start: func(ctx context.Context, device string, memory int64) (cards.Worker, error) {
 			if isolate {
@@ -105,7 +105,7 @@ func restoreOnCards(c *cli.Context, devices []string, isolate bool, jobs []unire
 	}
 	b = newBatch(c, opts, jobs, passed, f.ModelDigest())
 	b.sayPassed()
-	b.together(c.Context, picturesAtATime(len(devices))*len(devices), func(ctx context.Context, _ int, j unirestorer.Job) (*unirestorer.Result, string, error) {
+	b.together(c.Context, fleet.PicturesAtATime(runtime.GOMAXPROCS(0), len(devices))*len(devices), func(ctx context.Context, _ int, j unirestorer.Job) (*unirestorer.Result, string, error) {
 		result, device, err := f.RestoreJob(ctx, j, opts...)
 		if err != nil {
 			return nil, "", err
@@ -142,10 +142,6 @@ func (b *batch) together(ctx context.Context, n int, do restoring) {
 	pictures.Wait()
 	b.settle(ctx, again, func(i int) bool { return b.attempt(ctx, i, do) })
 }
-
-// picturesAtATime is how many pictures a device has at a time: decoding and encoding take a core each and can take several
-// times what a fast GPU needs for the network.
-func picturesAtATime(devices int) int { return min(max(2, runtime.GOMAXPROCS(0)/devices), 16) }
 
 // share says what a device did.
 func share(s cards.State) string {

@@ -71,12 +71,12 @@ func results(t *testing.T, dir string) map[string]string {
 func TestPicturesSurviveFailingCards(t *testing.T) {
 	const pictures = 5
 	in := smallPictures(t, pictures)
-	restore := func(env, watchdog string) (string, map[string]string) {
+	restore := func(t *testing.T, env, watchdog string) (string, map[string]string) {
 		out := t.TempDir()
 		said := onCards(t, env, "restore", in, "-o", out, "--device", "cuda:all", "--expert", "7", "--watchdog", watchdog)
 		return said, results(t, out)
 	}
-	said, want := restore("", "1m")
+	said, want := restore(t, "", "1m")
 	require.Len(t, want, pictures)
 	require.NotContains(t, said, "failed")
 	require.Regexp(t, `(?m)^cuda:GPU-51800000-\S+: \d pictures, \S+ each$`, said)
@@ -85,15 +85,18 @@ func TestPicturesSurviveFailingCards(t *testing.T) {
 	for kind, text := range map[string]string{
 		"illegal": "CUDA_ERROR_ILLEGAL_ADDRESS", "ecc": "CUDA_ERROR_ECC_UNCORRECTABLE", "lost": "CUDA_ERROR_UNKNOWN", "hang": "a kernel hangs",
 	} {
-		watchdog := "1m"
-		if kind == "hang" {
-			watchdog = "15s"
-		}
-		said, got := restore(fmt.Sprintf("%s=1:%s:60:%s", simdriver.FaultVariable, kind, filepath.Join(t.TempDir(), "failed")), watchdog)
-		require.Equal(t, want, got, kind)
-		require.Contains(t, said, "cuda:GPU-51810000-0000-0000-0000-00000000ca01 failed: ", kind)
-		require.Contains(t, said, text, kind)
-		require.Contains(t, said, "done again; started anew in 1s", kind)
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			watchdog := "1m"
+			if kind == "hang" {
+				watchdog = "15s"
+			}
+			said, got := restore(t, fmt.Sprintf("%s=1:%s:60:%s", simdriver.FaultVariable, kind, filepath.Join(t.TempDir(), "failed")), watchdog)
+			require.Equal(t, want, got)
+			require.Contains(t, said, "cuda:GPU-51810000-0000-0000-0000-00000000ca01 failed: ")
+			require.Contains(t, said, text)
+			require.Contains(t, said, "done again; started anew in 1s")
+		})
 	}
 }
 
@@ -267,4 +270,17 @@ func TestServerSurvivesFailingCards(t *testing.T) {
 	require.Contains(t, metrics, `unirestorer_device_failures_total{device="cuda:GPU-51810000-0000-0000-0000-00000000ca01"} 1`)
 	status, _ := s.get(t, "/readyz")
 	require.Equal(t, http.StatusOK, status, "the other card works")
+}
+
+// The self test of doctor notices a GPU that fails, and the command says so.
+func TestDoctorSeesWhichOfTheCardsFails(t *testing.T) {
+	doctor := func(fault string) (string, error) {
+		cmd := exec.Command(os.Args[0], "doctor", "--device", "cuda")
+		cmd.Env = append(os.Environ(), runAsCommand+"=1", simdriver.GPUsVariable+"=80", simdriver.FaultVariable+"="+fault)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	said, err := doctor("0:ecc:9")
+	require.Error(t, err)
+	require.Regexp(t, `(?m)^fault +cuda +self test +.*CUDA_ERROR_ECC_UNCORRECTABLE`, said)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -242,6 +243,20 @@ func TestSelfTestRunsAGoldenNetwork(t *testing.T) {
 	require.Equal(t, Fault, wrong.Level)
 	require.Contains(t, wrong.Text, "y1")
 	require.Contains(t, wrong.Do, "do not use")
+}
+
+func TestSelfTestThatHangsIsToldOf(t *testing.T) {
+	defer func(d time.Duration) { patience = d }(patience)
+	patience = time.Millisecond
+	release := make(chan struct{})
+	defer close(release)
+	l, err := inTime(context.Background(), "cuda:0", func(context.Context, string) (Line, error) { <-release; return Line{}, nil })
+	require.NoError(t, err)
+	require.Equal(t, Fault, l.Level)
+	require.Contains(t, l.Text, "a kernel hangs")
+	l, err = inTime(context.Background(), "cuda:0", func(context.Context, string) (Line, error) { return ok("cuda:0", "self test", "right"), nil })
+	require.NoError(t, err)
+	require.Equal(t, OK, l.Level)
 }
 
 func TestGoldenIsTheOneOfTheTests(t *testing.T) {

@@ -18,9 +18,18 @@ import (
 //go:embed golden
 var golden embed.FS
 
-// selfTests runs the golden network on the named device, or on the CPU and every GPU.
+// patience is how long a self test may take, the driver's first compilation of the kernels included; a variable for tests.
+var patience = 3 * time.Minute
+
+// selfTests runs the golden network on the named device or devices, or on the CPU and every GPU.
 func selfTests(ctx context.Context, s System, device string) ([]Line, error) {
-	devices := []string{device}
+	devices, err := platform.Devices(device)
+	if errors.Is(err, platform.ErrUnknownDevice) {
+		return nil, err
+	}
+	if err != nil {
+		return []Line{fault(device, "self test", "see the lines above", "%v", err)}, nil
+	}
 	if device == "" {
 		devices = []string{"cpu"}
 		for _, g := range s.Driver.GPUs {
@@ -32,7 +41,7 @@ func selfTests(ctx context.Context, s System, device string) ([]Line, error) {
 	var lines []Line
 	for _, d := range devices {
 		start := time.Now()
-		l, err := selfTest(ctx, d)
+		l, err := inTime(ctx, d, selfTest)
 		if ctx.Err() != nil || errors.Is(err, platform.ErrUnknownDevice) {
 			return lines, err
 		}
@@ -43,6 +52,25 @@ func selfTests(ctx context.Context, s System, device string) ([]Line, error) {
 		lines = append(lines, l)
 	}
 	return lines, nil
+}
+
+// inTime runs a test, which may never return: a kernel that hangs cannot be ended from inside.
+func inTime(ctx context.Context, device string, test func(context.Context, string) (Line, error)) (Line, error) {
+	type out struct {
+		line Line
+		err  error
+	}
+	done := make(chan out, 1)
+	go func() {
+		l, err := test(ctx, device)
+		done <- out{l, err}
+	}()
+	select {
+	case o := <-done:
+		return o.line, o.err
+	case <-time.After(patience):
+		return fault(device, "self test", "end this program, then nvidia-smi --gpu-reset or reboot; dmesg | grep Xid says what happened", "no result after %v: a kernel hangs", patience), nil
+	}
 }
 
 func selfTest(ctx context.Context, device string) (line Line, err error) {

@@ -36,6 +36,10 @@ type Config struct {
 	Cards cards.Options
 }
 
+// PicturesAtATime is how many pictures each of several devices should have: decoding and encoding take a core each and can
+// take several times what a fast GPU needs for the network, and two more wait for the device or are on it.
+func PicturesAtATime(cores, devices int) int { return min(cores/devices+2, 16) }
+
 // Fleet is a model on several devices. Its methods may be called from several goroutines.
 type Fleet struct {
 	c     Config

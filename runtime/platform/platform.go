@@ -70,6 +70,8 @@ func Open(name string, opt Options) (backend.Backend, error) {
 		}
 		// Launched one by one, a finding names the node it is in.
 		return open(dev, gpu.Options{Name: simName, NoGraphs: true})
+	case kind == cudaName && (which == "all" || strings.Contains(which, ",")):
+		return nil, fmt.Errorf("%w %q here: restore, serve and doctor take several GPUs, this takes one", ErrUnknownDevice, name)
 	case kind == cudaName && (!chosen || which != ""):
 		// As for other CUDA programs: every kernel is launched by itself and waited for, so that an error names it.
 		blocking := os.Getenv("CUDA_LAUNCH_BLOCKING") == "1"

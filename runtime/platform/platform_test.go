@@ -30,7 +30,7 @@ func TestListedDevicesOpenAndOthersDoNot(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, b.Info().Threads)
 	require.NoError(t, b.Close())
-	for _, name := range []string{"CPU", "cpu:1", "gpu", "cpu ", "sim:0", "cuda:"} {
+	for _, name := range []string{"CPU", "cpu:1", "gpu", "cpu ", "sim:0", "cuda:", "cuda:all", "cuda:0,1"} {
 		_, err := Open(name, Options{})
 		require.ErrorIs(t, err, ErrUnknownDevice, name)
 		require.ErrorContains(t, err, name)

@@ -1,18 +1,14 @@
-package cards
+package main
 
 import (
 	"container/heap"
-	"fmt"
 	"math/rand/v2"
-	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 // workload is pictures whose steps are known, in milliseconds: decoding and encoding take one core of the host each, the
 // network a card.
 type workload struct {
-	host         [2]float64 // decode, encode
+	host         [2]float64 // decode, encode; the way to a worker's process and back is part of decoding
 	card         []float64  // of the networks that pictures go to, at random
 	cores, lanes int        // of the host, and pictures that a card has at a time
 }
@@ -114,65 +110,4 @@ func play(w workload, n, pictures int) (rate, cards, host float64) {
 		admit()
 	}
 	return 1000 * float64(pictures) / now, cardBusy / now / float64(n), hostBusy / now / float64(w.cores)
-}
-
-// Durations of docs/floors.md on an H200 at 1280×720, predicted, with the estimator: the released model's networks in equal
-// shares. Decoding and encoding a JPEG of that size as measured on a core that other programs shared, the least of three.
-var (
-	networks = []float64{53.8, 43.5, 13.7, 43.5, 7.6}
-	jpeg     = [2]float64{110, 276}
-)
-
-// More cards give their multiple while the host keeps up; where it does not, it is what binds.
-func TestThroughputOfSeveralCards(t *testing.T) {
-	for _, c := range []struct {
-		cores     int
-		two, four float64 // at least
-		binds     string
-	}{
-		{cores: 64, two: 1.95, four: 3.8, binds: "cards"},
-		{cores: 16, two: 1.25, four: 1.25, binds: "host"},
-	} {
-		w := workload{host: jpeg, card: networks, cores: c.cores, lanes: 16}
-		one, _, _ := play(w, 1, 2000)
-		text := fmt.Sprintf("%2d cores: 1 card %5.1f pictures/s", c.cores, one)
-		for _, n := range []int{2, 4} {
-			rate, cards, host := play(w, n, 2000)
-			binds := "cards"
-			if host > cards {
-				binds = "host"
-			}
-			text += fmt.Sprintf("; %d cards %5.1f (%.2f×, cards busy %.0f %%, host %.0f %%: %s)", n, rate, rate/one, 100*cards, 100*host, binds)
-			if n == 2 {
-				require.Greater(t, rate/one, c.two, text)
-			} else {
-				require.Equal(t, c.binds, binds, text)
-				require.Greater(t, rate/one, c.four, text)
-			}
-		}
-		t.Log(text)
-	}
-}
-
-// With too few pictures at a time a card waits for the host, however many cores there are.
-func TestCardNeedsPicturesEnoughAtATime(t *testing.T) {
-	few, busy, _ := play(workload{host: jpeg, card: networks, cores: 64, lanes: 2}, 1, 1000)
-	many, full, _ := play(workload{host: jpeg, card: networks, cores: 64, lanes: 16}, 1, 1000)
-	require.Less(t, busy, 0.5)
-	require.Greater(t, full, 0.95)
-	require.Greater(t, many, 2*few)
-}
-
-// The model against what can be counted by hand.
-func TestModelOfThroughputIsExactWhereItCanBeCounted(t *testing.T) {
-	rate, cards, _ := play(workload{card: []float64{10}, cores: 1, lanes: 1}, 1, 100)
-	require.InDelta(t, 100, rate, 1e-9)
-	require.InDelta(t, 1, cards, 1e-9)
-	rate, _, _ = play(workload{card: []float64{10}, cores: 1, lanes: 1}, 4, 100)
-	require.InDelta(t, 400, rate, 1e-9)
-	rate, _, host := play(workload{host: [2]float64{10, 10}, card: []float64{0}, cores: 2, lanes: 4}, 1, 100)
-	require.InDelta(t, 100, rate, 1e-9)
-	require.InDelta(t, 1, host, 1e-9)
-	rate, _, _ = play(workload{host: [2]float64{10, 10}, card: []float64{10}, cores: 9, lanes: 1}, 1, 100)
-	require.InDelta(t, 1000./30, rate, 1e-9, "one at a time, step after step")
 }
