@@ -30,6 +30,7 @@ func simulateCommand() *cli.Command {
 			&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`NAME` of the kernel, or a part of it that no other has; not needed where the file has one"},
 			&cli.StringFlag{Name: "grid", Value: "1", Usage: "blocks, `X[,Y[,Z]]`"},
 			&cli.StringFlag{Name: "block", Value: "1", Usage: "threads of a block, `X[,Y[,Z]]`"},
+			&cli.StringFlag{Name: "cluster", Usage: "blocks of a cluster, `X[,Y[,Z]]`; without it, what the kernel says"},
 			&cli.IntFlag{Name: "shared", Usage: "dynamic shared memory in `BYTES`"},
 			&cli.StringFlag{Name: "arch", Usage: "`sm_NN` to simulate; without it, what the file is written for"},
 			&cli.StringFlag{Name: "card", Usage: "predict the time on `CARD`: " + cardNames()},
@@ -37,6 +38,8 @@ func simulateCommand() *cli.Command {
 			&cli.IntFlag{Name: "schedules", Value: 1, Usage: "run in `N` orders of blocks and warps, until one has findings"},
 			&cli.IntFlag{Name: "values", Usage: "report the first `N` values of every buffer"},
 			&cli.StringSliceFlag{Name: "save", Usage: "write the buffer of argument I to a file, `I=FILE` (I from 0)"},
+			&cli.Int64Flag{Name: "max-steps", Value: 1 << 27, Usage: "instructions that a warp may execute, `N`, before that is a finding: for loops without end"},
+			&cli.BoolFlag{Name: "rough", Usage: "arithmetic no better than a card's may be"},
 			&cli.BoolFlag{Name: "no-check", Usage: "skip the checker but for bounds and alignment"},
 			jsonFlag(),
 		},
@@ -80,20 +83,25 @@ func cardNames() string {
 
 func simulateOptions(c *cli.Context) (o simulate.Options, err error) {
 	o = simulate.Options{File: c.Args().First(), Kernel: c.String("kernel"), Shared: c.Int("shared"), Card: c.String("card"),
-		Schedules: c.Int("schedules"), Values: c.Int("values"), NoCheck: c.Bool("no-check"), Save: map[int]string{}}
+		Schedules: c.Int("schedules"), Values: c.Int("values"), NoCheck: c.Bool("no-check"), Rough: c.Bool("rough"), MaxSteps: c.Int64("max-steps"), Save: map[int]string{}}
 	if o.Grid, err = simulate.ParseDim(c.String("grid")); err != nil {
 		return o, fmt.Errorf("--grid: %w", err)
 	}
 	if o.Block, err = simulate.ParseDim(c.String("block")); err != nil {
 		return o, fmt.Errorf("--block: %w", err)
 	}
+	if cluster := c.String("cluster"); cluster != "" {
+		if o.Cluster, err = simulate.ParseDim(cluster); err != nil {
+			return o, fmt.Errorf("--cluster: %w", err)
+		}
+	}
 	if arch := c.String("arch"); arch != "" {
 		if o.Arch, err = simulate.ParseArch(arch); err != nil {
 			return o, fmt.Errorf("--arch: %w", err)
 		}
 	}
-	if o.Shared < 0 || o.Schedules < 1 || o.Values < 0 {
-		return o, fmt.Errorf("--shared, --schedules and --values cannot be negative, and one schedule is the least")
+	if o.Shared < 0 || o.Schedules < 1 || o.Values < 0 || o.MaxSteps < 1 {
+		return o, fmt.Errorf("--shared, --schedules, --values and --max-steps cannot be negative, and one schedule and step are the least")
 	}
 	for _, text := range c.StringSlice("arg") {
 		a, err := simulate.ParseArg(text)

@@ -39,6 +39,9 @@ func arrange(code []inst, base int32) []inst {
 	out := make([]inst, 0, int(at-base))
 	for i, b := range order {
 		for _, in := range code[f.first[b]:f.last[b]] {
+			if in.blocks() && in.target >= 0 {
+				in.target = pos[blockAt[int(in.target)]]
+			}
 			if in.kind == kBra {
 				in.target = pos[blockAt[int(in.target)]]
 				if in.x.rows != nil {
@@ -120,6 +123,70 @@ func blocksOf(code []inst) *flow {
 		}
 	}
 	return f
+}
+
+// blocks reports whether an instruction is a barrier at which a whole warp waits.
+func (in *inst) blocks() bool { return in.kind == kBarrier || in.kind == kClusterWait }
+
+// markBypasses gives every barrier as its target the place where lanes that did not come to it would meet those that did:
+// the first instruction of the nearest block through which all ways from the barrier lead, -1 if that is only the end. Lanes
+// that are there while others wait at the barrier have passed it by; lanes that end elsewhere have not.
+func markBypasses(code []inst) {
+	some := false
+	for i := range code {
+		if code[i].blocks() {
+			code[i].target, some = -1, true
+		}
+	}
+	if !some {
+		return
+	}
+	f := blocksOf(code)
+	n := len(f.first)
+	words := (n + 63) / 64
+	after := make([]bitset, n) // blocks through which all ways from a block lead, itself among them
+	for b := range after {
+		after[b] = make(bitset, words)
+		for i := range after[b] {
+			after[b][i] = ^uint64(0)
+		}
+	}
+	for changed := true; changed; {
+		changed = false
+		for b := n - 1; b >= 0; b-- {
+			all := make(bitset, words)
+			for k, s := range f.succ[b] {
+				for i := range all {
+					if k == 0 {
+						all[i] = after[s][i]
+					} else {
+						all[i] &= after[s][i]
+					}
+				}
+			}
+			all.add(int32(b))
+			if !slices.Equal(all, after[b]) {
+				after[b], changed = all, true
+			}
+		}
+	}
+	for b := range n {
+		nearest := -1
+		for c := range n {
+			// The nearest one is that from which the most others follow.
+			if c != b && after[b].has(int32(c)) && (nearest < 0 || after[nearest].count() < after[c].count()) {
+				nearest = c
+			}
+		}
+		if nearest < 0 || code[f.first[nearest]].kind == kExit && code[f.first[nearest]].guard < 0 {
+			continue
+		}
+		for i := f.first[b]; i < f.last[b]; i++ {
+			if code[i].blocks() {
+				code[i].target = int32(f.first[nearest])
+			}
+		}
+	}
 }
 
 // order returns the reachable blocks in layout order.

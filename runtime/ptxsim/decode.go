@@ -328,6 +328,7 @@ func (d *decoder) function(fn *function) error {
 	}
 	code = append(code, end)
 	d.pressure += pressure(fn, code)
+	markBypasses(code)
 	code = d.flightNotes(d.unwrittenReads(fn, code))
 	d.infos[fn].start = int32(len(d.prog.code))
 	d.prog.code = append(d.prog.code, arrange(code, int32(len(d.prog.code)))...)

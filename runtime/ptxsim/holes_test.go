@@ -62,6 +62,7 @@ func TestCorrectKernelsThatLookSuspiciousAreSilent(t *testing.T) {
 		{"exit_while_others_wait", 1, 32, out(32), nil},
 		{"exit_before_barrier", 1, 96, out(96), nil},
 		{"exit_while_block_waits", 1, 96, out(96), nil},
+		{"work_before_exit", 1, 96, out(96), nil},
 		{"shuffle_without_exited", 1, 32, out(32), []uint32{1, 0, 3, 2}},
 		{"generic_shared", 1, 64, out(64), nil},
 		{"borrow", 1, 1, func(r *rig, a *device.Args) { a.Buf(r.upload(words([]uint32{1, 7, 2, 3}))).Buf(r.alloc(8)) }, []uint32{^uint32(0), 3}},

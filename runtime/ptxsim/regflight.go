@@ -97,6 +97,9 @@ func (d *decoder) flightNotes(code []inst) []inst {
 func retarget(code []inst, at []int32) {
 	for i := range code {
 		in := &code[i]
+		if in.blocks() && in.target >= 0 {
+			in.target = at[in.target]
+		}
 		if in.kind != kBra {
 			continue
 		}

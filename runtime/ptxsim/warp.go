@@ -197,6 +197,9 @@ func (w *warp) reconverge(blocked bool) bool {
 	s[best] = s[len(s)-1]
 	w.splits = s[:len(s)-1]
 	w.turns = w.turns && len(w.splits) > 0
+	if w.bypassed() {
+		return false
+	}
 	w.setStop()
 	return true
 }
@@ -205,18 +208,36 @@ func (w *warp) reconverge(blocked bool) bool {
 func (w *warp) setStop() {
 	w.stop = math.MaxInt32
 	for i := range w.splits {
-		if p := w.splits[i].pc; p > w.pc && p < w.stop {
+		s := &w.splits[i]
+		if p := s.pc; p > w.pc && p < w.stop {
 			w.stop = p
 		}
+		if s.blocked {
+			if in := &w.prog.code[s.pc]; in.blocks() && in.target > w.pc && in.target < w.stop {
+				w.stop = in.target
+			}
+		}
 	}
+}
+
+// bypassed reports a barrier at which others wait and that the running lanes have passed by.
+func (w *warp) bypassed() bool {
+	for i := range w.splits {
+		s := &w.splits[i]
+		if in := &w.prog.code[s.pc]; s.blocked && in.blocks() && in.target == w.pc {
+			w.fatal(in, lowest(s.mask), BarrierDivergence, "lanes 0x%08x wait here, and lanes 0x%08x of the warp have passed by the barrier", s.mask, w.active)
+			return true
+		}
+	}
+	return false
 }
 
 // run executes up to quantum instructions, or until the warp waits or ends.
 func (w *warp) run(quantum int) {
 	code := w.prog.code
 	for ; quantum > 0; quantum-- {
-		if w.pc >= w.stop {
-			w.reconverge(false)
+		if w.pc >= w.stop && !w.reconverge(false) {
+			return
 		}
 		in := &code[w.pc]
 		mask := w.active
@@ -429,8 +450,8 @@ func (w *warp) control(in *inst, mask uint32) bool {
 	return false
 }
 
-// exit takes lanes out of the warp. Those that wait for them at a warp barrier or a shuffle look again: an exited lane
-// counts as arrived.
+// exit takes lanes out of the warp. Those that wait for them at a barrier or a shuffle look again: an exited lane counts as
+// arrived.
 func (w *warp) exit(mask uint32) {
 	w.live &^= mask
 	w.blk.exited = true
@@ -438,7 +459,7 @@ func (w *warp) exit(mask uint32) {
 		w.blk.completeBarrier()
 	}
 	for i := range w.splits {
-		if s := &w.splits[i]; w.prog.code[s.pc].kind == kSync {
+		if s := &w.splits[i]; w.prog.code[s.pc].kind == kSync || w.prog.code[s.pc].blocks() {
 			s.blocked = false
 		}
 	}
@@ -477,6 +498,9 @@ func (w *warp) exitSplits() {
 func (w *warp) resume(blocked bool) bool {
 	if w.reconverge(blocked) {
 		return true
+	}
+	if w.state == warpDone { // it was reported
+		return false
 	}
 	for _, s := range w.splits {
 		in := &w.prog.code[s.pc]

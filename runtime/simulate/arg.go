@@ -35,6 +35,8 @@ type Arg struct {
 	Count int64  // elements of a buffer
 	Fill  Fill
 	Path  string // of the file
+
+	Tensor *Tensor // a tensor map; Type, Count and Fill are those of the buffer that it describes
 }
 
 // sizes are the types by their size in bytes.
@@ -45,10 +47,17 @@ var sizes = map[string]int{
 
 // ArgHelp describes what ParseArg reads.
 const ArgHelp = "TYPE:COUNT (a buffer of zeros), TYPE:COUNT:random, TYPE:COUNT:unset, TYPE:COUNT:FILE or TYPE:FILE (raw little-endian values), " +
-	"TYPE=VALUE (a scalar) or hex=BYTES (a struct by value); types are i8 to i64, u8 to u64, f16, bf16, f32, f64"
+	"TYPE=VALUE (a scalar) or hex=BYTES (a struct by value); types are i8 to i64, u8 to u64, f16, bf16, f32, f64. " + TensorHelp
 
 // ParseArg reads an argument.
 func ParseArg(text string) (Arg, error) {
+	if rest, ok := strings.CutPrefix(text, "tensormap:"); ok {
+		a, err := parseTensor(rest)
+		if a.Text = text; err != nil {
+			return a, fmt.Errorf("argument %q: %w", text, err)
+		}
+		return a, nil
+	}
 	a := Arg{Text: text, Fill: Zeros}
 	if name, value, ok := strings.Cut(text, "="); ok && !strings.Contains(name, ":") {
 		a.Type = strings.ToLower(name)

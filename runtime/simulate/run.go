@@ -2,6 +2,7 @@
 package simulate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,13 +26,16 @@ type Options struct {
 	File        string // with the PTX
 	Kernel      string // may be empty where the file has one
 	Grid, Block device.Dim3
-	Shared      int    // dynamic shared memory in bytes
-	Arch        int    // 90 for sm_90, 0 for what the file is written for
-	Card        string // whose time is predicted, as predict.Cards names it; empty for the architecture's first
+	Cluster     device.Dim3 // blocks of a cluster; zero for what the kernel says
+	Shared      int         // dynamic shared memory in bytes
+	Arch        int         // 90 for sm_90, 0 for what the file is written for
+	Card        string      // whose time is predicted, as predict.Cards names it; empty for the architecture's first
 	Args        []Arg
 	Memory      int64 // of the device in bytes, 0 for 8 GiB
 	Schedules   int   // orders of blocks and warps to try, at least 1
 	NoCheck     bool
+	Rough       bool           // arithmetic no better than a card's may be
+	MaxSteps    int64          // instructions a warp may execute, 0 for 2^27
 	MaxFindings int            // kinds of findings at an instruction that are listed, 0 for 20
 	Values      int            // of each buffer to report
 	Save        map[int]string // files for the content of buffers, by the argument's number from 0
@@ -57,6 +61,7 @@ type Report struct {
 	Bound        string           `json:"bound"`
 	Hot          []HotLine        `json:"hot_lines"`
 	Buffers      []Buffer         `json:"buffers,omitempty"`
+	Printed      string           `json:"printed,omitempty"` // by the kernel
 }
 
 // Finding is one of the checker's, with its line of CUDA where the file is at hand.
@@ -170,7 +175,8 @@ func cardFor(o Options) (predict.Card, error) {
 
 func run(ctx context.Context, o Options, card predict.Card, ptx []byte, seed int64) (_ *Report, err error) {
 	latencies := card.Latencies
-	dev, err := ptxsim.New(ptxsim.Options{Arch: o.Arch, Memory: o.Memory, NoCheck: o.NoCheck, MaxFindings: o.MaxFindings, Seed: seed,
+	var printed bytes.Buffer
+	dev, err := ptxsim.New(ptxsim.Options{Rough: o.Rough, MaxSteps: o.MaxSteps, Output: &printed, Arch: o.Arch, Memory: o.Memory, NoCheck: o.NoCheck, MaxFindings: o.MaxFindings, Seed: seed,
 		Footprints: true, Latencies: &latencies})
 	if err != nil {
 		return nil, err
@@ -185,7 +191,8 @@ func run(ctx context.Context, o Options, card predict.Card, ptx []byte, seed int
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.File, err)
 	}
-	shape := device.Shape{Grid: o.Grid, Block: o.Block, Shared: o.Shared}
+	shape := device.Shape{Grid: o.Grid, Block: o.Block, Shared: o.Shared, Cluster: o.Cluster}
+	fn.AllowNonPortableCluster(true)
 	if shape.Shared > 0 {
 		if err := fn.SetMaxDynamicShared(shape.Shared); err != nil {
 			return nil, err
@@ -208,6 +215,7 @@ func run(ctx context.Context, o Options, card predict.Card, ptx []byte, seed int
 		return nil, err
 	}
 	r := describe(o, card, fn, dev.LastReport(), ptx)
+	r.Printed = printed.String()
 	if found != nil {
 		r.More = found.More
 	}
@@ -270,8 +278,7 @@ func arguments(dev *ptxsim.Device, stream device.Stream, fn *ptxsim.Function, li
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range list {
 		a := &list[i]
-		if a.Value != nil {
-			args.Struct(params[i].Align, a.Value)
+		if a.Value != nil || a.Tensor != nil && a.Tensor.Of >= 0 {
 			continue
 		}
 		free, _, err := dev.Memory()
@@ -292,7 +299,27 @@ func arguments(dev *ptxsim.Device, stream device.Stream, fn *ptxsim.Function, li
 			}
 		}
 		buffers[i] = b
-		args.Buf(b)
+	}
+	for i := range list {
+		switch a := &list[i]; {
+		case a.Value != nil:
+			args.Struct(params[i].Align, a.Value)
+		case a.Tensor != nil:
+			b, ok := buffers[i]
+			if a.Tensor.Of >= 0 {
+				b, ok = buffers[a.Tensor.Of]
+			}
+			if !ok {
+				return nil, nil, fmt.Errorf("argument %q: argument %d is no buffer", a.Text, a.Tensor.Of)
+			}
+			m, err := a.Tensor.encode(b)
+			if err != nil {
+				return nil, nil, fmt.Errorf("argument %q: %w", a.Text, err)
+			}
+			args.Struct(params[i].Align, m)
+		default:
+			args.Buf(buffers[i])
+		}
 	}
 	return args, buffers, nil
 }

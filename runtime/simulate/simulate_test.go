@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/runtime/device"
+	"unirestorer/runtime/ptxsim"
 )
 
 func options(t *testing.T, args ...string) Options {
@@ -171,4 +172,63 @@ func FuzzParseArg(f *testing.F) {
 			t.Fatalf("%q: a buffer without elements", text)
 		}
 	})
+}
+
+// The kernel copies a box of 16 by 8 floats by a tensor map of a buffer of its own.
+func TestTensorMapsAreArguments(t *testing.T) {
+	ptx := filepath.Join("..", "ptxsim", "testdata", "tensor.ptx")
+	o := options(t, "tensormap:f32:40x20:16x8:random", "f32:256", "i32=4", "i32=3", "i32=0")
+	o.File, o.Kernel, o.Grid, o.Block, o.Values = ptx, "box", device.D1(1), device.D1(32), 128
+	r, err := Run(context.Background(), o)
+	require.NoError(t, err)
+	require.True(t, r.Clean, r.Findings)
+	var tensor, box []string
+	for _, b := range r.Buffers {
+		if b.Arg == 0 {
+			require.EqualValues(t, 800, b.Count)
+			tensor = b.Values
+		} else {
+			box = b.Values
+		}
+	}
+	require.Equal(t, "0", box[len(box)-1][:1], "-1 is overwritten: %v", box)
+	require.Len(t, tensor, 128)
+	require.Equal(t, tensor[124], box[0]) // row 3, column 4
+	o.Args[2] = o.Args[4]                 // x = 0
+	o.Args[4], err = ParseArg("i32=1")
+	require.NoError(t, err)
+	r, err = Run(context.Background(), o)
+	require.NoError(t, err)
+	require.False(t, r.Clean, "without a wait")
+
+	for text, want := range map[string]string{
+		"tensormap:f32:40x20":            "want tensormap",
+		"tensormap:q:4x4:4x4":            "unknown type",
+		"tensormap:f32:40x20:16":         "a box of 1 dimensions for 2",
+		"tensormap:f32:40x20:3x1":        "multiple of 16",
+		"tensormap:f32:40x20:16x8:a=b":   "unknown option",
+		"tensormap:f32:4x0:4x1":          "want sizes",
+		"tensormap:f32:40x2:16x1:of=x":   "no number",
+		"tensormap:f32:9x9:4x4:pitch=16": "a pitch of 16",
+	} {
+		_, err := ParseArg(text)
+		require.ErrorContains(t, err, want, text)
+	}
+	o.Args[0], err = ParseArg("tensormap:f32:40x20:16x8:of=1")
+	require.NoError(t, err)
+	_, err = Run(context.Background(), o)
+	require.ErrorContains(t, err, "larger than the buffer")
+}
+
+func TestKernelsPrintAndLoopsEnd(t *testing.T) {
+	o := options(t)
+	o.File, o.Kernel = filepath.Join("..", "ptxsim", "testdata", "print.ptx"), ""
+	_, err := Run(context.Background(), o)
+	require.ErrorContains(t, err, "which kernel?")
+	path := filepath.Join(t.TempDir(), "loop.ptx")
+	require.NoError(t, os.WriteFile(path, []byte(".version 8.4\n.target sm_90\n.address_size 64\n.entry k(){L: bra L;}"), 0o600))
+	o = Options{File: path, Grid: device.D1(1), Block: device.D1(32), MaxSteps: 100000}
+	r, err := Run(context.Background(), o)
+	require.NoError(t, err)
+	require.Equal(t, ptxsim.StepLimit, r.Findings[0].Kind)
 }

@@ -13,6 +13,9 @@ func (r *Report) WriteText(to io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %v, on %s\n", r.Kernel, r.Shape, r.Arch)
 	r.writeFindings(&b)
+	if r.Printed != "" {
+		fmt.Fprintf(&b, "\nprinted:\n%s\n", strings.TrimSuffix(r.Printed, "\n"))
+	}
 	b.WriteByte('\n')
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
@@ -34,6 +37,9 @@ func (r *Report) WriteText(to io.Writer) error {
 	if n := c.SharedLoad.Requests + c.SharedStore.Requests + c.Matrix.Requests + c.AsyncStore.Requests; n > 0 {
 		row("shared memory", "%d requests, %d bank conflicts (loads %d, stores %d, copies %d, matrices %d)", n, d.BankConflicts,
 			c.SharedLoad.Conflicts, c.SharedStore.Conflicts, c.AsyncStore.Conflicts, c.Matrix.Conflicts)
+	}
+	if c.Distributed > 0 {
+		row("other blocks' memory", "%d requests", c.Distributed)
 	}
 	if c.Barriers > 0 {
 		row("barriers", "%d", c.Barriers)
@@ -78,7 +84,8 @@ func (r *Report) writeFindings(b *strings.Builder) {
 	case r.Clean:
 		b.WriteString("\nno findings\n")
 	default:
-		fmt.Fprintf(b, "\n%d findings", len(r.Findings)+r.More)
+		n := len(r.Findings) + r.More
+		fmt.Fprintf(b, "\n%d finding%s", n, map[bool]string{false: "s"}[n == 1])
 		if r.Schedules > 1 {
 			fmt.Fprintf(b, " in the %d. order of blocks and warps", r.Schedules)
 		}

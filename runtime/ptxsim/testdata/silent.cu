@@ -31,6 +31,25 @@ KERNEL exit_before_barrier(float* y) {
     y[threadIdx.x] = s[47 - threadIdx.x];
 }
 
+// Lanes do something else and end while the others of their warp wait at a barrier that they never come to.
+KERNEL work_before_exit(float* y) {
+    __shared__ float s[96];
+    if (threadIdx.x % 32 >= 16) {
+        y[threadIdx.x] = 0;
+        return;
+    }
+    s[threadIdx.x] = threadIdx.x;
+    __syncthreads();
+    float v = s[threadIdx.x ^ 1];
+    for (int i = 0; i < 3; i++) {
+        __syncthreads();
+        s[threadIdx.x] = v + i;
+        __syncthreads();
+        v += s[threadIdx.x ^ 1];
+    }
+    y[threadIdx.x] = v;
+}
+
 KERNEL exit_while_block_waits(float* y) {
     __shared__ float s[96];
     if (threadIdx.x >= 32) {
