@@ -105,6 +105,9 @@ fuzz: ## run every fuzz test for FUZZTIME
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 	  done; done
 
+jobs-faults: ## restore 1,000 pictures through kills of workers, servers and submitters; JOBS=N for another number
+	UNIRESTORER_TEST_JOBS=$(or $(JOBS),1000) $(GO) test -count=1 -timeout 60m -run NothingIsLost -v ./runtime/jobs
+
 page-check: ## try the server's page in a headless Chromium, which is installed where there is none; needs apt
 	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
 	UNIRESTORER_TEST_BROWSER=$$(command -v chromium) $(GO) test -count=1 -run Browser -v ./runtime/serve

@@ -46,7 +46,7 @@ func commands() []*cli.Command {
 		degradeCommand(),
 		profileCommand(), simulateCommand(),
 		evaluateCommand(), evidenceCommand(), metricsCommand(),
-		serveCommand(), completionCommand(), manCommand(), workerCommand(),
+		serveCommand(), workCommand(), submitCommand(), jobsCommand(), completionCommand(), manCommand(), workerCommand(),
 	}
 }
 
