@@ -152,6 +152,8 @@ func identify(text []byte) string {
 		return "GPL-2.0-or-later"
 	case has("apache license") && has("version 2.0"):
 		return "Apache-2.0"
+	case has("mozilla public license") && has("version 2.0"):
+		return "MPL-2.0"
 	case has("sil open font license"):
 		return "OFL-1.1"
 	case has("redistributions of source code") && (has("neither the name") || has("may not be used to endorse")):

@@ -9,7 +9,10 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,6 +118,25 @@ func TestUnknownLicenceIsNoLicence(t *testing.T) {
 	dir := t.TempDir()
 	_, err := licenseFiles(dir, "licenses/x")
 	require.ErrorContains(t, err, "no licence")
+}
+
+// A module whose licence is not known would end a release.
+func TestLicencesOfAllModulesAreKnown(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}", "../../cmd/unirestorer").Output()
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		name, dir, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "" || seen[name] {
+			continue
+		}
+		seen[name] = true
+		texts, err := licenseFiles(dir, name)
+		require.NoError(t, err, name)
+		known := slices.ContainsFunc(texts, func(f file) bool { return identify(f.data) != "" })
+		require.True(t, known, name)
+	}
+	require.Greater(t, len(seen), 10)
 }
 
 func TestTargetsByName(t *testing.T) {
