@@ -59,10 +59,8 @@ tidy: ## check that go.mod and go.sum are tidy
 	$(GO) mod tidy -diff
 	cd runtime/cpu/simd/gen && $(GO) mod tidy -diff
 
-vet-platforms: ## vet for the other platforms that programs are built for
-	@set -e; for target in linux/arm64 darwin/arm64 windows/amd64; do \
-	  echo "vet for $$target"; GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./...; \
-	done
+vet-platforms: ## build for the other platforms that programs are built for, and vet what may differ there
+	.ci/platforms
 
 # Kernels and networks for arm64 on another processor, emulated. Plain Go has its tests elsewhere.
 ARM64 = GOOS=linux GOARCH=arm64 CGO_ENABLED=0

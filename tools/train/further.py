@@ -135,6 +135,13 @@ def targets(ws, model, net, unsaved, severity):
     return wanted, features, level.softmax(1), right
 
 
+def levels(net, saved, wanted, unsaved):
+    """Probabilities of levels to aim at for saved pictures [N,L]: the model's own where it finds the leaf in spite of the
+    saving, since a coarser expert may be better then; else those of the unsaved picture."""
+    _, leaf, level = answers(net, saved)
+    return torch.where((leaf.argmax(1) == wanted)[:, None], level.softmax(1), unsaved)
+
+
 def start(ws):
     model = imported.Model(ws.repository / ws["further"]["model"])
     return model, Chooser(model.encoder(), model.router()).to(device()).eval()
@@ -148,6 +155,10 @@ def train(ws, stop):
     held, held_severity = dataset(ws, config["validation"])
     data = targets(ws, model, net, images[:, 0], severity)
     spread = data[1].var(0).mean()
+    depths = torch.stack([data[2], *[levels(net, images[:, i], data[0], data[2]) for i in range(1, images.shape[1])]], 1)
+    importance = torch.ones(len(model.leaves))
+    for i, leaf in enumerate(model.leaves):
+        importance[i] = max(config["weights"].get(kind, 1) for kind in leaf["kinds"])
     held_leaf = targets(ws, model, net, held[:, 0], held_severity)[0]
     single = torch.from_numpy((severity > 0).sum(1) <= 1)
     # Mixed pictures that went wrong have no leaf that one could ask for.
@@ -162,9 +173,10 @@ def train(ws, stop):
         batch = images[chosen, version]
         flipped = random.random(len(batch)) < 0.5
         batch[flipped] = batch[flipped, :, ::-1]
-        leaf, features, level, right = (x[chosen].to(device()) for x in data)
+        leaf, features, _, right = (x[chosen].to(device()) for x in data)
+        level = depths[chosen, version].to(device())
         found, leaf_logits, level_logits = net(views.normalised(batch))
-        asked = weight[chosen] * torch.where(torch.from_numpy(version > 0), faint[chosen], torch.ones(()))
+        asked = weight[chosen] * importance[data[0][chosen]] * torch.where(torch.from_numpy(version > 0), faint[chosen], torch.ones(()))
         kind = (F.cross_entropy(leaf_logits, leaf, reduction="none") * asked.to(device())).mean()
         near = ((found - features).pow(2).mean(1) / spread * (0.3 + 0.7 * right)).mean()
         depth = ((level.clamp_min(1e-6).log() - level_logits.log_softmax(1)) * level).sum(1)
