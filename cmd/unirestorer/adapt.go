@@ -23,7 +23,7 @@ func adaptCommand() *cli.Command {
 			"not be taken for what the pool knows: clean pictures and the known degradations, made of the pairs' clean pictures,\n" +
 			"are held against it.\n\n" +
 			"Pairs are laid out as for evaluate --data, DIR/input and DIR/target; four are needed, ten to thirty are better.\n\n" +
-			"Example:\n" +
+			"Examples:\n" +
 			"   unirestorer adapt --pairs faded/ --name fade --output model/\n" +
 			"   unirestorer restore old.jpg -o new.png --model model/",
 		Flags: append([]cli.Flag{
@@ -71,7 +71,8 @@ func adaptAction(c *cli.Context) (err error) {
 		return err
 	}
 	if !r.Helps() && !c.Bool("force") {
-		return fmt.Errorf("no model written: no expert of the pool restores %s better than what pictures are routed to now (%.2f dB, %.2f dB as they are); --force writes it all the same", r.Name, r.Routed, r.Before)
+		return fmt.Errorf("no model written: on pairs left out %s gains %+.2f ± %.2f dB over what pictures are routed to now, and %.0f %% of it is recognised; more pairs may help, --force writes it all the same",
+			r.Name, r.Gain.Mean, margin(r), 100*r.Told.Found)
 	}
 	if err := r.Write(c.Context, s.model, c.String("output")); err != nil {
 		return err
@@ -83,14 +84,18 @@ func adaptAction(c *cli.Context) (err error) {
 }
 
 func printAdapted(c *cli.Context, m *experts.Model, r *adapt.Result) error {
-	margin := ""
-	if r.Gain.Margin != nil {
-		margin = fmt.Sprintf(" ± %.2f", *r.Gain.Margin)
-	}
 	_, err := fmt.Fprintf(c.App.Writer, "%s: %s goes to expert %d %q\n"+
-		"PSNR of the %d pairs: %.2f dB as they are, %.2f as %s restores them, %.2f adapted (%+.2f%s dB, on pairs left out)\n"+
+		"PSNR of the %d pairs: %.2f dB as they are, %.2f as %s restores them, %.2f adapted (%+.2f ± %.2f dB, on pairs left out)\n"+
 		"recognised: %.0f %% of %d; taken for it: %.1f %% of %d other pictures\n",
-		c.String("output"), r.Name, r.Expert, r.ExpertName, r.Pairs, r.Before, r.Routed, m.Config.Name, r.Adapted, r.Gain.Mean, margin,
+		c.String("output"), r.Name, r.Expert, r.ExpertName, r.Pairs, r.Before, r.Routed, m.Config.Name, r.Adapted, r.Gain.Mean, margin(r),
 		100*r.Told.Found, r.Told.Fresh, 100*r.Told.Taken, r.Told.Other)
 	return err
+}
+
+// margin is half the width of the gain's interval, which four pairs or more always have.
+func margin(r *adapt.Result) float64 {
+	if r.Gain.Margin == nil {
+		return 0
+	}
+	return *r.Gain.Margin
 }

@@ -118,8 +118,10 @@ func adaptTo(ctx context.Context, b backend.Backend, m *experts.Model, set evalu
 	return r, nil
 }
 
-// Helps tells whether the adapted model is better on the pairs, on average.
-func (r *Result) Helps() bool { return r.Gain != nil && r.Gain.Mean > 0 }
+// Helps tells whether the adapted model is better on the pairs: that the interval of the gain lies above 0.
+func (r *Result) Helps() bool {
+	return r.Gain != nil && r.Gain.Margin != nil && r.Gain.Mean > *r.Gain.Margin
+}
 
 // Write writes the adapted model's folder.
 func (r *Result) Write(ctx context.Context, m *experts.Model, out string) error {
