@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			}
 			return measureAll(c.Context, o, stdout, stderr)
 		},
-		Commands: []*cli.Command{floorCommand(stdout, stderr), countCommand(stdout, stderr), once(), {
+		Commands: []*cli.Command{floorCommand(stdout, stderr), countCommand(stdout, stderr), once(), prepareCommand(stdout, stderr), {
 			Name: workerCommand, Hidden: true, Usage: "run networks as standard input asks, by the line protocol of protocol.go",
 			Action: func(c *cli.Context) (err error) {
 				e := &cpuEngine{}
@@ -55,6 +56,35 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 				return serve(c.Context, stdin, stdout, e)
 			},
 		}},
+	}
+}
+
+// prepareCommand makes the files of one network and size, and says as JSON where they are, for programs that measure otherwise.
+func prepareCommand(stdout, stderr io.Writer) *cli.Command {
+	return &cli.Command{
+		Name: "prepare", Usage: "make the weights and the ONNX model of one network, and print where they are as JSON", Flags: flags(),
+		Action: func(c *cli.Context) error {
+			o, err := parseOptions(c)
+			if err != nil {
+				return err
+			}
+			if len(o.networks) != 1 || len(o.sizes) != 1 {
+				return errors.New("prepare: want one --network and one --size")
+			}
+			if err := o.tools.check([]string{ours, onnxRuntime}); err != nil {
+				return err
+			}
+			n := o.networks[0]
+			p := preparer{tools: o.tools, folder: o.cache, seed: o.seed, threads: o.threads, export: true,
+				log: func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }}
+			f, err := p.prepare(c.Context, n, o.sizes[0])
+			if err != nil {
+				return fmt.Errorf("%s: %w", n.name, err)
+			}
+			return json.NewEncoder(stdout).Encode(map[string]string{
+				"architecture": n.architecture, "args": n.args, "weights": f.weights, "model": f.model,
+			})
+		},
 	}
 }
 
