@@ -42,6 +42,7 @@ type opening struct {
 	fallback     string
 	precision    engine.Precision
 	maxDelay     time.Duration
+	batch        int
 	heapLimit    bool
 }
 
@@ -176,6 +177,18 @@ func WithMaxDelay(d time.Duration) Option {
 	return func(o *opening) error { o.maxDelay = d; return nil }
 }
 
+// WithBatch bounds how many pictures of one expert and size run at a time; 8 without it, 1 for one after the other. Those that
+// wait anyway run together where the device's plan says that this is faster; none waits for others to come.
+func WithBatch(pictures int) Option {
+	return func(o *opening) error {
+		if pictures < 1 || pictures > 64 {
+			return optionf("batch", " %d: want 1 to 64", pictures)
+		}
+		o.batch = pictures
+		return nil
+	}
+}
+
 // WithoutMemoryBound lets images, weights and intermediate results take what they need.
 func WithoutMemoryBound() Option {
 	return func(o *opening) error { o.memory = unbounded; return nil }
@@ -238,7 +251,7 @@ func (o *opening) engine() engine.Config {
 	}
 	return engine.Config{Device: o.device, Threads: o.threads, Fallback: o.fallback, Precision: o.precision, Restore: restore.Config{
 		Ledger: ledger.Host(bound, o.heapLimit), DeviceMemory: o.deviceMemory,
-		Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy, MaxDelay: o.maxDelay,
+		Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy, MaxDelay: o.maxDelay, Batch: o.batch,
 	}}
 }
 

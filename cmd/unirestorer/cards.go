@@ -171,6 +171,9 @@ func openWorker(ctx context.Context, c *cli.Context, device string, memory int64
 	if c.IsSet("max-delay") {
 		opening = append(opening, unirestorer.WithMaxDelay(c.Duration("max-delay")))
 	}
+	if c.IsSet("batch") {
+		opening = append(opening, unirestorer.WithBatch(c.Int("batch")))
+	}
 	if c.Bool(lazyFlag) || c.IsSet("expert") {
 		opening = append(opening, unirestorer.WithLazyEstimator())
 	}
@@ -203,7 +206,7 @@ func startProcess(ctx context.Context, c *cli.Context, device string, memory int
 
 // workerFlags are those of the commands that start workers which say how the model is opened.
 func workerFlags() []cli.Flag {
-	return slices.Concat([]cli.Flag{modelFlag(), netArgsFlag(), precisionFlag(), maxDelayFlag()}, memoryFlags(), poolFlags(), deviceFlags())
+	return slices.Concat([]cli.Flag{modelFlag(), netArgsFlag(), precisionFlag(), maxDelayFlag(), batchFlag()}, memoryFlags(), poolFlags(), deviceFlags())
 }
 
 // workerCommand restores the pictures that a supervisor names or sends on standard input.

@@ -43,7 +43,7 @@ func serveCommand() *cli.Command {
 			&cli.IntFlag{Name: "active", Usage: "pictures decoded, restored or encoded at a time; 0 is one more than cores (`N`)"},
 			&cli.IntFlag{Name: "queue", Value: 64, Usage: "requests that may wait, `N`; more are refused"},
 			&cli.DurationFlag{Name: "timeout", Value: time.Minute, Usage: "deadline of requests that name none, and the longest `TIME` they may name"},
-			maxDelayFlag(),
+			maxDelayFlag(), batchFlag(),
 			&cli.StringFlag{Name: "cache", Usage: "keep results in `FOLDER`, found by picture and options; without it none are kept"},
 			&cli.StringFlag{Name: "cache-size", Value: "1GiB", Usage: "bound on what --cache keeps, as `SIZE`"},
 			&cli.DurationFlag{Name: "drain-delay", Usage: "`TIME` between saying not ready and taking no more connections"},
@@ -116,6 +116,10 @@ func maxDelayFlag() cli.Flag {
 	return &cli.DurationFlag{Name: "max-delay", Value: 100 * time.Millisecond, Usage: "longest `TIME` that a picture is passed over by later ones that the expert at work restores too; less than 0 keeps the order"}
 }
 
+func batchFlag() cli.Flag {
+	return &cli.IntFlag{Name: "batch", Value: 8, Usage: "`N` pictures of one expert and size run together at most, where the device's plan says that this is faster"}
+}
+
 // served is what a server works with, and ends.
 type served interface {
 	serve.Restorer
@@ -139,7 +143,7 @@ func openServed(c *cli.Context, log *slog.Logger) (served, error) {
 	if err != nil {
 		return nil, err
 	}
-	opening := slices.Concat(openOptions(c), bound, poolOptions(c), []unirestorer.Option{unirestorer.WithMaxDelay(c.Duration("max-delay"))})
+	opening := slices.Concat(openOptions(c), bound, poolOptions(c), []unirestorer.Option{unirestorer.WithMaxDelay(c.Duration("max-delay")), unirestorer.WithBatch(c.Int("batch"))})
 	r, err := unirestorer.Open(c.Context, opening...)
 	if err != nil {
 		return nil, usageOf(err)

@@ -47,6 +47,14 @@ type Card interface {
 	DeviceMemory() (free, total int64, shared bool, err error)
 }
 
+// Filled is a Backend on a device that a single image may leave partly idle, so that a batch can be faster than as many runs.
+type Filled interface {
+	Backend
+	// Rounds is about how long a run of g takes, in a unit that means something only beside other graphs of the network.
+	// It reads no weights.
+	Rounds(g *graph.Graph) (float64, error)
+}
+
 // Program is a compiled graph: a plan and its weights. Runs of all programs of a
 // backend take turns, in the order in which they were asked for.
 type Program interface {

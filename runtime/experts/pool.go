@@ -128,6 +128,19 @@ func (p *Pool) Need(expert, n, h, w int) (m backend.Memory, plan int64, err erro
 	return p.NeedVariant(expert, n, h, w, Variant{})
 }
 
+// Rounds is [backend.Filled.Rounds] of an expert, 0 on a backend that has none.
+func (p *Pool) Rounds(expert, n, h, w int) (float64, error) {
+	b, ok := p.backend.(backend.Filled)
+	if !ok {
+		return 0, nil
+	}
+	g, err := p.model.Config.BuildExpert(nil, expert, n, h, w, p.options(expert))
+	if err != nil {
+		return 0, err
+	}
+	return b.Rounds(g)
+}
+
 func (p *Pool) options(expert int) models.Options {
 	switch p.opt.Adapters {
 	case Unmerged:

@@ -21,6 +21,7 @@ import (
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
+	"unirestorer/runtime/queue"
 	"unirestorer/runtime/router"
 	"unirestorer/runtime/stage"
 )
@@ -39,6 +40,8 @@ type Restorer struct {
 	plansMu sync.Mutex
 	plans   map[planKey]backend.Memory
 	routing *backend.Memory // of the estimator, once it is known
+
+	together together
 
 	mu        sync.Mutex // held while the estimator is made, used or dropped
 	estimator *router.Estimator
@@ -72,6 +75,9 @@ type Config struct {
 	// MaxDelay bounds how long a picture is passed over by younger ones of the expert and size class at work; 0 means
 	// queue.DefaultMaxDelay, less than 0 that the device takes pictures in their order.
 	MaxDelay time.Duration
+	// Batch is how many pictures of one expert and size run at a time at most, where that is faster by the device's plan;
+	// 0 means DefaultBatch, 1 one after the other.
+	Batch int
 	// Lazy leaves the estimator to be compiled when an image first needs it.
 	Lazy bool
 }
@@ -114,6 +120,7 @@ func (r *Restorer) reclaim(want int64) {
 
 // Close frees estimator and experts.
 func (r *Restorer) Close() error {
+	r.together.running.Wait() // a batch whose pictures all were given up
 	err := r.pool.Close()
 	r.dropEstimator()
 	r.lane.close()
@@ -219,7 +226,9 @@ type Report struct {
 	Pictures int `json:"pictures,omitempty"`
 	// Losses names, in words, what the result's file format does not keep.
 	Losses []string `json:"losses,omitempty"`
-	Times  Times    `json:"times"`
+	// Batch is how many pictures ran together; 0 where the picture ran alone.
+	Batch int   `json:"batch,omitempty"`
+	Times Times `json:"times"`
 }
 
 // Times are how long each stage took. Load is zero when the expert was
@@ -347,34 +356,37 @@ func turnKey(expert int, j *job) string {
 	return fmt.Sprintf("%d/%d", expert, bits.Len(uint(j.x.tile*j.y.tile)))
 }
 
-// onLane runs a job when its turn on the device has come.
+// onLane runs a job when its turn on the device has come, alone or with others.
 func (r *Restorer) onLane(ctx context.Context, expert int, j *job, img *imaging.Image, opt Options, rep *Report) (*imaging.Image, error) {
-	within, end := stage.Start(ctx, "turn", "")
-	turn, err := r.lane.enter(within, turnKey(expert, j))
-	end()
+	if m := r.offer(ctx, expert, j, img, opt, rep); m != nil {
+		return r.inCompany(ctx, m)
+	}
+	turn, err := r.turn(ctx, turnKey(expert, j))
 	if err != nil {
 		return nil, err
 	}
 	defer r.lane.leave(turn)
-	name := r.model.Config.Experts[expert].Name
-	within, end = stage.Start(ctx, "load", name)
-	lease, err := r.acquire(within, expert, j)
-	end()
+	return r.alone(ctx, expert, j, img, opt, rep)
+}
+
+// turn waits for the device.
+func (r *Restorer) turn(ctx context.Context, key string) (queue.Ask, error) {
+	ctx, end := stage.Start(ctx, "turn", "")
+	defer end()
+	return r.lane.enter(ctx, key)
+}
+
+// alone runs a job by itself. The caller has the lane.
+func (r *Restorer) alone(ctx context.Context, expert int, j *job, img *imaging.Image, opt Options, rep *Report) (*imaging.Image, error) {
+	lease, buffers, err := r.load(ctx, expert, 1, j)
 	if err != nil {
 		return nil, err
 	}
 	defer lease.Release()
-	if err := r.lane.takeArena(lease.Program.Memory()); err != nil {
-		return nil, err
-	}
-	buffers, err := r.lane.takePages(j.floats())
-	if err != nil {
-		return nil, err
-	}
 	j.describe(rep)
 	rep.Times.Load, rep.Memory = lease.Took, lease.Program.Memory()
 
-	ctx, end = stage.Start(ctx, "run", name)
+	ctx, end := stage.Start(ctx, "run", r.model.Config.Experts[expert].Name)
 	defer end()
 	start := time.Now()
 	r.host.Collect(pixelBytes(img))
@@ -400,6 +412,30 @@ func (r *Restorer) acquire(ctx context.Context, expert int, j *job) (*experts.Le
 		return r.pool.AcquireVariant(ctx, expert, 1, j.y.tile, j.x.tile, j.shared.whole())
 	}
 	return r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)
+}
+
+// load gets an expert for n pictures ready, and the memory it takes of the lane, which the caller has.
+func (r *Restorer) load(ctx context.Context, expert, n int, j *job) (*experts.Lease, []float32, error) {
+	within, end := stage.Start(ctx, "load", r.model.Config.Experts[expert].Name)
+	var lease *experts.Lease
+	var err error
+	if n > 1 {
+		lease, err = r.pool.Acquire(within, expert, n, j.y.tile, j.x.tile)
+	} else {
+		lease, err = r.acquire(within, expert, j)
+	}
+	end()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = r.lane.takeArena(lease.Program.Memory()); err == nil {
+		var buffers []float32
+		if buffers, err = r.lane.takePages(int64(n) * j.floats()); err == nil {
+			return lease, buffers, nil
+		}
+	}
+	lease.Release()
+	return nil, nil, err
 }
 
 func (r *Restorer) report(d router.Decision, img *imaging.Image) Report {

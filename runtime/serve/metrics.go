@@ -25,6 +25,7 @@ type metrics struct {
 	pictures *prometheus.CounterVec
 	pixels   prometheus.Counter
 	loads    *prometheus.CounterVec
+	batch    prometheus.Histogram
 	panics   prometheus.Counter
 }
 
@@ -56,6 +57,10 @@ func (s *Server) newMetrics() *metrics {
 	m.pictures = counter("pictures_total", "Pictures restored.", "expert", "degradation")
 	m.pixels = counter("pixels_total", "Pixels restored.").WithLabelValues()
 	m.loads = counter("expert_loads_total", "Pictures that had to wait for their expert to be loaded and compiled.", "expert")
+	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "unirestorer", Name: "batch_size", Help: "Pictures that ran together with a picture, itself included.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
+	})
+	m.registry.MustRegister(m.batch)
 	m.panics = counter("panics_total", "Faults of the program that ended a request.").WithLabelValues()
 	gauge("queue_length", "Requests that wait for their turn.", func() float64 { _, n := s.gate.Len(); return float64(n) })
 	gauge("active_requests", "Pictures decoded, restored or encoded at present.", func() float64 { n, _ := s.gate.Len(); return float64(n) })
@@ -109,6 +114,7 @@ func (s *Server) done(rec *record, res *unirestorer.Result) {
 	rec.expert = expert
 	m.pictures.WithLabelValues(expert, res.Route.Degradation).Inc()
 	m.pixels.Add(float64(res.Report.Width) * float64(res.Report.Height))
+	m.batch.Observe(float64(max(res.Report.Batch, 1)))
 	if res.Stages.Load > 0 {
 		m.loads.WithLabelValues(expert).Inc()
 	}

@@ -1,0 +1,297 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"image"
+	"slices"
+	"sync"
+	"time"
+
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/experts"
+	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/queue"
+	"unirestorer/runtime/stage"
+)
+
+// DefaultBatch is how many pictures run at a time at most.
+const DefaultBatch = 8
+
+// batchKey is what pictures that run together have in common.
+type batchKey struct {
+	expert, h, w int
+}
+
+// together are the pictures that wait for the device and may run with others. Nobody waits for company: who has the device
+// takes along those of its expert and size that wait by then.
+type together struct {
+	mu      sync.Mutex
+	waiting map[batchKey][]*member // in the order they came
+	worth   map[worthKey]bool
+	running sync.WaitGroup // batches
+}
+
+type worthKey struct {
+	class   string
+	n, h, w int
+}
+
+// errTaken ends the wait for the device of a picture that another took along.
+var errTaken = errors.New("taken along by another picture")
+
+// member is a picture that may run with others.
+type member struct {
+	key      batchKey
+	priority int
+	job      *job
+	opt      Options
+	caller   context.Context
+	ctx      context.Context         // done where the caller's is, or the picture was taken along
+	take     context.CancelCauseFunc // ends waiting for the device
+	taken    bool                    // by a batch; guarded by together.mu
+	done     chan struct{}           // closed when err is known
+
+	mu   sync.Mutex
+	gone bool // nobody waits: neither picture may be touched
+	img  *imaging.Image
+	out  *imaging.Image
+	rep  *Report
+	err  error
+}
+
+// offer has a picture wait where others find it, if it may run with others at all; nil if not.
+func (r *Restorer) offer(ctx context.Context, expert int, j *job, img *imaging.Image, opt Options, rep *Report) *member {
+	if r.batch() < 2 || j.tiles() > 1 || j.pictures > 1 || opt.Progress != nil || r.config.Adapters == experts.Switched {
+		return nil
+	}
+	key := batchKey{expert, j.y.tile, j.x.tile}
+	if !r.worth(key, 2) {
+		return nil
+	}
+	m := &member{key: key, priority: queue.From(ctx, "").Priority, job: j, opt: opt, caller: ctx, img: img, rep: rep, done: make(chan struct{})}
+	r.host.Collect(pixelBytes(img))
+	m.out = img.Clone()
+	m.ctx, m.take = context.WithCancelCause(ctx)
+	t := &r.together
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting == nil {
+		t.waiting = map[batchKey][]*member{}
+	}
+	t.waiting[key] = append(t.waiting[key], m)
+	return m
+}
+
+func (r *Restorer) batch() int {
+	if r.config.Batch == 0 {
+		return DefaultBatch
+	}
+	return r.config.Batch
+}
+
+// worth tells whether n pictures are done no later, on average, at a time than one after the other, by the device's plan:
+// one after the other they are done after (n+1)/2 times what one takes, on average.
+func (r *Restorer) worth(k batchKey, n int) bool {
+	t := &r.together
+	at := worthKey{r.class(k.expert), n, k.h, k.w}
+	t.mu.Lock()
+	known, ok := t.worth[at]
+	t.mu.Unlock()
+	if ok {
+		return known
+	}
+	one, err := r.pool.Rounds(k.expert, 1, k.h, k.w)
+	if err == nil && one > 0 {
+		var all float64
+		if all, err = r.pool.Rounds(k.expert, n, k.h, k.w); err == nil {
+			known = all <= one*float64(n+1)/2
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.worth == nil || len(t.worth) >= maxPlans {
+		t.worth = map[worthKey]bool{}
+	}
+	t.worth[at] = known
+	return known
+}
+
+// inCompany waits until a picture was restored: in a batch of its own, in another's, or alone.
+func (r *Restorer) inCompany(ctx context.Context, m *member) (*imaging.Image, error) {
+	defer m.take(nil)
+	turn, err := r.turn(m.ctx, turnKey(m.key.expert, m.job))
+	t := &r.together
+	t.mu.Lock()
+	if m.taken {
+		t.mu.Unlock()
+		if err == nil { // both at once
+			r.lane.leave(turn)
+		}
+		return m.wait(ctx)
+	}
+	t.drop(m)
+	if err != nil {
+		t.mu.Unlock()
+		return nil, err
+	}
+	company := t.company(r, m)
+	t.mu.Unlock()
+	if len(company) == 0 {
+		defer r.lane.leave(turn)
+		return r.alone(ctx, m.key.expert, m.job, m.img, m.opt, m.rep)
+	}
+	m.taken = true
+	t.running.Go(func() {
+		defer r.lane.leave(turn)
+		r.runBatch(append([]*member{m}, company...))
+	})
+	return m.wait(ctx)
+}
+
+// drop takes a picture from those that wait. mu is held.
+func (t *together) drop(m *member) {
+	left := slices.DeleteFunc(t.waiting[m.key], func(o *member) bool { return o == m })
+	if len(left) == 0 {
+		delete(t.waiting, m.key)
+		return
+	}
+	t.waiting[m.key] = left
+}
+
+// company takes along as many of m's size as are worth it, none of less urgency. mu is held, but not while plans are
+// weighed.
+func (t *together) company(r *Restorer, m *member) (taken []*member) {
+	fit := func() (n int) {
+		n = 1
+		for _, o := range t.waiting[m.key] {
+			if o.ctx.Err() == nil && o.priority >= m.priority {
+				n++
+			}
+		}
+		return n
+	}
+	n := 1
+	for n*2 <= min(fit(), r.batch()) {
+		t.mu.Unlock()
+		worth := r.worth(m.key, 2*n)
+		t.mu.Lock()
+		if !worth {
+			break
+		}
+		n *= 2
+	}
+	for n > 1 && fit() < n { // some left meanwhile
+		n /= 2
+	}
+	for _, o := range slices.Clone(t.waiting[m.key]) {
+		if len(taken) == n-1 {
+			break
+		}
+		if o.ctx.Err() == nil && o.priority >= m.priority {
+			o.taken = true
+			t.drop(o)
+			o.take(errTaken)
+			taken = append(taken, o)
+		}
+	}
+	return taken
+}
+
+// wait waits for the batch that has a picture, as long as its caller does.
+func (m *member) wait(ctx context.Context) (*imaging.Image, error) {
+	select {
+	case <-m.done:
+		return m.result()
+	case <-ctx.Done():
+	}
+	m.mu.Lock() // until the batch is through with the pictures
+	m.gone = true
+	m.mu.Unlock()
+	return nil, ctx.Err()
+}
+
+func (m *member) result() (*imaging.Image, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	return m.out, nil
+}
+
+// with runs f on a picture unless its caller is gone.
+func (m *member) with(f func() error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.gone && m.err == nil {
+		m.err = f()
+	}
+}
+
+// runBatch restores pictures at a time; where that fails, one after the other, so that each has its own error. It ends early
+// when no caller waits any more. The lane is the batch's.
+func (r *Restorer) runBatch(all []*member) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(all[0].caller))
+	defer cancel()
+	go func() { // when the last is gone
+		for _, m := range all {
+			select {
+			case <-m.done:
+				return
+			case <-m.caller.Done():
+			}
+		}
+		cancel()
+	}()
+	if err := r.runTogether(ctx, all); err != nil {
+		for _, m := range all {
+			m.with(func() error {
+				out, err := r.alone(m.caller, m.key.expert, m.job, m.img, m.opt, m.rep)
+				m.out = out
+				return err
+			})
+		}
+	}
+	for _, m := range all {
+		close(m.done)
+	}
+}
+
+// runTogether restores pictures in one run.
+func (r *Restorer) runTogether(ctx context.Context, all []*member) error {
+	first, n := all[0], len(all)
+	lease, buffers, err := r.load(ctx, first.key.expert, n, first.job)
+	if err != nil {
+		if ctx.Err() == nil { // there is no room for so many, and will not be the next time
+			r.together.mu.Lock()
+			r.together.worth[worthKey{r.class(first.key.expert), n, first.key.h, first.key.w}] = false
+			r.together.mu.Unlock()
+		}
+		return err
+	}
+	defer lease.Release()
+	ctx, end := stage.Start(ctx, "run", r.model.Config.Experts[first.key.expert].Name)
+	defer end()
+	start := time.Now()
+	size := first.key.h * first.key.w * 3
+	in, res := buffers[:n*size], buffers[n*size:2*n*size]
+	clear(in) // a picture whose caller is gone is black
+	for i, m := range all {
+		m.with(func() error { return m.job.read(m.img, in[i*size:(i+1)*size], image.Rect(0, 0, m.key.w, m.key.h)) })
+	}
+	if err := lease.Program.Run(ctx, [][]float32{in}, [][]float32{res}, backend.RunOptions{}); err != nil {
+		return err
+	}
+	for i, m := range all {
+		m.with(func() error { return storeRows(m.out, res[i*size:(i+1)*size], m.key.w, 0, m.key.h) })
+	}
+	took := time.Since(start)
+	for _, m := range all {
+		m.with(func() error {
+			m.job.describe(m.rep)
+			m.rep.Batch, m.rep.Memory = n, lease.Program.Memory()
+			m.rep.Times.Load, m.rep.Times.Run = lease.Took, took
+			return nil
+		})
+	}
+	return nil
+}
