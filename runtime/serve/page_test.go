@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,6 +74,16 @@ func TestPageInABrowser(t *testing.T) {
 	require.NotEqual(t, before, after)
 	require.Equal(t, "rain.png", saved)
 
+	// Strength 0 gives the picture back.
+	var same bool
+	require.NoError(t, chromedp.Run(ctx,
+		chromedp.Evaluate(`document.getElementById("strength").value = 0; document.getElementById("no-guard").checked = true; document.getElementById("again").click()`, nil),
+		chromedp.Poll(`document.querySelectorAll("#history button").length == 2 && document.getElementById("status").textContent == "Done."`, nil),
+		chromedp.Poll(`document.getElementById("before").complete && document.getElementById("after").complete`, nil),
+		chromedp.Evaluate(`(() => { const p = (id) => { const i = document.getElementById(id), c = document.createElement("canvas"); c.width = i.naturalWidth; c.height = i.naturalHeight;
+			const x = c.getContext("2d"); x.drawImage(i, 0, 0); return x.getImageData(0, 0, c.width, c.height).data.join(); }; return p("before") === p("after"); })()`, &same)))
+	require.True(t, same)
+
 	// What is wrong is told.
 	bad := write(t, filepath.Join(t.TempDir(), "bad.png"), "no picture")
 	require.NoError(t, chromedp.Run(ctx,
@@ -85,6 +96,10 @@ func TestPageInABrowser(t *testing.T) {
 		chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide)))
 	require.NotEqual(t, light, dark)
 	require.LessOrEqual(t, wide, 360)
+	if path := os.Getenv("UNIRESTORER_SCREENSHOT"); path != "" {
+		require.NoError(t, chromedp.Run(ctx, chromedp.FullScreenshot(&shot, 100)))
+		require.NoError(t, os.WriteFile(strings.TrimSuffix(path, ".png")+"-phone.png", shot, 0o666))
+	}
 
 	// Every control has a name.
 	var nameless int

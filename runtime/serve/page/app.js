@@ -41,15 +41,32 @@ async function restore(file) {
     if ($(id).value) query.set(name, $(id).value);
   }
   if (query.has("expert")) query.delete("degradation");
+  if ($("strength").value !== "100") query.set("strength", String($("strength").value / 100));
+  if ($("no-guard").checked) query.set("no-guard", "true");
   const answer = await fetch("/v1/restore?" + query, { method: "POST", body: file, headers: headers({ "Content-Type": file.type || "application/octet-stream" }) });
-  const text = await answer.json();
   if (answer.status === 401) askForToken();
+  const text = await answer.json().catch(() => ({ detail: "the server answered " + answer.status }));
   if (!answer.ok) throw new Error(text.detail || answer.statusText);
   const bytes = Uint8Array.from(atob(text.image), (c) => c.charCodeAt(0));
   return { file, result: text, restored: new Blob([bytes], { type: "image/" + text.format }) };
 }
 
+let busy = false;
+let shown = null;
+
 async function restoreAll(files) {
+  if (busy || !files.length) return;
+  busy = true;
+  $("main").setAttribute("aria-busy", "true");
+  try {
+    await oneByOne(files);
+  } finally {
+    busy = false;
+    $("main").removeAttribute("aria-busy");
+  }
+}
+
+async function oneByOne(files) {
   let failed = "";
   for (const [i, file] of files.entries()) {
     say(`Restoring ${file.name} (${i + 1} of ${files.length}) …`);
@@ -69,6 +86,7 @@ async function restoreAll(files) {
 
 function show(item) {
   const { result, file } = item;
+  shown = item;
   $("result").hidden = false;
   $("result-name").textContent = file.name;
   $("before").src = item.before;
@@ -117,6 +135,8 @@ function slide(percent) {
   $("compare").style.setProperty("--at", percent + "%");
 }
 
+$("strength").addEventListener("input", (e) => { $("strength-value").textContent = e.target.value + " %"; });
+$("again").addEventListener("click", () => { if (shown) restoreAll([shown.file]); });
 $("slider").addEventListener("input", (e) => slide(e.target.value));
 $("compare").addEventListener("pointermove", (e) => {
   if (e.pointerType === "mouse" && !e.buttons) return;
