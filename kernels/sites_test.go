@@ -33,6 +33,7 @@ const (
 	sitesVariable    = "UNIRESTORER_TEST_SITES"        // the file of results
 	folderVariable   = "UNIRESTORER_TEST_SITES_FOLDER" // keeps the images and what tests execute for the next time; may be empty
 	strideVariable   = "UNIRESTORER_TEST_SITES_STRIDE" // try every so manyth site
+	kindsVariable    = "UNIRESTORER_TEST_SITES_KINDS"  // a regular expression for the kinds of mutations to try
 )
 
 // replaced loads the images of a folder instead of those that are built in.
@@ -138,12 +139,12 @@ var siteMutations = []mutation{
 }
 
 var (
-	ordered3 = regexp.MustCompile(`^(\s*(?:@!?%p\d+\s+)?(?:sub|div|rem|shl|shr|setp\.(?:lt|le|gt|ge|lo|ls|hi|hs|ltu|leu|gtu|geu))\S*\s+[^,]+), ([^,]+), ([^,;]+);$`)
+	ordered3 = regexp.MustCompile(`^(\s*(?:@!?%p\d+\s+)?(?:sub|div|rem|setp\.(?:lt|le|gt|ge|lo|ls|hi|hs|ltu|leu|gtu|geu))\S*\s+[^,]+), ([^,]+), ([^,;]+);$`)
 	ordered4 = regexp.MustCompile(`^(\s*(?:@!?%p\d+\s+)?(?:fma|mad|selp)\S*\s+[^,]+), ([^,]+), ([^,]+), ([^,;]+);$`)
 )
 
-// swapOperands exchanges two operands that are not alike: of a difference, a quotient, a shift, a comparison, a choice, a
-// product and sum; and the fragments of a matrix product.
+// swapOperands exchanges two operands that are not alike: of a difference, a quotient, a comparison, a choice, a product
+// and sum; and the fragments of a matrix product.
 func swapOperands(line string, after []string) []string {
 	if m := ordered3.FindStringSubmatch(line); m != nil && m[2] != m[3] && strings.HasPrefix(m[2], "%") {
 		return []string{fmt.Sprintf("%s, %s, %s;", m[1], m[3], m[2])}
@@ -179,6 +180,8 @@ func TestEverySite(t *testing.T) {
 		stride, err = strconv.Atoi(text)
 		require.NoError(t, err)
 	}
+	kinds, err := regexp.Compile(os.Getenv(kindsVariable))
+	require.NoError(t, err)
 	done := results(t, path)
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	require.NoError(t, err)
@@ -187,7 +190,8 @@ func TestEverySite(t *testing.T) {
 		image, err := os.ReadFile(filepath.Join(folder, module+".ptx"))
 		require.NoError(t, err)
 		text := strings.Split(string(image), "\n")
-		for i, s := range sitesOf(module, text, lines) {
+		sites := slices.DeleteFunc(sitesOf(module, text, lines), func(s site) bool { return !kinds.MatchString(s.Kind) })
+		for i, s := range sites {
 			if _, ok := done[s.key()]; ok || i%stride != stride/2 {
 				continue
 			}

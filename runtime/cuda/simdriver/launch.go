@@ -47,6 +47,9 @@ type launchAttribute struct {
 // The CUlaunchAttributeID values that are served.
 const (
 	attributeIgnore       = 0
+	attributeCooperative  = 2
+	attributeCluster      = 4
+	attributePolicy       = 5 // how clusters are spread over multiprocessors
 	attributeProgrammatic = 6
 )
 
@@ -56,7 +59,14 @@ func cuLaunchKernelEx(config unsafe.Pointer, handle C.uintptr_t, params, extra *
 	shape := device.Shape{Grid: c.grid, Block: c.block, Shared: int(c.shared)}
 	for _, a := range unsafe.Slice(c.attributes, c.n) {
 		switch a.id {
-		case attributeIgnore:
+		case attributeIgnore, attributePolicy:
+		case attributeCooperative:
+			if *(*int32)(unsafe.Pointer(&a.value)) != 0 {
+				return fail(notSupported, fmt.Errorf("cooperative launches are not simulated by this driver"))
+			}
+		case attributeCluster:
+			d := (*[3]uint32)(unsafe.Pointer(&a.value))
+			shape.Cluster = device.Dim3{X: d[0], Y: d[1], Z: d[2]}
 		case attributeProgrammatic:
 			shape.Programmatic = *(*int32)(unsafe.Pointer(&a.value)) != 0
 		default:

@@ -160,8 +160,11 @@ func functionOf(handle C.uintptr_t) (*function, C.int) {
 	return f, success
 }
 
-// maxDynamicShared is the only CUfunction_attribute that can be set here.
-const maxDynamicShared = 8
+// The CUfunction_attribute numbers that can be set here.
+const (
+	maxDynamicShared   = 8
+	nonPortableCluster = 14
+)
 
 //export cuFuncGetAttribute
 func cuFuncGetAttribute(value *C.int, attribute C.int, handle C.uintptr_t) C.int {
@@ -189,7 +192,12 @@ func cuFuncSetAttribute(handle C.uintptr_t, attribute, value C.int) C.int {
 	if r != success {
 		return r
 	}
-	if attribute != maxDynamicShared {
+	switch attribute {
+	case maxDynamicShared:
+	case nonPortableCluster:
+		f.fn.AllowNonPortableCluster(value != 0)
+		return success
+	default:
 		return fail(invalidValue, fmt.Errorf("function attribute %d cannot be set", attribute))
 	}
 	return done(f.fn.SetMaxDynamicShared(int(value)))
