@@ -144,6 +144,7 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 	for _, w := range p.slots {
 		p.private += w.bytes()
 	}
+	p.memory = l.memory()
 	b.weights.Resident.Add(p.private)
 	ex := &executor{b.workers, &p.host}
 	p.run = func(ctx context.Context, n *graph.Node) error { return l.steps[n.ID].run(ctx, ex) }

@@ -16,8 +16,9 @@ type Program struct {
 	backend *Backend
 	lowered *lowered
 	held    []*weight
-	slots   []*weight     // adapted ones, not shared
-	private int64         // bytes of slots
+	slots   []*weight // adapted ones, not shared
+	private int64     // bytes of slots
+	memory  backend.Memory
 	bound   *ledger.Pages // the arena that steps know
 	run     graph.Runner
 
@@ -70,7 +71,7 @@ func (p *Program) Steps() [][]*graph.Node { return p.lowered.runs }
 func (p *Program) Plan() *graph.Plan { return p.lowered.plan }
 
 // Memory implements backend.Program.
-func (p *Program) Memory() backend.Memory { return p.lowered.memory() }
+func (p *Program) Memory() backend.Memory { return p.memory }
 
 // Run implements backend.Program.
 func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt backend.RunOptions) error {

@@ -36,7 +36,7 @@ func floorCommand(stdout, stderr io.Writer) *cli.Command {
 			"Examples:\n   peers floor --markdown\n   peers floor --network estimator --nodes 10 --threads 1",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "network", Usage: "`NAMES` of networks"},
-			&cli.StringSliceFlag{Name: "size", Value: cli.NewStringSlice("256", "451x300", "512", "1023x767"), Usage: "width and height in `PIXELS`"},
+			&cli.StringSliceFlag{Name: "size", Value: cli.NewStringSlice("256", "451x300", "512", "1023x767"), Usage: "width and height in `PIXELS`, rounded up to what a network takes"},
 			&cli.IntFlag{Name: "threads", Usage: "`THREADS`; 0 takes all cores"},
 			clockFlag(),
 			&cli.DurationFlag{Name: "time", Value: 3 * time.Second, Usage: "how `LONG` to run each network; five runs at least"},
@@ -80,6 +80,22 @@ func parseSize(s string) (w, h int, err error) {
 	}
 	return w, h, nil
 }
+
+// fitting is the smallest graph of at least the given size.
+func (n network) fitting(src weights.Source, w, h int) (g *graph.Graph, err error) {
+	if n.side != 0 {
+		w, h = n.side, n.side
+	}
+	const most = 256 // no network's sampling and windows ask for more
+	for step := 1; step <= most; step *= 2 {
+		if g, err = build(n.architecture, json.RawMessage(n.args), src, ceilTo(h, step), ceilTo(w, step)); err == nil {
+			return g, nil
+		}
+	}
+	return nil, err
+}
+
+func ceilTo(n, step int) int { return (n + step - 1) / step * step }
 
 type floorRun struct {
 	threads int
@@ -188,10 +204,7 @@ func (f *floorRun) one(ctx context.Context, b *cpu.Backend, n network, w, h int,
 		return nil, err
 	}
 	defer src.Close()
-	if n.side != 0 {
-		w, h = n.side, n.side
-	}
-	g, err := build(n.architecture, json.RawMessage(n.args), src, h, w)
+	g, err := n.fitting(src, w, h)
 	if err != nil {
 		return nil, err
 	}
@@ -239,24 +252,21 @@ func (f *floorRun) one(ctx context.Context, b *cpu.Backend, n network, w, h int,
 }
 
 // bounds adds up the nodes' bounds. A step of several nodes reports its time
-// with the last: the others' bounds count there.
+// with the last, and what lies between them moves through no memory.
 func (f *floorRun) bounds(g *graph.Graph, p *place, times map[*graph.Node]float64, bandwidth float64) {
-	var waiting float64
+	var step []*graph.Node
 	for _, n := range g.Nodes {
 		p.macs += n.Cost.Executed
-		arith := 2 * float64(n.Cost.Executed) / p.peak
-		read, written := n.Traffic(4)
-		bound := max(arith, float64(read+written)/bandwidth)
-		if cached(n) {
-			bound = arith
-		}
-		p.arith += arith
-		p.bound += bound
-		took := times[n]
-		if took < bound/4 { // as no node of its own can be
-			waiting += bound
+		step = append(step, n)
+		took, arith, bound := times[n], 2*float64(n.Cost.Executed)/p.peak, stepBound(step, p.peak, bandwidth)
+		if took < arith/4 { // as no node of its own can be
 			continue
 		}
+		p.bound += bound
+		for _, m := range step {
+			p.arith += 2 * float64(m.Cost.Executed) / p.peak
+		}
+		step = nil
 		kind := describe(n)
 		c := p.nodes[kind]
 		if c == nil {
@@ -264,16 +274,38 @@ func (f *floorRun) bounds(g *graph.Graph, p *place, times map[*graph.Node]float6
 			p.nodes[kind] = c
 		}
 		c.seconds += took
-		c.bound += bound + waiting
-		waiting = 0
+		c.bound += bound
 	}
 }
 
-// cached tells that what a node reads and writes stays in caches, where the
-// memory's rate bounds nothing.
-func cached(n *graph.Node) bool {
-	read, written := n.Traffic(4)
-	return read+written < 8<<20
+// stepBound is the longer of a step's multiply-adds at the peak and its bytes at
+// the memory's rate: those of its parameters, of what it reads from other steps
+// and of its last node's results. What caches hold is bounded by arithmetic only.
+func stepBound(step []*graph.Node, peak, bandwidth float64) float64 {
+	const cache = 8 << 20
+	var arith, bytes float64
+	inside := map[*graph.Tensor]bool{}
+	for i, n := range step {
+		arith += 2 * float64(n.Cost.Executed) / peak
+		for _, t := range n.Op.Inputs() {
+			if !inside[t] {
+				bytes += 4 * float64(t.Shape.Elems())
+			}
+		}
+		for _, q := range n.Op.Params() {
+			bytes += 4 * float64(q.Elems())
+		}
+		for _, t := range n.Outputs {
+			inside[t] = true
+			if i == len(step)-1 {
+				bytes += 4 * float64(t.Shape.Elems())
+			}
+		}
+	}
+	if bytes < cache {
+		return arith
+	}
+	return max(arith, bytes/bandwidth)
 }
 
 // describe names a node by its operation and shapes.
