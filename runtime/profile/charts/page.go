@@ -174,9 +174,35 @@ func roofline(p *profile.Profile) (*plot.Plot, vg.Length, string, error) {
 		report.Digits(p.Peaks.Bytes/1e9), report.Digits(p.Peaks.Operations/1e9), p.Peaks.Source), nil
 }
 
+// shape is filled, so that it shows in print and in pale colours too.
 func shape(i int) draw.GlyphDrawer {
-	shapes := []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.PyramidGlyph{}, draw.BoxGlyph{}, draw.RingGlyph{}, draw.TriangleGlyph{}}
+	shapes := []draw.GlyphDrawer{
+		draw.CircleGlyph{}, polygon{4, math.Pi / 4}, polygon{3, math.Pi / 2}, polygon{4, 0}, polygon{3, -math.Pi / 2}, polygon{5, math.Pi / 2},
+	}
 	return shapes[i%len(shapes)]
+}
+
+// polygon is a regular one with a corner at an angle.
+type polygon struct {
+	corners int
+	angle   float64
+}
+
+// DrawGlyph implements draw.GlyphDrawer.
+func (g polygon) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
+	var p vg.Path
+	for i := range g.corners {
+		angle := g.angle + 2*math.Pi*float64(i)/float64(g.corners)
+		corner := vg.Point{X: at.X + 1.2*s.Radius*vg.Length(math.Cos(angle)), Y: at.Y + 1.2*s.Radius*vg.Length(math.Sin(angle))}
+		if i == 0 {
+			p.Move(corner)
+		} else {
+			p.Line(corner)
+		}
+	}
+	p.Close()
+	c.SetColor(s.Color)
+	c.Fill(p)
 }
 
 // logTicks marks 1, 2 and 5 times the powers of ten.

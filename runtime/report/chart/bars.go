@@ -8,6 +8,7 @@ import (
 	"github.com/rivo/uniseg"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 
 	"unirestorer/runtime/report"
@@ -67,6 +68,9 @@ func (b Bars) Draw() (*plot.Plot, vg.Length, error) {
 				return nil, 0, fmt.Errorf("bar chart %q: %w", b.Title, err)
 			}
 		}
+		if err := s.labels(p, n, bars.Offset); err != nil {
+			return nil, 0, fmt.Errorf("bar chart %q: %w", b.Title, err)
+		}
 	}
 	names := make([]string, n)
 	for i, name := range b.Names {
@@ -77,11 +81,43 @@ func (b Bars) Draw() (*plot.Plot, vg.Length, error) {
 	}
 	p.NominalY(names...)
 	p.X.Min = min(p.X.Min, 0)
+	p.X.Max += (p.X.Max - p.X.Min) * 0.1 // room for the values
 	if legend {
 		p.X.Max += (p.X.Max - p.X.Min) * 0.2 // room for it beside the longest bar
 	}
 	height := vg.Points(70 + float64(n)*(thickness*float64(k)+gap))
 	return p, height, nil
+}
+
+// labels writes each value behind its bar and error bar.
+func (s Series) labels(p *plot.Plot, n int, offset vg.Length) error {
+	var all plotter.XYLabels
+	for i, v := range s.Values {
+		if math.IsNaN(v) {
+			continue
+		}
+		end := max(v, 0)
+		if s.High != nil && !math.IsNaN(s.High[i]) {
+			end = max(end, s.High[i])
+		}
+		all.XYs = append(all.XYs, plotter.XY{X: end, Y: float64(n - 1 - i)})
+		all.Labels = append(all.Labels, report.Digits(v))
+	}
+	if len(all.Labels) == 0 {
+		return nil
+	}
+	words, err := plotter.NewLabels(all)
+	if err != nil {
+		return err
+	}
+	style := Words(p)
+	style.Font.Size, style.XAlign, style.YAlign = 7, text.XLeft, text.YCenter
+	for i := range words.TextStyle {
+		words.TextStyle[i] = style
+	}
+	words.Offset = vg.Point{X: 4, Y: offset}
+	p.Add(words)
+	return nil
 }
 
 func (s Series) check(n int) error {
