@@ -26,6 +26,7 @@ func metricsCommand() *cli.Command {
 			"   unirestorer metrics dehazed/ SOTS/outdoor/gt/ --protocol dehaze --json",
 		Flags: []cli.Flag{
 			protocolFlag(), cropFlag(), gtMeanFlag(),
+			&cli.StringFlag{Name: "lpips", Usage: "measure LPIPS too, by the network in `FILE`: the state dict of lpips.LPIPS(net=\"alex\"), .pth or .safetensors"},
 			&cli.BoolFlag{Name: "pictures", Usage: "print each picture's scores too"},
 			&cli.StringFlag{Name: "csv", Usage: "write each picture's scores to `FILE`"},
 			jsonFlag(),
@@ -84,7 +85,11 @@ func metricsAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := evaluate.Measure(c.Context, protocol, files, how)
+	lpips, err := lpipsOf(c.String("lpips"))
+	if err != nil {
+		return err
+	}
+	m, err := evaluate.Measure(c.Context, protocol, lpips, files, how)
 	if err != nil {
 		return err
 	}
@@ -105,6 +110,22 @@ func metricsAction(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// lpipsOf reads the network of LPIPS from a file; an empty path is none.
+func lpipsOf(path string) (net *quality.LPIPS, err error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := openTensors(path, "")
+	if err != nil {
+		return nil, err
+	}
+	defer closing(&err, f.Close)
+	if net, err = quality.NewLPIPS(f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return net, nil
 }
 
 // pairsOf pairs two folders, or two files.

@@ -29,6 +29,8 @@ type Metrics struct {
 	// PSNR and SSIM are means over the pictures.
 	PSNR *Estimate `json:"psnr"`
 	SSIM *Estimate `json:"ssim"`
+	// LPIPS is the mean of the perceptual distance; nil where it was not asked for.
+	LPIPS *Estimate `json:"lpips,omitempty"`
 	// Equal is the number of pictures that are equal to their targets; each
 	// counts as [Ceiling] dB.
 	Equal int `json:"equal"`
@@ -39,10 +41,12 @@ type Picture struct {
 	File   string `json:"file"`
 	Target string `json:"target"`
 	Quality
+	LPIPS *float64 `json:"lpips,omitempty"`
 }
 
-// Measure compares pairs of files by a protocol. Pictures are turned upright.
-func Measure(ctx context.Context, p quality.Protocol, files []pairs.Pair, how string) (*Metrics, error) {
+// Measure compares pairs of files by a protocol, and by lpips unless it is nil.
+// Pictures are turned upright.
+func Measure(ctx context.Context, p quality.Protocol, lpips *quality.LPIPS, files []pairs.Pair, how string) (*Metrics, error) {
 	m := &Metrics{Protocol: p, Words: p.String(), Pairing: how, Pictures: make([]Picture, len(files))}
 	equal := make([]bool, len(files))
 	g, ctx := errgroup.WithContext(ctx)
@@ -65,7 +69,15 @@ func Measure(ctx context.Context, p quality.Protocol, files []pairs.Pair, how st
 				return fmt.Errorf("compare %s with %s: %w", pair.Input, pair.Target, err)
 			}
 			equal[i] = math.IsInf(score.PSNR, 1)
-			m.Pictures[i] = Picture{pair.Input, pair.Target, Quality{min(score.PSNR, Ceiling), score.SSIM}}
+			m.Pictures[i] = Picture{File: pair.Input, Target: pair.Target, Quality: Quality{min(score.PSNR, Ceiling), score.SSIM}}
+			if lpips == nil {
+				return nil
+			}
+			d, err := lpips.Distance(ctx, upright[0], upright[1])
+			if err != nil {
+				return fmt.Errorf("compare %s with %s: %w", pair.Input, pair.Target, err)
+			}
+			m.Pictures[i].LPIPS = &d
 			return nil
 		})
 	}
@@ -80,6 +92,13 @@ func Measure(ctx context.Context, p quality.Protocol, files []pairs.Pair, how st
 		}
 	}
 	m.PSNR, m.SSIM = NewEstimate(psnr), NewEstimate(ssim)
+	if lpips != nil {
+		var all []float64
+		for _, one := range m.Pictures {
+			all = append(all, *one.LPIPS)
+		}
+		m.LPIPS = NewEstimate(all)
+	}
 	return m, nil
 }
 
@@ -88,8 +107,15 @@ func (m *Metrics) Tables(pictures bool) []*report.Table {
 	var all []*report.Table
 	if pictures {
 		t := &report.Table{Columns: []report.Column{left("picture"), left("target"), right("PSNR", "dB"), right("SSIM", "")}}
+		if m.LPIPS != nil {
+			t.Columns = append(t.Columns, right("LPIPS", ""))
+		}
 		for _, p := range m.Pictures {
-			t.Add(p.File, p.Target, psnrDigits(p.PSNR), similarity(p.SSIM))
+			row := []string{p.File, p.Target, psnrDigits(p.PSNR), similarity(p.SSIM)}
+			if p.LPIPS != nil {
+				row = append(row, similarity(*p.LPIPS))
+			}
+			t.Add(row...)
 		}
 		all = append(all, t)
 	}
@@ -106,6 +132,10 @@ func (m *Metrics) Tables(pictures bool) []*report.Table {
 	}
 	t.Add("PSNR (dB)", psnrDigits(m.PSNR.Mean), between(m.PSNR, psnrDigits))
 	t.Add("SSIM", similarity(m.SSIM.Mean), between(m.SSIM, similarity))
+	if m.LPIPS != nil {
+		t.Add("LPIPS (AlexNet)", similarity(m.LPIPS.Mean), between(m.LPIPS, similarity))
+		t.Notes = append(t.Notes, "LPIPS is of whole pictures in RGB, whatever the protocol.")
+	}
 	if m.Equal > 0 {
 		t.Notes = append(t.Notes, fmt.Sprintf("%d pictures are equal to their targets; each counts as %g dB.", m.Equal, Ceiling))
 	}
@@ -119,9 +149,16 @@ func (m *Metrics) WriteCSV(ctx context.Context, path string) error {
 	return atomicfile.Write(ctx, path, func(w io.Writer) error {
 		c := csv.NewWriter(w)
 		lines := [][]string{{"picture", "target", "protocol", "psnr", "ssim"}}
+		if m.LPIPS != nil {
+			lines[0] = append(lines[0], "lpips")
+		}
 		number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 		for _, p := range m.Pictures {
-			lines = append(lines, []string{p.File, p.Target, m.Protocol.Name, number(p.PSNR), number(p.SSIM)})
+			line := []string{p.File, p.Target, m.Protocol.Name, number(p.PSNR), number(p.SSIM)}
+			if p.LPIPS != nil {
+				line = append(line, number(*p.LPIPS))
+			}
+			lines = append(lines, line)
 		}
 		return c.WriteAll(lines) // which flushes
 	})
