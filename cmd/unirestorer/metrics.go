@@ -122,10 +122,7 @@ func lpipsOf(path string) (net *quality.LPIPS, err error) {
 		return nil, err
 	}
 	defer closing(&err, f.Close)
-	if net, err = quality.NewLPIPS(f); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return net, nil
+	return quality.NewLPIPS(f)
 }
 
 // pairsOf pairs two folders, or two files.
