@@ -105,6 +105,8 @@ fuzz: ## run every fuzz test for FUZZTIME
 
 jobs-faults: ## restore 1,000 pictures through kills of workers, servers and submitters; JOBS=N for another number
 	UNIRESTORER_TEST_JOBS=$(or $(JOBS),1000) $(GO) test -count=1 -timeout 60m -run NothingIsLost -v ./runtime/jobs
+memory-check: ## restore 30 pictures, and the largest ones, in processes with memory bounds; takes minutes, a control group needs root
+	UNIRESTORER_TEST_MEMORY=1 $(GO) test -count=1 -timeout 3h -run 'MemoryPromise|LargestPicture' -v ./cmd/unirestorer
 
 page-check: ## try the server's page in a headless Chromium, which is installed where there is none; needs apt
 	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium

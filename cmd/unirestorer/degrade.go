@@ -157,10 +157,13 @@ func (d *degrading) one(ctx context.Context, j restore.Job, spec degrade.Spec) (
 			return r, nil
 		}
 	}
-	if err := d.file(ctx, j, spec); err != nil {
+	img, err := d.decode(j.In)
+	if err != nil {
+		return r, fmt.Errorf("degrade: %w", err) // names the file
+	}
+	if err := d.file(ctx, j, img, spec); err != nil {
 		return r, fmt.Errorf("degrade %s: %w", j.In, err)
 	}
-	var err error
 	if r.Terms, err = degrade.Describe(spec); err != nil {
 		return r, err
 	}
@@ -173,11 +176,7 @@ func (d *degrading) one(ctx context.Context, j restore.Job, spec degrade.Spec) (
 }
 
 // file makes one degraded file, which appears when it is complete.
-func (d *degrading) file(ctx context.Context, j restore.Job, spec degrade.Spec) error {
-	img, err := d.decode(j.In)
-	if err != nil {
-		return err
-	}
+func (d *degrading) file(ctx context.Context, j restore.Job, img *imaging.Image, spec degrade.Spec) error {
 	out, err := evaluate.Degrade(ctx, img, spec)
 	if err != nil {
 		return err
@@ -191,12 +190,14 @@ func (d *degrading) file(ctx context.Context, j restore.Job, spec degrade.Spec) 
 	return imaging.EncodeFile(ctx, j.Out, out, d.encode)
 }
 
-// decode reads the first picture of a file.
+// decode reads the first picture of a file; errors start with its name.
 func (d *degrading) decode(path string) (*imaging.Image, error) {
 	var p *imaging.Pictures
 	var err error
 	if path == restore.Stream {
-		p, err = imaging.OpenReader(d.c.App.Reader, imaging.Limits{})
+		if p, err = imaging.OpenReader(d.c.App.Reader, imaging.Limits{}); err != nil {
+			err = fmt.Errorf("standard input: %w", err)
+		}
 	} else {
 		p, err = imaging.OpenFile(path, imaging.Limits{})
 	}
@@ -206,7 +207,7 @@ func (d *degrading) decode(path string) (*imaging.Image, error) {
 	defer p.Close()
 	img, _, err := p.Next()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, w := range img.Meta.Warnings {
 		d.say("%s: %s\n", path, w)

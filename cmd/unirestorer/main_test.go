@@ -263,6 +263,8 @@ func TestFailuresExitWith1(t *testing.T) {
 		{[]string{"restore", text, "-o", filepath.Join(dir, "x.png"), "-m", model}, "restore: " + text + ": "},
 		{[]string{"restore", filepath.Join(dir, "empty"), "-o", filepath.Join(dir, "y"), "-m", model}, "no images found"},
 		{[]string{"restore", photo(0), "-o", filepath.Join(dir, "x.png"), "-m", model, "--memory", "1kB"}, "over the memory budget"},
+		{[]string{"restore", photo(0), "-o", filepath.Join(dir, "x.png"), "-m", model, "--tile", "16", "--overlap", "100"}, "tiles of 16 pixels are too small for an overlap of 100: want 200 at least"},
+		{[]string{"degrade", text, "-o", filepath.Join(dir, "x.png"), "--spec", "noise:0.1"}, "unirestorer: degrade: " + text + ": not a PNG"},
 		{[]string{"route", text, "-m", model}, "route: " + text},
 		{[]string{"inspect", text}, text},
 		{[]string{"inspect", filepath.Join(dir, "gone")}, "gone"},

@@ -74,16 +74,25 @@ func Open(data []byte, limits Limits) (p *Pictures, err error) {
 	return p, nil
 }
 
-// OpenReader is [Open] for a stream.
+// OpenReader is [Open] for a stream. A second picture behind the first is [ErrSecond].
 func OpenReader(r io.Reader, limits Limits) (*Pictures, error) {
+	var data []byte
 	if b, ok := r.(*bytes.Buffer); ok && int64(b.Len()) <= limits.withDefaults().MaxBytes {
-		return Open(b.Next(b.Len()), limits)
+		data = b.Next(b.Len())
+	} else {
+		var err error
+		if data, err = readAll(r, limits); err != nil {
+			return nil, err
+		}
 	}
-	data, err := readAll(r, limits)
+	p, err := Open(data, limits)
+	if err == nil {
+		err = checkAlone(data, p.Format)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return Open(data, limits)
+	return p, nil
 }
 
 // OpenFile is [Open] for a named file; errors start with the path.
@@ -197,9 +206,21 @@ func HoldsSeveral(f Format, moving bool) bool {
 
 // gifFrameCount counts image descriptors without decoding.
 func gifFrameCount(data []byte) int {
-	n, at := 0, 13
+	n, _ := gifBlocks(data)
+	return max(1, n)
+}
+
+// gifEnd is the place behind the trailer, 0 if there is none.
+func gifEnd(data []byte) int {
+	_, end := gifBlocks(data)
+	return end
+}
+
+// gifBlocks counts pictures, and finds the place behind the trailer.
+func gifBlocks(data []byte) (n, end int) {
+	at := 13
 	if len(data) < at {
-		return 1
+		return 0, 0
 	}
 	if data[10]&0x80 != 0 {
 		at += 3 << (data[10]&7 + 1)
@@ -217,7 +238,7 @@ func gifFrameCount(data []byte) int {
 			blocks()
 		case 0x2c:
 			if at+10 > len(data) {
-				return max(1, n)
+				return n, 0
 			}
 			n++
 			flags := data[at+9]
@@ -226,11 +247,13 @@ func gifFrameCount(data []byte) int {
 			}
 			at++
 			blocks()
+		case ';':
+			return n, at + 1
 		default:
-			return max(1, n)
+			return n, 0
 		}
 	}
-	return max(1, n)
+	return n, 0
 }
 
 // apngFrameCount reads acTL, which must come before the pixels.

@@ -4,6 +4,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -488,8 +489,8 @@ func (r *Restorer) cut(expert int, net models.Network, p picture, opt Options, b
 	tiles := func(tile int) (*job, error) {
 		y, errY := newAxis(h, tile, overlapFor(opt.Overlap, tile, h, net.Grid()), net.Grid())
 		x, errX := newAxis(w, tile, overlapFor(opt.Overlap, tile, w, net.Grid()), net.Grid())
-		if err := errors.Join(errY, errX); err != nil {
-			return nil, err
+		if errY != nil || errX != nil {
+			return nil, cmp.Or(errY, errX) // either says what to do
 		}
 		j := &job{x: x, y: y, pictures: models.Pictures(net)}
 		if j.tiles() > 1 {

@@ -25,9 +25,10 @@ func newAxis(size, tile, overlap, grid int) (*axis, error) {
 	}
 	// The last tile ends with the image: its origin size-tile is on the grid
 	// when tile and size leave the same remainder.
+	asked := tile
 	tile = onGrid(tile, size, grid)
-	if tile < 2*overlap || tile-overlap < grid {
-		return nil, fmt.Errorf("tiles of %d pixels are too small for an overlap of %d on the network's grid of %d", tile, overlap, grid)
+	if least := max(2*overlap, overlap+grid); tile < least {
+		return nil, fmt.Errorf("tiles of %d pixels are too small for an overlap of %d: want %d at least, and up to %d more for the network's grid", asked, overlap, least, grid-1)
 	}
 	a := &axis{size: size, tile: tile, half: float64(overlap) / 4}
 	steps := (size - tile) / grid      // grid steps from the first to the last origin
