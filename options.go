@@ -461,6 +461,7 @@ type toldCall struct {
 	File         restore.FileOptions
 	Level        string   `json:",omitempty"`
 	Expert       string   `json:",omitempty"`
+	Granularity  string   `json:",omitempty"`
 	Degradations []string `json:",omitempty"`
 	Ask          queue.Ask
 }
@@ -475,7 +476,7 @@ func MarshalCall(opts ...CallOption) (json.RawMessage, error) {
 	if c.file.Second != nil {
 		return nil, optionf("second", ": a second picture is not passed to another process")
 	}
-	return json.Marshal(toldCall{c.file, c.level, c.expert, c.degradations, c.ask})
+	return json.Marshal(toldCall{c.file, c.level, c.expert, c.granularity, c.degradations, c.ask})
 }
 
 // ProgressOf is the function that [WithProgress] gives, nil without it.
@@ -494,7 +495,7 @@ func WithMarshalled(text json.RawMessage) CallOption {
 		if err := json.Unmarshal(text, &told); err != nil {
 			return optionf("", "options from another process: %w", err)
 		}
-		*c = call{file: told.File, level: told.Level, expert: told.Expert, degradations: told.Degradations, ask: told.Ask, stdin: c.stdin, stdout: c.stdout}
+		*c = call{file: told.File, level: told.Level, expert: told.Expert, granularity: told.Granularity, degradations: told.Degradations, ask: told.Ask, stdin: c.stdin, stdout: c.stdout}
 		return nil
 	}
 }
