@@ -1,19 +1,22 @@
 package kernels_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph"
+	"unirestorer/graph/graphtest"
 	"unirestorer/kernels"
 	"unirestorer/runtime/device"
 )
 
 // convOptions vary how a convolution is launched, not what it computes.
 type convOptions struct {
-	tile   int // 0: as Tile chooses
-	splits int
+	tile    int // 0: as Tile chooses
+	splits  int
+	columns int // of tiles of pixels, for 3×3 convolutions
 }
 
 // fusedConv reports whether the product kernels take the convolution as it is.
@@ -129,7 +132,7 @@ func runConv(o *one, op graph.Op, opt convOptions) [][]float32 {
 		e.Bias, e.Scale, normSum = o.optional(packed.Bias), o.optional(packed.Scale), o.optional(packed.NormSum)
 		p.LowRank = kernels.LowRank{
 			Down: o.optionalHalves(packed.Down), Up: o.optionalHalves(packed.Up), Rank: packed.Rank,
-			DownSum: o.optional(packed.DownSum), DownShift: o.optional(packed.DownShift),
+			DownShift: o.optional(packed.DownShift),
 		}
 	}
 	var qk device.Buffer
@@ -147,6 +150,7 @@ func runConv(o *one, op graph.Op, opt convOptions) [][]float32 {
 	if opt.tile != 0 {
 		p.Tiling.Rows = opt.tile
 	}
+	p.Tiling.Columns = opt.columns
 	if opt.splits > 0 {
 		p.Tiling.Splits = opt.splits
 		if pointwise(c) {
@@ -159,7 +163,7 @@ func runConv(o *one, op graph.Op, opt convOptions) [][]float32 {
 	}
 	p.Epilogue = e
 	if pointwise(c) {
-		q := kernels.PointwiseProduct{Product: p, Rows: rows, Norm: norm, NormSum: normSum, Channels: in.C}
+		q := kernels.PointwiseProduct{Product: p, Rows: rows, Norm: norm, Channels: in.C}
 		if c.Norm != nil {
 			q.Eps = c.Norm.Eps
 		}
@@ -235,6 +239,69 @@ func TestTilingDoesNotChangeAConvolution(t *testing.T) {
 				t.Parallel()
 				compareCase(t, c, func(o *one, op graph.Op) [][]float32 { return runConv(o, op, opt) })
 			})
+		}
+	}
+}
+
+// tiled3 tells that a convolution takes tiles of pixels.
+func tiled3(op graph.Op) bool {
+	c, ok := op.(*graph.Conv)
+	if !ok || !fusedConv(op) || natural(c) || c.Gate != graph.NoGate || c.LowRank != nil {
+		return false
+	}
+	kh, kw := c.Kernel()
+	return kh == 3 && kw == 3 && c.StrideOr1() == 1 && c.Pad == 1
+}
+
+// tilings3 are those of 3×3 convolutions.
+var tilings3 = []convOptions{
+	{tile: 256, columns: 64}, {tile: 256, columns: 48}, {tile: 256, columns: 32}, {tile: 128, columns: 64}, {tile: 128, columns: 48}, {tile: 128, columns: 32},
+}
+
+func TestTilesOfPixelsEqualTheReference(t *testing.T) {
+	for i, c := range casesWith(tiled3) {
+		t.Run(name(c), func(t *testing.T) {
+			t.Parallel()
+			compareCase(t, c, func(o *one, op graph.Op) [][]float32 { return runConv(o, op, tilings3[i%len(tilings3)]) })
+		})
+	}
+	for i, opt := range tilings3 {
+		for j, test := range []func(t testing.TB, opt convOptions) func(r *rig){
+			conv3Test(graph.Shape{N: 2, H: 19, W: 33, C: 12}, 72, 0), conv3Test(graph.Shape{N: 1, H: 18, W: 20, C: 40}, 40, -2),
+			conv3Test(graph.Shape{N: 2, H: 7, W: 17, C: 3}, 64, 2), conv3Test(graph.Shape{N: 1, H: 3, W: 9, C: 24}, 56, -3),
+		} {
+			t.Run(fmt.Sprintf("%dx%d/%d", opt.tile, opt.columns, j), func(t *testing.T) {
+				if testing.Short() && (i+j)%3 > 0 {
+					t.Skip("one tile for each shape is enough")
+				}
+				t.Parallel()
+				test(t, opt)(newRig(t))
+			})
+		}
+	}
+}
+
+// conv3Test makes a test of a 3×3 convolution with everything that its kernel takes.
+func conv3Test(in graph.Shape, filters, shuffle int) func(t testing.TB, opt convOptions) func(r *rig) {
+	return func(t testing.TB, opt convOptions) func(r *rig) {
+		out := graph.Shape{N: in.N, H: in.H, W: in.W, C: filters}
+		switch r := shuffle; {
+		case r > 1:
+			out = graph.Shape{N: in.N, H: in.H * r, W: in.W * r, C: filters / (r * r)}
+		case r < -1:
+			out = graph.Shape{N: in.N, H: in.H / -r, W: in.W / -r, C: filters * r * r}
+		}
+		shapes := []graph.Shape{in, {N: in.N, H: in.H, W: in.W, C: 16}, out}
+		g := oneOp(t, shapes, func(x []*graph.Tensor) graph.Op {
+			return &graph.Conv{
+				X: x[0], X2: x[1], Residual: x[2], Weight: param(t, 1, 0, 0.1, filters, in.C+16, 3, 3), Bias: param(t, 2, 0, 0.5, filters),
+				Pad: 1, Act: graph.Activation(1 + in.W%3), Shuffle: shuffle, PadMode: graph.PadMode(in.C % 4),
+			}
+		})
+		want := reference(t, g, graphtest.RandomInputs(g, 11))
+		return func(r *rig) {
+			o, op := single(r, g, 11)
+			requireClose(r, runConv(o, op, opt), want)
 		}
 	}
 }

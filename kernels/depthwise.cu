@@ -8,13 +8,9 @@
 // once. Threads of a warp stand side by side in memory. With pooling, the block's sums of its result go to pool[image][strip][Q], to be added in order by
 // pool_finish or by the matrix-vector product that consumes the mean.
 //
-// depthwise3_squeeze multiplies with a simple gate and computes a channel attention's factors from the mean in the blocks
-// that are last to finish their channels, see squeeze.cuh. Such a block reads 16·strips·quads bytes of partial sums a
-// column tile and 8·quads·Q of the matrix: 66 KB for 512 channels of 32² pixels.
-//
-// depthwise3, depthwise3_simple_gate, depthwise3_gelu_gate, depthwise3_squeeze: 3×3.
+// depthwise3, depthwise3_simple_gate, depthwise3_gelu_gate: 3×3.
 //   Grid: x = tiles of channels × tiles of columns, y = strips of rows, z = images.
-//   Block: 128 threads, `pairs` across channels and 128/pairs across groups of four columns. Shared: 1 KiB, with squeeze 4.5.
+//   Block: 128 threads, `pairs` across channels and 128/pairs across groups of four columns. Shared: 1 KiB.
 // depthwise_any: any odd k, a thread an octet of one pixel, everything from L1.
 //   Grid: x = octets of the result/256. Block: 256 threads.
 //
@@ -24,7 +20,6 @@
 #include "dependent.cuh"
 #include "depthwise.cuh"
 #include "half.cuh"
-#include "squeeze.cuh"
 
 struct Depthwise {
     const __half *x;
@@ -38,7 +33,6 @@ struct Depthwise {
     int strip;          // rows a block marches
     int kernel, act, gate;
     long long octets;   // of the result, depthwise_any
-    Squeeze squeeze;    // depthwise3_squeeze
 };
 
 constexpr int COLS = 4;
@@ -91,10 +85,10 @@ struct March {
     }
 };
 
-template <int GATE, bool SQUEEZE>
+template <int GATE>
 __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
     await_predecessors();
-    __shared__ float4 sums[SQUEEZE ? SQUEEZE_SHARED : 64];
+    __shared__ float4 sums[64];
     const int tiles = (p.out / 2 + p.pairs - 1) / p.pairs;
     const int group = blockIdx.x % tiles, column_tile = blockIdx.x / tiles;
     const int pair = group * p.pairs + threadIdx.x % p.pairs;
@@ -102,9 +96,6 @@ __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
     const int column = (column_tile * lanes + lane_column) * COLS, column_tiles = (p.width + lanes * COLS - 1) / (lanes * COLS);
     const int y0 = blockIdx.y * p.strip, rows = min(p.strip, p.height - y0), image = blockIdx.z;
     const bool alive = pair * 2 < p.out && lane_column < lanes && column < p.width;
-    const int group_quads = min(p.pairs, p.out / 2 - group * p.pairs) / 2;
-    const __half *matrix = p.squeeze.w + static_cast<size_t>(group) * p.pairs * 2 * p.out;
-    if (SQUEEZE) prefetch(matrix, group_quads * 4 * p.out, blockIdx.y * column_tiles + column_tile, gridDim.y * column_tiles);
     March<GATE> m;
     m.sum = make_float2(0, 0);
     if (alive) {
@@ -129,7 +120,7 @@ __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
             m.template step<2>(p, s + 2 < below && s + 2 <= rows, s + 2 < rows + 2);
         }
     }
-    if (SQUEEZE || p.pool) {
+    if (p.pool) {
         float2 sum = m.sum;
         reinterpret_cast<float2 *>(sums)[threadIdx.x] = sum;
         __syncthreads();
@@ -142,20 +133,14 @@ __device__ __forceinline__ void depthwise3_body(const Depthwise &p) {
             *reinterpret_cast<float2 *>(p.pool + row * p.out + pair * 2) = sum;
         }
     }
-    if (!SQUEEZE) return;
-    const int shares = gridDim.y * column_tiles, slot = image * tiles + group;
-    if (!last_to_arrive(p.squeeze.arrived + slot, shares)) return;
-    squeeze(p.pool + static_cast<size_t>(image) * shares * p.out + group * p.pairs * 2, matrix,
-            p.squeeze.factors + static_cast<size_t>(slot) * p.out, p.squeeze.mean, shares, group_quads, p.out, sums);
 }
 
-#define DEPTHWISE3(NAME, GATE, SQUEEZE) \
-    extern "C" __global__ void __launch_bounds__(128) NAME(const __grid_constant__ Depthwise p) { depthwise3_body<GATE, SQUEEZE>(p); }
+#define DEPTHWISE3(NAME, GATE) \
+    extern "C" __global__ void __launch_bounds__(128) NAME(const __grid_constant__ Depthwise p) { depthwise3_body<GATE>(p); }
 
-DEPTHWISE3(depthwise3, GATE_NONE, false)
-DEPTHWISE3(depthwise3_simple_gate, GATE_SIMPLE, false)
-DEPTHWISE3(depthwise3_gelu_gate, GATE_GELU, false)
-DEPTHWISE3(depthwise3_squeeze, GATE_SIMPLE, true)
+DEPTHWISE3(depthwise3, GATE_NONE)
+DEPTHWISE3(depthwise3_simple_gate, GATE_SIMPLE)
+DEPTHWISE3(depthwise3_gelu_gate, GATE_GELU)
 
 __device__ __forceinline__ Octet filtered(const Depthwise &p, int image, int y, int x, int channel) {
     Octet o = {};

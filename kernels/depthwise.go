@@ -21,47 +21,6 @@ type DepthwiseConv struct {
 	Pool abi.Buffer
 	// SMs is how many multiprocessors the strips of rows are to keep busy.
 	SMs int
-	// Squeeze, with Pool and unless nil, computes a channel attention's factors from them; 3×3 with SimpleGate only.
-	Squeeze *Squeeze
-}
-
-// Squeeze multiplies the mean of each image with a square matrix, in the blocks that are last to finish their channels;
-// see kernels/squeeze.cuh.
-type Squeeze struct {
-	W abi.Buffer // fp16 [OutPitch][OutPitch], see PackSqueeze
-	// Arrived is a uint32 for each group of each image: zero before the first launch, and zero again after every launch.
-	// Launches that may run at the same time must not share it.
-	Arrived abi.Buffer
-	// Factors receives a share of every factor from each group of channels, fp32 [images][SqueezeGroups][OutPitch]: the
-	// factors are the sums of the shares, and a bias.
-	Factors abi.Buffer
-}
-
-const (
-	// squeezeQuads are the quads of channels that one block multiplies at most.
-	squeezeQuads = 16
-	// maxSqueezePitch is an octet of factors for each thread of a block.
-	maxSqueezePitch = 1024
-	// maxSqueezeBytes is how much a fused squeeze may read on the critical path: when all multiprocessors of an H200 read
-	// from L2 each gets 42 B/ns (5.5 TB/s for 132), so that 144 KiB take the 3.5 µs that a launch in a CUDA graph (1.5 µs)
-	// and a matrix-vector product (2 µs) would.
-	maxSqueezeBytes = 144 << 10
-)
-
-// SqueezeGroups is the number of groups of channels, and so of shares of each factor, that Squeeze makes.
-func (d *DepthwiseConv) SqueezeGroups() int { return ceilDiv(d.OutPitch/4, d.quads()) }
-
-// SqueezeBytes is what a convolution with Squeeze reads while nothing else is left to do: partial sums and a part of the
-// matrix in the last block of a group, and the shares of the factors in every block of the product that uses them.
-func (d *DepthwiseConv) SqueezeBytes() int {
-	channels := 4 * d.quads()
-	return 4*d.PoolShares()*channels + 2*channels*d.OutPitch + 4*d.SqueezeGroups()*d.OutPitch
-}
-
-// SqueezeFits reports whether Squeeze takes the convolution and is worth more than a launch. Height, Width, OutPitch and
-// Squeeze must be set.
-func (d *DepthwiseConv) SqueezeFits() bool {
-	return d.K == 3 && d.Gate == SimpleGate && d.OutPitch <= maxSqueezePitch && d.SqueezeBytes() <= maxSqueezeBytes
 }
 
 // depthwiseColumns are the columns of a thread.
@@ -90,14 +49,10 @@ func (d *DepthwiseConv) columnTiles() int {
 // quads is how many quads of channels a block of 128 threads spans, two threads a quad: the number up to 32 that costs
 // least, wide ones first. The cost is the product of what the memory system and the threads do in vain: the sectors that a pixel's groups
 // of quads touch over those that its row fills, and the threads of a block over those that have a quad and a column.
-// With Squeeze the number is at most squeezeQuads.
 func (d *DepthwiseConv) quads() int {
-	all, widest := d.OutPitch/4, 32
-	if d.Squeeze != nil {
-		widest = squeezeQuads
-	}
+	all := d.OutPitch / 4
 	best, least := 1, math.Inf(1)
-	for q := min(widest, all); q >= 1; q-- {
+	for q := min(32, all); q >= 1; q-- {
 		used := float64(all) / float64(ceilDiv(all, q)*q) * float64(128/(2*q)*2*q) / 128
 		if cost := sectorsOverIdeal(all, q) / used; cost < least-0.01 {
 			best, least = q, cost
@@ -132,8 +87,6 @@ func DepthwiseKernel(d DepthwiseConv) (Launch, error) {
 	p := &problems{kernel: "depthwise3"}
 	p.positive("images, height, width and pitch", d.Images, d.Height, d.Width, d.Pitch)
 	switch {
-	case d.Squeeze != nil:
-		p.kernel = "depthwise3_squeeze"
 	case d.K == 3 && d.Gate == SimpleGate:
 		p.kernel = "depthwise3_simple_gate"
 	case d.K == 3 && d.Gate == GELUGate:
@@ -169,12 +122,10 @@ func DepthwiseKernel(d DepthwiseConv) (Launch, error) {
 		}
 		p.fits("partial sums", d.Pool, d.Images*d.PoolShares()*d.OutPitch, 4)
 	}
-	sq := d.squeeze(p)
 	quads, octets := d.quads(), pixels*d.OutPitch/8
 	var a abi.Args
 	a.Buf(d.X).Buf(d.W).Buf(d.Bias).Buf(d.Residual).Buf(d.Y).Buf(d.Pool).I32(int32(d.Height)).I32(int32(d.Width))
 	a.I32(int32(d.Pitch)).I32(int32(d.OutPitch)).I32(int32(2 * quads)).I32(int32(d.strip())).I32(int32(d.K)).I32(int32(d.Act)).I32(int32(d.Gate)).I64(int64(octets))
-	a.Buf(sq.W).Buf(sq.Arrived).Buf(sq.Factors).F32(float32(1 / float64(d.Height*d.Width)))
 	l := Launch{Module: "depthwise", Args: structure(&a)}
 	if d.K == 3 {
 		l.Shape = abi.Shape{Grid: abi.D3(d.across(), ceilDiv(d.Height, d.strip()), d.Images), Block: abi.D1(128)}
@@ -189,26 +140,5 @@ func DepthwiseKernel(d DepthwiseConv) (Launch, error) {
 	if !d.Pool.IsZero() {
 		l.Bytes += 4 * int64(d.Images*d.PoolShares()*d.OutPitch)
 	}
-	if d.Squeeze != nil {
-		l.Arrived, l.Arrivals = d.Squeeze.Arrived, d.PoolShares()
-		l.Bytes += int64(d.Images) * int64(4*(d.PoolShares()+d.SqueezeGroups())*d.OutPitch+2*d.OutPitch*d.OutPitch)
-		l.Operations += 2 * int64(d.Images) * int64(d.OutPitch) * int64(d.OutPitch)
-	}
 	return p.done(l)
-}
-
-// squeeze checks the squeeze and gives its buffers, none where there is none.
-func (d *DepthwiseConv) squeeze(p *problems) Squeeze {
-	if d.Squeeze == nil {
-		return Squeeze{}
-	}
-	s := *d.Squeeze
-	if d.K != 3 || d.Gate != SimpleGate || d.Pool.IsZero() || d.OutPitch > maxSqueezePitch {
-		p.addf("a squeeze of %d channels after a kernel of side %d with gate %d; want a 3x3 kernel, partial sums, a simple gate and at most %d channels",
-			d.OutPitch, d.K, d.Gate, maxSqueezePitch)
-	}
-	p.fits("squeeze matrix", s.W, d.OutPitch*d.OutPitch, 2)
-	p.fits("counters of the squeeze", s.Arrived, d.Images*d.SqueezeGroups(), 4)
-	p.fits("shares of the factors", s.Factors, d.Images*d.SqueezeGroups()*d.OutPitch, 4)
-	return s
 }

@@ -15,12 +15,12 @@
 //
 // Reads 4·splits·(D·D+2D) bytes for each head and the norms of k once a block, and does 2·C·C·d operations: microseconds,
 // latency bound.
+#include "arrival.cuh"
 #include "async_copy.cuh"
 #include "dependent.cuh"
 #include "half.cuh"
 #include "mma.cuh"
 #include "reduce.cuh"
-#include "squeeze.cuh"
 
 struct Fold {
     const float *partial;      // or null

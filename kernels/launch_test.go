@@ -147,15 +147,6 @@ func TestTilesFillTheDevice(t *testing.T) {
 	}
 }
 
-// TestDepthwiseBlocksReadWholeSectors holds the groups of quads against rows that fill sectors and rows that do not: all
-// of a row that ends in the middle of a sector where its threads have work, parts of four quads or more otherwise.
-func TestDepthwiseBlocksReadWholeSectors(t *testing.T) {
-	for channels, quads := range map[int]int{8: 2, 16: 4, 24: 6, 40: 10, 48: 4, 64: 16, 72: 18, 80: 4, 128: 32, 192: 16, 1024: 32} {
-		d := kernels.DepthwiseConv{OutPitch: channels}
-		require.Equal(t, (channels/4+quads-1)/quads, d.SqueezeGroups(), "%d channels", channels)
-	}
-}
-
 // TestScheduleDoesNotChangeResults runs kernels with several warps and blocks in other orders: the same bits, no findings.
 func TestScheduleDoesNotChangeResults(t *testing.T) {
 	const pixels, c, heads = 150, 48, 2

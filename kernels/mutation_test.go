@@ -67,11 +67,20 @@ var subjects = []subject{
 		normTest(0, func(t testing.TB, c *graph.Conv) { c.Residual, c.Norm.Kind = nil, graph.BiasFree }),
 		normTest(2, func(t testing.TB, c *graph.Conv) {}),
 	)},
-	{module: "pointwise", kernel: "pointwise_64", test: all(squeezedTest(true), squeezedTest(false)), spared: map[string]spared{
+	{module: "pointwise", kernel: "pointwise_64", test: all(scaledTest(1, 1), scaledTest(5, 6)), spared: map[string]spared{
 		"shift an address: cp.async.cg.shared.global": {2, "rows behind the last pixel, zeros that no stored sum takes in"},
 	}},
 	{module: "conv", kernel: "conv_64", test: all(convTest(graph.SimpleGate, 80), convTest(graph.NoGate, 40))},
-	{module: "depthwise", kernel: "depthwise3_squeeze", test: all(squeezeTest(1, 33, 27, 128, true), squeezeTest(2, 9, 37, 24, false)), spared: map[string]spared{
+	{module: "conv3", kernel: "conv3_32x48", test: func(t testing.TB) func(r *rig) {
+		opt := convOptions{tile: 128, columns: 48}
+		return all(func(t testing.TB) func(r *rig) {
+			return conv3Test(graph.Shape{N: 2, H: 9, W: 18, C: 12}, 72, 0)(t, opt)
+		},
+			func(t testing.TB) func(r *rig) {
+				return conv3Test(graph.Shape{N: 1, H: 10, W: 20, C: 24}, 40, -2)(t, opt)
+			})(t)
+	}},
+	{module: "depthwise", kernel: "depthwise3_simple_gate", test: all(pooledTest(1, 33, 27, 128, true), pooledTest(2, 9, 37, 24, false)), spared: map[string]spared{
 		"drop a predicate: @%p90": {1, "a column beyond the strip, which the sizes tried here do not use"},
 	}},
 	{module: "gram", kernel: "depthwise_gram", test: all(depthwiseGramTest(48, true), depthwiseGramTest(24, false)), spared: map[string]spared{
@@ -131,69 +140,25 @@ func depthwiseGramTest(head int, bias bool) func(t testing.TB) func(r *rig) {
 	})
 }
 
-// squeezedTest scales the input of a product by factors in shares.
-func squeezedTest(biased bool) func(t testing.TB) func(r *rig) {
-	return func(t testing.TB) func(r *rig) {
-		const images, rows, c, filters, groups = 2, 70, 104, 72, 3
-		in, out := kernels.Plain(c), kernels.Plain(filters)
-		x, shares, bias, w := normal(4, images*rows*c, 0, 1), normal(1, images*groups*c, 0, 0.5), normal(2, c, 1, 0.5), normal(3, filters*c, 0, 0.1)
-		p, err := kernels.ProductSource{Weight: w, Filters: filters, In: []kernels.Layout{in}, Order: kernels.PlainOrder(out)}.Pack()
-		require.NoError(t, err)
-		scaled := slices.Clone(x)
-		for i := range scaled {
-			image, k, f := i/(rows*c), i%c, float32(0)
-			if biased {
-				f = bias[k]
-			}
-			for g := range groups {
-				f += shares[(image*groups+g)*c+k]
-			}
-			scaled[i] *= f
-		}
-		want := linear(scaled, w, c, nil, nil)
-		return func(r *rig) {
-			q := kernels.PointwiseProduct{Rows: rows}
-			q.X, q.Pitch, q.Images, q.W, q.Tiling = r.rows(x, in), in.Pitch(), images, r.halves(p.W), kernels.Tiling{Rows: 64, Splits: 1}
-			q.InSqueeze = kernels.InSqueeze{Shares: r.floatRows(shares, in), Groups: groups}
-			if biased {
-				q.InSqueeze.Bias = r.floats(in.Spread(bias))
-			}
-			q.Epilogue = kernels.Epilogue{Columns: out.Pitch(), Y: r.emptyRows(images*rows, out)}
-			r.run(kernels.Pointwise(q))
-			requireClose(r, [][]float32{r.pixels(q.Epilogue.Y, images*rows, out)}, [][]float32{want})
-		}
-	}
+// scaledTest scales the input of a product by factors of channels, or by a tensor.
+func scaledTest(h, w int) func(t testing.TB) func(r *rig) {
+	return oneOpTest(
+		func(o *one, op graph.Op) [][]float32 { return runConv(o, op, convOptions{tile: 64}) },
+		[]graph.Shape{{N: 2, H: 7, W: 10, C: 104}, {N: 2, H: h, W: w, C: 104}},
+		func(t testing.TB, in []*graph.Tensor) graph.Op {
+			return &graph.Conv{X: in[0], InScale: in[1], Weight: param(t, 1, 0, 0.1, 72, 104)}
+		})
 }
 
-// squeezeTest runs a gated convolution that squeezes, twice, so that the counters must be back at zero.
-func squeezeTest(images, h, w, c int, bias bool) func(t testing.TB) func(r *rig) {
-	return func(t testing.TB) func(r *rig) {
-		in := graph.Shape{N: images, H: h, W: w, C: 2 * c}
-		g := oneOp(t, []graph.Shape{in}, func(in []*graph.Tensor) graph.Op {
-			d := &graph.Depthwise{X: in[0], Weight: param(t, 1, 0, 0.4, 2*c, 1, 3, 3), Gate: graph.SimpleGate}
-			if bias {
-				d.Bias = param(t, 2, 0, 0.5, 2*c)
-			}
-			return d
-		})
-		want := reference(t, g, graphtest.RandomInputs(g, 11))
-		return func(r *rig) {
-			o, op := single(r, g, 11)
-			d := op.(*graph.Depthwise)
-			k := newAttention(r, 9, images, h, w, c)
-			filters, err := kernels.PackDepthwise(o.values(d.Weight), 9, k.in)
-			require.NoError(r, err)
-			k.conv.X, k.conv.W, k.conv.Bias = r.rows(o.inputs[0], k.in), r.floats(filters), device.Buffer{}
-			if bias {
-				k.conv.Bias = r.floats(k.in.Spread(o.values(d.Bias)))
-			}
-			for range 2 {
-				r.run(kernels.DepthwiseKernel(k.conv))
-			}
-			requireClose(r, [][]float32{r.pixels(k.conv.Y, in.Pixels(), k.out)}, want)
-			k.check(r)
+// pooledTest is a gated convolution that sums what it stores.
+func pooledTest(images, h, w, c int, bias bool) func(t testing.TB) func(r *rig) {
+	return oneOpTest(runDepthwise, []graph.Shape{{N: images, H: h, W: w, C: 2 * c}}, func(t testing.TB, in []*graph.Tensor) graph.Op {
+		d := &graph.Depthwise{X: in[0], Weight: param(t, 1, 0, 0.4, 2*c, 1, 3, 3), Gate: graph.SimpleGate, Pool: true}
+		if bias {
+			d.Bias = param(t, 2, 0, 0.5, 2*c)
 		}
-	}
+		return d
+	})
 }
 
 func gramTest(head, heads, pixels int) func(t testing.TB) func(r *rig) {

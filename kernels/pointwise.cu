@@ -6,7 +6,7 @@
 //
 // K and N count padded values: multiples of 8, the padding zero. All pointers are 16-byte aligned. A second input
 // continues the rows of the first. In front may stand a normalisation over channels, a tensor of factors, a factor for
-// each channel of an image that is still in shares (squeeze.cuh), or factor and summand for each channel of an image.
+// each channel of an image, or factor and summand for each channel of an image.
 //
 // A block keeps its rows of x for the whole depth in shared memory, where what stands in front is applied once, and goes
 // through tiles of columns of W, which come through a ring of three stages filled by cp.async. A warp owns 32 rows by 64
@@ -14,18 +14,18 @@
 // through the epilogue as 16 bytes: in 32 rows of a stage, row 8t+2q+e is channel 8q+2t+e, and with a gate the two halves
 // of 64 are octets of even and of odd number. Row pitches are odd multiples of 16 bytes: no bank conflicts.
 //
-// Normalisation costs no pass over memory: with the factors of the norm folded into W by the host,
+// Normalisation costs no pass over memory: rows are normalised where they lie, rounded to fp16; the factors of the norm are
+// folded into W by the host, its summands into the bias. Mean and variance are summed once a block, shifted by the row's first
+// value, which bounds the cancellation in E[x²]-E[x]² by the number of channels however large the mean is. Parts of a split
+// depth stay as they are: product_finish normalises their sum.
 //
-//   norm(x)·Wᵀ = rstd·(x·W'ᵀ - mean·Σ_k W'[n][k]) + W·b
-//
-// Mean and variance are summed once a block, shifted by the row's first value, which bounds the cancellation in
-// E[x²]-E[x]² by the number of channels however large the mean is.
+// Sums begin with the bias, which waits in shared memory, as the scale does.
 //
 // A low-rank branch adds up to 32 columns x·downᵀ to the product; their sums, rounded to fp16, have the layout of the
 // left operand of the second product with up, which is added before a tile leaves.
 //
 // _128, _64, _32: rows of a block. Grid: x = row tiles × blocks that share a row tile's columns; z = images × splits of
-// the depth. Block: 128, 128, 64 threads. Shared (dynamic): 16·rows·(depth/8|1) bytes and 27, 54, 30 KiB.
+// the depth. Block: 128, 128, 64 threads. Shared (dynamic): 16·rows·(depth/8|1) bytes, 27, 54, 30 KiB of W, 8 bytes a column.
 //
 // Moves 2(MK·blocks a row tile + NK·row tiles + MN) bytes through L2 and does 2MNK operations, in about 25 + 250/(K/16)
 // instructions for each 16 deep, 32 by 64 part: bytes or the issue of instructions set the pace, not tensor cores.
@@ -47,25 +47,13 @@ __device__ __forceinline__ uint32_t multiply2(uint32_t a, uint32_t f) {
     return *reinterpret_cast<uint32_t *>(&v);
 }
 
-// add_factors adds the shares of the factors of channels [from, to), from a multiple of 4, and rounds them; those after the
-// last channel are zero. factors are those from `from` on.
-__device__ __forceinline__ void add_factors(const Product &p, int image, int from, int to, __half2 *factors) {
-    const float *shares = p.squeezed + static_cast<size_t>(image) * p.groups * p.depth;
-    for (int k = from + 4 * threadIdx.x; k < to; k += 4 * blockDim.x) {
-        float4 f = make_float4(0, 0, 0, 0);
-        if (k < p.depth) {
-            if (p.squeeze_bias) f = *reinterpret_cast<const float4 *>(p.squeeze_bias + k);
-#pragma unroll 8
-            for (int g = 0; g < p.groups; g++) {
-                float4 v = *reinterpret_cast<const float4 *>(shares + static_cast<size_t>(g) * p.depth + k);
-                f = make_float4(f.x + v.x, f.y + v.y, f.z + v.z, f.w + v.w);
-            }
-        }
-        factors[(k - from) / 2] = __floats2half2_rn(f.x, f.y);
-        factors[(k - from) / 2 + 1] = __floats2half2_rn(f.z, f.w);
+// copy_factors begins to copy an image's factors of channels [from, to), multiples of 8; those after the last channel are zero.
+__device__ __forceinline__ void copy_factors(const Product &p, int image, int from, int to, __half2 *factors) {
+    for (int k = from + 8 * threadIdx.x; k < to; k += 8 * blockDim.x) {
+        const bool exists = k < p.depth;
+        copy16(shared_address(factors + (k - from) / 2), p.in_scale + (exists ? static_cast<size_t>(image) * p.depth + k : 0), exists);
     }
 }
-
 
 // Rows are a block's rows of x in shared memory: values [k0, k1) of the depth, zeros up to a multiple of 16.
 struct Rows {
@@ -134,12 +122,12 @@ struct Rows {
             }
         }
     }
-    // statistics leaves mean and reciprocal deviation of every row.
+    // normalise subtracts each row's mean and divides by its deviation. Channels that pad a row have no weight.
     template <int ROWS, int THREADS>
-    __device__ __forceinline__ void statistics(const Product &p, float2 *out) const {
+    __device__ __forceinline__ void normalise(const Product &p) const {
         constexpr int PARTS = THREADS / ROWS;
-        const int r = threadIdx.x / PARTS, part = threadIdx.x % PARTS;
-        const unsigned char *row = memory + r * pitch;
+        const int part = threadIdx.x % PARTS;
+        unsigned char *row = memory + threadIdx.x / PARTS * pitch;
         const float shift = __half2float(*reinterpret_cast<const __half *>(row));
         float sum = 0, squares = 0;
 #pragma unroll 4
@@ -164,20 +152,53 @@ struct Rows {
             squares += __shfl_xor_sync(0xffffffffu, squares, d);
         }
         const float m = sum / p.channels, variance = squares / p.channels - m * m;
-        out[r] = make_float2(p.bias_free ? 0.0f : shift + m, rsqrtf(fmaxf(variance, 0.0f) + p.eps));
+        const float deviation = rsqrtf(fmaxf(variance, 0.0f) + p.eps), mean = p.bias_free ? 0.0f : shift + m;
+        if (PARTS > 1) __syncwarp();  // all of a row's threads have read its first value
+#pragma unroll 4
+        for (int c = part; 8 * c < p.channels; c += PARTS) {
+            uint4 &v = *reinterpret_cast<uint4 *>(row + 16 * c);
+            Octet o = unpack(v);
+#pragma unroll
+            for (int i = 0; i < 8; i++) o.v[i] = (o.v[i] - mean) * deviation;
+            v = pack(o);
+        }
+    }
+};
+
+// Vectors are what a block needs of its columns, in shared memory: their bias and, unless null, their scale.
+struct Vectors {
+    const float *bias, *scale;
+    int first;  // column
+
+    // load begins to copy those of columns [first, end), after the gate for the scale; beyond the last one they are zero.
+    __device__ __forceinline__ void load(const Product &p, float *memory, int columns, int end) {
+        const Epilogue &e = p.e;
+        const int shift = e.gate ? 1 : 0;
+        for (int i = 4 * threadIdx.x; i < columns; i += 4 * blockDim.x) {
+            const bool exists = e.bias && !e.partial && first + i < end;
+            copy16(shared_address(memory + i), exists ? e.bias + first + i : static_cast<const void *>(p.w), exists);
+        }
+        bias = memory - first;
+        scale = nullptr;
+        if (!e.scale || e.partial) return;
+        for (int i = 4 * threadIdx.x; i < columns >> shift; i += 4 * blockDim.x) {
+            const bool exists = (first >> shift) + i < end >> shift;
+            copy16(shared_address(memory + columns + i), exists ? e.scale + (first >> shift) + i : static_cast<const void *>(p.w), exists);
+        }
+        scale = memory + columns - (first >> shift);
     }
 };
 
 // Lane is what a warp's part of a tile needs: its sums and where they belong.
-template <bool NORM>
 struct Lane {
     float acc[2][8][4];
-    float2 statistics[2][2];  // mean and reciprocal deviation of the lane's four rows, NORM
-    int row;                  // the first of them; the others are 8, 16 and 24 below
+    int row;  // the first of the lane's four; the others are 8, 16 and 24 below
 
-    __device__ __forceinline__ void clear() {
+    // start begins with the bias of the lane's columns: a group of eight from column a on, one from column b on.
+    __device__ __forceinline__ void start(const Vectors &vectors, int a, int b) {
+        const Octet biases[2] = {load8(vectors.bias + a), load8(vectors.bias + b)};
 #pragma unroll
-        for (int i = 0; i < 64; i++) acc[i / 32][i / 4 % 8][i % 4] = 0;
+        for (int i = 0; i < 64; i++) acc[i / 32][i / 4 % 8][i % 4] = biases[i / 16 % 2].v[i / 4 % 4 * 2 + i % 2];
     }
     // step multiplies 16 deep, GROUPS·32 columns.
     template <int GROUPS>
@@ -203,30 +224,9 @@ struct Lane {
         for (int i = 0; i < 8; i++) o.v[i] = acc[mt][4 * group + i / 2][2 * h + i % 2];
         return o;
     }
-    // normalise applies the norm to one group of 32 columns, bias adds to it. Sums change in place, so that no more than one
-    // vector of the columns is in registers.
-    __device__ __forceinline__ void normalise(const Product &p, int group, int column) {
-        const Octet sums = load8(p.norm_sum + column);
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const float2 s = statistics[i / 2][i % 2];
-#pragma unroll
-            for (int k = 0; k < 8; k++) {
-                float &v = acc[i / 2][4 * group + k / 2][2 * (i % 2) + k % 2];
-                v = s.y * (v - s.x * sums.v[k]);
-            }
-        }
-    }
-    __device__ __forceinline__ void bias(const float *biases, int group, int column) {
-        const Octet b = load8(biases + column);
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-#pragma unroll
-            for (int k = 0; k < 8; k++) acc[i / 2][4 * group + k / 2][2 * (i % 2) + k % 2] += b.v[k];
-    }
-    // finish takes the octets of one group of 32 columns, or of both with a gate, to memory. column is the first of a, other
-    // that of b.
-    __device__ __forceinline__ void finish(const Product &p, int group, int column, int other, int image, int split) {
+    // finish takes the octets of one group of 32 columns, or of both with a gate, to memory. column is the group's first of the
+    // lane.
+    __device__ __forceinline__ void finish(const Product &p, const Vectors &vectors, int group, int column, int image, int split) {
         const Epilogue &e = p.e;
         if (column >= e.columns) return;
         const long base = static_cast<long>(image) * p.rows;
@@ -237,14 +237,52 @@ struct Lane {
                 if (row + 8 * i < p.rows) store8(out + static_cast<size_t>(8 * i) * e.columns, octet(i / 2, i % 2, group));
             return;
         }
-        if (e.bias) {
-            bias(e.bias, group, column);
-            if (e.gate) bias(e.bias, 1, other);
-        }
         const int after = e.gate ? column / 2 : column;
+        if (e.act == ACT_GELU || e.gate == GATE_GELU || e.affine || e.shuffle) {
+            general(e, group, after, image, base, p.rows);
+            return;
+        }
+        // Rows of results one below the other; all of the residual is asked for before any is used.
+        const bool second = after < e.split;
+        const int pitch = second ? e.pitch2 : e.pitch;
+        const size_t at = (base + row) * pitch + (second ? after : after - e.split);
+        __half *y = (second ? e.y2 : e.y) + at;
+        const bool adds = e.residual && !second;
+        uint4 residual[4];
+        if (adds) {
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (row + 8 * i < p.rows) residual[i] = *reinterpret_cast<const uint4 *>(e.residual + at + 8 * i * pitch);
+        }
+        Octet scale;
+        if (vectors.scale) scale = load8(vectors.scale + after);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            if (row + 8 * i >= p.rows) continue;
+            if (row + 8 * i >= p.rows) break;
+            Octet o = octet(i / 2, i % 2, group);
+            if (e.act) activate(e, o);
+            if (e.gate) {
+                const Octet b = octet(i / 2, i % 2, 1);
+#pragma unroll
+                for (int k = 0; k < 8; k++) o.v[k] *= b.v[k];
+            }
+            if (vectors.scale) {
+#pragma unroll
+                for (int k = 0; k < 8; k++) o.v[k] *= scale.v[k];
+            }
+            if (adds) {
+                const Octet r = unpack(residual[i]);
+#pragma unroll
+                for (int k = 0; k < 8; k++) o.v[k] += r.v[k];
+            }
+            store8(y + 8 * i * pitch, o);
+        }
+    }
+    // general is the way of all other epilogues. after is the first column behind the gate.
+    __device__ __forceinline__ void general(const Epilogue &e, int group, int after, int image, long base, int rows) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (row + 8 * i >= rows) continue;
             Octet o = octet(i / 2, i % 2, group);
             activate(e, o);
             if (e.gate) {
@@ -264,7 +302,7 @@ struct LowRank {
     uint32_t a[2][2][4];
     int adapter;
 
-    __device__ __forceinline__ void multiply(const Product &p, uint32_t a_at, int a_rows, int k0, int k1, const Lane<NORM> &lane) {
+    __device__ __forceinline__ void multiply(const Product &p, uint32_t a_at, int a_rows, int k0, int k1) {
         const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
         float low[2][4][4] = {};
         const __half *down = p.down + static_cast<size_t>(adapter) * p.rank * p.depth;
@@ -289,20 +327,15 @@ struct LowRank {
                 if (8 * nt >= p.rank) break;
                 float(&l)[4] = low[mt][nt];
                 if (NORM) {
-                    const int at = adapter * p.rank + 8 * nt + 2 * q;
-                    const float2 s = *reinterpret_cast<const float2 *>(p.down_sum + at), t = *reinterpret_cast<const float2 *>(p.down_shift + at);
-                    const float2 u = lane.statistics[mt][0], v = lane.statistics[mt][1];
-                    l[0] = u.y * (l[0] - u.x * s.x) + t.x;
-                    l[1] = u.y * (l[1] - u.x * s.y) + t.y;
-                    l[2] = v.y * (l[2] - v.x * s.x) + t.x;
-                    l[3] = v.y * (l[3] - v.x * s.y) + t.y;
+                    const float2 t = *reinterpret_cast<const float2 *>(p.down_shift + adapter * p.rank + 8 * nt + 2 * q);
+                    l[0] += t.x, l[1] += t.y, l[2] += t.x, l[3] += t.y;
                 }
                 a[mt][nt / 2][nt % 2 * 2] = pack2(l[0], l[1]);
                 a[mt][nt / 2][nt % 2 * 2 + 1] = pack2(l[2], l[3]);
             }
     }
-    // add adds low·upᵀ to a tile's sums, which are then normalised. column is the first of the warp's 64.
-    __device__ __forceinline__ void add(const Product &p, Lane<NORM> &lane, int column, bool gate) const {
+    // add adds low·upᵀ to a tile's sums. column is the first of the warp's 64.
+    __device__ __forceinline__ void add(const Product &p, Lane &lane, int column, bool gate) const {
         const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
 #pragma unroll
         for (int s = 0; s < 2; s++) {
@@ -347,8 +380,9 @@ __device__ __forceinline__ void pointwise(const Product &p) {
     rows.chunks = 2 * (s1 - s0);
     rows.pitch = 16 * (rows.chunks | 1);
     unsigned char *ring = memory + S::ROWS * rows.pitch;
-    float2 *statistics = reinterpret_cast<float2 *>(ring + S::RING);
-    __half2 *factors = reinterpret_cast<__half2 *>(statistics + S::ROWS);
+    __half2 *factors = reinterpret_cast<__half2 *>(ring + S::RING);
+    Vectors vectors;
+    vectors.first = tile0 * S::COLUMNS;
 
     // Copies of W: a thread serves one chunk of every STEP-th row of a stage.
     const int chunk = tid % S::CHUNKS, first = tid / S::CHUNKS;
@@ -358,41 +392,41 @@ __device__ __forceinline__ void pointwise(const Product &p) {
     const int second = gate ? 8 : 32;  // channels from the first group's octets to the second's
     const int column_in = first % 8 / 2 * (gate ? 16 : 8) + first / 8 * 2 + first % 2;  // of the thread's first row
     const __half *w = p.w + image * p.w_stride + rows.k0 + 8 * chunk;
+    // Rows of a stage are 8·t + 2q + e in groups of 32.
+    int column[S::COPIES], offset[S::COPIES];  // from the thread's first row
+#pragma unroll
+    for (int i = 0; i < S::COPIES; i++) {
+        const int r = i * S::STEP;
+        column[i] = r % 32 / 8 * 2 + r / 64 * 64 + r / 32 % 2 * second;
+        offset[i] = (column_in + column[i]) * p.depth;
+    }
     int load_tile = tile0, load_stage = 0;
     auto load = [&](int slot) {
         const int k = S::DEPTH * load_stage;
-        const bool inside = rows.k0 + k + 8 * chunk < rows.k1;
+        const bool inside = rows.k0 + k + 8 * chunk < rows.k1 && load_tile < tile1;
         const int left = inside ? p.filters - load_tile * S::COLUMNS - column_in : 0;
-        const __half *from = w + static_cast<size_t>(load_tile * S::COLUMNS + column_in) * p.depth + k, *from2 = from + second * p.depth;
+        const __half *from = w + static_cast<size_t>(load_tile * S::COLUMNS) * p.depth + k;
         const uint32_t at = to + slot * S::STAGE;
 #pragma unroll
-        for (int i = 0; i < S::COPIES; i++) {
-            // Rows of a stage are 8·t + 2q + e in groups of 32.
-            const int r = i * S::STEP, group = r / 32 % 2, column = r % 32 / 8 * 2 + r / 64 * 64;
-            copy16(at + r * S::PITCH, (group ? from2 : from) + static_cast<ptrdiff_t>(p.depth) * column, column + group * second < left);
-        }
+        for (int i = 0; i < S::COPIES; i++) copy16(at + i * S::STEP * S::PITCH, from + offset[i], column[i] < left);
         if (++load_stage == stages) load_stage = 0, load_tile++;
     };
-    const int total = (tile1 - tile0) * stages;
     rows.load<S::ROWS, S::THREADS>(p);
+    const bool by_channel = p.in_scale && p.scale_height * p.scale_width == 1;
+    if (by_channel) copy_factors(p, image, rows.k0, rows.k0 + 8 * rows.chunks, factors);
+    vectors.load(p, reinterpret_cast<float *>(factors + 4 * rows.chunks), (tile1 - tile0) * S::COLUMNS, p.e.columns);
 #pragma unroll
     for (int s = 0; s < S::STAGES - 1; s++) {
-        if (s < total) load(s);
+        load(s);
         commit_copies();
     }
-    if (p.squeezed) add_factors(p, image, rows.k0, rows.k0 + 8 * rows.chunks, factors);
-    Lane<NORM> lane;
+    Lane lane;
     lane.row = row0 + 32 * wm + g;
-    if (NORM || p.squeezed || p.in_scale || p.in_affine) {
+    if (NORM || p.in_scale || p.in_affine) {
         wait_copies<S::STAGES - 2>();  // the rows came with the first stage
         __syncthreads();
-        if (!NORM) rows.scale<S::ROWS, S::THREADS>(p, p.squeezed ? factors : nullptr);
-        if (NORM && !p.e.partial) {
-            rows.statistics<S::ROWS, S::THREADS>(p, statistics);
-            __syncthreads();
-#pragma unroll
-            for (int i = 0; i < 4; i++) lane.statistics[i / 2][i % 2] = statistics[32 * wm + g + 8 * i];
-        }
+        if (!NORM) rows.scale<S::ROWS, S::THREADS>(p, by_channel ? factors : nullptr);
+        if (NORM && !p.e.partial) rows.normalise<S::ROWS, S::THREADS>(p);
     }
     const uint32_t a_first = shared_address(memory) + (32 * wm + lane_id % 16) * rows.pitch + lane_id / 16 * 16;
     const int a_rows = 16 * rows.pitch;
@@ -401,51 +435,49 @@ __device__ __forceinline__ void pointwise(const Product &p) {
     LowRank<NORM> low;
     if (LORA) {
         low.adapter = p.adapter ? p.adapter[image] : 0;
-        if (!NORM) {
-            wait_copies<S::STAGES - 2>();
-            __syncthreads();
-        }
-        if (low.adapter >= 0) low.multiply(p, a_first, a_rows, rows.k0, rows.k1, lane);
+        wait_copies<S::STAGES - 2>();
+        __syncthreads();
+        if (low.adapter >= 0) low.multiply(p, a_first, a_rows, rows.k0, rows.k1);
     }
-    int slot = 0, fill = S::STAGES - 1, at = 0;
+    wait_copies<S::STAGES - 2>();  // the vectors came with the rows
+    __syncthreads();
+    int slot = 0, fill = S::STAGES - 1;
 #pragma unroll 1
     for (int tile = tile0; tile < tile1; tile++) {
         const int column0 = tile * S::COLUMNS + 64 * wn;
         const int groups = gate ? (column0 < p.e.columns ? 2 : 0) : (p.e.columns - column0 + 31) / 32;
-        lane.clear();
+        const int a0 = column0 + (gate ? 16 * q : 8 * q), b0 = a0 + second;
+        lane.start(vectors, a0, b0);
         uint32_t a_at = a_first;
 #pragma unroll 1
-        for (int s = 0; s < stages; s++, at++) {
+        for (int s = 0; s < stages; s++) {
             wait_copies<S::STAGES - 2>();
             __syncthreads();
-            if (at + S::STAGES - 1 < total) load(fill);
-            commit_copies();
+            // The next copies are issued while tensor cores are busy; behind the last tile they are zeros.
             const uint32_t b_at = b_first + slot * S::STAGE;
             const int steps = min(S::DEPTH, 16 * (s1 - s0) - S::DEPTH * s) / 16;
-            if (groups >= 2) {
-                if (steps == S::DEPTH / 16) {
+            if (groups >= 2 && steps == S::DEPTH / 16) {
 #pragma unroll
-                    for (int i = 0; i < S::DEPTH / 16; i++) lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
-                } else {
+                for (int i = 0; i < S::DEPTH / 16; i++) lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
+                load(fill);
+            } else {
+                load(fill);
 #pragma unroll 1
-                    for (int i = 0; i < steps; i++) lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
+                for (int i = 0; i < steps; i++) {
+                    if (groups >= 2)
+                        lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
+                    else if (groups == 1)
+                        lane.template step<1>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
                 }
-            } else if (groups == 1) {
-#pragma unroll 1
-                for (int i = 0; i < steps; i++) lane.template step<1>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
             }
+            commit_copies();
             a_at += 2 * S::DEPTH;
             slot = slot == S::STAGES - 1 ? 0 : slot + 1;
             fill = fill == S::STAGES - 1 ? 0 : fill + 1;
         }
-        const int a0 = column0 + (gate ? 16 * q : 8 * q), b0 = a0 + second;
-        if (NORM && !p.e.partial) {
-            if (a0 < p.e.columns) lane.normalise(p, 0, a0);
-            if (b0 < p.e.columns) lane.normalise(p, 1, b0);
-        }
         if (LORA && low.adapter >= 0) low.add(p, lane, column0, gate);
-        lane.finish(p, 0, a0, b0, image, split);
-        if (groups > 1 && !gate) lane.finish(p, 1, b0, b0, image, split);
+        lane.finish(p, vectors, 0, a0, image, split);
+        if (groups > 1 && !gate) lane.finish(p, vectors, 1, b0, image, split);
     }
 }
 

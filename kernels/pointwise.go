@@ -7,32 +7,21 @@ import (
 	"unirestorer/kernels/abi"
 )
 
-// PointwiseProduct is a 1×1 convolution or linear layer. At most one of norm, input scale, squeezed factors and input
-// affine map goes in front of it.
+// PointwiseProduct is a 1×1 convolution or linear layer. At most one of norm, input scale and input affine map goes in front of it.
 type PointwiseProduct struct {
 	Product
 	Rows int // pixels of an image
 
 	Norm     NormKind
-	NormSum  abi.Buffer // fp32, one a column
-	Channels int        // that the norm averages
+	Channels int // that the norm averages
 	Eps      float32
 
 	// InScale multiplies the input: fp16 [images][ScaleHeight][ScaleWidth][Pitch], see graph.Conv.InScale.
 	InScale                 abi.Buffer
 	ScaleHeight, ScaleWidth int
 	Height, Width           int // of the input, with InScale
-	// InSqueeze multiplies the channels of an image by factors that a depthwise convolution left in shares.
-	InSqueeze InSqueeze
 	// InAffine is fp32 [images][2][Pitch].
 	InAffine abi.Buffer
-}
-
-// InSqueeze are the factors of a channel attention: for each channel the sum of its shares and its bias, rounded to fp16.
-type InSqueeze struct {
-	Shares abi.Buffer // fp32 [images][Groups][Pitch], see Squeeze
-	Groups int
-	Bias   abi.Buffer // fp32 [Pitch], or zero for none
 }
 
 // pointwiseBlock is what a block of so many rows has: warps across the columns, 64 each, and the depth of a stage of W.
@@ -47,11 +36,11 @@ func pointwiseBlock(rows int) (across, depth int) {
 }
 
 // pointwiseShared is the shared memory of a block in bytes: its rows for a split's part of the depth, three stages of W,
-// statistics of the rows, and factors of channels.
-func pointwiseShared(rows, depth, splits int) int {
+// factors of channels, and bias and scale of its tiles of columns.
+func pointwiseShared(rows, depth, splits, tiles int) int {
 	steps := ceilDiv(ceilDiv(depth, 16), splits)
 	across, stage := pointwiseBlock(rows)
-	return 16*rows*(2*steps|1) + 3*64*across*(2*stage+16) + 8*rows + 32*steps
+	return 16*rows*(2*steps|1) + 3*64*across*(2*stage+16) + 32*steps + 8*64*across*tiles
 }
 
 // TilePointwise chooses how a product of pixels is divided between blocks of a device with so many multiprocessors and
@@ -75,18 +64,18 @@ func TilePointwise(images, rows, columns, depth, sms, shared int, splittable boo
 		across, _ := pointwiseBlock(tile)
 		tiles := ceilDiv(columns, 64*across)
 		for splits := 1; splits <= mostSplits && (splits == 1 || splittable); splits++ {
-			bytes := pointwiseShared(tile, depth, splits)
 			steps := ceilDiv(ceilDiv(depth, 16), splits)
-			if bytes > shared || splits > 1 && steps < 8 {
+			if splits > 1 && steps < 8 {
 				continue
 			}
 			warps := tile / 32 * across
-			held := max(1, min(resident*4/warps, (shared+1024)/(bytes+1024)))
 			for blocks := 1; blocks <= tiles; blocks++ {
 				each := ceilDiv(tiles, blocks)
-				if blocks > 1 && ceilDiv(tiles, blocks-1) == each {
+				bytes := pointwiseShared(tile, depth, splits, each)
+				if bytes > shared || blocks > 1 && ceilDiv(tiles, blocks-1) == each {
 					continue
 				}
+				held := max(1, min(resident*4/warps, (shared+1024)/(bytes+1024)))
 				grid := images * ceilDiv(rows, tile) * blocks * splits
 				issue := float64(ceilDiv(grid, sms)*warps) / 4 * float64(each*(steps*perStep+perTile)+4*steps+200)
 				path := float64(ceilDiv(grid, sms*held)) * float64(fixed+80*steps*tile/(32*warps)+each*(steps*pathStep+pathTile))
@@ -108,13 +97,11 @@ func TilePointwise(images, rows, columns, depth, sms, shared int, splittable boo
 // image; with nothing of the kind, pass one image with all pixels.
 func Pointwise(q PointwiseProduct) (Launch, error) {
 	r := prepared{
-		rows: q.Rows, depth: q.Pitch + q.Pitch2, depth1: q.Pitch, norm: q.Norm, channels: q.Channels, eps: q.Eps, normSum: q.NormSum,
+		rows: q.Rows, depth: q.Pitch + q.Pitch2, depth1: q.Pitch, norm: q.Norm, channels: q.Channels, eps: q.Eps,
 		inScale: q.InScale, inAffine: q.InAffine, height: q.Height, width: q.Width, scaleH: q.ScaleHeight, scaleW: q.ScaleWidth,
-		squeezed: q.InSqueeze,
 	}
-	squeezed := !q.InSqueeze.Shares.IsZero()
 	prologues := 0
-	for _, has := range []bool{q.Norm != NoNorm, !q.InScale.IsZero(), !q.InAffine.IsZero(), squeezed} {
+	for _, has := range []bool{q.Norm != NoNorm, !q.InScale.IsZero(), !q.InAffine.IsZero()} {
 		if has {
 			prologues++
 		}
@@ -129,9 +116,9 @@ func Pointwise(q PointwiseProduct) (Launch, error) {
 	}
 	p := &problems{kernel: fmt.Sprintf("pointwise%s_%d", name, q.Tiling.Rows)}
 	if prologues > 1 || prologues > 0 && q.Pitch2 > 0 {
-		p.addf("normalisation, input scale, squeezed factors, input affine map and second input exclude each other")
+		p.addf("normalisation, input scale, input affine map and second input exclude each other")
 	}
-	if (squeezed || !q.InScale.IsZero() || !q.InAffine.IsZero()) && q.LowRank.Rank != 0 {
+	if (!q.InScale.IsZero() || !q.InAffine.IsZero()) && q.LowRank.Rank != 0 {
 		p.addf("input factors or an affine map go with no low-rank branch")
 	}
 	if t := q.Tiling.Rows; t != 128 && t != 64 && t != 32 {
@@ -152,9 +139,6 @@ func Pointwise(q PointwiseProduct) (Launch, error) {
 		if q.Channels <= 0 || PadC(q.Channels) != q.Pitch || !(q.Eps > 0) {
 			p.addf("normalisation of %d channels in rows of %d, epsilon %g", q.Channels, q.Pitch, q.Eps)
 		}
-		if q.Partial.IsZero() {
-			p.fits("normalisation sums", q.NormSum, q.Epilogue.Columns, 4)
-		}
 	}
 	if !q.InScale.IsZero() {
 		if q.Height*q.Width != q.Rows || q.ScaleHeight <= 0 || q.ScaleWidth <= 0 || q.ScaleHeight > q.Height || q.ScaleWidth > q.Width {
@@ -163,18 +147,14 @@ func Pointwise(q PointwiseProduct) (Launch, error) {
 		p.fits("input scale", q.InScale, q.Images*q.ScaleHeight*q.ScaleWidth*q.Pitch, 2)
 	}
 	p.optional("input affine map", q.InAffine, q.Images*2*q.Pitch, 4)
-	if squeezed {
-		p.positive("groups of shares", q.InSqueeze.Groups)
-		p.fits("shares of the factors", q.InSqueeze.Shares, q.Images*q.InSqueeze.Groups*q.Pitch, 4)
-		p.optional("bias of the factors", q.InSqueeze.Bias, q.Pitch, 4)
-	}
 	l, err := q.launch(p, "pointwise", &r, structure(q.arguments(&r)))
 	if err != nil {
 		return l, err
 	}
 	l.Shape.Grid.X = uint32(ceilDiv(q.Rows, q.Tiling.Rows) * q.Tiling.ColumnBlocks)
 	l.Shape.Block = abi.D1(q.Tiling.Rows * across)
-	l.Shape.Shared = pointwiseShared(q.Tiling.Rows, r.depth, q.Tiling.Splits)
-	l.Bytes += 2*int64(q.Images)*int64(q.Rows)*int64(r.depth) + 4*int64(q.Images)*int64(q.InSqueeze.Groups)*int64(q.Pitch)
+	tiles := ceilDiv(q.Epilogue.Columns, 64*across)
+	l.Shape.Shared = pointwiseShared(q.Tiling.Rows, r.depth, q.Tiling.Splits, ceilDiv(tiles, q.Tiling.ColumnBlocks))
+	l.Bytes += 2 * int64(q.Images) * int64(q.Rows) * int64(r.depth)
 	return l, nil
 }

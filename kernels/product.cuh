@@ -12,12 +12,8 @@ struct Product {
     const __half *w;           // [filters][depth]
     const __half *in_scale;    // [image][scale_height][scale_width][depth], or null
     const float *in_affine;    // [image][2][depth], or null
-    const float *squeezed;     // [image][groups][depth] shares of one factor a channel, or null
-    const float *squeeze_bias; // [depth], added to them, or null
-    const float *norm_sum;     // [columns] Σ_k W'[n][k], with a norm
     const __half *down;        // [adapter][rank][depth]
     const __half *up;          // [adapter][columns][rank], times the adapter's scale
-    const float *down_sum;     // [adapter][rank] as norm_sum, with a norm
     const float *down_shift;   // [adapter][rank], down times the norm's bias
     const int *adapter;        // [image], -1 for none; null: adapter 0 everywhere
     long long w_stride;        // values between the weights of consecutive images, 0 for the same
@@ -32,7 +28,6 @@ struct Product {
     float eps;
     int height, width;               // of x, with in_scale
     int scale_height, scale_width;   // of in_scale
-    int groups;                      // of squeezed
     int column_blocks;               // blocks that share the column tiles of the same rows, pointwise
     Epilogue e;
 };

@@ -110,9 +110,9 @@ func (e *Epilogue) bytes(rows int) int64 {
 
 // LowRank is an un-merged LoRA branch: Up·(Down∗x) is added before the activation.
 type LowRank struct {
-	Down, Up           abi.Buffer // fp16 [adapter][Rank][Depth] and [adapter][Columns][Rank]
-	DownSum, DownShift abi.Buffer // fp32 [adapter][Rank], with a normalisation
-	Rank               int        // 0 for no branch, 16 or 32
+	Down, Up  abi.Buffer // fp16 [adapter][Rank][Depth] and [adapter][Columns][Rank]
+	DownShift abi.Buffer // fp32 [adapter][Rank], with a normalisation
+	Rank      int        // 0 for no branch, 16 or 32
 	// Adapter is an int32 for each image, -1 for none; zero: adapter 0 for all. Adapters is how many there are.
 	Adapter  abi.Buffer
 	Adapters int
@@ -138,10 +138,13 @@ type Product struct {
 
 // Tiling is how a product is divided between blocks.
 type Tiling struct {
-	Rows   int // of a block's tile: 64 or 128, for products of pixels also 32
+	Rows   int // of a block's tile: 64 or 128, for products of pixels also 32, see also Columns
 	Splits int // of the depth, at least 1
 	// ColumnBlocks is how many blocks share the columns of a tile of rows, for products of pixels; 0 means 1.
 	ColumnBlocks int
+	// Columns of a block's tile, 32, 48 or 64, for the convolutions of [TileConv3], whose Rows are 128 or 256 pixels of a
+	// rectangle; 0 for all others.
+	Columns int
 }
 
 const (
@@ -180,9 +183,7 @@ type prepared struct {
 	norm                NormKind
 	channels            int
 	eps                 float32
-	normSum             abi.Buffer
 	inScale, inAffine   abi.Buffer
-	squeezed            InSqueeze
 	height, width       int
 	scaleH, scaleW      int
 	quads               bool
@@ -233,7 +234,6 @@ func (q *Product) resolve(p *problems, r *prepared) {
 		p.fits("low-rank up", l.Up, n*q.Epilogue.Columns*l.Rank, 2)
 		p.optional("adapter of each image", l.Adapter, q.Images, 4)
 		if r.norm != NoNorm {
-			p.fits("low-rank sums", l.DownSum, n*l.Rank, 4)
 			p.fits("low-rank shifts", l.DownShift, n*l.Rank, 4)
 		}
 	}
@@ -242,11 +242,11 @@ func (q *Product) resolve(p *problems, r *prepared) {
 func (q *Product) arguments(r *prepared) *abi.Args {
 	var a abi.Args
 	l := q.LowRank
-	a.Buf(q.X).Buf(q.X2).Buf(q.W).Buf(r.inScale).Buf(r.inAffine).Buf(r.squeezed.Shares).Buf(r.squeezed.Bias).Buf(r.normSum)
-	a.Buf(l.Down).Buf(l.Up).Buf(l.DownSum).Buf(l.DownShift).Buf(l.Adapter).I64(int64(q.WStride))
+	a.Buf(q.X).Buf(q.X2).Buf(q.W).Buf(r.inScale).Buf(r.inAffine)
+	a.Buf(l.Down).Buf(l.Up).Buf(l.DownShift).Buf(l.Adapter).I64(int64(q.WStride))
 	a.I32(int32(r.rows)).I32(int32(r.depth)).I32(int32(r.depth1)).I32(int32(r.channels)).I32(int32(q.Filters)).I32(int32(l.Rank))
 	a.I32(int32(q.Tiling.Splits)).I32(int32(q.Images)).I32(flag(r.norm == BiasFree)).F32(r.eps)
-	a.I32(int32(r.height)).I32(int32(r.width)).I32(int32(r.scaleH)).I32(int32(r.scaleW)).I32(int32(r.squeezed.Groups)).I32(int32(max(q.Tiling.ColumnBlocks, 1)))
+	a.I32(int32(r.height)).I32(int32(r.width)).I32(int32(r.scaleH)).I32(int32(r.scaleW)).I32(int32(max(q.Tiling.ColumnBlocks, 1)))
 	q.Epilogue.append(&a, q.Partial, r.quads)
 	return &a
 }

@@ -58,19 +58,19 @@ func TestImagesMayUseDifferentAdapters(t *testing.T) {
 		}
 		q := kernels.PointwiseProduct{Rows: rows, Norm: norm, Channels: cin, Eps: 1e-5}
 		var down, up []uint16
-		var sums, shifts []float32
+		var shifts []float32
 		merged := make([][]float32, adapters)
 		for a := range adapters {
 			s.Down, s.Up = normal(uint64(10+a), rank*cin, 0, 0.2), normal(uint64(20+a), filters*rank, 0, 0.2)
 			p, err := s.Pack()
 			require.NoError(t, err)
 			down, up = append(down, p.Down...), append(up, p.Up...)
-			sums, shifts = append(sums, p.DownSum...), append(shifts, p.DownShift...)
+			shifts = append(shifts, p.DownShift...)
 			merged[a] = mergedWeight(s, cin)
 			if a == 0 {
 				q.W, q.LowRank.Rank = r.halves(p.W), p.Rank
 				if norm != kernels.NoNorm {
-					q.NormSum, q.Epilogue.Bias = r.floats(p.NormSum), r.floats(p.Bias)
+					q.Epilogue.Bias = r.floats(p.Bias)
 				}
 			}
 		}
@@ -78,7 +78,7 @@ func TestImagesMayUseDifferentAdapters(t *testing.T) {
 		choice := []int32{2, -1, 0, 1}
 		q.LowRank.Down, q.LowRank.Up, q.LowRank.Adapters, q.LowRank.Adapter = r.halves(down), r.halves(up), adapters, r.ints(choice)
 		if norm != kernels.NoNorm {
-			q.LowRank.DownSum, q.LowRank.DownShift = r.floats(sums), r.floats(shifts)
+			q.LowRank.DownShift = r.floats(shifts)
 		}
 		q.Epilogue.Columns, q.Epilogue.Y = out.Pitch(), r.emptyRows(images*rows, out)
 		r.run(kernels.Pointwise(q))

@@ -102,7 +102,6 @@ type ProductWeights struct {
 	NormSum          []float32 // [Columns], with a norm
 	Down             []uint16  // [Rank][Depth]
 	Up               []uint16  // [Columns][Rank]
-	DownSum          []float32 // [Rank], with a norm
 	DownShift        []float32 // [Rank], with a norm
 	Rank             int       // padded: 0, 16 or 32
 	Channels         int
@@ -214,16 +213,13 @@ func (s ProductSource) Pack() (*ProductWeights, error) {
 		w.Rank = roundUp(s.Rank, 16)
 		w.Down = make([]uint16, w.Rank*w.Depth)
 		if s.Norm != NoNorm {
-			w.DownSum, w.DownShift = make([]float32, w.Rank), make([]float32, w.Rank)
+			w.DownShift = make([]float32, w.Rank)
 		}
 		for r := range s.Rank {
 			values := s.Down[r*channels*kh*kw:][:channels*kh*kw]
 			place(values, 0, channels)
 			packed := w.Down[r*w.Depth:][:w.Depth]
 			half.F32ToF16(packed, row)
-			if s.Norm != NoNorm {
-				w.DownSum[r] = sumHalf(packed)
-			}
 			if s.Norm == LayerNorm {
 				w.DownShift[r] = shift(values)
 			}
@@ -265,23 +261,5 @@ func PackDepthwise(weight []float32, taps int, l Layout) ([]float32, error) {
 			w[t*l.Pitch()+l.At(c)] = weight[c*taps+t]
 		}
 	}
-	return w, nil
-}
-
-// PackSqueeze transposes the matrix of a channel attention, [c][c] with a row for each factor, rounds it to fp16 and pads
-// it as [Squeeze] reads it: [pitch][pitch] with a row for each channel of the mean.
-func PackSqueeze(weight []float32, c int) ([]uint16, error) {
-	if c <= 0 || len(weight) != c*c {
-		return nil, fmt.Errorf("pack squeeze matrix: %d values for %d channels", len(weight), c)
-	}
-	pitch := PadC(c)
-	transposed := make([]float32, pitch*pitch)
-	for factor := range c {
-		for channel := range c {
-			transposed[channel*pitch+factor] = weight[factor*c+channel]
-		}
-	}
-	w := make([]uint16, len(transposed))
-	half.F32ToF16(w, transposed)
 	return w, nil
 }

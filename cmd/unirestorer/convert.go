@@ -15,6 +15,7 @@ import (
 
 	"unirestorer/graph/models"
 	"unirestorer/runtime/convert"
+	"unirestorer/runtime/experts"
 	"unirestorer/weights"
 )
 
@@ -41,6 +42,7 @@ func convertCommand() *cli.Command {
 			&cli.StringFlag{Name: "labels", Usage: "JSON `FILE` with a list of {\"name\": …, \"kinds\": […]}, one for every leaf"},
 			&cli.StringFlag{Name: "root", Usage: "top-level `KEY` of the checkpoint's state dict, where it is not params or state_dict"},
 			&cli.StringFlag{Name: "license", Usage: "licence of the weights, kept in the model's provenance"},
+			&cli.BoolFlag{Name: "calibrate", Value: true, Usage: "measure how large values become, as the command calibrate does; --calibrate=false leaves it to the first use"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace a model folder that exists"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
 			jsonFlag(),
@@ -104,6 +106,9 @@ func convertAction(c *cli.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("convert %s: %w", c.Args().First(), err)
 	}
+	if err := calibrateConverted(c, out); err != nil {
+		return err
+	}
 	if c.Bool("json") {
 		return writeJSON(c.App.Writer, map[string]any{"model": out, "experts": len(plan.Config.Experts), "stored": sum, "unused": plan.Unused})
 	}
@@ -115,6 +120,22 @@ func convertAction(c *cli.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// calibrateConverted measures the ranges of a folder that was made. The folder is whole without them, so that networks which
+// cannot be run on calibration pictures are no reason to fail.
+func calibrateConverted(c *cli.Context, folder string) error {
+	if !c.Bool("calibrate") {
+		return nil
+	}
+	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), "measuring ranges")
+	err := experts.Calibrate(c.Context, folder, func(_ string, i, count int) { bar.set(float64(i) / float64(count)) })
+	bar.close()
+	if err != nil && c.Context.Err() == nil {
+		fmt.Fprintf(c.App.ErrWriter, "note: no ranges are kept, they are measured when experts are loaded: %v\n", err)
+		return nil
+	}
+	return err
 }
 
 // openTensors opens a file of tensors; root names a checkpoint's state dict.

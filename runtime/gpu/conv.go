@@ -12,7 +12,7 @@ type convolution struct {
 
 	x, x2      value
 	norm       *graph.Norm // still to be applied, as the fields below
-	scale      value       // a tensor, or shares of factors
+	scale      value
 	affine     value
 	kh, kw     int
 	pointwise  bool // a 1×1 product of pixels
@@ -57,10 +57,7 @@ func (c *convolution) inputs() {
 	if op.X2 != nil && c.x2.format.single {
 		c.x2 = c.plain(op.X2)
 	}
-	c.scale, c.affine = c.tensor(op.InScale), c.single(op.InAffine)
-	if c.scale.format.squeeze == nil {
-		c.scale = c.plain(op.InScale)
-	}
+	c.scale, c.affine = c.plain(op.InScale), c.single(op.InAffine)
 	if !front || takesFront(op) {
 		return
 	}
@@ -164,6 +161,9 @@ func (c *convolution) emitProduct(p product) {
 	}
 	splittable := rank == 0 && p.sums == operand{}
 	tiling := kernels.Tile(images, rows, len(columns), how.depth(), c.sms, splittable)
+	if t, ok := c.tile3(len(columns), how, splittable); ok && rank == 0 && p.sums == (operand{}) {
+		tiling = t
+	}
 	if c.pointwise {
 		// Factors and maps in front go with one part of the depth.
 		tiling = kernels.TilePointwise(images, rows, len(columns), how.depth(), c.sms, c.shared, splittable)
@@ -177,10 +177,6 @@ func (c *convolution) emitProduct(p product) {
 		partial = c.scratch(kernels.PartialBytes(tiling, images, rows, len(columns)))
 	}
 	x, x2, scale, affine, norm := c.x, c.x2, c.scale, c.affine, c.norm
-	var squeezeBias operand
-	if squeeze := scale.format.squeeze; squeeze != nil {
-		squeezeBias = c.vector(squeeze.Bias, scale.format.layout)
-	}
 	c.launch(func(at resolver) (kernels.Launch, error) {
 		q := kernels.Product{
 			X: at(x.operand), X2: at(x2.operand), Pitch: x.format.layout.Pitch(), Images: images, W: at(w.at(sectionW)), Tiling: tiling,
@@ -198,7 +194,7 @@ func (c *convolution) emitProduct(p product) {
 		if rank > 0 {
 			q.LowRank = kernels.LowRank{
 				Down: at(branch.at(sectionDown)), Up: at(branch.at(sectionUp)), Rank: rank,
-				DownSum: at(branch.at(sectionDownSum)), DownShift: at(branch.at(sectionDownShift)),
+				DownShift: at(branch.at(sectionDownShift)),
 			}
 			if chosen != nil {
 				q.LowRank.Adapter, q.LowRank.Adapters = at(chosen.at(0)), len(op.Branches())
@@ -212,11 +208,9 @@ func (c *convolution) emitProduct(p product) {
 		}
 		pw := kernels.PointwiseProduct{Product: q, Rows: rows}
 		if norm != nil && tiling.Splits == 1 {
-			pw.Norm, pw.NormSum, pw.Channels, pw.Eps = normKind(norm), at(w.at(sectionNormSum)), x.shape.C, norm.Eps
+			pw.Norm, pw.Channels, pw.Eps = normKind(norm), x.shape.C, norm.Eps
 		}
 		switch {
-		case scale.format.squeeze != nil:
-			pw.InSqueeze = kernels.InSqueeze{Shares: at(scale.operand), Groups: scale.format.shares, Bias: at(squeezeBias)}
 		case scale.operand != operand{}:
 			pw.InScale, pw.ScaleHeight, pw.ScaleWidth = at(scale.operand), scale.shape.H, scale.shape.W
 			pw.Height, pw.Width = x.shape.H, x.shape.W
@@ -238,6 +232,16 @@ func (c *convolution) emitProduct(p product) {
 		}
 		return kernels.Finish(f)
 	})
+}
+
+// tile3 tiles a 3×3 convolution by rectangles of pixels.
+func (c *convolution) tile3(columns int, how productHow, splittable bool) (kernels.Tiling, bool) {
+	op, s := c.op, c.x.shape
+	shape := kernels.ConvProduct{KernelH: c.kh, KernelW: c.kw, Stride: op.StrideOr1(), Pad: op.Pad}
+	if !shape.Is3() || op.Gate != graph.NoGate {
+		return kernels.Tiling{}, false
+	}
+	return kernels.TileConv3(s.N, s.H, s.W, columns, how.depth()/9, c.sms, c.shared, splittable)
 }
 
 // dynamicVectors are bias and scale of a product whose weight is a tensor.

@@ -58,24 +58,16 @@ func (e *emitter) depthwise(op *graph.Depthwise) {
 	pooled := op.Pool && op.Kernel() == 3
 	var mean value
 	var sums operand
-	squeeze := func(resolver) *kernels.Squeeze { return nil }
 	if op.Pool {
 		mean = e.out(1)
 	}
-	squeezes := mean.format.squeeze != nil
-	if squeezes {
-		d = e.squeezing(op)
-		d.Pitch = in.Pitch()
-		squeeze = e.squeeze(mean, d.SqueezeGroups())
-	}
 	if pooled {
-		if sums = mean.operand; mean.format.shares == 0 || squeezes {
+		if sums = mean.operand; mean.format.shares == 0 {
 			sums = e.scratch(4 * int64(s.N*d.PoolShares()*d.OutPitch))
 		}
 	}
 	e.launch(func(at resolver) (kernels.Launch, error) {
 		d := d
-		d.Squeeze = squeeze(at)
 		d.X, d.Y, d.Residual, d.W, d.Bias, d.Pool = at(x.operand), at(y.operand), at(residual.operand), at(w), at(bias), at(sums)
 		return kernels.DepthwiseKernel(d)
 	})

@@ -15,9 +15,6 @@ type format struct {
 	// gram marks partial sums of a Gram matrix, see kernels/gram.cu; otherwise
 	// partial sums are those of a mean.
 	gram bool
-	// squeeze, unless nil, makes them shares of what this layer makes of the
-	// mean, before its bias; see squeeze.go.
-	squeeze *graph.Conv
 }
 
 // plain is the format of most tensors: fp16, the channels in one part.
@@ -55,11 +52,7 @@ func choose(g *graph.Graph, c chooser) []format {
 	}
 	formats := make([]format, len(g.Tensors))
 	for _, t := range g.Tensors {
-		f, squeezed := c.squeezed(t, readers, formats)
-		if !squeezed {
-			f = c.format(t, readers[t.ID])
-		}
-		formats[t.ID] = f
+		formats[t.ID] = c.format(t, readers[t.ID])
 	}
 	return formats
 }

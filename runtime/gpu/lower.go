@@ -41,7 +41,6 @@ func lower(g *graph.Graph, info device.Info) (*lowered, error) {
 	plan, err := graph.NewPlan(g, graph.PlanOptions{
 		Size:    func(t *graph.Tensor) int64 { return l.formats[t.ID].bytes(t.Shape) },
 		Scratch: func(n *graph.Node) int64 { return l.steps[n.ID].scratch },
-		InPlace: l.inPlace,
 		Align:   alignment,
 	})
 	if err != nil {

@@ -19,7 +19,6 @@ const (
 const (
 	sectionDown = iota
 	sectionUp
-	sectionDownSum
 	sectionDownShift
 	branchSections
 )
@@ -156,7 +155,7 @@ func (h branchHow) branch(p productParams) *weight {
 	size := make([]int64, branchSections)
 	size[sectionDown], size[sectionUp] = 2*rank*depth, 2*rank*int64(len(columns))
 	if h.norm != kernels.NoNorm {
-		size[sectionDownSum], size[sectionDownShift] = 4*rank, 4*rank
+		size[sectionDownShift] = 4 * rank
 	}
 	return newWeight(h, size, h.pack, p.down, p.up, p.normWeight, p.normBias)
 }
@@ -170,7 +169,7 @@ func (h branchHow) pack(v [][]float32) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return [][]byte{halves(w.Down), halves(w.Up), singles(w.DownSum), singles(w.DownShift)}, nil
+	return [][]byte{halves(w.Down), halves(w.Up), singles(w.DownShift)}, nil
 }
 
 // merge adds factor·up·down to a weight [filters][rest].

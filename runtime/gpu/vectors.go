@@ -57,9 +57,6 @@ func (e *emitter) vectors(op *graph.Conv) {
 	s := op.X.Shape
 	pitch, filters := kernels.PadC(s.C), op.COut()
 	x, y := e.tensor(op.X), e.out(0)
-	if x.format.squeeze == op {
-		return // the convolution in front has done it
-	}
 	if x.format.shares == 0 && !x.format.single {
 		x = e.plain(op.X)
 	}

@@ -7,6 +7,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -36,14 +37,15 @@ var notTensorCore = []string{"gram_normalise", "fold_wide"}
 // usage is what one kernel takes on one architecture.
 type usage struct {
 	ptxsim.Resources
-	matrix       int // tensor-core instructions
-	instructions int // of the machine code
+	Matrix       int // tensor-core instructions
+	Instructions int // of the machine code
 }
 
 func main() {
 	ptxas := flag.String("ptxas", "ptxas", "the assembler; nvdisasm is looked for beside it")
 	out := flag.String("out", "docs/kernels.md", "file to write")
 	resources := flag.String("resources", "kernels/resources.json", "file to write for predictions")
+	kept := flag.String("kept", "build/kerneltable", "folder that keeps what the assembler said of each image, for the next time; may be empty")
 	quick := flag.String("quick", "", "assemble only this module, for sm_90, and write only its rows of -resources")
 	flag.Parse()
 	if *quick != "" {
@@ -53,13 +55,13 @@ func main() {
 		}
 		return
 	}
-	if err := run(*ptxas, *out, *resources); err != nil {
+	if err := run(*ptxas, *out, *resources, *kept); err != nil {
 		fmt.Fprintln(os.Stderr, "kerneltable:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ptxas, out, resources string) error {
+func run(ptxas, out, resources, kept string) error {
 	found, err := exec.LookPath(ptxas)
 	if err != nil {
 		return err
@@ -73,7 +75,7 @@ func run(ptxas, out, resources string) error {
 	var faults []error
 	for _, module := range kernels.Modules() {
 		for _, arch := range architectures {
-			all, err := assemble(found, module, arch, filepath.Join(dir, module+"."+arch))
+			all, err := remembered(kept, found, module, arch, filepath.Join(dir, module+"."+arch))
 			if err != nil {
 				return err
 			}
@@ -86,7 +88,7 @@ func run(ptxas, out, resources string) error {
 				if u.SpillBytes > 0 {
 					faults = append(faults, fmt.Errorf("%s spills %d bytes on %s", kernel, u.SpillBytes, arch))
 				}
-				if begins(kernel, tensorCore) && !begins(kernel, notTensorCore) && u.matrix == 0 {
+				if begins(kernel, tensorCore) && !begins(kernel, notTensorCore) && u.Matrix == 0 {
 					faults = append(faults, fmt.Errorf("%s has no tensor-core instruction on %s", kernel, arch))
 				}
 			}
@@ -123,7 +125,7 @@ func figures(table map[string]map[string]usage) ([]byte, error) {
 		}
 		all[kernel] = map[string]kernels.Resources{}
 		for arch, u := range by {
-			ratio := math.Round(1000*float64(u.instructions)/float64(ptx)) / 1000
+			ratio := math.Round(1000*float64(u.Instructions)/float64(ptx)) / 1000
 			all[kernel][strings.TrimPrefix(arch, "sm_")] = kernels.Resources{Registers: u.Registers, Shared: u.Shared, Expansion: ratio}
 		}
 	}
@@ -188,6 +190,41 @@ var machine = regexp.MustCompile(`^\s+/\*[0-9a-f]{4,}\*/\s+\S`)
 
 var function = regexp.MustCompile(`^\s*\.section\s+\.text\.(\w+)`)
 
+// remembered is assemble, or what it gave for the same image before.
+func remembered(folder, ptxas, module, arch, cubin string) (map[string]usage, error) {
+	if folder == "" {
+		return assemble(ptxas, module, arch, cubin)
+	}
+	number, err := strconv.Atoi(strings.TrimPrefix(arch, "sm_"))
+	if err != nil {
+		return nil, err
+	}
+	image, err := kernels.Image(module, number)
+	if err != nil {
+		return nil, err
+	}
+	version, err := exec.Command(ptxas, "--version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s --version: %w", ptxas, err)
+	}
+	name := filepath.Join(folder, fmt.Sprintf("%s.%s.%x.json", module, arch, sha256.Sum256(append(version, image...))))
+	all := map[string]usage{}
+	if b, err := os.ReadFile(name); err == nil && json.Unmarshal(b, &all) == nil {
+		return all, nil
+	}
+	if all, err = assemble(ptxas, module, arch, cubin); err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	return all, os.WriteFile(name, b, 0o644)
+}
+
 // assemble reads what the assembler reports and counts tensor-core instructions in the machine code.
 func assemble(ptxas, module, arch, cubin string) (map[string]usage, error) {
 	resources, err := assembler.Module(context.Background(), ptxas, module, arch, cubin)
@@ -214,9 +251,9 @@ func assemble(ptxas, module, arch, cubin string) (map[string]usage, error) {
 			continue
 		}
 		u := all[kernel]
-		u.instructions++
+		u.Instructions++
 		if bytes.Contains(line, []byte("HMMA.")) {
-			u.matrix++
+			u.Matrix++
 		}
 		all[kernel] = u
 	}
@@ -242,7 +279,7 @@ func render(table map[string]map[string]usage) []byte {
 			spills = max(spills, table[k][arch].SpillBytes)
 		}
 		u := table[k]["sm_80"]
-		fmt.Fprintf(&b, "| %s.cu | %s | %s | %d | %d | %d |\n", module, kernel, strings.Join(registers, " / "), u.Shared, spills, u.matrix)
+		fmt.Fprintf(&b, "| %s.cu | %s | %s | %d | %d | %d |\n", module, kernel, strings.Join(registers, " / "), u.Shared, spills, u.Matrix)
 	}
 	return b.Bytes()
 }
