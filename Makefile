@@ -20,7 +20,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: arm64-short arm64-test page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
+.PHONY: memory-check arm64-short arm64-test page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
