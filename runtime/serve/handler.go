@@ -167,6 +167,11 @@ func (s *Server) guard(pattern string, h handle) http.Handler {
 }
 
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, rec *record, h handle) (err error) {
+	if len(r.TransferEncoding) > 0 {
+		// A Content-Length beside it was passed over, which a proxy in front may see otherwise: nothing may follow on
+		// this connection (RFC 9112, 6.3).
+		w.Header().Set("Connection", "close")
+	}
 	if !s.forUs(r) {
 		return &requestError{http.StatusMisdirectedRequest, fmt.Errorf("this server does not go by the name %q", r.Host)}
 	}

@@ -110,6 +110,9 @@ func (s *Server) choose(options url.Values, rec *record) (choices, error) {
 	if c.format == "tif" {
 		c.format = "tiff"
 	}
+	if _, ok := mediaTypes[c.format]; !ok && c.format != "" {
+		return c, badRequest("format %q: want png, jpeg, webp, tiff or bmp", c.format)
+	}
 	c.opts = []unirestorer.CallOption{
 		unirestorer.WithFormat(c.format), unirestorer.WithMaxPixels(s.c.MaxPixels),
 		unirestorer.WithClient(rec.client), unirestorer.WithPriority(rec.priority),

@@ -259,9 +259,16 @@ func (s *Server) retryAfter() int {
 	return int(min(max(math.Ceil(s.expectedWait().Seconds()), 1), 60))
 }
 
+// late tells whether a deadline will be over before a picture is done that still has to wait. Where there are free places
+// nobody is late: only work done tells how long work takes.
+func (s *Server) late(ctx context.Context, wait time.Duration) bool {
+	d, ok := ctx.Deadline()
+	return ok && wait+s.pace.now() > time.Until(d)
+}
+
 // work runs f when its turn has come.
 func (s *Server) work(ctx context.Context, rec *record, f func(context.Context) error) error {
-	if d, ok := ctx.Deadline(); ok && s.expectedWait() > time.Until(d) {
+	if wait := s.expectedWait(); wait > 0 && s.late(ctx, wait) {
 		return errNoTime
 	}
 	a := queue.Ask{Client: rec.client, Priority: rec.priority}
@@ -275,6 +282,9 @@ func (s *Server) work(ctx context.Context, rec *record, f func(context.Context) 
 		return err
 	}
 	defer s.gate.Leave(a)
+	if active, _ := s.gate.Len(); active >= s.c.Active && s.late(ctx, 0) {
+		return errNoTime
+	}
 	start = time.Now()
 	defer func() { s.pace.note(time.Since(start)) }()
 	return f(ctx)

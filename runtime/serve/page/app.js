@@ -51,25 +51,29 @@ async function restore(file) {
   return { file, result: text, restored: new Blob([bytes], { type: "image/" + text.format }) };
 }
 
+const waiting = [];
 let busy = false;
 let shown = null;
 
+// restoreAll restores one picture after the other; what is dropped meanwhile comes after.
 async function restoreAll(files) {
-  if (busy || !files.length) return;
+  waiting.push(...files);
+  if (busy || !waiting.length) return;
   busy = true;
   $("main").setAttribute("aria-busy", "true");
   try {
-    await oneByOne(files);
+    await oneByOne();
   } finally {
     busy = false;
     $("main").removeAttribute("aria-busy");
   }
 }
 
-async function oneByOne(files) {
+async function oneByOne() {
   let failed = "";
-  for (const [i, file] of files.entries()) {
-    say(`Restoring ${file.name} (${i + 1} of ${files.length}) …`);
+  for (let done = 0; waiting.length; done++) {
+    const file = waiting.shift();
+    say(`Restoring ${file.name} (${done + 1} of ${done + 1 + waiting.length}) …`);
     try {
       const item = await restore(file);
       item.before = URL.createObjectURL(item.file);
