@@ -179,7 +179,7 @@ cuda-test: ## run the CUDA device, the GPU backend and the GPU kit on the simula
 	  (cd runtime/gpu && CUDASIM_ORDER=$$order $(abspath build/cuda-tests)/gpu.test -test.short -test.timeout=10m -test.run=ThroughCUDA -test.skip=$$skip); done
 	$(CUDAENV) $(GO) test -vet=off -short -tags "cuda cudasim" ./runtime/cuda/simdriver/timeline ./runtime/doctor ./tools/gpukit
 	$(CUDAENV) $(GO) test -vet=off -short -tags cuda ./runtime/cuda ./runtime/doctor ./runtime/nvtx
-	$(CUDAENV) $(GO) test -vet=off -tags "cuda cudasim" -run 'Cards|Isolation' ./cmd/unirestorer
+	$(CUDAENV) $(GO) test -vet=off -tags "cuda cudasim" -run 'Cards|Isolation|HopBetween' ./cmd/unirestorer ./runtime/serve
 ORDERED = '^Test.*(Stream|Event|Capture|Graph|Copies|Context|Conformance)'
 
 kernels-rough: ## run the kernels' tests on a simulator that is no better than a card may be
