@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// connections bounds how many there are at a time. For one more, the one that has been idle for longest is closed.
+// connections bounds how many there are at a time. For one more, the one that has been idle for longest is closed; one that has
+// sent nothing yet is idle too.
 type connections struct {
 	mu   sync.Mutex
 	idle []net.Conn // longest idle first
@@ -26,7 +27,7 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 			break
 		}
 	}
-	if state == http.StateIdle {
+	if state == http.StateIdle || state == http.StateNew {
 		c.idle = append(c.idle, conn)
 	}
 }
