@@ -482,7 +482,7 @@ __device__ __forceinline__ void pointwise(const Product &p) {
 }
 
 #define POINTWISE(NAME, WM, WN, NORM, LORA)                                                                          \
-    extern "C" __global__ void __launch_bounds__(32 * WM * WN, LORA ? 8 / (WM * WN) : 12 / (WM * WN)) NAME(const __grid_constant__ Product p) {            \
+    extern "C" __global__ void __launch_bounds__(32 * WM * WN, 8 / (WM * WN)) NAME(const __grid_constant__ Product p) {            \
         pointwise<WM, WN, NORM, LORA>(p);                                                                            \
     }
 
