@@ -59,11 +59,11 @@ func fakeS3(t *testing.T) {
 	t.Setenv("AWS_REGION", "us-east-1")
 }
 
-// smallDisk is a file system of 1 MiB where the test may make one, and otherwise a folder.
-func smallDisk(t *testing.T, path string) (full func(bool)) {
+// smallDisk is a file system with room for so many small files where the test may make one, and otherwise a folder.
+func smallDisk(t *testing.T, path string, files int) (full func(bool)) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(path, 0o777))
-	if err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path).Run(); err != nil {
+	if err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dk", 1024+8*files), "tmpfs", path).Run(); err != nil {
 		t.Logf("no file system of its own may be mounted, so none runs full: %v", err)
 		return func(bool) {}
 	}
@@ -112,7 +112,7 @@ func TestNothingIsLostThroughKillsOfEverything(t *testing.T) {
 	})
 	fakeS3(t)
 	disk := filepath.Join(dir, "out")
-	full := smallDisk(t, disk)
+	full := smallDisk(t, disk, n)
 	nodes, urls := cluster(t, dir)
 
 	inS3, inFolder := filepath.Join(dir, "a"), filepath.Join(dir, "b")

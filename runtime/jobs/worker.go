@@ -33,14 +33,13 @@ type Worker struct {
 	UntilEmpty bool
 	Log        *slog.Logger
 
-	model   string
-	st      *Storage
-	stages  []string // "route" first
-	pulls   map[string]jetstream.Consumer
-	expert  string // the stage of the expert at work
-	streak  int
-	stuck   atomic.Bool
-	restful time.Time // until when nothing is fetched, because results could not be stored
+	model  string
+	st     *Storage
+	stages []string // "route" first
+	pulls  map[string]jetstream.Consumer
+	expert string // the stage of the expert at work
+	streak int
+	stuck  atomic.Bool
 }
 
 const (
@@ -50,8 +49,8 @@ const (
 	streakLimit = 32
 	// idlePoll is how long an idle worker waits for a picture to route before it looks at the experts' queues again.
 	idlePoll = 500 * time.Millisecond
-	// restAfterTrouble is how long a worker rests whose results could not be stored.
-	restAfterTrouble = 10 * time.Second
+	// retryAfterTrouble is how long a picture waits whose result could not be stored.
+	retryAfterTrouble = 10 * time.Second
 )
 
 // Run works until ctx is done, and lets go of what it is at work on then.
@@ -119,10 +118,6 @@ func (w *Worker) prepare(ctx context.Context) error {
 // step does the next piece of work: a picture for the expert at work, pictures to route, a picture for the expert that
 // most wait for; busy says that there was one.
 func (w *Worker) step(ctx context.Context) (busy bool, err error) {
-	if d := time.Until(w.restful); d > 0 {
-		wait(ctx, d)
-		return true, nil
-	}
 	if w.streak < streakLimit {
 		n, err := w.fetch(ctx, w.expert, 1, 0)
 		if err != nil || n > 0 {
@@ -348,13 +343,12 @@ type storageError struct{ error }
 
 func (s storageError) Unwrap() error { return s.error }
 
-// postpone gives a message back for later and rests.
+// postpone gives a message back for later, the later the more often that happened.
 func (w *Worker) postpone(ctx context.Context, msg jetstream.Msg, t *task, err error) {
 	w.Log.Error("postponed", "job", t.r.ID, "picture", t.r.Name, "error", err)
 	w.note(ctx, t.r.ID, func(r *Record) { r.State, r.Error = Queued, "postponed: "+err.Error(); r.Deferred++ })
-	rest := min(restAfterTrouble, w.Queue.limits.AckWait)
-	_ = msg.NakWithDelay(rest)
-	w.restful = time.Now().Add(rest)
+	// Others may have room where this one's place has none, so the worker goes on with those.
+	_ = msg.NakWithDelay(min(retryAfterTrouble, w.Queue.limits.AckWait) * time.Duration(min(1+t.r.Deferred, 6)))
 }
 
 // failed gives a message back, or buries it after the last try.
