@@ -106,7 +106,7 @@ func TestMeasurementsRunOnASimulatedDevice(t *testing.T) {
 	twins := 0 // architectures that tools/nets has in PyTorch
 	for _, n := range networks.Small() {
 		switch n.Architecture {
-		case "nafnet_baseline", "promptir", "airnet":
+		case "nafnet_baseline", "nafnet_baseline_local", "promptir", "airnet":
 		default:
 			twins++
 		}

@@ -6,8 +6,10 @@ cd "$(dirname "$0")/../.."
 tree=$PWD
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+commit=$(git rev-parse HEAD) # the tree may go on meanwhile
 for folder in one another/deeper; do
 	git clone -q --no-local "$tree" "$work/$folder/tree"
+	git -C "$work/$folder/tree" checkout -q "$commit"
 	# Without tags and with the clone's own remote, both are named after the commit.
 	(cd "$work/$folder/tree" && GOCACHE="$work/$folder/cache" go run -trimpath ./tools/release --output "$work/$folder/out" --sysroots "$tree/build/sysroot" "$@")
 	rm -rf "$work/$folder/cache"
