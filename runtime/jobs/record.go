@@ -160,26 +160,50 @@ func (q *Queue) change(ctx context.Context, id string, change func(*Record) (*Re
 }
 
 // All gives every record, or those of a batch, oldest first.
-func (q *Queue) All(ctx context.Context, batch string) ([]*Record, error) {
+func (q *Queue) All(ctx context.Context, batch string) (all []*Record, err error) {
+	for try := range 3 {
+		if try > 0 {
+			wait(ctx, time.Second)
+		}
+		if all, err = q.snapshot(ctx, batch); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the records: %w", err)
+	}
+	slices.SortStableFunc(all, func(a, b *Record) int { return a.Submitted.Compare(b.Submitted) })
+	return all, nil
+}
+
+// silence is how long a server may say nothing in the middle of an answer.
+const silence = 10 * time.Second
+
+// snapshot reads the records as they are. A server that dies in the middle never ends its answer, so silence does.
+func (q *Queue) snapshot(ctx context.Context, batch string) (all []*Record, err error) {
 	w, err := q.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = w.Stop() }()
-	var all []*Record
-	for e := range w.Updates() {
-		if e == nil {
-			break
-		}
-		if r := parse(e); r != nil && (batch == "" || r.Batch == batch) {
-			all = append(all, r)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(silence):
+			return nil, errors.New("the server fell silent")
+		case e, open := <-w.Updates():
+			switch {
+			case !open:
+				return nil, errors.New("the server ended its answer")
+			case e == nil:
+				return all, nil
+			}
+			if r := parse(e); r != nil && (batch == "" || r.Batch == batch) {
+				all = append(all, r)
+			}
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(all, func(a, b *Record) int { return a.Submitted.Compare(b.Submitted) })
-	return all, nil
 }
 
 // parse reads an entry of the bucket; nil where it is no record of a job.
