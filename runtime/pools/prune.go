@@ -45,19 +45,43 @@ func pruned(whole *models.Config, leaves [][]int) (*models.Config, error) {
 	if len(leaves) != len(c.Tree.Leaves) {
 		return nil, fmt.Errorf("experts for %d leaves in a tree of %d", len(leaves), len(c.Tree.Leaves))
 	}
-	needed := make([]bool, len(c.Experts))
+	needed, err := neededBy(c.Experts, leaves)
+	if err != nil {
+		return nil, err
+	}
+	number := keep(c, needed)
+	for l := range c.Tree.Leaves {
+		row := make([]int, len(leaves[l]))
+		for i, e := range leaves[l] {
+			row[i] = number[e]
+		}
+		c.Tree.Leaves[l].Experts = row
+	}
+	c.Provenance.Notes = append(c.Provenance.Notes, fmt.Sprintf("pruned from %s: %d of %d experts", whole.Name, len(c.Experts), len(needed)))
+	return c, c.Check()
+}
+
+// neededBy tells which experts leaves name, and which of the others those are adapters of.
+func neededBy(experts []models.ExpertConfig, leaves [][]int) ([]bool, error) {
+	needed := make([]bool, len(experts))
 	for _, row := range leaves {
 		for _, e := range row {
 			if e < 0 || e >= len(needed) {
 				return nil, fmt.Errorf("expert %d is not one of %d", e, len(needed))
 			}
 			needed[e] = true
-			if x := c.Experts[e]; x.Base != nil {
-				needed[*x.Base] = needed[*x.Base] || x.Adapter != nil
+			if x := experts[e]; x.Base != nil && x.Adapter != nil {
+				needed[*x.Base] = true
 			}
 		}
 	}
-	number, kept := make([]int, len(needed)), []models.ExpertConfig{}
+	return needed, nil
+}
+
+// keep leaves only the needed experts in a configuration, and in what names them beside the tree. It gives their new numbers.
+func keep(c *models.Config, needed []bool) (number []int) {
+	number = make([]int, len(needed))
+	var kept []models.ExpertConfig
 	for i, x := range c.Experts {
 		number[i] = len(kept)
 		if needed[i] {
@@ -74,24 +98,16 @@ func pruned(whole *models.Config, leaves [][]int) (*models.Config, error) {
 		}
 	}
 	c.Experts = kept
-	for l := range c.Tree.Leaves {
-		row := slices.Clone(leaves[l])
-		for i, e := range row {
-			row[i] = number[e]
-		}
-		c.Tree.Leaves[l].Experts = row
-	}
 	for l, row := range c.Router.Utility {
-		c.Router.Utility[l] = slices.Collect(func(yield func(float64) bool) {
-			for e, v := range row {
-				if needed[e] && !yield(v) {
-					return
-				}
+		var left []float64
+		for e, v := range row {
+			if needed[e] {
+				left = append(left, v)
 			}
-		})
+		}
+		c.Router.Utility[l] = left
 	}
-	c.Provenance.Notes = append(c.Provenance.Notes, fmt.Sprintf("pruned from %s: %d of %d experts", whole.Name, len(kept), len(needed)))
-	return c, c.Check()
+	return number
 }
 
 // writeModel writes a model folder with the tensors that a configuration names, but for those of linked files.
