@@ -60,16 +60,7 @@ func Conv(c ConvProduct) (Launch, error) {
 func (c *ConvProduct) check(p *problems) (h, w int) {
 	p.positive("images, input, kernel and stride", c.Images, c.Height, c.Width, c.KernelH, c.KernelW, c.Stride)
 	h, w = c.Extent()
-	switch t := c.Tiling; {
-	case t.Columns == 0:
-		if t.Rows != 64 && t.Rows != 128 {
-			p.addf("tile of %d rows, want 64 or 128", t.Rows)
-		}
-	case t.Rows != 128 && t.Rows != 256 || t.Columns != 32 && t.Columns != 48 && t.Columns != 64:
-		p.addf("tile of %d pixels by %d columns", t.Rows, t.Columns)
-	case !c.Is3() || c.Epilogue.Gate != NoGate || c.LowRank.Rank != 0 || !c.Partial.IsZero():
-		p.addf("tiles of pixels are for 3x3 convolutions padded by 1, without gate, low-rank branch and splits")
-	}
+	c.checkTiling(p)
 	if c.Pad < 0 || c.Height+2*c.Pad < c.KernelH || c.Width+2*c.Pad < c.KernelW {
 		p.addf("a %dx%d window does not fit %dx%d pixels padded by %d", c.KernelH, c.KernelW, c.Height, c.Width, c.Pad)
 	}
@@ -80,6 +71,19 @@ func (c *ConvProduct) check(p *problems) (h, w int) {
 		p.addf("%d images of %dx%d pixels are too many for one launch", c.Images, c.Height, c.Width)
 	}
 	return h, w
+}
+
+func (c *ConvProduct) checkTiling(p *problems) {
+	switch t := c.Tiling; {
+	case t.Columns == 0:
+		if t.Rows != 64 && t.Rows != 128 {
+			p.addf("tile of %d rows, want 64 or 128", t.Rows)
+		}
+	case t.Rows != 128 && t.Rows != 256 || t.Columns != 32 && t.Columns != 48 && t.Columns != 64:
+		p.addf("tile of %d pixels by %d columns", t.Rows, t.Columns)
+	case !c.Is3() || c.Epilogue.Gate != NoGate || c.LowRank.Rank != 0 || !c.Partial.IsZero():
+		p.addf("tiles of pixels are for 3x3 convolutions padded by 1, without gate, low-rank branch and splits")
+	}
 }
 
 // Is3 tells that the window is 3×3, moves by 1 and is padded by 1.

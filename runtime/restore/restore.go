@@ -486,27 +486,7 @@ func (r *Restorer) cut(expert int, net models.Network, p picture, opt Options, b
 	if opt.Overlap < 0 || opt.Tile < TileOff {
 		return nil, fmt.Errorf("tile %d with overlap %d: neither may be negative", opt.Tile, opt.Overlap)
 	}
-	tiles := func(tile int) (*job, error) {
-		y, errY := newAxis(h, tile, overlapFor(opt.Overlap, tile, h, net.Grid()), net.Grid())
-		x, errX := newAxis(w, tile, overlapFor(opt.Overlap, tile, w, net.Grid()), net.Grid())
-		if errY != nil || errX != nil {
-			return nil, cmp.Or(errY, errX) // either says what to do
-		}
-		j := &job{x: x, y: y, pictures: models.Pictures(net)}
-		if j.tiles() > 1 {
-			if j.shared, err = r.share(expert, h, w, y.tile, x.tile); err != nil {
-				return nil, err
-			}
-		}
-		for _, v := range j.shared.variants(y.tile, x.tile) {
-			m, err := r.memory(expert, y.tile, x.tile, v)
-			if err != nil {
-				return nil, err
-			}
-			j.use = j.use.max(r.useOf(m, 4*j.floats()+j.shared.bytes()))
-		}
-		return j, nil
-	}
+	tiles := func(tile int) (*job, error) { return r.tiled(expert, net, h, w, tile, opt.Overlap) }
 	whole := max(h, w)
 	if opt.Tile != TileAuto {
 		side := whole
@@ -547,6 +527,30 @@ func (r *Restorer) cut(expert int, net models.Network, p picture, opt Options, b
 		last = fmt.Errorf("%w: no smaller tiles are left", ledger.ErrTooLarge)
 	}
 	return nil, last
+}
+
+// tiled is the work on h×w pixels in tiles of that side, with what it takes.
+func (r *Restorer) tiled(expert int, net models.Network, h, w, tile, overlap int) (*job, error) {
+	y, errY := newAxis(h, tile, overlapFor(overlap, tile, h, net.Grid()), net.Grid())
+	x, errX := newAxis(w, tile, overlapFor(overlap, tile, w, net.Grid()), net.Grid())
+	if errY != nil || errX != nil {
+		return nil, cmp.Or(errY, errX) // either says what to do
+	}
+	j := &job{x: x, y: y, pictures: models.Pictures(net)}
+	if j.tiles() > 1 {
+		var err error
+		if j.shared, err = r.share(expert, h, w, y.tile, x.tile); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range j.shared.variants(y.tile, x.tile) {
+		m, err := r.memory(expert, y.tile, x.tile, v)
+		if err != nil {
+			return nil, err
+		}
+		j.use = j.use.max(r.useOf(m, 4*j.floats()+j.shared.bytes()))
+	}
+	return j, nil
 }
 
 // smallestError says that a picture does not fit even in the smallest tiles that there are.
