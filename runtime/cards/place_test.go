@@ -19,7 +19,6 @@ import (
 type small struct {
 	holds     int
 	load, run time.Duration
-	known     bool // keys are told beforehand
 
 	mu    sync.Mutex
 	there []string // oldest first
