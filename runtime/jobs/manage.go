@@ -58,6 +58,8 @@ func (c Counts) String() string {
 // Watch tells of jobs of a batch, or of all, as they are and whenever one changes, until every one is final or ctx is done.
 // Results that lie in the object store, because the worker does not see the folder, are fetched into it where want says so.
 func (q *Queue) Watch(ctx context.Context, batch string, want func(*Record) bool, each func(*Record, Counts)) ([]*Record, error) {
+	ctx, cancel := undated(ctx)
+	defer cancel()
 	w, err := q.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, err
@@ -146,6 +148,8 @@ func (q *Queue) collect(ctx context.Context, r *Record) (*Record, error) {
 
 // Fetch writes what lies in the object store to its places, and returns how many results that were.
 func (q *Queue) Fetch(ctx context.Context, batch string) (int, error) {
+	ctx, cancel := undated(ctx)
+	defer cancel()
 	all, err := q.All(ctx, batch)
 	if err != nil {
 		return 0, err
@@ -198,6 +202,8 @@ func (q *Queue) Find(ctx context.Context, words []string) ([]*Record, error) {
 
 // Cancel ends jobs that are not final, also those under way, and returns how many.
 func (q *Queue) Cancel(ctx context.Context, all []*Record) (n int, err error) {
+	ctx, cancel := undated(ctx)
+	defer cancel()
 	for _, r := range all {
 		hit := false
 		r, err := q.change(ctx, r.ID, func(r *Record) (*Record, error) {
@@ -223,6 +229,8 @@ func (q *Queue) Cancel(ctx context.Context, all []*Record) (n int, err error) {
 
 // Retry puts jobs in again that failed or were cancelled, and returns how many.
 func (q *Queue) Retry(ctx context.Context, all []*Record) (n int, err error) {
+	ctx, cancel := undated(ctx)
+	defer cancel()
 	for _, r := range all {
 		hit := false
 		r, err := q.change(ctx, r.ID, func(r *Record) (*Record, error) {

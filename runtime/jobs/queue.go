@@ -125,6 +125,14 @@ func Connect(ctx context.Context, a Access, l Limits) (*Queue, error) {
 // Close ends the connection.
 func (q *Queue) Close() { q.nc.Close() }
 
+// undated ends with ctx but names no deadline: where a context has one, the client waits until then for an answer that died
+// with a server; where it has none, for seconds.
+func undated(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return out, func() { stop(); cancel(nil) }
+}
+
 // wait sleeps, or until ctx is done.
 func wait(ctx context.Context, d time.Duration) {
 	select {

@@ -161,6 +161,8 @@ func (q *Queue) change(ctx context.Context, id string, change func(*Record) (*Re
 
 // All gives every record, or those of a batch, oldest first.
 func (q *Queue) All(ctx context.Context, batch string) (all []*Record, err error) {
+	ctx, cancel := undated(ctx)
+	defer cancel()
 	for try := range 3 {
 		if try > 0 {
 			wait(ctx, time.Second)

@@ -58,6 +58,8 @@ type pair struct{ in, out, folder string }
 
 // Submit puts a job in for every picture. Submitting again what is there already only adds where results are wanted.
 func (q *Queue) Submit(ctx context.Context, s Submission) (*Submitted, error) {
+	ctx, cancel := undated(ctx)
+	defer cancel()
 	st := &Storage{q: q}
 	pairs, err := s.pairs(ctx, st)
 	if err != nil {

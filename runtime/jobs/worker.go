@@ -55,6 +55,8 @@ const (
 
 // Run works until ctx is done, and lets go of what it is at work on then.
 func (w *Worker) Run(ctx context.Context) error {
+	ctx, cancel := undated(ctx)
+	defer cancel()
 	if err := w.prepare(ctx); err != nil {
 		return err
 	}
