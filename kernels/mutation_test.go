@@ -69,10 +69,12 @@ var subjects = []subject{
 	), spared: map[string]spared{
 		"drop a block barrier: bar.sync":              {1, "the last one before the first tile, behind that of the normalised rows"},
 		"drop a wait for copies: cp.async.wait_group": {1, "the same: the rows have waited already"},
+		"shift an address: cp.async.cg.shared.global": {4, "rows behind the last pixel and columns behind the last, zeros that no stored sum takes in"},
+		"drop a predicate: @%p387":                    {1, "factors are read though none are there, and left"},
 	}},
 	{module: "pointwise", kernel: "pointwise_64", test: all(scaledTest(1, 1), scaledTest(5, 6), plainTest(convOptions{tile: 64}, 1)), spared: map[string]spared{
 		"drop a predicate: @%p362":                    {1, "factors are read though none are there, and left"},
-		"shift an address: cp.async.cg.shared.global": {2, "rows behind the last pixel, zeros that no stored sum takes in"},
+		"shift an address: cp.async.cg.shared.global": {8, "rows behind the last pixel and columns behind the last, zeros that no stored sum takes in"},
 	}},
 	{module: "conv", kernel: "conv_64", test: all(convTest(graph.SimpleGate, 80), convTest(graph.NoGate, 40))},
 	{module: "conv3", kernel: "conv3_32x48", test: func(t testing.TB) func(r *rig) {
@@ -84,10 +86,10 @@ var subjects = []subject{
 				return conv3Test(graph.Shape{N: 1, H: 10, W: 20, C: 24}, 40, -2)(t, opt)
 			}, plainTest(opt, 3))(t)
 	}, spared: map[string]spared{
-		"drop a predicate: @%p143": {1, "the residual of later octets, which every shape that comes this way has"},
+		"drop a predicate: @%p143": {4, "the residual of later octets, which every shape that comes this way has"},
 	}},
 	{module: "depthwise", kernel: "depthwise3_simple_gate", test: all(pooledTest(1, 33, 27, 128, true), pooledTest(2, 9, 37, 24, false)), spared: map[string]spared{
-		"drop a predicate: @%p90": {1, "a column beyond the strip, which the sizes tried here do not use"},
+		"drop a predicate: @%p86": {1, "a column beyond the strip, which the sizes tried here do not use"},
 	}},
 	{module: "gram", kernel: "depthwise_gram", test: all(depthwiseGramTest(48, true), depthwiseGramTest(24, false)), spared: map[string]spared{
 		"shift an address: st.shared.u16": {1, "zeros for the padding between heads: the value left out belongs to a channel, which is stored later"},

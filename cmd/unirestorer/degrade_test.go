@@ -128,7 +128,7 @@ func TestDegradeGoesOnAfterAFileThatFails(t *testing.T) {
 	out := filepath.Join(dir, "out")
 	code, stdout, stderr := command("degrade", bad, good, "-o", out, "--spec", "haze", "--json")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, stderr, "unirestorer: degrade "+bad+": ")
+	require.Contains(t, stderr, "unirestorer: degrade: "+bad+": ")
 	require.Equal(t, []string{"good.png"}, names(t, out))
 	var report []degraded
 	decodeJSON(t, stdout, &report)

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -153,7 +154,7 @@ func TestEveryCommandExplainsItselfWithExamples(t *testing.T) {
 			help, _ := ok(t, args...)
 			require.Contains(t, help, "Examples:", "%q", args)
 			require.Contains(t, help, "   unirestorer "+c.Name, "%q", args)
-			if len(c.Subcommands) == 0 && c.Name != "completion" && c.Name != "serve" { // a script, a service
+			if len(c.Subcommands) == 0 && !slices.Contains([]string{"completion", "serve", "work"}, c.Name) { // a script, services
 				require.Contains(t, help, "--json", "%q", args)
 			}
 		}
