@@ -20,7 +20,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: memory-check arm64-short arm64-test page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
+.PHONY: kernels-mutants memory-check arm64-short arm64-test page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -189,6 +189,9 @@ kernels-sites: toolkit ## break the kernels at every line of their sources (ever
 	mkdir -p build/sites
 	CUDA=$(abspath $(CUDA)) UNIRESTORER_TEST_SITES=$(abspath build/sites.jsonl) UNIRESTORER_TEST_SITES_FOLDER=$(abspath build/sites) \
 	  UNIRESTORER_TEST_SITES_STRIDE=$(STRIDE) $(GO) test -run EverySite -timeout 24h -v ./kernels
+
+kernels-mutants: ## change sixteen lines of every kind in each kernel, one at a time, and see that its test notices; minutes
+	$(GO) test -count=1 -timeout 30m -run MutantsOfKernels ./kernels -mutants 16
 
 cuda-mutations: ## break the host code in twelve ways and see that its tests on the simulated driver notice
 	$(CUDAENV) $(GO) test -timeout 30m -tags "cuda cudasim" -run HostMutations ./runtime/cuda/simdriver

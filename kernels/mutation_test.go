@@ -301,15 +301,12 @@ func (l *lab) try(t testing.TB, image string, test func(r *rig)) string {
 	return f.failure
 }
 
-var mutantLines = flag.Int("mutants", 16, "lines of a kernel that each kind of mutation is tried on")
+var mutantLines = flag.Int("mutants", 3, "lines of a kernel that each kind of mutation is tried on; make kernels-mutants tries 16")
 
 // TestMutantsOfKernelsAreCaught changes one line of a kernel at a time and requires that the checker or the comparison
 // of the kernel's ordinary test notices.
 func TestMutantsOfKernelsAreCaught(t *testing.T) {
 	most := *mutantLines
-	if testing.Short() {
-		most = 3
-	}
 	for _, s := range subjects {
 		t.Run(s.kernel, func(t *testing.T) {
 			t.Parallel()
