@@ -219,6 +219,10 @@ func startServer(t *testing.T, env string, args ...string) *server {
 		return m != nil || len(ended) > 0
 	}, 4*time.Minute, 20*time.Millisecond)
 	require.NotEmpty(t, s.url, s.log())
+	require.Eventually(t, func() bool { // a server is ready with its first GPU
+		_, metrics := s.get(t, "/metrics")
+		return len(regexp.MustCompile(`(?m)^unirestorer_device_up\{.*\} 1$`).FindAllString(metrics, -1)) == 2
+	}, 4*time.Minute, 50*time.Millisecond)
 	return s
 }
 

@@ -16,11 +16,33 @@ func (c *card) pick() int {
 		}
 		if o := c.sooner(t, 0, ahead); o != nil {
 			ahead[o]++
+		} else if o := c.idler(t, ahead); o != nil {
+			ahead[o]++
 		} else if !c.tooSlow(t) {
 			return i
 		}
 	}
 	return -1
+}
+
+// idler returns a card with less to do, which can take a job at once that is as good there as on c; nil for none. Otherwise few
+// jobs might all meet on one card. The lock is held.
+func (c *card) idler(t *task, ahead map[*card]int) *card {
+	for _, o := range c.pool.cards {
+		n := len(o.busy) + ahead[o]
+		if o == c || !o.ready || o.out || t.refused[o] || n >= c.pool.opt.InFlight || c.hot[t.job.Key] && !o.hot[t.job.Key] || o.tooSlow(t) {
+			continue
+		}
+		// Without a time of either, jobs are counted.
+		if c.costs.Run == 0 || o.costs.Run == 0 {
+			if n < len(c.busy) {
+				return o
+			}
+		} else if o.backlog(t, ahead[o])+o.costs.Run < c.backlog(t, 0) {
+			return o
+		}
+	}
+	return nil
 }
 
 // tooSlow tells whether the other cards, those that have loaded what a job needs if this one has, would be through with all

@@ -124,6 +124,28 @@ func TestPopularExpertIsLoadedEverywhere(t *testing.T) {
 	require.LessOrEqual(t, a.loads.Load()+b.loads.Load(), int64(2))
 }
 
+// Few jobs at a time are spread over the cards, however many each could take.
+func TestFewJobsDoNotMeetOnOneCard(t *testing.T) {
+	var most [2]atomic.Int64
+	var now [2]atomic.Int64
+	of := func(i int) func(context.Context, string) (string, error) {
+		return func(_ context.Context, job string) (string, error) {
+			if n := now[i].Add(1); n > most[i].Load() {
+				most[i].Store(n)
+			}
+			defer now[i].Add(-1)
+			time.Sleep(20 * time.Millisecond)
+			return job, nil
+		}
+	}
+	p := open(t, []Card{cardOf("a", of(0)), cardOf("b", of(1))}, Options{InFlight: 8, Eager: true})
+	require.Eventually(t, func() bool { s := p.States(); return s[0].Ready && s[1].Ready }, 5*time.Second, time.Millisecond)
+	_, errs := all(p, 4)
+	require.NoError(t, errors.Join(errs...))
+	require.EqualValues(t, 2, most[0].Load())
+	require.EqualValues(t, 2, most[1].Load())
+}
+
 // A card that has failed has nothing loaded any more: what waits for it goes to the others.
 func TestJobsDoNotWaitForACardThatFailed(t *testing.T) {
 	c := &card{Card: Card{Name: "c"}, up: true, busy: map[*task]time.Time{}, hot: map[string]bool{}, going: map[string]int{}, costs: Costs{Load: time.Hour, Run: time.Second}}

@@ -17,12 +17,19 @@ var patience = 2 * time.Minute
 
 // patiently does f, and does it again for a while where the card has too little memory because other processes have it.
 func (l *lane) patiently(ctx context.Context, f func() error) error {
-	pause := 10 * time.Millisecond
+	pause, again := 10*time.Millisecond, false
 	for start := time.Now(); ; {
 		err := f()
-		others := l.heldByOthers(err)
-		if err == nil || others == 0 {
+		if !l.lacks(err) {
 			return err
+		}
+		others := l.heldByOthers(err)
+		if others == 0 && again {
+			return err
+		}
+		if again = others == 0; again { // they may have let go of it since
+			l.refresh()
+			continue
 		}
 		if time.Since(start) > patience {
 			return fmt.Errorf("other processes have %s of the memory of %s: %w", humanize.IBytes(uint64(others)), l.card.Ledger().Name(), err)
@@ -38,11 +45,15 @@ func (l *lane) patiently(ctx context.Context, f func() error) error {
 	}
 }
 
-// heldByOthers is how much of the card other processes have if err says that it is missing, and 0 if it is not or would
-// not be enough.
+// lacks tells whether err says that memory is missing where the card has its own.
+func (l *lane) lacks(err error) bool {
+	return err != nil && l.ownMemory() && (outOfMemory(err) || errors.Is(err, ledger.ErrTooLarge))
+}
+
+// heldByOthers is how much of the card other processes have, and 0 if that would not be enough for what err says is missing.
 func (l *lane) heldByOthers(err error) int64 {
 	c, ok := l.backend.(backend.Card)
-	if !ok || !l.ownMemory() || !outOfMemory(err) && !errors.Is(err, ledger.ErrTooLarge) {
+	if !ok {
 		return 0
 	}
 	free, total, _, deviceErr := c.DeviceMemory()
