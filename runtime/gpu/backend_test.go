@@ -161,7 +161,7 @@ func TestFullSizeNetworksTakeFewLaunches(t *testing.T) {
 		{models.LoRARestormerName, ``, 350},
 		{models.DehazeFormerName, ``, 460},
 		{models.RetinexFormerName, ``, 100},
-		{models.NAFNetLocalName, `{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`, 200},
+		{models.NAFNetLocalName, `{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`, 240},
 	} {
 		n, err := models.New(c.arch, json.RawMessage(c.args))
 		require.NoError(t, err)
