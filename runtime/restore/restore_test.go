@@ -343,7 +343,7 @@ func TestOutputThatIsNotFiniteIsAnError(t *testing.T) {
 		}}, Config{Lazy: true})
 		_, _, err := r.Restore(context.Background(), noise(t, 9, 9, 3, 8), Options{Override: only(0)})
 		require.ErrorIs(t, err, backend.ErrNotFinite)
-		require.ErrorContains(t, err, `expert 0 (nafnet): run nafnet: the network's output is not finite: 1 of 243 values of "restored"`)
+		require.ErrorContains(t, err, `expert 0 (nafnet_local): run nafnet_local: the network's output is not finite: 1 of 243 values of "restored"`)
 	}
 }
 
