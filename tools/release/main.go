@@ -166,7 +166,8 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 
 // build compiles the program for t.
 func build(ctx context.Context, t target, binary, sysroots string) error {
-	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", binary}
+	// The IDs of builds depend on the names of the C compiler and of folders.
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w -buildid= -B none", "-o", binary}
 	env := append(os.Environ(), "GOOS="+t.os, "GOARCH="+t.arch, "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0")
 	if t.triple != "" {
 		sysroot, err := filepath.Abs(filepath.Join(sysroots, t.arch))
