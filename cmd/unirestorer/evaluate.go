@@ -286,13 +286,5 @@ func printEvaluation(c *cli.Context, r *evaluate.Report) error {
 	if c.Bool("json") {
 		return writeJSON(c.App.Writer, r)
 	}
-	for i, t := range r.Tables() {
-		if i > 0 {
-			fmt.Fprintln(c.App.Writer)
-		}
-		if err := t.WriteText(c.App.Writer); err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeTables(c.App.Writer, r.Tables())
 }

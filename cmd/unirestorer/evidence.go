@@ -80,15 +80,7 @@ func evidenceAction(c *cli.Context) (err error) {
 	if c.Bool("json") {
 		return writeJSON(c.App.Writer, r)
 	}
-	for i, t := range r.Tables() {
-		if i > 0 {
-			fmt.Fprintln(c.App.Writer)
-		}
-		if err := t.WriteText(c.App.Writer); err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeTables(c.App.Writer, r.Tables())
 }
 
 // newStudy runs every expert of a model on the test set that studyFlags name.
@@ -96,6 +88,17 @@ func newStudy(c *cli.Context, s *session, photos []string) (*evidence.Study, str
 	if !s.model.Config.Routed() {
 		return nil, "", errors.New("the model has no router, so there is nothing to choose")
 	}
+	records, words, err := runEveryExpert(c, s, photos, "running every expert")
+	if err != nil {
+		return nil, "", err
+	}
+	study, err := evidence.New(s.model.Config, records)
+	return study, words, err
+}
+
+// runEveryExpert gives every expert's results on the test set that studyFlags name, and the set in words. doing says what for,
+// while it goes on.
+func runEveryExpert(c *cli.Context, s *session, photos []string, doing string) ([]evaluate.Record, string, error) {
 	if len(repeated(c, "synth")) == 0 && c.String("data") == "" {
 		return nil, "", usagef("no test set given: use --synth PHOTOS or --data DIR; see unirestorer %s --help", c.Command.Name)
 	}
@@ -111,14 +114,15 @@ func newStudy(c *cli.Context, s *session, photos []string) (*evidence.Study, str
 	if err != nil {
 		return nil, "", err
 	}
-	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("running every expert on %d pictures", set.Len()))
-	records, err := evaluate.Run(c.Context, s.model, s.backend, set, evaluate.Options{Matrix: true, Restorer: restore.Config{Ledger: host}, Progress: bar.set})
-	bar.close()
-	if err != nil {
-		return nil, "", err
+	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("%s on %d pictures", doing, set.Len()))
+	opt := evaluate.Options{Matrix: true, Restorer: restore.Config{Ledger: host}, Progress: bar.set}
+	if !s.model.Config.Routed() {
+		first := 0
+		opt.Override.Expert = &first
 	}
-	study, err := evidence.New(s.model.Config, records)
-	return study, words, err
+	records, err := evaluate.Run(c.Context, s.model, s.backend, set, opt)
+	bar.close()
+	return records, words, err
 }
 
 // addCosts profiles the networks at the size of the study's pictures, most of which have one.

@@ -19,6 +19,7 @@ import (
 	"unirestorer/runtime/imaging"
 	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/platform"
+	"unirestorer/runtime/report"
 	"unirestorer/weights/nano"
 )
 
@@ -264,4 +265,17 @@ func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
+}
+
+// writeTables prints tables for a terminal, an empty line between them.
+func writeTables(w io.Writer, tables []*report.Table) error {
+	for i, t := range tables {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := t.WriteText(w); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -101,15 +101,7 @@ func metricsAction(c *cli.Context) error {
 	if c.Bool("json") {
 		return writeJSON(c.App.Writer, m)
 	}
-	for i, t := range m.Tables(c.Bool("pictures")) {
-		if i > 0 {
-			fmt.Fprintln(c.App.Writer)
-		}
-		if err := t.WriteText(c.App.Writer); err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeTables(c.App.Writer, m.Tables(c.Bool("pictures")))
 }
 
 // lpipsOf reads the network of LPIPS from a file; an empty path is none.

@@ -13,7 +13,6 @@ import (
 	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/pools"
-	"unirestorer/runtime/restore"
 )
 
 func poolCommand() *cli.Command {
@@ -332,60 +331,25 @@ func poolCheckCommand() *cli.Command {
 	}
 }
 
-func poolCheckAction(c *cli.Context) (err error) {
-	dir := c.Args().First()
-	if dir == "" {
-		return usagef("want DIR; see unirestorer pool check --help")
-	}
-	cases, err := evaluationCases(c)
-	if err != nil {
-		return err
-	}
-	host, err := hostLedger(c)
-	if err != nil {
-		return err
-	}
-	m, err := experts.OpenModel(dir)
-	if err != nil {
-		return err
-	}
-	defer closing(&err, m.Close)
-	b, err := openDevice(c)
-	if err != nil {
-		return err
-	}
-	defer closing(&err, b.Close)
-	if len(repeated(c, "synth")) == 0 && c.String("data") == "" {
-		return usagef("no test set given: use --synth PHOTOS or --data DIR")
-	}
-	set, words, err := evaluationSet(c, cases, c.Args().Slice()[1:])
-	if err != nil {
-		return err
-	}
-	opt := evaluate.Options{Matrix: true, Restorer: restore.Config{Ledger: host}}
-	if !m.Config.Routed() {
-		first := 0
-		opt.Override.Expert = &first
-	}
-	bar := newBar(c.App.ErrWriter, c.Bool("quiet"), fmt.Sprintf("checking on %d pictures", set.Len()))
-	opt.Progress = bar.set
-	records, err := evaluate.Run(c.Context, m, b, set, opt)
-	bar.close()
-	if err != nil {
-		return err
-	}
-	g := evaluate.NewGains(m.Config, records)
-	if c.Bool("json") {
-		err = writeJSON(c.App.Writer, g)
-	} else {
-		fmt.Fprintln(c.App.Writer, words)
-		err = g.Table().WriteText(c.App.Writer)
-		for _, h := range g.Harmful {
-			fmt.Fprintf(c.App.ErrWriter, "unirestorer: %s harms %s, which it was added for, by %.2f dB: a wrong file, range or channel order?\n", h.Expert, h.Case, -h.Gain)
+func poolCheckAction(c *cli.Context) error {
+	return withFolder(c, func(s *session, photos []string) error {
+		records, words, err := runEveryExpert(c, s, photos, "checking")
+		if err != nil {
+			return err
 		}
-	}
-	if err == nil && len(g.Harmful) > 0 {
-		err = errReported
-	}
-	return err
+		g := evaluate.NewGains(s.model.Config, records)
+		if c.Bool("json") {
+			err = writeJSON(c.App.Writer, g)
+		} else {
+			fmt.Fprintln(c.App.Writer, words)
+			err = g.Table().WriteText(c.App.Writer)
+			for _, h := range g.Harmful {
+				fmt.Fprintf(c.App.ErrWriter, "unirestorer: %s harms %s, which it was added for, by %.2f dB: a wrong file, range or channel order?\n", h.Expert, h.Case, -h.Gain)
+			}
+		}
+		if err == nil && len(g.Harmful) > 0 {
+			err = errReported
+		}
+		return err
+	})
 }

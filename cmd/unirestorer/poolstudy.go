@@ -10,6 +10,7 @@ import (
 	"unirestorer/runtime/evidence"
 	"unirestorer/runtime/experts"
 	"unirestorer/runtime/pools"
+	"unirestorer/weights"
 )
 
 func poolLevelsCommand() *cli.Command {
@@ -64,6 +65,9 @@ func poolPruneCommand() *cli.Command {
 			if c.String("output") == "" {
 				return usagef("no --output given: say where to write the smaller pool")
 			}
+			if err := weights.CheckFolderPath(c.String("output"), false); err != nil {
+				return err
+			}
 			return withStudy(c, func(m *experts.Model, s *evidence.Study) error {
 				cuts, err := s.Prune(m.WeightBytes)
 				if err != nil {
@@ -92,7 +96,18 @@ func poolPruneCommand() *cli.Command {
 }
 
 // withStudy runs a study of the model folder that is the first argument.
-func withStudy(c *cli.Context, do func(m *experts.Model, s *evidence.Study) error) (err error) {
+func withStudy(c *cli.Context, do func(m *experts.Model, s *evidence.Study) error) error {
+	return withFolder(c, func(s *session, photos []string) error {
+		study, _, err := newStudy(c, s, photos)
+		if err != nil {
+			return err
+		}
+		return do(s.model, study)
+	})
+}
+
+// withFolder opens the model folder that is the first argument, and the device. photos are the other arguments.
+func withFolder(c *cli.Context, do func(s *session, photos []string) error) (err error) {
 	dir := c.Args().First()
 	if dir == "" {
 		return usagef("want DIR; see unirestorer pool %s --help", c.Command.Name)
@@ -107,9 +122,5 @@ func withStudy(c *cli.Context, do func(m *experts.Model, s *evidence.Study) erro
 		return err
 	}
 	defer closing(&err, b.Close)
-	study, _, err := newStudy(c, &session{m, b}, c.Args().Slice()[1:])
-	if err != nil {
-		return err
-	}
-	return do(m, study)
+	return do(&session{m, b}, c.Args().Slice()[1:])
 }

@@ -224,6 +224,16 @@ func ParseConfig(data []byte) (*Config, error) {
 	return &c, nil
 }
 
+// Clone is a copy that shares nothing with the configuration, without Ranges.
+func (c *Config) Clone() (*Config, error) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	var clone Config
+	return &clone, json.Unmarshal(data, &clone)
+}
+
 // maxPool bounds the experts and leaves of a configuration.
 const maxPool = 1 << 12
 

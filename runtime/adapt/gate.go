@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -54,7 +55,7 @@ func fitRow(examples []example, penalty float64) (*row, error) {
 		gradient, hessian := mat.NewVecDense(n+1, nil), mat.NewSymDense(n+1, nil)
 		for i := range examples {
 			x := mat.NewVecDense(n+1, standard[i])
-			p := 1 / (1 + math.Exp(logSum(examples[i].other)-mat.Dot(theta, x)))
+			p := 1 / (1 + math.Exp(floats.LogSumExp(examples[i].other)-mat.Dot(theta, x)))
 			target := 0.0
 			if examples[i].fresh {
 				target = 1
@@ -125,15 +126,6 @@ func classWeights(examples []example) []float64 {
 		}
 	}
 	return weight
-}
-
-func logSum(v []float64) float64 {
-	top := slices.Max(v)
-	sum := 0.0
-	for _, x := range v {
-		sum += math.Exp(x - top)
-	}
-	return top + math.Log(sum)
 }
 
 // Told is how well the new degradation is told from the others, on pictures that the gate was not fitted to.

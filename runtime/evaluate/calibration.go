@@ -18,8 +18,7 @@ type Calibration struct {
 	Right float64 `json:"right"` // share routed to a leaf that names what was done to the picture
 	// Confidence is the mean probability of the leaves chosen.
 	Confidence float64 `json:"confidence"`
-	// ECE is the expected calibration error: the mean distance of confidence and
-	// share of right ones in ten bins of confidence (Guo et al., ICML 2017).
+	// ECE is that of [Reliability].
 	ECE float64 `json:"ece"`
 	// AUROC is the probability that a right decision has more confidence than a
 	// wrong one; 0 without both.
@@ -30,8 +29,6 @@ type Calibration struct {
 	Temperature float64 `json:"temperature"`
 	FittedECE   float64 `json:"fitted_ece"`
 }
-
-const calibrationBins = 10
 
 // verdict is a decision with what is known of it.
 type verdict struct {
@@ -44,7 +41,7 @@ func calibrationOf(c *models.Config, records []Record) Calibration {
 	var list []verdict
 	for i := range records {
 		r := &records[i]
-		known, ok := routedRight(c, r)
+		known, ok := RoutedRight(c, r)
 		if !known || len(r.Decision.LeafProbs) != len(c.Tree.Leaves) {
 			continue
 		}
@@ -76,16 +73,11 @@ func calibrationOf(c *models.Config, records []Record) Calibration {
 }
 
 func calibrationError(confidence []float64, list []verdict) float64 {
-	var sums [calibrationBins]float64
+	right := make([]bool, len(list))
 	for i, v := range list {
-		bin := min(int(confidence[i]*calibrationBins), calibrationBins-1)
-		sums[bin] += confidence[i] - indicator(v.right)
+		right[i] = v.right
 	}
-	total := 0.0
-	for _, s := range sums {
-		total += math.Abs(s) / float64(len(list))
-	}
-	return total
+	return NewReliability(confidence, right).ECE
 }
 
 // auroc ranks the decisions; equal confidence counts half.

@@ -72,7 +72,7 @@ func cellOf(c *models.Config, records []Record, g group) Cell {
 	var rightOf, gainOf []string
 	for _, n := range g.numbers {
 		r := &records[n]
-		if known, ok := routedRight(c, r); known {
+		if known, ok := RoutedRight(c, r); known {
 			right, rightOf = append(right, indicator(ok)), append(rightOf, r.Photo)
 		}
 		if r.Degraded() {
@@ -83,9 +83,9 @@ func cellOf(c *models.Config, records []Record, g group) Cell {
 	return cell
 }
 
-// routedRight tells whether some leaf names what was done to a picture, and
+// RoutedRight tells whether some leaf names what was done to a picture, and
 // whether the one chosen does.
-func routedRight(c *models.Config, r *Record) (known, ok bool) {
+func RoutedRight(c *models.Config, r *Record) (known, ok bool) {
 	known = slices.ContainsFunc(c.Tree.Leaves, func(l models.Leaf) bool { return Suffers(l, r.Kinds) })
 	return known, known && Suffers(c.Tree.Leaves[r.Decision.Leaf], r.Kinds)
 }

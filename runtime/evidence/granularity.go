@@ -85,55 +85,22 @@ func (s *Study) bayes() ([]int, error) {
 	return chosen, nil
 }
 
-// Reliability is how far the probability of the leaf chosen can be believed.
-type Reliability struct {
-	Bins []Bin   `json:"bins"`
-	ECE  float64 `json:"ece"`
-}
-
-// Bin is the decisions whose confidence lies in a tenth.
-type Bin struct {
-	Count      int     `json:"count"`
-	Confidence float64 `json:"confidence"` // mean
-	Right      float64 `json:"right"`      // share
-}
-
-// Reliability bins the decisions by their confidence; records whose degradation no leaf names are left out. ECE is the
-// expected calibration error (Guo et al., ICML 2017).
-func (s *Study) Reliability() Reliability {
-	r := Reliability{Bins: make([]Bin, 10)}
-	total := 0
+// Reliability is how far the probability of the leaf chosen can be believed; records whose degradation no leaf names are
+// left out.
+func (s *Study) Reliability() evaluate.Reliability {
+	var confidence []float64
+	var rights []bool
 	for i := range s.Records {
-		confidence, right, ok := s.judged(i)
-		if !ok {
-			continue
-		}
-		b := &r.Bins[min(int(confidence*10), 9)]
-		b.Count++
-		b.Confidence += confidence
-		if right {
-			b.Right++
-		}
-		total++
-	}
-	for k := range r.Bins {
-		if b := &r.Bins[k]; b.Count > 0 {
-			n := float64(b.Count)
-			b.Confidence, b.Right = b.Confidence/n, b.Right/n
-			r.ECE += n / float64(total) * abs(b.Confidence-b.Right)
+		if p, right, ok := s.judged(i); ok {
+			confidence, rights = append(confidence, p), append(rights, right)
 		}
 	}
-	return r
+	return evaluate.NewReliability(confidence, rights)
 }
-
-func abs(v float64) float64 { return max(v, -v) }
 
 // judged is the confidence of a decision and whether its leaf is right; not ok where no leaf could be.
 func (s *Study) judged(i int) (confidence float64, right, ok bool) {
 	r := &s.Records[i]
-	for _, l := range s.Config.Tree.Leaves {
-		ok = ok || evaluate.Suffers(l, r.Kinds)
-	}
-	leaf := s.Config.Tree.Leaves[r.Decision.Leaf]
-	return float64(r.Decision.LeafProbs[r.Decision.Leaf]), evaluate.Suffers(leaf, r.Kinds), ok
+	ok, right = evaluate.RoutedRight(s.Config, r)
+	return float64(r.Decision.LeafProbs[r.Decision.Leaf]), right, ok
 }

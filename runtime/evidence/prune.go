@@ -40,8 +40,7 @@ func (s *Study) Prune(bytes func(experts []int) (int64, error)) ([]Cut, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole := s.cut(-1, kept, size, utility, nil)
-	cuts := []Cut{whole}
+	cuts := []Cut{s.cut(-1, kept, size, utility)}
 	for len(kept) > 1 {
 		last := &cuts[len(cuts)-1]
 		var best *Cut
@@ -56,7 +55,7 @@ func (s *Study) Prune(bytes func(experts []int) (int64, error)) ([]Cut, error) {
 			if err != nil {
 				return nil, err
 			}
-			c := s.cut(e, rest, size, utility, &whole)
+			c := s.cut(e, rest, size, utility)
 			// dB a byte freed; an expert that frees nothing goes when it is worth nothing.
 			price := (last.Value - c.Value) / max(float64(last.Bytes-c.Bytes), 1)
 			if best == nil || price < score {
@@ -67,6 +66,7 @@ func (s *Study) Prune(bytes func(experts []int) (int64, error)) ([]Cut, error) {
 			break
 		}
 		delete(kept, best.Removed)
+		best.Lost = s.Bootstrap(func(i int) float64 { return s.with(cuts[0].Leaves, i) - s.with(best.Leaves, i) })
 		cuts = append(cuts, *best)
 	}
 	return cuts, nil
@@ -105,27 +105,22 @@ func (s *Study) needed(kept map[int]bool) []int {
 	return slices.Sorted(maps.Keys(all))
 }
 
-func (s *Study) cut(removed int, kept map[int]bool, bytes int64, utility [][]float64, whole *Cut) Cut {
+func (s *Study) cut(removed int, kept map[int]bool, bytes int64, utility [][]float64) Cut {
 	left := slices.Sorted(maps.Keys(kept))
 	c := Cut{Removed: removed, Kept: left, Bytes: bytes}
 	for l, leaf := range s.Config.Tree.Leaves {
 		c.Leaves = append(c.Leaves, standIns(leaf, utility[l], kept, left))
 	}
-	value := func(leaves [][]int) func(i int) float64 {
-		return func(i int) float64 {
-			d := &s.Records[i].Decision
-			return s.Value(i, leaves[d.Leaf][d.Level])
-		}
-	}
-	own := value(c.Leaves)
 	for i := range s.Records {
-		c.Value += own(i) / float64(len(s.Records))
-	}
-	if whole != nil {
-		before := value(whole.Leaves)
-		c.Lost = s.Bootstrap(func(i int) float64 { return before(i) - own(i) })
+		c.Value += s.with(c.Leaves, i) / float64(len(s.Records))
 	}
 	return c
+}
+
+// with is the quality of a record's result as routed where leaves have these experts.
+func (s *Study) with(leaves [][]int, record int) float64 {
+	d := &s.Records[record].Decision
+	return s.Value(record, leaves[d.Leaf][d.Level])
 }
 
 // standIns are the experts of a leaf's levels among those left.

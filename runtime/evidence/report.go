@@ -3,8 +3,8 @@ package evidence
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
+	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/profile"
 	"unirestorer/runtime/report"
 )
@@ -18,13 +18,13 @@ type Report struct {
 	Pictures int             `json:"pictures"`
 	Photos   int             `json:"photos"`
 
-	Rules       []Rule      `json:"rules"`
-	Reliability Reliability `json:"reliability"`
-	Risks       []Risk      `json:"risk_coverage"`
-	RiskArea    float64     `json:"area_under_risk_coverage"`
-	Balance     Balance     `json:"balance"`
-	Cuts        []Cut       `json:"pruning"`
-	Costs       []Spent     `json:"costs,omitempty"`
+	Rules       []Rule               `json:"rules"`
+	Reliability evaluate.Reliability `json:"reliability"`
+	Risks       []Risk               `json:"risk_coverage"`
+	RiskArea    float64              `json:"area_under_risk_coverage"`
+	Balance     Balance              `json:"balance"`
+	Cuts        []Cut                `json:"pruning"`
+	Costs       []Spent              `json:"costs,omitempty"`
 
 	names []string
 }
@@ -157,14 +157,11 @@ func (r *Report) costTable() *report.Table {
 		if r.GPU != "" {
 			row = append(row, decimals(1e3*c.Predicted, 3))
 		}
-		t.Add(append(row, c.Value.String(), strings.Repeat("*", indicator(c.Front)))...)
+		mark := ""
+		if c.Front {
+			mark = "*"
+		}
+		t.Add(append(row, c.Value.String(), mark)...)
 	}
 	return t
-}
-
-func indicator(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

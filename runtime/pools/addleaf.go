@@ -2,7 +2,6 @@ package pools
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -43,11 +42,7 @@ func AddLeaf(ctx context.Context, m *experts.Model, leaf NewLeaf, out string) er
 }
 
 func addLeaf(ctx context.Context, m *experts.Model, leaf NewLeaf, out string) error {
-	c := &models.Config{}
-	data, err := json.Marshal(m.Config)
-	if err == nil {
-		err = json.Unmarshal(data, c)
-	}
+	c, err := m.Config.Clone()
 	if err != nil {
 		return err
 	}

@@ -80,11 +80,8 @@ func Open(dir string) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{dir: dir, model: m, config: &models.Config{}, added: weights.NewMap()}
-	data, err := json.Marshal(m.Config)
-	if err == nil {
-		err = json.Unmarshal(data, p.config)
-	}
+	p := &Pool{dir: dir, model: m, added: weights.NewMap()}
+	p.config, err = m.Config.Clone()
 	if err == nil && !slices.ContainsFunc(p.config.Experts, func(e models.ExpertConfig) bool { return e.Architecture == models.IdentityName }) {
 		err = errors.New("not a pool that pool new began: its tree is fixed")
 	}

@@ -34,11 +34,7 @@ func prune(ctx context.Context, m *experts.Model, leaves [][]int, out string) er
 
 // pruned is the configuration of a model with those leaves, without experts that nothing needs.
 func pruned(whole *models.Config, leaves [][]int) (*models.Config, error) {
-	data, err := json.Marshal(whole)
-	c := &models.Config{}
-	if err == nil {
-		err = json.Unmarshal(data, c)
-	}
+	c, err := whole.Clone()
 	if err != nil {
 		return nil, err
 	}

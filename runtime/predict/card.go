@@ -106,15 +106,17 @@ func Cards() []Card {
 }
 
 // Find finds a card by name.
-func Find(name string) (Card, error) {
-	all := Cards()
+func Find(name string) (Card, error) { return find(Cards(), name, "") }
+
+// find finds one of these cards by name. otherwise says, in the error, what else a name could be.
+func find(all []Card, name, otherwise string) (Card, error) {
 	i := slices.IndexFunc(all, func(c Card) bool { return strings.EqualFold(c.Name, name) })
 	if i < 0 {
 		var names []string
 		for _, c := range all {
 			names = append(names, c.Name)
 		}
-		return Card{}, fmt.Errorf("unknown GPU %q (known: %s)", name, strings.Join(names, ", "))
+		return Card{}, fmt.Errorf("unknown GPU %q (known: %s%s)", name, strings.Join(names, ", "), otherwise)
 	}
 	return all[i], nil
 }

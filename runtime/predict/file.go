@@ -56,16 +56,8 @@ func Load(name string) (Card, error) {
 		if c, err = read(name, all); err != nil {
 			return Card{}, fmt.Errorf("GPU %s: %w", name, err)
 		}
-	} else {
-		i := slices.IndexFunc(all, func(c Card) bool { return strings.EqualFold(c.Name, name) })
-		if i < 0 {
-			var names []string
-			for _, c := range all {
-				names = append(names, c.Name)
-			}
-			return Card{}, fmt.Errorf("unknown GPU %q (known: %s; or a file .json)", name, strings.Join(names, ", "))
-		}
-		c = all[i]
+	} else if c, err = find(all, name, "; or a file .json"); err != nil {
+		return Card{}, err
 	}
 	if c.Arch < leastArch {
 		return Card{}, fmt.Errorf("the kernels do not run on %s: its compute capability is %d.%d, they need %d.%d", c.Title, c.Arch/10, c.Arch%10, leastArch/10, leastArch%10)

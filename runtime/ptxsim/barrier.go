@@ -86,22 +86,31 @@ const (
 // barrierID returns the number of the barrier an instruction means.
 func (w *warp) barrierID(in *inst) int { return int(w.r32[in.a][lowest(w.waitMask|w.active)]) }
 
+// together tells whether all living lanes execute a barrier's instruction. If not, others that went another way go on
+// first, which goes tells, or there are none and it is a fault; does says what the lanes do.
+func (w *warp) together(in *inst, mask uint32, does string) (whole, goes bool) {
+	if mask != w.live {
+		w.exitSplits()
+	}
+	if mask == w.live {
+		return true, false
+	}
+	if len(w.splits) > 0 && mask == w.active {
+		w.uncount(mask)
+		return false, w.resume(true)
+	}
+	w.fatal(in, lowest(mask), BarrierDivergence, "only lanes 0x%08x of 0x%08x %s", mask, w.live, does)
+	return false, false
+}
+
 // barrier executes bar.sync, bar.arrive and bar.red. It returns false when the warp waits.
 func (w *warp) barrier(in *inst, mask uint32) bool {
 	if mask == 0 {
 		w.pc++
 		return true
 	}
-	if mask != w.live {
-		w.exitSplits()
-	}
-	if mask != w.live {
-		if len(w.splits) > 0 && mask == w.active {
-			w.uncount(mask)
-			return w.resume(true)
-		}
-		w.fatal(in, lowest(mask), BarrierDivergence, "only lanes 0x%08x of 0x%08x execute the barrier", mask, w.live)
-		return false
+	if whole, goes := w.together(in, mask, "execute the barrier"); !whole {
+		return goes
 	}
 	b := w.blk
 	lane := lowest(mask)

@@ -198,16 +198,8 @@ func (w *warp) clusterWait(in *inst, mask uint32) bool {
 		w.pc++
 		return true
 	}
-	if mask != w.live {
-		w.exitSplits()
-	}
-	if mask != w.live {
-		if len(w.splits) > 0 && mask == w.active {
-			w.uncount(mask)
-			return w.resume(true)
-		}
-		w.fatal(in, lowest(mask), BarrierDivergence, "only lanes 0x%08x of 0x%08x wait at the cluster's barrier", mask, w.live)
-		return false
+	if whole, goes := w.together(in, mask, "wait at the cluster's barrier"); !whole {
+		return goes
 	}
 	s := &w.blk.barrier
 	if without := mask &^ w.clusterPending; without != 0 {
