@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/runtime/device"
+	"unirestorer/runtime/proctime"
 	"unirestorer/runtime/ptxsim"
 )
 
@@ -37,7 +36,7 @@ func bench(b *testing.B, file, kernel string, shape device.Shape, check bool, ar
 		return buf
 	})
 	var lanes, macs uint64
-	began := processorTime(b)
+	began := proctime.Used()
 	for b.Loop() {
 		require.NoError(b, str.Launch(context.Background(), f, shape, a))
 		c := dev.LastReport().Counters
@@ -45,17 +44,10 @@ func bench(b *testing.B, file, kernel string, shape device.Shape, check bool, ar
 		macs += c.TensorMACs
 	}
 	b.ReportMetric(float64(lanes)/b.Elapsed().Seconds()/1e6, "Mlane/s")
-	b.ReportMetric(float64(lanes)/(processorTime(b)-began).Seconds()/1e6, "Mlane/cpu-s") // for busy machines
+	b.ReportMetric(float64(lanes)/(proctime.Used()-began).Seconds()/1e6, "Mlane/cpu-s") // for busy machines
 	if macs > 0 {
 		b.ReportMetric(float64(macs)/b.Elapsed().Seconds()/1e6, "MMAC/s")
 	}
-}
-
-// processorTime is what the process has used of its processors.
-func processorTime(b *testing.B) time.Duration {
-	var use syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &use))
-	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 func BenchmarkLaunch(b *testing.B) {

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,6 +18,7 @@ import (
 	"unirestorer/runtime/cpu"
 	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/proctime"
 )
 
 // groupingAction runs the same pictures, of random experts, in the order they come and grouped.
@@ -86,7 +86,7 @@ func groupedRun(c *cli.Context, lora bool, opts []unirestorer.Option) (cpuSecond
 			return 0, 0, 0, err
 		}
 	}
-	before := processorTime()
+	before := proctime.Used()
 	var next atomic.Int64
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -106,16 +106,7 @@ func groupedRun(c *cli.Context, lora bool, opts []unirestorer.Option) (cpuSecond
 		})
 	}
 	all.Wait()
-	return processorTime() - before, loads, loading, err
-}
-
-// processorTime is what this process had of the processor, in seconds: others that use it too change it little.
-func processorTime() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+	return (proctime.Used() - before).Seconds(), loads, loading, err
 }
 
 // batches compares a batch of equal pictures with as many runs of one, on one thread of the CPU by processor time.
@@ -172,11 +163,11 @@ func batchTime(ctx context.Context, pool *experts.Pool, expert, n, side int) (fl
 	}
 	best := 0.0
 	for k := range 7 {
-		before := processorTime()
+		before := proctime.Used()
 		if err := lease.Program.Run(ctx, [][]float32{in}, [][]float32{out}, backend.RunOptions{}); err != nil {
 			return 0, err
 		}
-		if took := processorTime() - before; k > 0 && (best == 0 || took < best) {
+		if took := (proctime.Used() - before).Seconds(); k > 0 && (best == 0 || took < best) {
 			best = took
 		}
 	}

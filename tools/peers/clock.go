@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"unirestorer/runtime/proctime"
 )
 
 // clockVariable tells workers which clock to take times by.
@@ -36,7 +38,7 @@ var started = time.Now()
 // now is the time in seconds by the chosen clock.
 func now() float64 {
 	if os.Getenv(clockVariable) == clockCPU {
-		return processorTime()
+		return proctime.Used().Seconds()
 	}
 	return time.Since(started).Seconds()
 }
