@@ -178,7 +178,7 @@ cuda-test: ## run the CUDA device, the GPU backend and the GPU kit on the simula
 	  case $$order in early|2) skip=CasesMatch ;; *) skip= ;; esac; \
 	  (cd runtime/gpu && CUDASIM_ORDER=$$order $(abspath build/cuda-tests)/gpu.test -test.short -test.timeout=10m -test.run=ThroughCUDA -test.skip=$$skip); done
 	$(CUDAENV) $(GO) test -vet=off -short -tags "cuda cudasim" ./runtime/cuda/simdriver/timeline ./runtime/doctor ./tools/gpukit
-	$(CUDAENV) $(GO) test -vet=off -short -tags cuda ./runtime/cuda ./runtime/doctor ./runtime/nvtx
+	$(CUDAENV) $(GO) test -vet=off -short -tags cuda ./runtime/cuda ./runtime/cuda/nvml ./runtime/doctor ./runtime/nvtx
 	$(CUDAENV) $(GO) test -vet=off -tags "cuda cudasim" -run 'Cards|Isolation|HopBetween' ./cmd/unirestorer ./runtime/serve
 ORDERED = '^Test.*(Stream|Event|Capture|Graph|Copies|Context|Conformance)'
 

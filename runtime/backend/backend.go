@@ -102,6 +102,8 @@ type Info struct {
 	Name string `json:"name"`
 	// Device says what the hardware is.
 	Device string `json:"device"`
+	// UUID is that of a GPU, or of a slice of one; empty elsewhere.
+	UUID string `json:"uuid,omitempty"`
 	// Threads is the number of threads that compute, 0 where that says nothing.
 	Threads int `json:"threads,omitempty"`
 	// Half says that activations are fp16.

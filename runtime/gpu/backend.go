@@ -69,7 +69,7 @@ func (b *Backend) Info() backend.Info {
 	default:
 		name = "cuda"
 	}
-	return backend.Info{Name: name, Device: fmt.Sprintf("%s, compute capability %d.%d", b.info.Name, b.info.Major, b.info.Minor), Half: true}
+	return backend.Info{Name: name, UUID: b.info.UUID, Device: fmt.Sprintf("%s, compute capability %d.%d", b.info.Name, b.info.Major, b.info.Minor), Half: true}
 }
 
 // Plan implements backend.Backend.

@@ -131,8 +131,9 @@ type Measured struct {
 	PeakResident int64 `json:"peak_resident_bytes,omitempty"`
 	// Energy is the energy of a run in joules, nil where nothing tells.
 	Energy *float64 `json:"joules_per_run,omitempty"`
-	// EnergySource says what told.
+	// EnergySource says what told, NoEnergy why nothing did.
 	EnergySource string `json:"energy_source,omitempty"`
+	NoEnergy     string `json:"no_energy,omitempty"`
 }
 
 // Part is what runs as one, a node or several: what it costs and how long it

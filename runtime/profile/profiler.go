@@ -233,20 +233,14 @@ func (p *Profiler) measure(ctx context.Context, n *Network, r *runner) error {
 			return err
 		}
 	}
-	var meter *energyMeter
-	if p.Backend.Info().Threads > 0 { // a processor's counters say nothing of a GPU
-		meter = newEnergyMeter(powercap)
-	}
+	meter, noEnergy := newEnergyMeter(p.Backend.Info())
 	disturbed := watch(p.Backend.Info().Threads)
 	var err error
 	if m.Samples, err = p.Method.steady(ctx, r.run); err != nil {
 		return err
 	}
 	m.Contention = disturbed()
-	if joules, ok := meter.joules(); ok {
-		each := joules / float64(len(m.Samples))
-		m.Energy, m.EnergySource = &each, "RAPL, all processor packages, whatever else runs included"
-	}
+	m.setEnergy(meter, noEnergy)
 	if m.Latency, err = Summarise(m.Samples); err != nil {
 		return err
 	}
@@ -255,6 +249,19 @@ func (p *Profiler) measure(ctx context.Context, n *Network, r *runner) error {
 	}
 	m.PeakResident = peakResident()
 	return p.timeNodes(ctx, n, r)
+}
+
+// setEnergy shares what the meter has counted between the runs. missing says why there is no meter.
+func (m *Measured) setEnergy(meter energyMeter, missing error) {
+	if missing == nil {
+		var joules float64
+		if joules, missing = meter.joules(); missing == nil {
+			each := joules / float64(len(m.Samples))
+			m.Energy, m.EnergySource = &each, meter.source()
+			return
+		}
+	}
+	m.NoEnergy = missing.Error()
 }
 
 // onDevice times runs on a device that tells times of its own; nil for others.

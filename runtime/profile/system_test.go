@@ -1,12 +1,16 @@
 package profile
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"unirestorer/runtime/backend"
+	"unirestorer/runtime/cuda/nvml"
 )
 
 func TestEnergyCountersGoRound(t *testing.T) {
@@ -20,25 +24,65 @@ func TestEnergyCountersGoRound(t *testing.T) {
 		put(zone, "max_energy_range_uj", "1000000\n")
 		put(zone, "energy_uj", "900000\n")
 	}
-	m := newEnergyMeter(root)
-	require.Len(t, m.packages, 2, "packages, neither their parts nor the platform")
+	m, err := newPackageMeter(root)
+	require.NoError(t, err)
+	require.Len(t, m, 2, "packages, neither their parts nor the platform")
 	put("intel-rapl:0", "energy_uj", "950000\n")
 	put("intel-rapl:1", "energy_uj", "100000\n") // went round
-	j, ok := m.joules()
-	require.True(t, ok)
+	j, err := m.joules()
+	require.NoError(t, err)
 	require.InDelta(t, 0.05+0.2, j, 1e-9)
-	j, ok = m.joules()
-	require.True(t, ok)
+	j, err = m.joules()
+	require.NoError(t, err)
 	require.Zero(t, j)
 	require.NoError(t, os.Remove(filepath.Join(root, "intel-rapl:1", "energy_uj")))
-	_, ok = m.joules()
-	require.False(t, ok)
+	_, err = m.joules()
+	require.ErrorContains(t, err, "energy_uj")
 }
 
-func TestMachinesWithoutEnergyCountersTellNothing(t *testing.T) {
-	require.Nil(t, newEnergyMeter(t.TempDir()))
-	_, ok := newEnergyMeter(filepath.Join(t.TempDir(), "nothing")).joules()
-	require.False(t, ok)
+func TestMissingEnergyHasAReason(t *testing.T) {
+	root := t.TempDir()
+	_, err := newPackageMeter(root)
+	require.ErrorContains(t, err, "no RAPL counters")
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "intel-rapl:0"), 0o777))
+	_, err = newPackageMeter(root)
+	require.ErrorContains(t, err, "cannot be read")
+	_, err = newEnergyMeter(backend.Info{Name: "sim"})
+	require.ErrorContains(t, err, "simulated")
+
+	m := Measured{Samples: []float64{1, 1}}
+	m.setEnergy(nil, err)
+	require.Nil(t, m.Energy)
+	require.Contains(t, m.NoEnergy, "simulated")
+}
+
+func TestEnergyOfACardIsThatOfItsOwnCounter(t *testing.T) {
+	used := uint64(7000)
+	var failed error
+	read := func() (nvml.System, error) {
+		other := uint64(1)
+		return nvml.System{GPUs: []nvml.GPU{{UUID: "GPU-a", Energy: &other}, {UUID: "GPU-b", Energy: &used}, {UUID: "GPU-old"}}}, failed
+	}
+	meter, err := newCardMeter("GPU-b", read)
+	require.NoError(t, err)
+	used += 1500
+	m := Measured{Samples: []float64{1, 1, 1}}
+	m.setEnergy(meter, nil)
+	require.InDelta(t, 0.5, *m.Energy, 1e-12)
+	require.Contains(t, m.EnergySource, "NVML")
+	require.Empty(t, m.NoEnergy)
+
+	used = 3 // the driver was loaded anew
+	_, err = meter.joules()
+	require.ErrorContains(t, err, "went back")
+	failed = errors.New("GPU is lost")
+	_, err = meter.joules()
+	require.ErrorContains(t, err, "GPU is lost")
+	failed = nil
+	for uuid, text := range map[string]string{"GPU-old": "does not tell", "MIG-1": "slice"} {
+		_, err = newCardMeter(uuid, read)
+		require.ErrorContains(t, err, text)
+	}
 }
 
 func TestPeakResidentSetIsRead(t *testing.T) {

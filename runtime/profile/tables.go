@@ -126,7 +126,7 @@ func (p *Profile) speeds() *report.Table {
 		number("img/s", ""), number("MPix/s", ""), number("GFLOP/s", ""), number("GB/s", ""), number("roofline", "%"),
 		number("peak RSS", ""), number("energy", "J"),
 	)}
-	energy := ""
+	energy, noEnergy := "", ""
 	for _, n := range p.shown() {
 		m := n.Measured
 		if m == nil {
@@ -140,6 +140,8 @@ func (p *Profile) speeds() *report.Table {
 		joules := "-"
 		if m.Energy != nil {
 			joules, energy = report.Digits(*m.Energy), m.EnergySource
+		} else if m.NoEnergy != "" {
+			noEnergy = m.NoEnergy
 		}
 		t.Add(append(n.head(), milliseconds(m.Load), milliseconds(m.First), disturbed(milliseconds(l.P50), m.Contention), milliseconds(l.P90), milliseconds(l.P99),
 			percentOr(l.Precision, l.Precision >= 0), strconv.Itoa(l.Runs), device, report.Digits(r.Images), report.Digits(r.Pixels/1e6), report.Digits(r.Operations/1e9), r.bandwidth(),
@@ -158,8 +160,9 @@ func (p *Profile) speeds() *report.Table {
 	t.Notes = append(t.Notes, p.contentionNotes()...)
 	if energy != "" {
 		t.Notes = append(t.Notes, "Energy of a run: "+energy+".")
-	} else {
-		t.Notes = append(t.Notes, "Energy: "+whyNoEnergy(powercap, p.Device.Threads > 0)+".")
+	}
+	if noEnergy != "" {
+		t.Notes = append(t.Notes, "Energy is not known where it is missing: "+noEnergy+".")
 	}
 	return t
 }

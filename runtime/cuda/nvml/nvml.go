@@ -2,7 +2,7 @@
 // run time if it is there: what the CUDA driver does not tell, such as who holds memory and why clocks are low.
 //
 // A binding exists (github.com/NVIDIA/go-nvml). It makes the linker accept undefined symbols in the whole program, which
-// would hide a driver function that package lazy does not define, and this package needs 25 functions of 350.
+// would hide a driver function that package lazy does not define, and this package needs 26 functions of 350.
 package nvml
 
 import "errors"
@@ -36,9 +36,11 @@ type GPU struct {
 	RepairFailed  *bool   `json:"repair_failed,omitempty"`
 	Throttle      *uint64 `json:"throttle,omitempty"` // of the reasons below
 	Temperature   *uint32 `json:"temperature_c,omitempty"`
-	PowerLimit    *uint32 `json:"power_limit_mw,omitempty"`
-	PowerDefault  *uint32 `json:"power_default_mw,omitempty"`
-	Link          *Link   `json:"pcie,omitempty"`
+	// Energy is what the GPU has used since the driver was loaded, in millijoules; since Volta.
+	Energy       *uint64 `json:"energy_mj,omitempty"`
+	PowerLimit   *uint32 `json:"power_limit_mw,omitempty"`
+	PowerDefault *uint32 `json:"power_default_mw,omitempty"`
+	Link         *Link   `json:"pcie,omitempty"`
 }
 
 // Memory is a GPU's memory in bytes.

@@ -90,6 +90,7 @@ void nvml_read(unsigned index, struct nvml_gpu *g)
 	KNOW(KNOW_COMPUTE_MODE, "nvmlDeviceGetComputeMode", (device, unsigned *), d, &g->compute_mode);
 	KNOW(KNOW_UNCORRECTED, "nvmlDeviceGetTotalEccErrors", (device, unsigned, unsigned, unsigned long long *), d, 1, 0, &g->uncorrected);
 	KNOW(KNOW_THROTTLE, "nvmlDeviceGetCurrentClocksThrottleReasons", (device, unsigned long long *), d, &g->throttle);
+	KNOW(KNOW_ENERGY, "nvmlDeviceGetTotalEnergyConsumption", (device, unsigned long long *), d, &g->energy);
 	KNOW(KNOW_TEMPERATURE, "nvmlDeviceGetTemperature", (device, unsigned, unsigned *), d, 0, &g->temperature);
 	if (CALL("nvmlDeviceGetPowerManagementLimit", (device, unsigned *), d, &g->power[0]) == 0)
 		KNOW(KNOW_POWER, "nvmlDeviceGetPowerManagementDefaultLimit", (device, unsigned *), d, &g->power[1]);

@@ -63,7 +63,7 @@ func convert(index int, g *C.struct_nvml_gpu) GPU {
 		MIG: mode(C.KNOW_MIG, g.mig), ECC: mode(C.KNOW_ECC, g.ecc), ComputeMode: u32(C.KNOW_COMPUTE_MODE, g.compute_mode),
 		Uncorrected: u64(C.KNOW_UNCORRECTED, g.uncorrected), RepairPending: flag(C.KNOW_PENDING, g.repair_pending),
 		RepairFailed: flag(C.KNOW_FAILED, g.repair_failed), Throttle: u64(C.KNOW_THROTTLE, g.throttle),
-		Temperature: u32(C.KNOW_TEMPERATURE, g.temperature), PowerLimit: u32(C.KNOW_POWER, g.power[0]),
+		Energy: u64(C.KNOW_ENERGY, g.energy), Temperature: u32(C.KNOW_TEMPERATURE, g.temperature), PowerLimit: u32(C.KNOW_POWER, g.power[0]),
 		PowerDefault: u32(C.KNOW_POWER, g.power[1]),
 	}
 	if known(C.KNOW_MEMORY) {

@@ -18,6 +18,7 @@ enum {
 	KNOW_TEMPERATURE = 1 << 8,
 	KNOW_POWER = 1 << 9,
 	KNOW_LINK = 1 << 10,
+	KNOW_ENERGY = 1 << 11,
 };
 
 struct nvml_memory { // nvmlMemory_t
@@ -45,6 +46,7 @@ struct nvml_gpu {
 	unsigned long long uncorrected;
 	unsigned repair_pending, repair_failed;
 	unsigned long long throttle;
+	unsigned long long energy; // millijoules since the driver was loaded
 	unsigned temperature;
 	unsigned power[2]; // limit, default; milliwatts
 	unsigned link[4];  // width, most, generation, newest
