@@ -93,45 +93,34 @@ func workAction(c *cli.Context) (err error) {
 		return usageOf(err)
 	}
 	defer closing(&err, r.Close)
-	q, server, err := queueOrServer(c, log)
+	ctx, cancel := context.WithCancel(c.Context)
+	q, host, err := queueOrHost(ctx, c, log)
 	if err != nil {
+		cancel()
 		return err
 	}
-	if server != nil {
-		defer server.Close()
-	}
+	defer host.Close()
 	defer q.Close()
+	defer cancel()
 	w := &jobs.Worker{Queue: q, Restorer: r, Name: c.String("name"), Tries: c.Int("tries"), Watchdog: c.Duration("watchdog"), Sweep: c.Duration("sweep"), UntilEmpty: c.Bool("until-empty"), Log: log}
 	log.Info("ready", "model", r.Model(), "device", r.Device())
-	return w.Run(c.Context)
+	return w.Run(ctx)
 }
 
-// queueOrServer connects, starting a server inside where none is named and none answers.
-func queueOrServer(c *cli.Context, log *slog.Logger) (*jobs.Queue, *jobs.Server, error) {
-	patience := 30 * time.Second
-	if c.String("nats") == "" {
-		patience = 0
+// queueOrHost connects to the server that is named; where none is, to that of this machine, with the host that keeps it.
+func queueOrHost(ctx context.Context, c *cli.Context, log *slog.Logger) (q *jobs.Queue, host *jobs.Host, err error) {
+	host = &jobs.Host{Store: c.String("store"), Log: log}
+	if c.String("nats") != "" {
+		q, err = jobs.Connect(ctx, access(c, 30*time.Second), limitsOf(c))
+		return q, host, err
 	}
-	q, err := jobs.Connect(c.Context, access(c, patience), limitsOf(c))
-	if err == nil || !errors.Is(err, jobs.ErrNoServer) || c.String("nats") != "" {
-		return q, nil, err
-	}
-	store := c.String("store")
-	if store == "" {
-		if store, err = jobs.DefaultStore(); err != nil {
+	if host.Store == "" {
+		if host.Store, err = jobs.DefaultStore(); err != nil {
 			return nil, nil, err
 		}
 	}
-	server, err := jobs.StartServer(jobs.DefaultURL, store)
-	if err != nil {
-		return nil, nil, fmt.Errorf("start a queue on this machine: %w", err)
-	}
-	log.Info("started a queue inside this process", "address", jobs.DefaultURL, "store", store)
-	if q, err = jobs.Connect(c.Context, access(c, 5*time.Second), limitsOf(c)); err != nil {
-		server.Close()
-		return nil, nil, err
-	}
-	return q, server, nil
+	q, err = host.Connect(ctx, access(c, 0), limitsOf(c))
+	return q, host, err
 }
 
 // logger makes the log that --log asks for.

@@ -60,12 +60,12 @@ func fakeS3(t *testing.T) {
 }
 
 // smallDisk is a file system with room for so many small files where the test may make one, and otherwise a folder.
-func smallDisk(t *testing.T, path string, files int) (full func(bool)) {
+func smallDisk(t *testing.T, path string, files int) (full func(bool), own bool) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(path, 0o777))
 	if err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dk", 1024+8*files), "tmpfs", path).Run(); err != nil {
 		t.Logf("no file system of its own may be mounted, so none runs full: %v", err)
-		return func(bool) {}
+		return func(bool) {}, false
 	}
 	t.Cleanup(func() { require.NoError(t, exec.Command("umount", "-l", path).Run()) })
 	ballast := filepath.Join(path, ".ballast")
@@ -81,7 +81,7 @@ func smallDisk(t *testing.T, path string, files int) (full func(bool)) {
 		}
 		require.ErrorIs(t, err, syscall.ENOSPC)
 		require.NoError(t, f.Close())
-	}
+	}, true
 }
 
 // TestNothingIsLostThroughKillsOfEverything has pictures restored by four workers over three servers, while each part is
@@ -110,7 +110,7 @@ func TestNothingIsLostThroughKillsOfEverything(t *testing.T) {
 	})
 	fakeS3(t)
 	disk := filepath.Join(dir, "out")
-	full := smallDisk(t, disk, n)
+	full, _ := smallDisk(t, disk, n)
 	nodes, urls := cluster(t, dir)
 
 	inS3, inFolder := filepath.Join(dir, "a"), filepath.Join(dir, "b")
@@ -168,28 +168,39 @@ func TestNothingIsLostThroughKillsOfEverything(t *testing.T) {
 	require.NoError(t, workers[1].Process.Signal(syscall.SIGSTOP))
 	workers = append(workers, worker("w4"))
 	until("the leader of the stream dies", func(c Counts) bool { return c.Done > 3*n/10 })
-	info, err := q.stream.Info(ctx)
-	require.NoError(t, err)
-	for i, node := range nodes {
-		if node.args.Name == info.Cluster.Leader {
-			node.kill()
-			time.Sleep(2 * time.Second)
-			nodes[i] = start(t, "node", node.args, node.log)
-		}
-	}
+	i := leader(ctx, t, q, nodes)
+	nodes[i].kill()
+	time.Sleep(2 * time.Second)
+	nodes[i] = start(t, "node", nodes[i].args, nodes[i].log)
 	until("the disk is full", func(c Counts) bool { return c.Done > 4*n/10 })
 	full(true)
 	time.Sleep(3 * time.Second)
 	full(false)
 	say("the disk has room again")
 	require.NoError(t, workers[1].Process.Signal(syscall.SIGCONT))
-	require.NoError(t, first.Wait(), "a submitter")
-	require.NoError(t, second.Wait(), "a submitter")
+	require.NoError(t, first.end(ctx), "a submitter")
+	require.NoError(t, second.end(ctx), "a submitter")
 	until("everything is final", func(c Counts) bool { return c.Total() >= n+2 && c.Final() == c.Total() })
 
 	checkResults(ctx, t, q, names, disk)
 	elapsed := time.Since(began)
 	say("%d pictures, 0 lost, 0 wrong, both poisoned ones reported; %.1f pictures/s through all faults", n, float64(n)/elapsed.Seconds())
+}
+
+// leader is the index of the server that leads the stream.
+func leader(ctx context.Context, t *testing.T, q *Queue, nodes []*process) int {
+	t.Helper()
+	for ctx.Err() == nil {
+		info, err := q.stream.Info(ctx)
+		for i, node := range nodes {
+			if err == nil && info.Cluster != nil && node.args.Name == info.Cluster.Leader {
+				return i
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("the stream has no leader")
+	return 0
 }
 
 // checkResults holds every result against what restore makes of its picture, and failures against the dead letters.

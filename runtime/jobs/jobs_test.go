@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,7 +23,7 @@ import (
 func local(t *testing.T) *Queue {
 	t.Helper()
 	at := fmt.Sprintf("nats://127.0.0.1:%d", freePorts(t, 1)[0])
-	s, err := StartServer(at, t.TempDir())
+	s, err := StartServer(at, t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	q, err := Connect(context.Background(), Access{URL: at, Patience: 5 * time.Second}, Limits{AckWait: 2 * time.Second})

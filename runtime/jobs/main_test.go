@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -51,7 +52,7 @@ func TestMain(m *testing.M) {
 	var a roleArgs
 	err := json.Unmarshal([]byte(os.Getenv(argsVar)), &a)
 	if err == nil {
-		err = map[string]func(context.Context, roleArgs) error{"node": nodeRole, "worker": workerRole, "submitter": submitterRole}[role](context.Background(), a)
+		err = map[string]func(context.Context, roleArgs) error{"node": nodeRole, "worker": workerRole, "host": hostRole, "submitter": submitterRole}[role](context.Background(), a)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, role, a.Name, err)
@@ -61,8 +62,10 @@ func TestMain(m *testing.M) {
 
 // nodeRole is a NATS server of a cluster.
 func nodeRole(_ context.Context, a roleArgs) error {
-	o := &server.Options{ServerName: a.Name, Host: "127.0.0.1", Port: a.Client, JetStream: true, StoreDir: a.Store, NoSigs: true,
-		Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: a.Route}}
+	o := &server.Options{ServerName: a.Name, Host: "127.0.0.1", Port: a.Client, JetStream: true, StoreDir: a.Store, NoSigs: true}
+	if len(a.Routes) > 0 {
+		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: a.Route}
+	}
 	for _, r := range a.Routes {
 		u, err := url.Parse(r)
 		if err != nil {
@@ -93,8 +96,30 @@ func workerRole(ctx context.Context, a roleArgs) error {
 	if err != nil {
 		return err
 	}
-	w := &Worker{Queue: q, Restorer: r, Name: a.Name, Watchdog: 20 * time.Second, Sweep: time.Second, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	return a.work(ctx, q, r)
+}
+
+func (a *roleArgs) work(ctx context.Context, q *Queue, r *unirestorer.Restorer) error {
+	w := &Worker{Queue: q, Restorer: r, Name: a.Name, Watchdog: 20 * time.Second, Sweep: time.Second, Log: a.logger()}
 	return w.Run(ctx)
+}
+
+func (a *roleArgs) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("who", a.Name)
+}
+
+// hostRole is a worker that keeps the server of its machine.
+func hostRole(ctx context.Context, a roleArgs) error {
+	r, err := testRestorer(ctx)
+	if err != nil {
+		return err
+	}
+	h := &Host{At: a.URL, Store: a.Store, Log: a.logger()}
+	q, err := h.Connect(ctx, Access{Name: a.Name}, a.Limits)
+	if err != nil {
+		return err
+	}
+	return a.work(ctx, q, r)
 }
 
 func submitterRole(ctx context.Context, a roleArgs) error {
@@ -139,23 +164,36 @@ func start(t *testing.T, role string, a roleArgs, log string) *process {
 	return p
 }
 
+// end waits for a process to end by itself; one that is late is made to say where it hangs.
+func (p *process) end(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = p.Process.Signal(syscall.SIGQUIT) })
+	defer stop()
+	return p.Wait()
+}
+
 func (p *process) kill() {
 	_ = p.Process.Signal(syscall.SIGCONT)
 	_ = p.Process.Kill()
 	_ = p.Wait()
 }
 
-// freePorts are ports that nobody listens on at present.
+// freePorts are ports that nobody listens on at present, below those that systems give to connections: a server that is
+// started again finds its own still free.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err != nil {
+			continue
+		}
 		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, l.Addr().(*net.TCPAddr).Port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("no free ports")
+	return nil
 }
 
 // cluster starts three servers.

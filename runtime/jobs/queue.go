@@ -230,6 +230,11 @@ type message struct {
 	Route json.RawMessage `json:"route,omitempty"` // from the routing stage
 }
 
+// parseMessage reads a message; ok only if it is of the job that its subject names.
+func parseMessage(subject string, data []byte) (m message, ok bool) {
+	return m, json.Unmarshal(data, &m) == nil && isIdentity(m.ID) && strings.HasSuffix(subject, "."+m.ID)
+}
+
 // publish puts a message of a job in, once a generation and stage as long as the server remembers.
 func (q *Queue) publish(ctx context.Context, r *Record, stage string, m message) error {
 	data, err := json.Marshal(m)

@@ -45,7 +45,8 @@ type Record struct {
 	// Expert is the one that was named, or that the routing stage found.
 	Expert *int `json:"expert,omitempty"`
 	Routed bool `json:"routed,omitempty"`
-	// Generation counts how often the job was put in; Deliveries that were no try of its picture are Deferred.
+	// Generation counts how often the job was put in. Tries counts those that have begun in its stage; what was no try of its
+	// picture in the end is Deferred instead.
 	Generation int `json:"generation"`
 	Tries      int `json:"tries,omitempty"`
 	Deferred   int `json:"deferred,omitempty"`
@@ -101,7 +102,7 @@ func ModelKey(digest string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// record reads a record; nil if there is none.
+// record reads a record; nil if there is none. What is no record counts as none, and may be replaced at its revision.
 func (q *Queue) record(ctx context.Context, id string) (*Record, uint64, error) {
 	e, err := q.kv.Get(ctx, id)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -110,12 +111,11 @@ func (q *Queue) record(ctx context.Context, id string) (*Record, uint64, error) 
 	if err != nil {
 		return nil, 0, fmt.Errorf("record of job %s: %w", id, err)
 	}
-	r := &Record{}
-	if err := json.Unmarshal(e.Value(), r); err != nil {
-		return nil, 0, fmt.Errorf("record of job %s: %w", id, err)
-	}
-	return r, e.Revision(), nil
+	return parse(e), e.Revision(), nil
 }
+
+// persistence is for how long a change of a record is tried: a cluster may have to find a new leader.
+const persistence = 15 * time.Second
 
 // errUnchanged leaves a record as it is.
 var errUnchanged = errors.New("unchanged")
@@ -123,10 +123,15 @@ var errUnchanged = errors.New("unchanged")
 // change changes a record, or makes it where change is given nil: change runs again where somebody else was faster, and may
 // return errUnchanged.
 func (q *Queue) change(ctx context.Context, id string, change func(*Record) (*Record, error)) (*Record, error) {
+	began := time.Now()
 	for try := 0; ; try++ {
 		r, revision, err := q.record(ctx, id)
 		if err != nil {
-			return nil, err
+			if ctx.Err() != nil || time.Since(began) > persistence {
+				return nil, err
+			}
+			wait(ctx, 250*time.Millisecond)
+			continue
 		}
 		before := r
 		if r != nil {
@@ -152,7 +157,7 @@ func (q *Queue) change(ctx context.Context, id string, change func(*Record) (*Re
 		if err == nil {
 			return r, nil
 		}
-		if ctx.Err() != nil || try >= 40 {
+		if ctx.Err() != nil || time.Since(began) > persistence {
 			return nil, fmt.Errorf("record of job %s: %w", id, err)
 		}
 		wait(ctx, time.Duration(min(try+1, 10))*25*time.Millisecond)
@@ -210,9 +215,19 @@ func (q *Queue) snapshot(ctx context.Context, batch string) (all []*Record, err 
 
 // parse reads an entry of the bucket; nil where it is no record of a job.
 func parse(e jetstream.KeyValueEntry) *Record {
+	return parseRecord(e.Key(), e.Value())
+}
+
+func parseRecord(key string, value []byte) *Record {
 	r := &Record{}
-	if len(e.Key()) != 32 || json.Unmarshal(e.Value(), r) != nil || r.ID != e.Key() {
+	if !isIdentity(key) || json.Unmarshal(value, r) != nil || r.ID != key {
 		return nil
 	}
 	return r
+}
+
+// isIdentity tells whether a word has the form of Identity's.
+func isIdentity(id string) bool {
+	_, err := hex.DecodeString(id)
+	return err == nil && len(id) == 32
 }

@@ -212,8 +212,11 @@ func writeFile(ctx context.Context, path string, data []byte) error {
 	return atomicfile.Write(ctx, path, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
 
-// sees tells whether the folder of a result is the submitter's.
+// sees tells whether the folder of a result is the submitter's, and the result's place is in it.
 func sees(o *Out) bool {
+	if rel, err := filepath.Rel(o.Folder, o.To); err != nil || !filepath.IsAbs(o.Folder) || !filepath.IsLocal(rel) || rel == "." {
+		return false
+	}
 	b, err := os.ReadFile(filepath.Join(o.Folder, tokenName))
 	return err == nil && o.Token != "" && strings.TrimSpace(string(b)) == o.Token
 }

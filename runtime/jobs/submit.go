@@ -105,7 +105,7 @@ func (q *Queue) Submit(ctx context.Context, s Submission) (*Submitted, error) {
 }
 
 // patience is for how long a submitter tries on with a picture where the server, or a store, does not answer.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // persistently is submit1, again and again while servers change.
 func (q *Queue) persistently(ctx context.Context, st *Storage, s *Submission, p pair, out Out, batch string) (r *Record, kind State, err error) {

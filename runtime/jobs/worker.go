@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,8 @@ const (
 	streakLimit = 32
 	// idlePoll is how long an idle worker waits for a picture to route before it looks at the experts' queues again.
 	idlePoll = 500 * time.Millisecond
+	// recreateAfter is for how long there is trouble before a worker looks whether streams and consumers are still there.
+	recreateAfter = 10 * time.Second
 	// retryAfterTrouble is how long a picture waits whose result could not be stored.
 	retryAfterTrouble = 10 * time.Second
 )
@@ -61,8 +64,12 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	go w.sweeping(ctx)
+	var trouble time.Time // since when there is nothing else
 	for ctx.Err() == nil {
 		busy, err := w.step(ctx)
+		if err == nil {
+			trouble = time.Time{}
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -70,6 +77,12 @@ func (w *Worker) Run(ctx context.Context) error {
 			return errStuck
 		case err != nil:
 			w.Log.Warn("trouble with the queue, trying on", "error", err)
+			if trouble.IsZero() {
+				trouble = time.Now()
+			} else if time.Since(trouble) > recreateAfter {
+				w.recreate(ctx)
+				trouble = time.Now()
+			}
 			wait(ctx, time.Second)
 		case !busy && w.UntilEmpty:
 			left, err := w.left(ctx)
@@ -106,6 +119,12 @@ func (w *Worker) prepare(ctx context.Context) error {
 		w.stages = append(w.stages, expertStage(e.Index))
 	}
 	w.pulls = map[string]jetstream.Consumer{}
+	w.expert = w.stages[len(w.stages)-1]
+	return w.consumers(ctx)
+}
+
+// consumers finds or makes the consumer of every stage.
+func (w *Worker) consumers(ctx context.Context) error {
 	for _, s := range w.stages {
 		c, err := w.Queue.consumer(ctx, w.model, s)
 		if err != nil {
@@ -113,54 +132,72 @@ func (w *Worker) prepare(ctx context.Context) error {
 		}
 		w.pulls[s] = c
 	}
-	w.expert = w.stages[len(w.stages)-1]
 	return nil
 }
 
+// recreate makes what is gone from the server: another may have taken its place, with another store.
+func (w *Worker) recreate(ctx context.Context) {
+	q := *w.Queue
+	err := q.create(ctx)
+	if err == nil {
+		err = w.consumers(ctx)
+	}
+	if err != nil {
+		w.Log.Warn("look whether the queue is whole", "error", err)
+	}
+}
+
 // step does the next piece of work: a picture for the expert at work, pictures to route, a picture for the expert that
-// most wait for; busy says that there was one.
+// most wait for; busy says that there was one. A consumer in trouble, as where a cluster has lost its leader, does not keep
+// the worker from the others: there is an error only where nothing could be done.
 func (w *Worker) step(ctx context.Context) (busy bool, err error) {
+	var trouble error
 	if w.streak < streakLimit {
 		n, err := w.fetch(ctx, w.expert, 1, 0)
-		if err != nil || n > 0 {
-			w.streak += n
-			return n > 0, err
+		w.streak += n
+		if n > 0 || ctx.Err() != nil {
+			return n > 0, nil
 		}
+		trouble = err
 	}
 	w.streak = 0
 	n, err := w.fetch(ctx, routeStage, routeAtOnce, 0)
-	if err != nil {
-		return false, err
-	}
+	trouble = errors.Join(trouble, err)
 	next, err := w.fullest(ctx)
-	if err != nil {
-		return n > 0, err
-	}
-	if next != "" {
+	trouble = errors.Join(trouble, err)
+	if next != "" && ctx.Err() == nil {
 		w.expert = next
 		k, err := w.fetch(ctx, next, 1, 0)
-		return n+k > 0, err
+		n += k
+		trouble = errors.Join(trouble, err)
 	}
-	if n > 0 || w.UntilEmpty {
-		return n > 0, nil
+	if n > 0 || trouble != nil || w.UntilEmpty || ctx.Err() != nil {
+		if n > 0 {
+			trouble = nil
+		}
+		return n > 0, trouble
 	}
 	n, err = w.fetch(ctx, routeStage, 1, idlePoll)
 	return n > 0, err
 }
 
-// fullest is the stage of the expert that most pictures wait for; empty where none waits.
-func (w *Worker) fullest(ctx context.Context) (best string, err error) {
-	most := uint64(0)
+// fullest is the stage of the expert that most pictures wait for; empty where none waits. After two consumers that do not
+// answer it asks no more.
+func (w *Worker) fullest(ctx context.Context) (best string, trouble error) {
+	most, silent := uint64(0), 0
 	for _, s := range w.stages[1:] {
 		c, err := w.pulls[s].Info(ctx)
-		if err != nil {
-			return "", err
-		}
-		if c.NumPending > most {
+		switch {
+		case err != nil:
+			trouble = fmt.Errorf("consumer of stage %s: %w", s, err)
+			if silent++; silent == 2 {
+				return best, trouble
+			}
+		case c.NumPending > most:
 			best, most = s, c.NumPending
 		}
 	}
-	return best, nil
+	return best, trouble
 }
 
 // left is how many messages wait or are at work somewhere.
@@ -175,28 +212,27 @@ func (w *Worker) left(ctx context.Context) (n uint64, err error) {
 	return n, nil
 }
 
-// fetch takes up to n messages of a stage and does them; it waits for the first as long as told.
-func (w *Worker) fetch(ctx context.Context, stage string, n int, patience time.Duration) (int, error) {
-	var batch jetstream.MessageBatch
-	var err error
-	if patience > 0 {
-		batch, err = w.pulls[stage].Fetch(n, jetstream.FetchMaxWait(patience))
-	} else {
-		batch, err = w.pulls[stage].FetchNoWait(n)
-	}
-	if err != nil {
-		return 0, err
-	}
-	count := 0
-	for m := range batch.Messages() {
-		count++
-		if stage == routeStage {
-			w.handle(ctx, m, w.route)
+// fetch takes up to n messages of a stage, one after the other, and does them; it waits for the first as long as told. No
+// message is held that is not at work: nobody would give signs of life for it.
+func (w *Worker) fetch(ctx context.Context, stage string, n int, patience time.Duration) (count int, err error) {
+	for count < n && ctx.Err() == nil {
+		var batch jetstream.MessageBatch
+		if patience > 0 && count == 0 {
+			batch, err = w.pulls[stage].Fetch(1, jetstream.FetchMaxWait(patience))
 		} else {
-			w.handle(ctx, m, w.restore)
+			batch, err = w.pulls[stage].FetchNoWait(1)
 		}
+		if err != nil {
+			return count, err
+		}
+		msg, open := <-batch.Messages()
+		if !open {
+			return count, batch.Error()
+		}
+		w.handle(ctx, msg, stage)
+		count++
 	}
-	return count, batch.Error()
+	return count, nil
 }
 
 // errCancelled ends work on a job that somebody cancelled, errStuck on one without progress.
@@ -209,15 +245,19 @@ var (
 type task struct {
 	r        *Record
 	m        message
+	begun    bool         // the record counts it as a try
+	storing  atomic.Bool  // it waits for a place where pictures lie
 	progress atomic.Int64 // when the last was made, in nanoseconds
 }
 
 func (t *task) alive() { t.progress.Store(time.Now().UnixNano()) }
 
 // handle does a message and acknowledges it when what came of it is kept.
-func (w *Worker) handle(ctx context.Context, msg jetstream.Msg, do func(context.Context, *task) error) {
+func (w *Worker) handle(ctx context.Context, msg jetstream.Msg, stage string) {
 	t := &task{}
-	if json.Unmarshal(msg.Data(), &t.m) != nil || t.m.ID == "" {
+	var ok bool
+	if t.m, ok = parseMessage(msg.Subject(), msg.Data()); !ok {
+		w.Log.Warn("what is no message of a job is thrown away", "subject", msg.Subject())
 		_ = msg.TermWithReason("not a message of a job")
 		return
 	}
@@ -235,17 +275,30 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg, do func(context.
 	if err != nil {
 		return
 	}
-	// What an earlier delivery did not end with an answer, its worker did not survive.
-	if tries := int(meta.NumDelivered) - r.Deferred; tries > w.Tries {
-		w.bury(ctx, msg, t, fmt.Sprintf("%d tries without success; the last: %s", w.Tries, lastOf(r)))
+	// Tries are counted when they begin, since workers may not survive them. Deliveries say less: some reach nobody.
+	if r.Tries >= w.Tries {
+		w.bury(ctx, msg, t, fmt.Sprintf("%d tries without success; the last: %s", r.Tries, lastOf(r)))
 		return
 	}
+	do := w.restore
+	if stage == routeStage {
+		do = w.route
+	}
+	if stage != routeStage || meta.NumDelivered > 1 { // routing is short, so its first try is counted when it comes again
+		w.begin(ctx, t)
+	}
+	w.attend(ctx, msg, t, do)
+}
+
+// attend does a task, gives signs of life meanwhile, and answers the message by what came of it.
+func (w *Worker) attend(ctx context.Context, msg jetstream.Msg, t *task, do func(context.Context, *task) error) {
 	t.alive()
 	work, stop := context.WithCancelCause(ctx)
 	beating := make(chan struct{})
 	go func() { defer close(beating); w.beat(work, stop, msg, t) }()
 	done := make(chan error, 1)
 	go func() { done <- do(work, t) }()
+	var err error
 	select {
 	case err = <-done:
 	case <-work.Done():
@@ -266,12 +319,30 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg, do func(context.
 		w.letGo(msg, t)
 	case errors.Is(cause, errCancelled):
 		w.ack(ctx, msg)
+	case errors.Is(cause, errStuck) && t.storing.Load():
+		w.postpone(ctx, msg, t, fmt.Errorf("the place of the picture or of its result did not answer for %v", w.Watchdog))
 	case errors.Is(cause, errStuck):
-		w.failed(ctx, msg, t, int(meta.NumDelivered), fmt.Errorf("no progress for %v", w.Watchdog))
+		w.failed(ctx, msg, t, fmt.Errorf("no progress for %v", w.Watchdog))
 	case environmental(err):
 		w.postpone(ctx, msg, t, err)
 	default:
-		w.failed(ctx, msg, t, int(meta.NumDelivered), err)
+		w.failed(ctx, msg, t, err)
+	}
+}
+
+// begin counts a try.
+func (w *Worker) begin(ctx context.Context, t *task) {
+	if r := w.note(ctx, t.m.ID, func(r *Record) { r.State, r.Worker = Running, w.Name; r.Tries++ }); r != nil {
+		t.r, t.begun = r, true
+	}
+}
+
+// giveBack makes a task's record one that waits, and says that this was no try of its picture.
+func (t *task) giveBack(r *Record) {
+	r.State = Queued
+	r.Deferred++
+	if t.begun && r.Tries > 0 {
+		r.Tries--
 	}
 }
 
@@ -284,20 +355,29 @@ func lastOf(r *Record) string {
 
 // beat tells the server that the message is alive as long as there is progress, and finds out whether the job was cancelled.
 func (w *Worker) beat(ctx context.Context, stop context.CancelCauseFunc, msg jetstream.Msg, t *task) {
-	every := time.NewTicker(max(w.Queue.limits.AckWait/3, 10*time.Millisecond))
+	period := max(w.Queue.limits.AckWait/3, 10*time.Millisecond)
+	every := time.NewTicker(period)
 	defer every.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-every.C:
 		}
+		if time.Since(last) > period+w.Watchdog/2 {
+			t.alive() // the whole process stood still, as in a machine that slept: nothing can be said of the picture
+		}
+		last = time.Now()
 		if time.Since(time.Unix(0, t.progress.Load())) > w.Watchdog {
 			stop(errStuck)
 			return
 		}
-		_ = msg.InProgress() // the next one follows
-		if r, _, err := w.Queue.record(ctx, t.r.ID); err == nil && r != nil && r.State == Cancelled {
+		_ = msg.InProgress()                             // the next one follows
+		look, cancel := context.WithTimeout(ctx, period) // the next sign of life must not wait for it
+		r, _, err := w.Queue.record(look, t.m.ID)
+		cancel()
+		if err == nil && r != nil && r.State == Cancelled {
 			stop(errCancelled)
 			return
 		}
@@ -317,21 +397,23 @@ func (w *Worker) ack(ctx context.Context, msg jetstream.Msg) {
 func (w *Worker) letGo(msg jetstream.Msg, t *task) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	w.note(ctx, t.r.ID, func(r *Record) { r.State = Queued; r.Deferred++ })
+	w.note(ctx, t.m.ID, t.giveBack)
 	_ = msg.Nak()
 }
 
-// note changes a record that is not final; trouble with that is for the next delivery.
-func (w *Worker) note(ctx context.Context, id string, change func(*Record)) {
-	if _, err := w.Queue.change(ctx, id, func(r *Record) (*Record, error) {
+// note changes a record that is not final, and returns it; nil in trouble, which is for the next delivery.
+func (w *Worker) note(ctx context.Context, id string, change func(*Record)) *Record {
+	r, err := w.Queue.change(ctx, id, func(r *Record) (*Record, error) {
 		if r == nil || r.State.Final() {
 			return nil, errUnchanged
 		}
 		change(r)
 		return r, nil
-	}); err != nil {
+	})
+	if err != nil {
 		w.Log.Warn("keep account", "job", id, "error", err)
 	}
+	return r
 }
 
 // environmental reports errors that are no picture's fault: storage that is full or not reached.
@@ -348,20 +430,28 @@ func (s storageError) Unwrap() error { return s.error }
 // postpone gives a message back for later, the later the more often that happened.
 func (w *Worker) postpone(ctx context.Context, msg jetstream.Msg, t *task, err error) {
 	w.Log.Error("postponed", "job", t.r.ID, "picture", t.r.Name, "error", err)
-	w.note(ctx, t.r.ID, func(r *Record) { r.State, r.Error = Queued, "postponed: "+err.Error(); r.Deferred++ })
+	w.note(ctx, t.m.ID, func(r *Record) { t.giveBack(r); r.Error = "postponed: " + err.Error() })
 	// Others may have room where this one's place has none, so the worker goes on with those.
 	_ = msg.NakWithDelay(min(retryAfterTrouble, w.Queue.limits.AckWait) * time.Duration(min(1+t.r.Deferred, 6)))
 }
 
 // failed gives a message back, or buries it after the last try.
-func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, t *task, delivered int, err error) {
-	w.Log.Error("failed", "job", t.r.ID, "picture", t.r.Name, "error", err)
-	w.note(ctx, t.r.ID, func(r *Record) { r.State, r.Error = Queued, err.Error(); r.Tries++ })
-	if delivered-t.r.Deferred >= w.Tries {
+func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, t *task, err error) {
+	w.Log.Error("failed", "job", t.m.ID, "picture", t.r.Name, "error", err)
+	tries := 1
+	if r := w.note(ctx, t.m.ID, func(r *Record) {
+		r.State, r.Error = Queued, err.Error()
+		if !t.begun {
+			r.Tries++
+		}
+	}); r != nil {
+		tries = r.Tries
+	}
+	if tries >= w.Tries {
 		w.bury(ctx, msg, t, err.Error())
 		return
 	}
-	_ = msg.NakWithDelay(min(time.Second*time.Duration(delivered), w.Queue.limits.AckWait))
+	_ = msg.NakWithDelay(min(time.Second*time.Duration(tries), w.Queue.limits.AckWait))
 }
 
 // bury publishes a job to the dead letters, says so in its record, and ends its message.
@@ -386,17 +476,24 @@ func (w *Worker) bury(ctx context.Context, msg jetstream.Msg, t *task, reason st
 }
 
 // input reads the picture of a job.
-func (w *Worker) input(ctx context.Context, r *Record) ([]byte, error) {
+func (w *Worker) input(ctx context.Context, t *task) ([]byte, error) {
+	r := t.r
+	if !IsS3(r.Input) && !strings.HasPrefix(r.Input, objectScheme) {
+		return nil, fmt.Errorf("%q: pictures lie in S3 or in the object store", r.Input)
+	}
+	t.storing.Store(true)
 	data, err := w.st.read(ctx, r.Input, MaxBytes)
 	if err != nil && !missing(err) {
 		return nil, storageError{err}
 	}
+	t.storing.Store(false)
+	t.alive()
 	return data, err
 }
 
 // route finds the expert of a picture and hands it on to that expert's queue.
 func (w *Worker) route(ctx context.Context, t *task) error {
-	data, err := w.input(ctx, t.r)
+	data, err := w.input(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -408,27 +505,30 @@ func (w *Worker) route(ctx context.Context, t *task) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Queue.publish(ctx, t.r, expertStage(route.Expert.Index), message{ID: t.r.ID, Route: text}); err != nil {
+	// The record comes first: whoever takes the message counts its tries there.
+	w.note(ctx, t.m.ID, func(r *Record) {
+		r.State, r.Expert, r.Routed, r.Tries, r.Deferred = Queued, &route.Expert.Index, true, 0, 0
+	})
+	if err := w.Queue.publish(ctx, t.r, expertStage(route.Expert.Index), message{ID: t.m.ID, Route: text}); err != nil {
 		return storageError{err}
 	}
-	w.note(ctx, t.r.ID, func(r *Record) { r.Expert, r.Routed, r.Deferred = &route.Expert.Index, true, 0 })
 	return nil
 }
 
 // restore restores a picture and stores the result wherever it is wanted.
 func (w *Worker) restore(ctx context.Context, t *task) error {
-	w.note(ctx, t.r.ID, func(r *Record) { r.State, r.Worker = Running, w.Name })
 	result, err := w.result(ctx, t)
 	if err != nil {
 		return err
 	}
-	for {
+	for job := t.r; ; {
 		var open []Out
-		for _, o := range t.r.Outs {
+		for _, o := range job.Outs {
 			if !o.Done {
 				open = append(open, o)
 			}
 		}
+		t.storing.Store(true)
 		for i := range open {
 			if err := w.st.store(ctx, &open[i], result); err != nil {
 				return err
@@ -437,7 +537,7 @@ func (w *Worker) restore(ctx context.Context, t *task) error {
 		}
 		// A place may have been added meanwhile: then the record stays open for another round.
 		more := false
-		r, err := w.Queue.change(ctx, t.r.ID, func(r *Record) (*Record, error) {
+		r, err := w.Queue.change(ctx, t.m.ID, func(r *Record) (*Record, error) {
 			if r == nil {
 				return nil, errUnchanged
 			}
@@ -461,7 +561,7 @@ func (w *Worker) restore(ctx context.Context, t *task) error {
 		if r == nil || !more {
 			return nil
 		}
-		t.r = r
+		job = r
 	}
 }
 
@@ -474,11 +574,10 @@ func (w *Worker) result(ctx context.Context, t *task) ([]byte, error) {
 			}
 		}
 	}
-	data, err := w.input(ctx, t.r)
+	data, err := w.input(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	t.alive()
 	opts := append(t.r.Options.picture(), unirestorer.WithProgress(func(float64) { t.alive() }))
 	if route := t.m.found(data); route != nil {
 		opts = append(opts, unirestorer.WithRoute(route))
