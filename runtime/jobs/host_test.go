@@ -250,3 +250,14 @@ func TestTriesAreThoseThatBegan(t *testing.T) {
 	require.Equal(t, Failed, got.State)
 	require.Contains(t, got.Error, "2 tries without success; the last: a worker ended or hung")
 }
+
+func TestWhatIsGivenBackIsFoundByWorkersOfOtherExperts(t *testing.T) {
+	ctx := bounded(t)
+	q, r := local(t), opened(t)
+	w := &Worker{Queue: q, Restorer: r}
+	_, msg := delivered(ctx, t, q, w)
+	require.NotEqual(t, "e9", w.expert)
+	require.NoError(t, msg.NakWithDelay(100*time.Millisecond))
+	drain(t, q, r)
+	finished(ctx, t, q, 1)
+}

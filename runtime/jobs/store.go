@@ -144,10 +144,10 @@ func (s *Storage) putS3(ctx context.Context, name string, data []byte) error {
 	}
 	if _, err := c.PutObject(ctx, bucket, key, bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{}); err != nil {
 		err = fmt.Errorf("write %s: %w", name, err)
-		if refused(err) {
+		if refused(err) && !forbidden(err) {
 			return err
 		}
-		return storageError{err}
+		return storageError{err} // keys are this machine's, so what they may not do is no fault of the picture
 	}
 	return nil
 }
@@ -162,6 +162,12 @@ func refusedAs(err error, code string) bool {
 func refused(err error) bool {
 	var r minio.ErrorResponse
 	return errors.As(err, &r) && r.StatusCode >= 400 && r.StatusCode < 500 && r.StatusCode != 408 && r.StatusCode != 429
+}
+
+// forbidden reports errors of S3 that other keys would not meet.
+func forbidden(err error) bool {
+	var r minio.ErrorResponse
+	return errors.As(err, &r) && (r.StatusCode == 401 || r.StatusCode == 403)
 }
 
 // store stores a result in its place and says there where it is.

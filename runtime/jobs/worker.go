@@ -2,12 +2,14 @@ package jobs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,6 +42,7 @@ type Worker struct {
 	pulls  map[string]jetstream.Consumer
 	expert string // the stage of the expert at work
 	streak int
+	looks  int // at which experts pictures wait for
 	stuck  atomic.Bool
 }
 
@@ -48,6 +51,8 @@ const (
 	// others are routed: routing is cheap, and what is routed can be sorted by expert.
 	routeAtOnce = 16
 	streakLimit = 32
+	// fairness is the number of looks of which one begins with the expert that fewest wait for.
+	fairness = 8
 	// idlePoll is how long an idle worker waits for a picture to route before it looks at the experts' queues again.
 	idlePoll = 500 * time.Millisecond
 	// recreateAfter is for how long there is trouble before a worker looks whether streams and consumers are still there.
@@ -163,13 +168,16 @@ func (w *Worker) step(ctx context.Context) (busy bool, err error) {
 	w.streak = 0
 	n, err := w.fetch(ctx, routeStage, routeAtOnce, 0)
 	trouble = errors.Join(trouble, err)
-	next, err := w.fullest(ctx)
+	next, err := w.waiting(ctx)
 	trouble = errors.Join(trouble, err)
-	if next != "" && ctx.Err() == nil {
-		w.expert = next
-		k, err := w.fetch(ctx, next, 1, 0)
-		n += k
+	for _, s := range next {
+		k, err := w.fetch(ctx, s, 1, 0)
 		trouble = errors.Join(trouble, err)
+		if k > 0 {
+			w.expert = s
+			n += k
+			break
+		}
 	}
 	if n > 0 || trouble != nil || w.UntilEmpty || ctx.Err() != nil {
 		if n > 0 {
@@ -181,23 +189,35 @@ func (w *Worker) step(ctx context.Context) (busy bool, err error) {
 	return n > 0, err
 }
 
-// fullest is the stage of the expert that most pictures wait for; empty where none waits. After two consumers that do not
-// answer it asks no more.
-func (w *Worker) fullest(ctx context.Context) (best string, trouble error) {
-	most, silent := uint64(0), 0
+// waiting are the stages of experts for which there may be a picture, in the order in which to look. Pictures that come
+// again, because their worker died or gave them back, are not among those that a server counts as pending but among those
+// that somebody has, so all of those stages are looked at, and first: what came long ago must not wait for what comes now.
+// Then follow stages by how many wait there. After two consumers that do not answer no more are asked.
+func (w *Worker) waiting(ctx context.Context) (order []string, trouble error) {
+	pending := map[string]uint64{}
+	var fresh []string
+	silent := 0
 	for _, s := range w.stages[1:] {
 		c, err := w.pulls[s].Info(ctx)
 		switch {
 		case err != nil:
 			trouble = fmt.Errorf("consumer of stage %s: %w", s, err)
-			if silent++; silent == 2 {
-				return best, trouble
-			}
-		case c.NumPending > most:
-			best, most = s, c.NumPending
+			silent++
+		case c.NumPending > 0:
+			pending[s] = c.NumPending
+			fresh = append(fresh, s)
+		case c.NumAckPending > 0:
+			order = append(order, s)
+		}
+		if silent == 2 {
+			break
 		}
 	}
-	return best, trouble
+	slices.SortStableFunc(fresh, func(a, b string) int { return cmp.Compare(pending[b], pending[a]) })
+	if w.looks++; w.looks%fairness == 0 { // experts that few wait for have their turn too, however many keep coming for others
+		slices.Reverse(fresh)
+	}
+	return append(order, fresh...), trouble
 }
 
 // left is how many messages wait or are at work somewhere.
