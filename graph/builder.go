@@ -150,7 +150,7 @@ func (b *Builder) Counted(t *Tensor, macs int64) {
 
 // Input adds an input port.
 func (b *Builder) Input(name string, s Shape, l Layout) *Tensor {
-	if _, err := b.g.Input(name); err == nil {
+	if _, err := b.g.input(name); err == nil {
 		b.Fail(fmt.Errorf("input %q is given twice", name))
 	}
 	t := b.Add(name, &Import{Port: len(b.g.Inputs), Shape: s, Layout: l})[0]

@@ -112,7 +112,7 @@ func TestOnlyWantedTracesBecomeOutputs(t *testing.T) {
 	i, err := g.Output("y")
 	require.NoError(t, err)
 	require.Equal(t, 1, i)
-	_, err = g.Input("image")
+	_, err = g.input("image")
 	require.EqualError(t, err, `no input "image"`)
 }
 

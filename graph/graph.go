@@ -82,8 +82,8 @@ type Graph struct {
 	Ranges *Ranges
 }
 
-// Input finds an input port's index by name.
-func (g *Graph) Input(name string) (int, error) { return findPort(g.Inputs, "input", name) }
+// input finds an input port's index by name.
+func (g *Graph) input(name string) (int, error) { return findPort(g.Inputs, "input", name) }
 
 // Output finds an output port's index by name.
 func (g *Graph) Output(name string) (int, error) { return findPort(g.Outputs, "output", name) }

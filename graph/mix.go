@@ -40,7 +40,7 @@ func Mix(name string, graphs []*Graph, choice []int) (*Graph, error) {
 	}
 	b.g.Inputs, b.g.Outputs = slices.Clone(first.Inputs), slices.Clone(first.Outputs)
 	for i, g := range graphs {
-		if g.Ranges.Known() && slices.Contains(choice, i) {
+		if g.Ranges.known() && slices.Contains(choice, i) {
 			if b.g.Ranges == nil {
 				b.g.Ranges = NewRanges()
 			}

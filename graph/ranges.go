@@ -20,8 +20,8 @@ func NewRanges() *Ranges {
 	return &Ranges{Tensors: map[string][]float32{}, Weights: map[string][]float32{}}
 }
 
-// Known reports whether anything is known.
-func (r *Ranges) Known() bool { return r != nil && len(r.Tensors) > 0 }
+// known reports whether anything is known.
+func (r *Ranges) known() bool { return r != nil && len(r.Tensors) > 0 }
 
 // Merge takes the larger of both, as for experts that share weights; the receiver changes.
 func (r *Ranges) Merge(o *Ranges) {

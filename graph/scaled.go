@@ -18,7 +18,7 @@ import (
 //	q·2^a, k·2^-a         attention's logits are what they were
 //	gelu(a), b·2^y        of a gate only the second half has one
 func (g *Graph) Scaled() (*Graph, []int) {
-	if !g.Ranges.Known() {
+	if !g.Ranges.known() {
 		return g, make([]int, len(g.Tensors))
 	}
 	s := &scaler{

@@ -63,8 +63,8 @@ var dtypes = [dtypeCount]struct {
 	F4:           {"F4", 4},
 }
 
-// ParseDType returns the type that safetensors headers call name.
-func ParseDType(name string) (DType, error) {
+// parseDType returns the type that safetensors headers call name.
+func parseDType(name string) (DType, error) {
 	for d := F64; d < dtypeCount; d++ {
 		if dtypes[d].name == name {
 			return d, nil
@@ -81,8 +81,8 @@ func (d DType) String() string {
 	return dtypes[d].name
 }
 
-// Bits is the size of an element in bits, 0 for a value that is not a DType.
-func (d DType) Bits() int {
+// bits is the size of an element in bits, 0 for a value that is not a DType.
+func (d DType) bits() int {
 	if d >= dtypeCount {
 		return 0
 	}
@@ -91,10 +91,10 @@ func (d DType) Bits() int {
 
 // Size is the size of an element in bytes, 0 for types whose elements are not whole bytes.
 func (d DType) Size() int {
-	if d.Bits()%8 != 0 {
+	if d.bits()%8 != 0 {
 		return 0
 	}
-	return d.Bits() / 8
+	return d.bits() / 8
 }
 
 // IsFloat says whether the type is a real floating-point type.

@@ -127,9 +127,9 @@ func parallelRows(n int, fn func(from, to int)) {
 	wg.Wait()
 }
 
-// Delta computes (alpha/r)·B·A into dst, whose length is the number of elements of Base, in the shape of Base. For a
+// delta computes (alpha/r)·B·A into dst, whose length is the number of elements of Base, in the shape of Base. For a
 // depthwise convolution that is the dense [C, 1, k, k].
-func (l *LoRA) Delta(dst []float32) error {
+func (l *LoRA) delta(dst []float32) error {
 	if n := l.Base.NumElements(); len(dst) != n {
 		return fmt.Errorf("LoRA of %v: %d values do not fit %d", l.Base, n, len(dst))
 	}
@@ -148,7 +148,7 @@ func (l *LoRA) Delta(dst []float32) error {
 // Merged computes the effective weight Base + (alpha/r)·B·A into dst, whose length is the number of elements of Base.
 // Base is taken as unmerged; see MergeState.
 func (l *LoRA) Merged(dst []float32) error {
-	if err := l.Delta(dst); err != nil {
+	if err := l.delta(dst); err != nil {
 		return err
 	}
 	return addBase(dst, l.Base, 0)

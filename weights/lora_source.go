@@ -16,9 +16,9 @@ const (
 	loraPlainBias    = ".bias"
 )
 
-// LoRAModules lists the modules of src that carry an adapter: every P with P.lora_A and P.lora_B, sorted. A module
+// loraModules lists the modules of src that carry an adapter: every P with P.lora_A and P.lora_B, sorted. A module
 // that lacks one of them or P.conv.weight is an error, because its weights would be wrong without a notice.
-func LoRAModules(src Source) ([]string, error) {
+func loraModules(src Source) ([]string, error) {
 	names := src.Names()
 	have := make(map[string]bool, len(names))
 	for _, name := range names {
@@ -69,7 +69,7 @@ func LoadLoRA(src Source, module string, alpha float64) (*LoRA, error) {
 //
 // alpha gives the numerator of the scaling alpha/r of a module, whose rank the shapes tell.
 func MergeSource(src Source, alpha func(module string, rank int) (float64, error)) (Source, error) {
-	modules, err := LoRAModules(src)
+	modules, err := loraModules(src)
 	if err != nil {
 		return nil, err
 	}

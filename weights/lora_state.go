@@ -46,7 +46,7 @@ type MergeEvidence struct {
 	// adapter added.
 	ToReference, ToMerged float64
 	// Tolerance is the distance below which two weights count as equal: four times what rounding both to F16 can
-	// make, and 1/512 of Delta for the rounding of A and B.
+	// make, and 1/512 of delta for the rounding of A and B.
 	Tolerance float64
 }
 
@@ -63,7 +63,7 @@ func (l *LoRA) MergeState(reference *Tensor) (MergeEvidence, error) {
 		return MergeEvidence{}, fmt.Errorf("LoRA of %v: the reference is %v", l.Base, reference)
 	}
 	delta := make([]float32, l.Base.NumElements())
-	if err := l.Delta(delta); err != nil {
+	if err := l.delta(delta); err != nil {
 		return MergeEvidence{}, err
 	}
 	base, err := l.Base.Float32()

@@ -86,7 +86,7 @@ func TestMergeFollowsItsDefinition(t *testing.T) {
 				require.Equal(t, got[first:first+len(part)], part)
 			}
 			delta := make([]float32, len(want))
-			require.NoError(t, l.Delta(delta))
+			require.NoError(t, l.delta(delta))
 			base := float32s(t, l.Base)
 			for i := range delta {
 				require.Equal(t, got[i], delta[i]+base[i])
@@ -244,10 +244,10 @@ func TestIncompleteAdaptersAreErrors(t *testing.T) {
 		}
 		_, err := MergeSource(part, func(string, int) (float64, error) { return 16, nil })
 		require.ErrorContains(t, err, fmt.Sprintf("%q is missing", missing))
-		_, err = LoRAModules(part)
+		_, err = loraModules(part)
 		require.Error(t, err)
 	}
-	modules, err := LoRAModules(full)
+	modules, err := loraModules(full)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "b.c"}, modules)
 	_, err = LoadLoRA(full, "norm", 16)
@@ -312,7 +312,7 @@ func TestOriginalLoRANetworkIsMergeable(t *testing.T) {
 	s, err := OpenSafetensors(goldens(t, "lora_restormer", "weights.safetensors"))
 	require.NoError(t, err)
 	defer s.Close()
-	modules, err := LoRAModules(s)
+	modules, err := loraModules(s)
 	require.NoError(t, err)
 	require.NotEmpty(t, modules)
 	m, err := MergeSource(s, func(string, int) (float64, error) { return 16, nil })

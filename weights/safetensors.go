@@ -143,7 +143,7 @@ func parseSafetensorsEntry(j *jsonReader) (e safetensorsEntry, err error) {
 			if err != nil {
 				return err
 			}
-			e.dtype, err = ParseDType(name)
+			e.dtype, err = parseDType(name)
 			return err
 		case "shape":
 			e.shape = []int{}

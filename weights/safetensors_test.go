@@ -99,7 +99,7 @@ func everyDType(t *testing.T) []*Tensor {
 	t.Helper()
 	var tensors []*Tensor
 	for d := F64; d < dtypeCount; d++ {
-		data := make([]byte, d.Bits()) // eight elements
+		data := make([]byte, d.bits()) // eight elements
 		for i := range data {
 			data[i] = byte(i*7 + int(d))
 		}
@@ -232,7 +232,7 @@ func FuzzSafetensors(f *testing.F) {
 	f.Add(safetensorsBytes(`{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}`, make([]byte, 4)))
 	f.Add(safetensorsBytes(`{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"b":{"dtype":"F4","shape":[2,2],"data_offsets":[0,2]}}  `, make([]byte, 2)))
 	for d := F64; d < dtypeCount; d++ {
-		f.Add(safetensorsBytes(fmt.Sprintf(`{"t":{"dtype":"%s","shape":[8],"data_offsets":[0,%d]}}`, d, d.Bits()), make([]byte, d.Bits())))
+		f.Add(safetensorsBytes(fmt.Sprintf(`{"t":{"dtype":"%s","shape":[8],"data_offsets":[0,%d]}}`, d, d.bits()), make([]byte, d.bits())))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := openBytes(data)

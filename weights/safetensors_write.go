@@ -53,7 +53,7 @@ func writeSafetensors(ctx context.Context, w io.Writer, tensors []*Tensor, metad
 // alignedOrder sorts by size of element, the largest first.
 func alignedOrder(tensors []*Tensor) []*Tensor {
 	tensors = slices.Clone(tensors)
-	slices.SortStableFunc(tensors, func(a, b *Tensor) int { return b.DType.Bits() - a.DType.Bits() })
+	slices.SortStableFunc(tensors, func(a, b *Tensor) int { return b.DType.bits() - a.DType.bits() })
 	return tensors
 }
 

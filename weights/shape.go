@@ -30,7 +30,7 @@ func countElements(shape []int) (int, error) {
 
 // countBytes returns the size of n elements, which must be a whole number of bytes.
 func countBytes(n int, d DType) (int64, error) {
-	hi, lo := bits.Mul64(uint64(n), uint64(d.Bits()))
+	hi, lo := bits.Mul64(uint64(n), uint64(d.bits()))
 	if hi != 0 || lo > math.MaxInt64 {
 		return 0, fmt.Errorf("%d elements of %s have more bytes than can be counted", n, d)
 	}

@@ -30,7 +30,7 @@ func (e *MissingError) Error() string {
 	if e.File != "" {
 		msg = e.File + ": " + msg
 	}
-	if near := e.Near(); len(near) > 0 {
+	if near := e.near(); len(near) > 0 {
 		msg += fmt.Sprintf("; near it: %q", near)
 	}
 	return msg
@@ -39,9 +39,9 @@ func (e *MissingError) Error() string {
 // Unwrap returns fs.ErrNotExist.
 func (e *MissingError) Unwrap() error { return fs.ErrNotExist }
 
-// Near returns up to three names of the source that are much like the missing one, the nearest first. They are looked
+// near returns up to three names of the source that are much like the missing one, the nearest first. They are looked
 // for only when asked, so that probing for optional tensors costs nothing.
-func (e *MissingError) Near() []string {
+func (e *MissingError) near() []string {
 	if e.names == nil {
 		return nil
 	}

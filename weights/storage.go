@@ -28,8 +28,8 @@ func (c *contiguous) view() ([]byte, func(), bool, error) {
 }
 
 func (c *contiguous) span(first, n int, scratch *[]byte, fn func([]byte) error) error {
-	start := int64(first) * int64(c.dtype.Bits()) / 8
-	size := int64(n) * int64(c.dtype.Bits()) / 8
+	start := int64(first) * int64(c.dtype.bits()) / 8
+	size := int64(n) * int64(c.dtype.bits()) / 8
 	if start > c.bytes || size > c.bytes-start {
 		return fmt.Errorf("elements [%d, +%d) are outside the %d stored bytes", first, n, c.bytes)
 	}

@@ -132,11 +132,11 @@ func (t *Tensor) ReadFloat16(dst []uint16) error {
 	if len(dst) != t.NumElements() {
 		return t.wrap(fmt.Errorf("%d values of shape %v do not fit %d", t.NumElements(), t.Shape, len(dst)))
 	}
-	return t.ReadFloat16At(dst, 0)
+	return t.readFloat16At(dst, 0)
 }
 
-// ReadFloat16At is ReadFloat16 for the len(dst) values from the first on.
-func (t *Tensor) ReadFloat16At(dst []uint16, first int) error {
+// readFloat16At is ReadFloat16 for the len(dst) values from the first on.
+func (t *Tensor) readFloat16At(dst []uint16, first int) error {
 	return t.wrap(readAt(t, dst, first, decodeFloat16))
 }
 
@@ -221,7 +221,7 @@ func (t *Tensor) writeTo(ctx context.Context, w io.Writer) (written int64, err e
 // chunks calls fn with the tensor's bytes a piece at a time and the position of each.
 func (t *Tensor) chunks(ctx context.Context, fn func(at int64, data []byte) error) error {
 	total := t.NumElements()
-	perChunk := chunkBytes * 8 / t.DType.Bits() // whole bytes for every type, as chunkBytes is a multiple of 8
+	perChunk := chunkBytes * 8 / t.DType.bits() // whole bytes for every type, as chunkBytes is a multiple of 8
 	var scratch []byte
 	var at int64
 	for first := 0; first < total; {

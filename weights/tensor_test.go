@@ -282,7 +282,7 @@ func TestMissingTensorNamesFileAndNeighbours(t *testing.T) {
 	require.True(t, errors.As(err, &missing))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.Equal(t, "encoder.0.conv.wieght", missing.Name)
-	require.Equal(t, []string{"encoder.0.conv.weight", "encoder.1.conv.weight", "encoder.0.conv.bias"}[:2], missing.Near()[:2])
+	require.Equal(t, []string{"encoder.0.conv.weight", "encoder.1.conv.weight", "encoder.0.conv.bias"}[:2], missing.near()[:2])
 	require.ErrorContains(t, err, `no tensor "encoder.0.conv.wieght"; near it: ["encoder.0.conv.weight"`)
 	_, err = m.Tensor("nothing like it")
 	require.EqualError(t, err, `no tensor "nothing like it"`)
@@ -307,12 +307,12 @@ func TestMapReplacesByName(t *testing.T) {
 
 func TestDTypeNames(t *testing.T) {
 	for d := F64; d < dtypeCount; d++ {
-		parsed, err := ParseDType(d.String())
+		parsed, err := parseDType(d.String())
 		require.NoError(t, err)
 		require.Equal(t, d, parsed)
-		require.Positive(t, d.Bits())
+		require.Positive(t, d.bits())
 	}
-	_, err := ParseDType("invalid")
+	_, err := parseDType("invalid")
 	require.Error(t, err)
 	require.Equal(t, 0, F4.Size())
 	require.Equal(t, 8, C64.Size())

@@ -138,8 +138,8 @@ type Hints struct {
 	Args map[string]json.RawMessage
 }
 
-// ErrUnknown says that tensors belong to no registered architecture.
-var ErrUnknown = errors.New("the tensors belong to no known architecture")
+// errUnknown says that tensors belong to no registered architecture.
+var errUnknown = errors.New("the tensors belong to no known architecture")
 
 // Recognise finds out which network the tensors of src are, and its arguments,
 // from names and shapes alone. Whether all tensors are there and fit shows when
@@ -174,7 +174,7 @@ func Recognise(src weights.Source, h Hints) (architecture string, args json.RawM
 	return best.Name, args, err
 }
 
-// unknown is ErrUnknown with the architecture that comes nearest and what the
+// unknown is errUnknown with the architecture that comes nearest and what the
 // tensors lack of it.
 func (s *shapes) unknown(h Hints) error {
 	if h.Architecture != "" {
@@ -213,14 +213,14 @@ func (s *shapes) unknown(h Hints) error {
 		}
 	}
 	if near == nil || most < 0.5 {
-		return ErrUnknown
+		return errUnknown
 	}
 	for _, probe := range near.Probes {
 		if !s.has(probe) {
-			return fmt.Errorf("%w; most names are those of a %s, but there is no %q", ErrUnknown, near.Name, probe)
+			return fmt.Errorf("%w; most names are those of a %s, but there is no %q", errUnknown, near.Name, probe)
 		}
 	}
-	return ErrUnknown
+	return errUnknown
 }
 
 // CheckStored reports the first tensor of a network that src lacks or that has

@@ -139,11 +139,11 @@ type Drift struct {
 	Down float64 `json:"down,omitempty"`
 }
 
-// CleanKind is the kind of leaves for pictures without degradation.
-const CleanKind = "clean"
+// cleanKind is the kind of leaves for pictures without degradation.
+const cleanKind = "clean"
 
 // Clean tells whether the leaf is that of pictures without degradation alone.
-func (l *Leaf) Clean() bool { return len(l.Kinds) == 1 && strings.EqualFold(l.Kinds[0], CleanKind) }
+func (l *Leaf) Clean() bool { return len(l.Kinds) == 1 && strings.EqualFold(l.Kinds[0], cleanKind) }
 
 // ExpertConfig describes one expert of the pool.
 type ExpertConfig struct {
@@ -434,14 +434,14 @@ func (c *Config) BuildEstimator(src weights.Source, n int, opt Options) (*graph.
 	return c.ranged(EstimatorRanges)(BuildEstimator(d, r, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt))
 }
 
-// BuildRouting makes the graph of encoder, router and decision with the weights
+// buildRouting makes the graph of encoder, router and decision with the weights
 // of src, which holds the whole model.
 func (c *Config) BuildRouting(src weights.Source, n int, opt Options) (*graph.Graph, error) {
 	d, r, err := c.Heads()
 	if err != nil {
 		return nil, err
 	}
-	return c.ranged(EstimatorRanges)(BuildRouting(d, r, &c.Tree, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt))
+	return c.ranged(EstimatorRanges)(buildRouting(d, r, &c.Tree, under(src, c.Estimator.Prefix), under(src, c.Router.Prefix), n, opt))
 }
 
 // BuildExpert makes the graph of expert i with the weights of src, which holds

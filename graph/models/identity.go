@@ -12,27 +12,27 @@ import (
 const IdentityName = "identity"
 
 func init() {
-	Register(Architecture{Name: IdentityName, Default: func() Network { return &Identity{} }})
+	Register(Architecture{Name: IdentityName, Default: func() Network { return &identity{} }})
 }
 
-// Identity leaves pictures as they are. It has no tensors.
-type Identity struct{}
+// identity leaves pictures as they are. It has no tensors.
+type identity struct{}
 
 // Architecture implements Network.
-func (*Identity) Architecture() string { return IdentityName }
+func (*identity) Architecture() string { return IdentityName }
 
 // CheckSide implements Network.
-func (*Identity) CheckSide(n int) error {
+func (*identity) CheckSide(n int) error {
 	var p Ports
 	_, err := p.side(n)
 	return err
 }
 
 // Grid implements Network.
-func (*Identity) Grid() int { return 1 }
+func (*identity) Grid() int { return 1 }
 
 // Build implements Network.
-func (i *Identity) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
+func (i *identity) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(IdentityName, src, opt)
 	x := l.photo(i, n, h, w, opt)
 	return l.restored(x, opt)

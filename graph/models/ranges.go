@@ -49,10 +49,10 @@ func (t *RangeTable) Set(name string, r *graph.Ranges) {
 	t.all[name] = r
 }
 
-// RangesFormat and RangesVersion mark a model folder's ranges.json.
+// rangesFormat and rangesVersion mark a model folder's ranges.json.
 const (
-	RangesFormat  = "unirestorer-ranges"
-	RangesVersion = 1
+	rangesFormat  = "unirestorer-ranges"
+	rangesVersion = 1
 	// RangesFile is its name.
 	RangesFile = "ranges.json"
 )
@@ -69,7 +69,7 @@ type rangesFile struct {
 func (t *RangeTable) Encode(weights string) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return json.Marshal(rangesFile{RangesFormat, RangesVersion, weights, t.all})
+	return json.Marshal(rangesFile{rangesFormat, rangesVersion, weights, t.all})
 }
 
 // DecodeRanges reads a model folder's ranges. Those of other weights are left out: they will be measured again.
@@ -78,8 +78,8 @@ func DecodeRanges(data []byte, weights string) (*RangeTable, error) {
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, fmt.Errorf("%s: %w", RangesFile, err)
 	}
-	if f.Format != RangesFormat || f.Version != RangesVersion {
-		return nil, fmt.Errorf("%s: format %q version %d, want %q version %d", RangesFile, f.Format, f.Version, RangesFormat, RangesVersion)
+	if f.Format != rangesFormat || f.Version != rangesVersion {
+		return nil, fmt.Errorf("%s: format %q version %d, want %q version %d", RangesFile, f.Format, f.Version, rangesFormat, rangesVersion)
 	}
 	t := &RangeTable{}
 	if f.Weights != weights {

@@ -206,25 +206,25 @@ func BuildEstimator(d *DACLIP, r *Router, encoder, heads weights.Source, n int, 
 	return l.Build()
 }
 
-// Ports of the graph that BuildRouting makes.
+// Ports of the graph that buildRouting makes.
 const (
-	OverridePort = "override"
-	DecisionPort = "decision"
+	overridePort = "override"
+	decisionPort = "decision"
 )
 
-// BuildRouting is BuildEstimator with the decision at its end, so that nothing
-// else crosses to the host: ports "image" and OverridePort, n×1×1×(leaves+1), to
-// DecisionPort; see graph.Route. t is the tree that names experts.
-func BuildRouting(d *DACLIP, r *Router, t *Tree, encoder, heads weights.Source, n int, opt Options) (*graph.Graph, error) {
+// buildRouting is BuildEstimator with the decision at its end, so that nothing
+// else crosses to the host: ports "image" and overridePort, n×1×1×(leaves+1), to
+// decisionPort; see graph.Route. t is the tree that names experts.
+func buildRouting(d *DACLIP, r *Router, t *Tree, encoder, heads weights.Source, n int, opt Options) (*graph.Graph, error) {
 	if d.EmbedDim != r.Width {
 		return nil, fmt.Errorf("the encoder gives %d features, the router takes %d", d.EmbedDim, r.Width)
 	}
 	l := newLoader("estimator", encoder, opt)
 	image := l.image(n, d.Vision.ImageSize, d.Vision.ImageSize, 3, opt)
-	override := l.Input(OverridePort, graph.Shape{N: n, H: 1, W: 1, C: r.Leaves + 1}, graph.NHWC)
+	override := l.Input(overridePort, graph.Shape{N: n, H: 1, W: 1, C: r.Leaves + 1}, graph.NHWC)
 	f, _ := d.control(l, image, false)
 	l.src = heads
 	g := r.gates(l, f)
-	l.Output(DecisionPort, l.Route("route", graph.Route{Leaves: g.leaves, Levels: g.levels, Override: override, Experts: t.Experts()}), graph.NHWC)
+	l.Output(decisionPort, l.Route("route", graph.Route{Leaves: g.leaves, Levels: g.levels, Override: override, Experts: t.Experts()}), graph.NHWC)
 	return l.Build()
 }

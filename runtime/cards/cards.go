@@ -58,7 +58,7 @@ type Under struct {
 // Worker does jobs on one card, several at a time.
 type Worker interface {
 	// Do does a job. An error that wraps [ErrBroken] says that the worker is of no use any more, one that wraps
-	// [ErrNoRoom] that the card is too small for the job; any other is the job's own.
+	// errNoRoom that the card is too small for the job; any other is the job's own.
 	Do(ctx context.Context, job Job, under Under) (Reply, error)
 	// Kill ends the worker at once, whatever it does. Jobs under way return an error that wraps ErrBroken.
 	Kill()
@@ -70,8 +70,8 @@ type Worker interface {
 var (
 	// ErrBroken is wrapped by errors that end a worker.
 	ErrBroken = errors.New("worker broken")
-	// ErrNoRoom is wrapped by errors of jobs that a card has not the memory for: another may have.
-	ErrNoRoom = errors.New("no room on the card")
+	// errNoRoom is wrapped by errors of jobs that a card has not the memory for: another may have.
+	errNoRoom = errors.New("no room on the card")
 	// ErrElsewhere ends a job on one card for the sake of another.
 	ErrElsewhere = errors.New("goes to another card")
 	// ErrNoCards is wrapped by the errors of jobs that no card is left for.

@@ -166,7 +166,7 @@ func (c *card) hands(t *task, err error) bool {
 	p := c.pool
 	switch {
 	case errors.Is(err, ErrElsewhere):
-	case errors.Is(err, ErrNoRoom):
+	case errors.Is(err, errNoRoom):
 		if t.refused == nil {
 			t.refused = map[*card]bool{}
 		}

@@ -172,7 +172,7 @@ func TestPictureThatDoesNotFitGoesToALargerCard(t *testing.T) {
 	little := func(_ context.Context, job string) (string, error) {
 		tried.Add(1)
 		if job == "7" {
-			return "", fmt.Errorf("%w: 3 GiB are needed", ErrNoRoom)
+			return "", fmt.Errorf("%w: 3 GiB are needed", errNoRoom)
 		}
 		return job, nil
 	}
@@ -189,7 +189,7 @@ func TestPictureThatDoesNotFitGoesToALargerCard(t *testing.T) {
 	_, errs := all(p, 20)
 	for i, err := range errs {
 		if i == 7 {
-			require.ErrorIs(t, err, ErrNoRoom)
+			require.ErrorIs(t, err, errNoRoom)
 			require.ErrorContains(t, err, "3 GiB are needed")
 		} else {
 			require.NoError(t, err)
@@ -201,11 +201,11 @@ func TestPictureThatDoesNotFitGoesToALargerCard(t *testing.T) {
 func TestPictureThatOnlyALostCardHasRoomForFails(t *testing.T) {
 	var events []Event
 	var mu sync.Mutex
-	little := func(context.Context, string) (string, error) { return "", fmt.Errorf("%w: too small", ErrNoRoom) }
+	little := func(context.Context, string) (string, error) { return "", fmt.Errorf("%w: too small", errNoRoom) }
 	lost := Card{Name: "lost", Start: func(context.Context) (Worker, error) { return nil, errors.New("no such card") }}
 	p := open(t, []Card{cardOf("little", little), lost}, quick(&events, &mu))
 	_, err := p.Do(context.Background(), spec("1"), nil)
-	require.ErrorIs(t, err, ErrNoRoom)
+	require.ErrorIs(t, err, errNoRoom)
 }
 
 func TestEagerPoolSaysWhenItIsReady(t *testing.T) {

@@ -55,7 +55,7 @@ func (e *JobError) Error() string { return e.Text }
 
 // Is knows the errors that a worker's process tells by their kinds.
 func (e *JobError) Is(target error) bool {
-	kind := map[error]string{ErrBroken: KindBroken, ErrNoRoom: KindNoRoom, ErrElsewhere: kindElsewhere}[target]
+	kind := map[error]string{ErrBroken: KindBroken, errNoRoom: KindNoRoom, ErrElsewhere: kindElsewhere}[target]
 	return kind != "" && slices.Contains(e.Kinds, kind)
 }
 

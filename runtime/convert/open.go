@@ -133,19 +133,19 @@ type Single struct {
 	Tensors []*weights.Tensor
 }
 
-// FindNetworkIn is FindNetwork for a file, which says itself what its tensors do
+// FindNetworkIn is findNetwork for a file, which says itself what its tensors do
 // not tell if WriteExpert wrote it.
 func FindNetworkIn(f weights.File, args json.RawMessage) (*Single, error) {
 	if len(args) == 0 {
 		args = writtenArgs(f)
 	}
-	return FindNetwork(f, args)
+	return findNetwork(f, args)
 }
 
-// FindNetwork finds the network whose tensors src holds, under whatever prefix,
+// findNetwork finds the network whose tensors src holds, under whatever prefix,
 // and checks that all are there and no others. args overrides what their shapes
 // tell; see OpenOptions.
-func FindNetwork(src weights.Source, args json.RawMessage) (*Single, error) {
+func findNetwork(src weights.Source, args json.RawMessage) (*Single, error) {
 	hints, err := singleHints(args)
 	if err != nil {
 		return nil, err

@@ -135,7 +135,7 @@ func (b *Backend) Compile(ctx context.Context, g *graph.Graph) (backend.Program,
 		b.life.Done()
 		return nil, fmt.Errorf("compile %s: %w", g.Name, err)
 	}
-	p := &Program{backend: b, lowered: l, held: ws, slots: l.slots()}
+	p := &program{backend: b, lowered: l, held: ws, slots: l.slots()}
 	if err := p.fill(ctx, p.slots); err != nil {
 		b.release(ws)
 		b.life.Done()

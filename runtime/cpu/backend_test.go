@@ -21,17 +21,17 @@ func newBackend(t testing.TB, opts Options) *Backend {
 	return b
 }
 
-func compile(t testing.TB, b *Backend, g *graph.Graph) *Program {
+func compile(t testing.TB, b *Backend, g *graph.Graph) *program {
 	t.Helper()
 	p, err := b.Compile(context.Background(), g)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
-	return p.(*Program)
+	return p.(*program)
 }
 
 // run runs a program on memory full of NaN, so that whatever is read before it
 // is written shows.
-func run(t testing.TB, p *Program, inputs [][]float32) [][]float32 {
+func run(t testing.TB, p *program, inputs [][]float32) [][]float32 {
 	t.Helper()
 	nan := float32(math.NaN())
 	poison(t, p)
@@ -46,7 +46,7 @@ func run(t testing.TB, p *Program, inputs [][]float32) [][]float32 {
 }
 
 // poison fills the arena with NaN.
-func poison(t testing.TB, p *Program) {
+func poison(t testing.TB, p *program) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	require.NoError(t, p.backend.arena.enter(t.Context()))

@@ -11,8 +11,8 @@ import (
 	"unirestorer/runtime/ledger"
 )
 
-// Program implements backend.Program.
-type Program struct {
+// program implements backend.Program.
+type program struct {
 	backend *Backend
 	lowered *lowered
 	held    []*weight
@@ -39,11 +39,11 @@ type executor struct {
 	host    *host
 }
 
-var _ backend.Program = (*Program)(nil)
+var _ backend.Program = (*program)(nil)
 
 // bind makes the arena large enough and, if it is another than the one of the
 // last run, gives every step its memory. The caller has the arena's turn.
-func (p *Program) bind() error {
+func (p *program) bind() error {
 	l, a := p.lowered, p.backend.arena
 	if err := a.grow(l.plan.Peak); err != nil {
 		return err
@@ -61,20 +61,20 @@ func (p *Program) bind() error {
 }
 
 // Graph implements backend.Program.
-func (p *Program) Graph() *graph.Graph { return p.lowered.graph }
+func (p *program) Graph() *graph.Graph { return p.lowered.graph }
 
 // Steps lists the nodes by what runs as one, in order. All the time of a step is
 // its last node's.
-func (p *Program) Steps() [][]*graph.Node { return p.lowered.runs }
+func (p *program) Steps() [][]*graph.Node { return p.lowered.runs }
 
 // Plan is where tensors lie in the arena.
-func (p *Program) Plan() *graph.Plan { return p.lowered.plan }
+func (p *program) Plan() *graph.Plan { return p.lowered.plan }
 
 // Memory implements backend.Program.
-func (p *Program) Memory() backend.Memory { return p.memory }
+func (p *program) Memory() backend.Memory { return p.memory }
 
 // Run implements backend.Program.
-func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt backend.RunOptions) error {
+func (p *program) Run(ctx context.Context, inputs, outputs [][]float32, opt backend.RunOptions) error {
 	g := p.lowered.graph
 	if err := graph.CheckHost("input", g.Inputs, inputs); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
@@ -107,7 +107,7 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 }
 
 // Close implements backend.Program.
-func (p *Program) Close() error {
+func (p *program) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

@@ -14,19 +14,19 @@ import (
 	"unirestorer/runtime/cpu/simd"
 )
 
-var _ backend.Switcher = (*Program)(nil)
+var _ backend.Switcher = (*program)(nil)
 
 // Switch implements backend.Switcher. Adapted weights are merged from bases
 // that lie in memory as fp32, with the roundings of a merge when weights are
 // read (weights.LoRA), and packed where the last ones are.
-func (p *Program) Switch(ctx context.Context, g *graph.Graph) error {
+func (p *program) Switch(ctx context.Context, g *graph.Graph) error {
 	if err := p.switchTo(ctx, g); err != nil {
 		return fmt.Errorf("switch %s: %w", p.lowered.graph.Name, err)
 	}
 	return nil
 }
 
-func (p *Program) switchTo(ctx context.Context, g *graph.Graph) error {
+func (p *program) switchTo(ctx context.Context, g *graph.Graph) error {
 	if err := graph.CheckSwitch(p.lowered.graph, g); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (p *Program) switchTo(ctx context.Context, g *graph.Graph) error {
 
 // fill makes the slots from what as many weights of a switched graph are made
 // from, on all threads.
-func (p *Program) fill(ctx context.Context, from []*weight) error {
+func (p *program) fill(ctx context.Context, from []*weight) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
 	for range min(len(from), p.backend.workers.threads) {

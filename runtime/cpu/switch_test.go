@@ -78,7 +78,7 @@ func TestSwitchAllocatesLittle(t *testing.T) {
 
 func TestSwitchRefusesWhatIsNotAnotherAdapter(t *testing.T) {
 	family.RefusesWhatIsNotAnotherAdapter(t, newBackend(t, Options{}), func(p backend.Program, inputs [][]float32) [][]float32 {
-		return run(t, p.(*Program), inputs)
+		return run(t, p.(*program), inputs)
 	})
 }
 

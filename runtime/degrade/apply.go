@@ -12,10 +12,10 @@ func Apply(ctx context.Context, img *Image, spec Spec) (*Image, error) {
 	if err := spec.Check(); err != nil {
 		return nil, fmt.Errorf("degrade: %w", err)
 	}
-	if err := img.Check(); err != nil {
+	if err := img.check(); err != nil {
 		return nil, fmt.Errorf("degrade: %w", err)
 	}
-	out := img.Clone()
+	out := img.clone()
 	for _, term := range spec.ordered() {
 		if term.Severity == 0 && len(term.Set) == 0 {
 			continue

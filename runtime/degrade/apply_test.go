@@ -23,7 +23,7 @@ func mustApply(t *testing.T, img *Image, text string) *Image {
 	require.NoError(t, err)
 	out, err := Apply(t.Context(), img, spec)
 	require.NoError(t, err)
-	require.NoError(t, out.Check())
+	require.NoError(t, out.check())
 	return out
 }
 
@@ -37,7 +37,7 @@ func TestSeverityZeroLeavesTheImage(t *testing.T) {
 
 func TestInputIsNotChanged(t *testing.T) {
 	img := testImage(40, 30)
-	before := img.Clone()
+	before := img.clone()
 	for _, k := range allKinds() {
 		mustApply(t, img, k.String()+":1")
 		require.Equal(t, before, img, k)
@@ -114,7 +114,7 @@ func TestExtremeParametersWork(t *testing.T) {
 				spec := Spec{Terms: []Term{{Kind: k, Severity: 0.5, Set: []Setting{{def.name, v}}}}, Seed: 1}
 				out, err := Apply(t.Context(), img, spec)
 				require.NoError(t, err, spec)
-				require.NoError(t, out.Check(), spec)
+				require.NoError(t, out.check(), spec)
 			}
 		}
 	}

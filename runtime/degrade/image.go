@@ -25,8 +25,8 @@ func NewImage(w, h int) (*Image, error) {
 	return &Image{W: w, H: h, Pix: make([]float32, w*h*3)}, nil
 }
 
-// Clone returns a copy that shares nothing with m.
-func (m *Image) Clone() *Image {
+// clone returns a copy that shares nothing with m.
+func (m *Image) clone() *Image {
 	return &Image{W: m.W, H: m.H, Pix: append([]float32(nil), m.Pix...)}
 }
 
@@ -42,8 +42,8 @@ func (m *Image) Crop(x, y, w, h int) (*Image, error) {
 	return out, nil
 }
 
-// Check reports whether the sizes agree with the pixels and every value is a number in 0..1.
-func (m *Image) Check() error {
+// check reports whether the sizes agree with the pixels and every value is a number in 0..1.
+func (m *Image) check() error {
 	switch {
 	case m == nil:
 		return errors.New("image is nil")
@@ -95,14 +95,14 @@ func FromImage(src image.Image) (*Image, error) {
 	return m, nil
 }
 
-// Byte returns the nearest of the 256 levels that an 8-bit file stores for a value in 0..1.
-func Byte(v float32) uint8 { return uint8(float32(clamp01(v)*255) + 0.5) }
+// toByte returns the nearest of the 256 levels that an 8-bit file stores for a value in 0..1.
+func toByte(v float32) uint8 { return uint8(float32(clamp01(v)*255) + 0.5) }
 
 // Bytes returns the pixels as 8-bit HWC.
 func (m *Image) Bytes() []uint8 {
 	out := make([]uint8, len(m.Pix))
 	for i, v := range m.Pix {
-		out[i] = Byte(v)
+		out[i] = toByte(v)
 	}
 	return out
 }
@@ -111,7 +111,7 @@ func (m *Image) Bytes() []uint8 {
 func (m *Image) ToNRGBA() *image.NRGBA {
 	out := image.NewNRGBA(image.Rect(0, 0, m.W, m.H))
 	for i := range m.W * m.H {
-		out.Pix[4*i], out.Pix[4*i+1], out.Pix[4*i+2] = Byte(m.Pix[3*i]), Byte(m.Pix[3*i+1]), Byte(m.Pix[3*i+2])
+		out.Pix[4*i], out.Pix[4*i+1], out.Pix[4*i+2] = toByte(m.Pix[3*i]), toByte(m.Pix[3*i+1]), toByte(m.Pix[3*i+2])
 		out.Pix[4*i+3] = 255
 	}
 	return out

@@ -24,7 +24,7 @@ func TestImagesOfEveryTypeConvertExactly(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, [2]int{4, 3}, [2]int{m.W, m.H})
 		last := m.Pix[len(m.Pix)-3:]
-		require.Equal(t, []uint8{200, 17, 90}, []uint8{Byte(last[0]), Byte(last[1]), Byte(last[2])}, "%T", img)
+		require.Equal(t, []uint8{200, 17, 90}, []uint8{toByte(last[0]), toByte(last[1]), toByte(last[2])}, "%T", img)
 		require.Zero(t, m.Pix[0])
 	}
 	_, err := FromImage(image.NewGray(image.Rect(0, 0, 0, 4)))

@@ -94,9 +94,9 @@ func TestDefocusMatchesDirectSum(t *testing.T) {
 	for _, radius := range []float64{0.3, 0.6, 1, 2.7, 5} {
 		halves, weight := diskRows(radius)
 		n := (len(halves) - 1) / 2
-		linear := img.Clone()
+		linear := img.clone()
 		toLinear(linear.Pix)
-		want := img.Clone()
+		want := img.clone()
 		for y := range img.H {
 			for x := range img.W {
 				for c := range 3 {

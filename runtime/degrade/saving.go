@@ -81,10 +81,10 @@ func (s Saving) Without() Saving {
 
 // Apply returns the saved picture, in the 256 levels of a file after every step. Sides become round(scale × side), at least 1.
 func (s Saving) Apply(ctx context.Context, img *Image) (*Image, error) {
-	if err := img.Check(); err != nil {
+	if err := img.check(); err != nil {
 		return nil, fmt.Errorf("degrade: saving: %w", err)
 	}
-	out := img.Clone()
+	out := img.clone()
 	for _, step := range s {
 		switch {
 		case step.Quality > 0:
@@ -98,7 +98,7 @@ func (s Saving) Apply(ctx context.Context, img *Image) (*Image, error) {
 			return nil, fmt.Errorf("degrade: saving: step %+v does nothing that is known", step)
 		}
 		for i, v := range out.Pix {
-			out.Pix[i] = float32(Byte(v)) / 255
+			out.Pix[i] = float32(toByte(v)) / 255
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err

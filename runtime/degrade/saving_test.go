@@ -25,7 +25,7 @@ func scene(t testing.TB, w, h int) *Image {
 				if (x/11+y/7+c*(x/3))%3 == 0 {
 					v -= 0.15
 				}
-				img.Pix[(y*w+x)*3+c] = float32(Byte(float32(v))) / 255
+				img.Pix[(y*w+x)*3+c] = float32(toByte(float32(v))) / 255
 			}
 		}
 	}
@@ -45,7 +45,7 @@ func TestSavingAsJPEGLosesAsMuchAsAnEncoderDoes(t *testing.T) {
 	img := scene(t, 64, 48)
 	rgba := image.NewRGBA(image.Rect(0, 0, 64, 48))
 	for i := 0; i < 64*48; i++ {
-		rgba.SetRGBA(i%64, i/64, color.RGBA{Byte(img.Pix[3*i]), Byte(img.Pix[3*i+1]), Byte(img.Pix[3*i+2]), 255})
+		rgba.SetRGBA(i%64, i/64, color.RGBA{toByte(img.Pix[3*i]), toByte(img.Pix[3*i+1]), toByte(img.Pix[3*i+2]), 255})
 	}
 	for _, quality := range []int{50, 75, 90} {
 		saved, err := Saving{{Quality: quality}}.Apply(t.Context(), img)
@@ -114,7 +114,7 @@ func TestSavingsDrawnAreOnesThatCanBeApplied(t *testing.T) {
 		require.GreaterOrEqual(t, s.Scale(), 0.4)
 		out, err := s.Apply(t.Context(), img)
 		require.NoError(t, err)
-		require.NoError(t, out.Check())
+		require.NoError(t, out.check())
 		if n := len(s); n > 0 && s[n-1].Quality > 0 {
 			compressed++
 			require.GreaterOrEqual(t, s[n-1].Quality, 60)

@@ -28,15 +28,15 @@ type Setting struct {
 	Value float64
 }
 
-// Level is a named severity.
-type Level struct {
+// level is a named severity.
+type level struct {
 	Name     string
 	Severity float64
 }
 
-// Levels returns the named severities, mildest first.
-func Levels() []Level {
-	return []Level{{"light", 0.25}, {"medium", 0.5}, {"heavy", 0.75}, {"extreme", 1}}
+// levels returns the named severities, mildest first.
+func levels() []level {
+	return []level{{"light", 0.25}, {"medium", 0.5}, {"heavy", 0.75}, {"extreme", 1}}
 }
 
 // defaultSeverity is that of a term which gives neither a severity nor the parameter that measures it.
@@ -54,7 +54,7 @@ const maxTerms = int(kindCount)
 //	term  = kind [ ":" arg { "," arg } ]
 //	arg   = severity | level | parameter "=" value
 //
-// A severity is a number in 0..1, a level one of [Levels]. A term without severity gets the one that matches its first
+// A severity is a number in 0..1, a level one of levels. A term without severity gets the one that matches its first
 // parameter if that is set ("noise:sigma=25" has severity 0.3333) and 0.5 otherwise. Terms are put in the order of
 // application.
 func ParseSpec(text string) (Spec, error) {
@@ -132,7 +132,7 @@ func parseTerm(text string) (Term, error) {
 
 func parseSeverity(text string) (float64, error) {
 	var names []string
-	for _, level := range Levels() {
+	for _, level := range levels() {
 		if strings.EqualFold(text, level.Name) {
 			return level.Severity, nil
 		}

@@ -202,6 +202,6 @@ func FuzzParseSpec(f *testing.F) {
 		require.Equal(t, spec, again)
 		out, err := Apply(t.Context(), img, spec)
 		require.NoError(t, err)
-		require.NoError(t, out.Check(), "result of %q", spec)
+		require.NoError(t, out.check(), "result of %q", spec)
 	})
 }

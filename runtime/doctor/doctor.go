@@ -63,12 +63,12 @@ type Options struct {
 
 // Run examines this machine.
 func Run(ctx context.Context, opt Options) (Report, error) {
-	s, err := Read(ctx)
+	s, err := read(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	s.NeedGPU = strings.HasPrefix(opt.Device, "cuda")
-	r := Judge(s)
+	r := judge(s)
 	if opt.NoTest {
 		return r, nil
 	}
@@ -77,10 +77,10 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 	return r, err
 }
 
-// Judge turns what a machine says into findings.
-func Judge(s System) Report {
+// judge turns what a machine says into findings.
+func judge(s system) Report {
 	var r Report
-	for _, check := range []func(System) []Line{
+	for _, check := range []func(system) []Line{
 		programLine, driverLines, visibleLines, kernelLines, gpuLines, processorLines,
 	} {
 		r.Lines = append(r.Lines, check(s)...)

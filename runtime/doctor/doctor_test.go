@@ -26,7 +26,7 @@ func of[T any](v T) *T { return &v }
 
 // machine is a made-up one in good order, and what a test changes of it.
 type machine struct {
-	System
+	system
 	files fstest.MapFS
 	env   map[string]string
 }
@@ -48,7 +48,7 @@ func healthy() *machine {
 	m.file("proc/version", "Linux version 6.1.0")
 	m.file("dev/nvidiactl", "")
 	m.file("dev/nvidia-uvm", "")
-	m.System = System{
+	m.system = system{
 		OS: "linux", Arch: "amd64", Root: m.files, Env: func(name string) string { return m.env[name] },
 		Usable: func(string) error { return nil }, Writable: func(string) error { return nil },
 		Driver: cuda.Driver{Version: 12040, Library: "/usr/lib/libcuda.so.550.163.01", GPUs: []cuda.Status{{
@@ -197,7 +197,7 @@ func find(t *testing.T, r Report, subject, check string) Line {
 }
 
 func TestMachineInGoodOrder(t *testing.T) {
-	r := Judge(healthy().System)
+	r := judge(healthy().system)
 	for _, l := range r.Lines {
 		require.Equal(t, OK, l.Level, "%+v", l)
 		require.Empty(t, l.Do, "%+v", l)
@@ -211,7 +211,7 @@ func TestFaultsAreToldWithWhatToDo(t *testing.T) {
 	for _, f := range faults {
 		m := healthy()
 		f.change(m)
-		l := find(t, Judge(m.System), f.subject, f.check)
+		l := find(t, judge(m.system), f.subject, f.check)
 		require.Equal(t, f.level, l.Level, "%s: %+v", f.name, l)
 		require.Contains(t, l.Text, f.text, f.name)
 		require.Contains(t, l.Do, f.do, f.name)
@@ -220,7 +220,7 @@ func TestFaultsAreToldWithWhatToDo(t *testing.T) {
 }
 
 func TestEveryLineHasAFault(t *testing.T) {
-	for _, l := range Judge(healthy().System).Lines {
+	for _, l := range judge(healthy().system).Lines {
 		found := false
 		for _, f := range faults {
 			found = found || f.subject == l.Subject && f.check == l.Check && f.level != OK
@@ -230,7 +230,7 @@ func TestEveryLineHasAFault(t *testing.T) {
 }
 
 func TestSelfTestRunsAGoldenNetwork(t *testing.T) {
-	s, err := Read(context.Background())
+	s, err := read(context.Background())
 	require.NoError(t, err)
 	lines, err := selfTests(context.Background(), s, "cpu")
 	require.NoError(t, err)
@@ -275,7 +275,7 @@ func TestGoldenIsTheOneOfTheTests(t *testing.T) {
 func TestReportInBothForms(t *testing.T) {
 	m := healthy()
 	m.Driver.Version = 11080
-	r := Judge(m.System)
+	r := judge(m.system)
 	require.Equal(t, Fault, r.Worst())
 	var text bytes.Buffer
 	require.NoError(t, r.WriteText(&text))
@@ -290,7 +290,7 @@ func TestThisMachineCanBeExamined(t *testing.T) {
 	r, err := Run(context.Background(), Options{NoTest: true})
 	require.NoError(t, err)
 	require.NotEmpty(t, find(t, r, "cpu", "instructions").Text)
-	_, err = Read(cancelled())
+	_, err = read(cancelled())
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -23,7 +23,7 @@ var places = []string{
 	"/usr/local/nvidia/lib64", "/usr/lib/x86_64-linux-gnu/nvidia/current", "/usr/lib64/nvidia", "/run/opengl-driver/lib",
 }
 
-func programLine(s System) []Line {
+func programLine(s system) []Line {
 	const subject, check = "program", "cuda"
 	if !errors.Is(s.DriverErr, cuda.ErrNotBuilt) {
 		return []Line{ok(subject, check, "built with CUDA, %s/%s", s.OS, s.Arch)}
@@ -39,9 +39,9 @@ func programLine(s System) []Line {
 	return []Line{warn(subject, check, do, "%s", text)}
 }
 
-func (s System) withoutCUDA() bool { return errors.Is(s.DriverErr, cuda.ErrNotBuilt) }
+func (s system) withoutCUDA() bool { return errors.Is(s.DriverErr, cuda.ErrNotBuilt) }
 
-func driverLines(s System) []Line {
+func driverLines(s system) []Line {
 	if s.withoutCUDA() {
 		return nil
 	}
@@ -89,7 +89,7 @@ func release(version string) string {
 func cudaVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
 // missingLibrary says why no driver could be loaded, and looks where one might lie.
-func (s System) missingLibrary() Line {
+func (s system) missingLibrary() Line {
 	const subject, check = "driver", "library"
 	why := strings.TrimPrefix(fmt.Sprint(s.DriverErr), cuda.ErrNoDevice.Error()+": ")
 	why, _, _ = strings.Cut(why, ";")
@@ -115,7 +115,7 @@ func (s System) missingLibrary() Line {
 var moduleVersion = regexp.MustCompile(`Module\S*\s+(?:for \S+\s+)?(\d+\.\d+(?:\.\d+)?)`)
 
 // moduleLines are about the part of the driver in the kernel.
-func (s System) moduleLines() []Line {
+func (s system) moduleLines() []Line {
 	const subject = "driver"
 	if s.wsl() {
 		if !s.exists("/dev/dxg") {
@@ -156,7 +156,7 @@ func (s System) moduleLines() []Line {
 }
 
 // visibleLines say what the environment hides.
-func visibleLines(s System) []Line {
+func visibleLines(s system) []Line {
 	if s.withoutCUDA() || s.Driver.Library == "" && !s.Driver.Simulated {
 		return nil
 	}
@@ -185,7 +185,7 @@ func visibleLines(s System) []Line {
 }
 
 // firstBad finds the first entry of CUDA_VISIBLE_DEVICES that names no GPU, and how many stand before it.
-func (s System) firstBad(value string) (bad string, before int) {
+func (s system) firstBad(value string) (bad string, before int) {
 	for entry := range strings.SplitSeq(value, ",") {
 		entry = strings.TrimSpace(entry)
 		n, err := strconv.Atoi(entry)
@@ -202,7 +202,7 @@ func (s System) firstBad(value string) (bad string, before int) {
 	return "", before
 }
 
-func (s System) anyUUID(prefix string) bool {
+func (s system) anyUUID(prefix string) bool {
 	for _, g := range s.NVML.GPUs {
 		if strings.HasPrefix(prefix, "GPU-") && strings.HasPrefix(g.UUID, prefix) {
 			return true
@@ -222,7 +222,7 @@ func unlike(gpus []cuda.Status) bool {
 }
 
 // kernelLines are about the code that GPUs run.
-func kernelLines(s System) []Line {
+func kernelLines(s system) []Line {
 	if s.withoutCUDA() || len(s.Driver.GPUs) == 0 {
 		return nil
 	}

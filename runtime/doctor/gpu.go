@@ -14,7 +14,7 @@ import (
 // enough is the free memory that any network of the released model at a few megapixels fits in.
 const enough = 2 << 30
 
-func gpuLines(s System) []Line {
+func gpuLines(s system) []Line {
 	var lines []Line
 	for _, g := range s.Driver.GPUs {
 		lines = append(lines, s.gpu(g)...)
@@ -28,7 +28,7 @@ func gpuLines(s System) []Line {
 	return lines
 }
 
-func (s System) gpu(g cuda.Status) []Line {
+func (s system) gpu(g cuda.Status) []Line {
 	subject := fmt.Sprintf("cuda:%d", g.Index)
 	m := s.managed(g)
 	if m == nil {
@@ -65,7 +65,7 @@ func capability(subject string, g cuda.Status) Line {
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
-func (s System) memory(subject string, g cuda.Status, m *nvml.GPU) []Line {
+func (s system) memory(subject string, g cuda.Status, m *nvml.GPU) []Line {
 	const check = "memory"
 	free, known := s.Free[g.Index]
 	total := g.TotalMemory
@@ -119,7 +119,7 @@ func mode(subject string, g cuda.Status, m *nvml.GPU) Line {
 }
 
 // mps is about the multi-process service, which puts the kernels of several processes on one GPU at the same time.
-func (s System) mps(subject string, m *nvml.GPU) Line {
+func (s system) mps(subject string, m *nvml.GPU) Line {
 	const check = "mps"
 	served := false
 	for _, p := range m.Processes {

@@ -1,7 +1,7 @@
 package doctor
 
 // processorLines are about the host's side.
-func processorLines(s System) []Line {
+func processorLines(s system) []Line {
 	var lines []Line
 	const faster = "networks run several times slower on the CPU than with AVX2"
 	switch {

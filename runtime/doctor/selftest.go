@@ -22,7 +22,7 @@ var golden embed.FS
 var patience = 3 * time.Minute
 
 // selfTests runs the golden network on the named device or devices, or on the CPU and every GPU.
-func selfTests(ctx context.Context, s System, device string) ([]Line, error) {
+func selfTests(ctx context.Context, s system, device string) ([]Line, error) {
 	devices, err := platform.Devices(device)
 	if errors.Is(err, platform.ErrUnknownDevice) {
 		return nil, err

@@ -21,8 +21,8 @@ import (
 	"unirestorer/runtime/ledger"
 )
 
-// System is what a machine says of itself.
-type System struct {
+// system is what a machine says of itself.
+type system struct {
 	OS, Arch string
 	// Root is the file system from "/" on, Env the environment.
 	Root fs.FS
@@ -47,12 +47,12 @@ type System struct {
 	NeedGPU bool
 }
 
-// Read asks this machine.
-func Read(ctx context.Context) (System, error) {
+// read asks this machine.
+func read(ctx context.Context) (system, error) {
 	if err := ctx.Err(); err != nil {
-		return System{}, err
+		return system{}, err
 	}
-	s := System{
+	s := system{
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Root: os.DirFS("/"), Env: os.Getenv, Usable: usable, Writable: writable,
 		Free: map[int]int64{}, Cores: runtime.NumCPU(), Threads: runtime.GOMAXPROCS(0),
 		Memory: int64(memory.TotalMemory()), Allowed: ledger.Available(),
@@ -61,7 +61,7 @@ func Read(ctx context.Context) (System, error) {
 	s.Instructions = isas[len(isas)-1].String()
 	var err error
 	if s.Target, s.PTX, err = target(); err != nil {
-		return System{}, err
+		return system{}, err
 	}
 	s.Driver, s.DriverErr = cuda.Probe()
 	s.NVML, s.NVMLErr = nvml.Read()
@@ -77,14 +77,14 @@ func Read(ctx context.Context) (System, error) {
 			s.Free[g.Index] = free
 		}
 		if err := d.Close(); err != nil {
-			return System{}, err
+			return system{}, err
 		}
 	}
 	return s, nil
 }
 
 // managed is what NVML says of the whole GPU that g is or belongs to; nil if nothing.
-func (s System) managed(g cuda.Status) *nvml.GPU {
+func (s system) managed(g cuda.Status) *nvml.GPU {
 	for i := range s.NVML.GPUs {
 		if s.NVML.GPUs[i].UUID == g.GPU {
 			return &s.NVML.GPUs[i]
@@ -148,12 +148,12 @@ func firstError(errs ...error) error {
 }
 
 // exists tells whether a file is there.
-func (s System) exists(file string) bool {
+func (s system) exists(file string) bool {
 	_, err := fs.Stat(s.Root, strings.TrimPrefix(path.Clean(file), "/"))
 	return err == nil
 }
 
-func (s System) read(file string) string {
+func (s system) read(file string) string {
 	data, err := fs.ReadFile(s.Root, strings.TrimPrefix(file, "/"))
 	if err != nil {
 		return ""
@@ -162,13 +162,13 @@ func (s System) read(file string) string {
 }
 
 // Kinds of machines whose drivers lie in places of their own.
-func (s System) wsl() bool {
+func (s system) wsl() bool {
 	return strings.Contains(strings.ToLower(s.read("/proc/version")), "microsoft")
 }
-func (s System) jetson() bool { return s.exists("/etc/nv_tegra_release") }
+func (s system) jetson() bool { return s.exists("/etc/nv_tegra_release") }
 
 // hasNVIDIA tells whether something of the machine shows an NVIDIA GPU, whatever the driver says.
-func (s System) hasNVIDIA() bool {
+func (s system) hasNVIDIA() bool {
 	if s.jetson() || s.wsl() && s.exists("/dev/dxg") && s.exists("/usr/lib/wsl/lib") || s.exists("/proc/driver/nvidia/version") {
 		return true
 	}

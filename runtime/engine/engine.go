@@ -59,7 +59,7 @@ func Open(ctx context.Context, m *experts.Model, c Config) (*Engine, error) {
 	if err := c.Precision.fits(b.Info()); err != nil {
 		return nil, errors.Join(err, b.Close(), m.Close())
 	}
-	if b.Info().Half && c.Precision.Auto() {
+	if b.Info().Half && c.Precision.auto() {
 		c.Restore.Wide = func(context.Context) (backend.Backend, error) {
 			return platform.Open("cpu", platform.Options{Threads: c.Threads})
 		}

@@ -32,8 +32,8 @@ func ParsePrecision(s string) (Precision, error) {
 	return p, nil
 }
 
-// Auto reports whether pictures may be restored in wider numbers where the device's do not hold them.
-func (p Precision) Auto() bool { return p == "" || p == PrecisionAuto }
+// auto reports whether pictures may be restored in wider numbers where the device's do not hold them.
+func (p Precision) auto() bool { return p == "" || p == PrecisionAuto }
 
 // fits reports, as an error, a precision that a device does not have.
 func (p Precision) fits(i backend.Info) error {

@@ -34,8 +34,8 @@ func ablate(p Policy, records []Record) (Ablation, error) {
 		results[i] = *r.Experts[expert]
 		differences[i] = results[i].PSNR - r.Routed().PSNR
 		same[i] = expert == r.Decision.Expert
-		if r.Degraded() {
-			gains = append(gains, r.Gain(expert))
+		if r.degraded() {
+			gains = append(gains, r.gain(expert))
 		}
 	}
 	a.Means, a.Gain, a.Routed = means(results), NewEstimate(gains), NewEstimate(differences)

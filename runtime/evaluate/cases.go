@@ -19,7 +19,7 @@ type Case struct {
 // The names of cases that are no kind of degradation.
 const (
 	CleanCase = "clean"
-	MixedCase = "mixed"
+	mixedCase = "mixed"
 )
 
 // StandardCases are every kind of runtime/degrade at the given severities, the
@@ -28,7 +28,7 @@ const (
 // standard deviation 25 and JPEG of quality 20.
 func StandardCases(severities []float64) ([]Case, error) {
 	var cases []Case
-	names := []string{MixedCase, "noise:sigma=25", "jpeg:q=20", CleanCase}
+	names := []string{mixedCase, "noise:sigma=25", "jpeg:q=20", CleanCase}
 	for i, k := range slices.Concat(degrade.Kinds(), degrade.HeldOutKinds()) {
 		names = slices.Insert(names, i, k.String())
 	}
@@ -50,7 +50,7 @@ func ParseCase(text string, severities []float64) (Case, error) {
 	if len(severities) == 0 {
 		return Case{}, fmt.Errorf("case %q: no severities", text)
 	}
-	if text == MixedCase {
+	if text == mixedCase {
 		c := Case{Name: text}
 		for _, s := range severities {
 			c.severities = append(c.severities, degrade.Range{Lo: s, Hi: s})

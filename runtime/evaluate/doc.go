@@ -6,7 +6,7 @@
 // by runtime/degrade ([NewSynthetic]) or files ([OpenPairs]). [Run] routes every
 // picture, runs the experts that are asked for and measures each result, which
 // makes a [Record] a picture. Everything reported is plain arithmetic over
-// records: [Summarise], and the tables and the page made of its [Summary].
+// records: summarise, and the tables and the page made of its [Summary].
 //
 // Results are measured as they would be stored: rounded to the depth of the
 // input, PSNR and SSIM on RGB (package quality). The router sees what it would

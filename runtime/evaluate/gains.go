@@ -42,7 +42,7 @@ func NewGains(c *models.Config, records []Record) *Gains {
 		row := make([]float64, len(groups))
 		for k, group := range groups {
 			for _, n := range group.numbers {
-				row[k] += records[n].Gain(i) / float64(len(group.numbers))
+				row[k] += records[n].gain(i) / float64(len(group.numbers))
 			}
 			if row[k] < 0 && addedFor(&c.Experts[i], group.name) {
 				g.Harmful = append(g.Harmful, Harm{e.Name, group.name, row[k]})

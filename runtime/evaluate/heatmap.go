@@ -29,7 +29,7 @@ func (g heatGrid) Y(r int) float64           { return float64(r) }
 // distance of a cell from the best of its row in dB.
 func (g heatGrid) distance(c, r int) float64 {
 	row := len(g.m.Cases) - 1 - r
-	return g.m.Means[row][c].PSNR - g.m.Means[row][g.m.Best(row)].PSNR
+	return g.m.Means[row][c].PSNR - g.m.Means[row][g.m.best(row)].PSNR
 }
 
 func (g heatGrid) Z(c, r int) float64 { return max(g.distance(c, r), -heatLimit) }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestHeatMapShowsDistancesFromTheBestOfARow(t *testing.T) {
-	s, err := Summarise(pool(), records(), nil)
+	s, err := summarise(pool(), records(), nil)
 	require.NoError(t, err)
 	g := heatGrid{s.Matrix}
 	columns, rows := g.Dims()

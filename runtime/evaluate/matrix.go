@@ -6,7 +6,7 @@ import (
 
 // Matrix holds the mean quality of every expert's results on every case.
 type Matrix struct {
-	// Cases name the rows; the last one, All, takes every record.
+	// Cases name the rows; the last one, everyPicture, takes every record.
 	Cases []string `json:"cases"`
 	// Means has a row for every case and a column for every expert.
 	Means [][]Means `json:"means"`
@@ -42,9 +42,9 @@ func newMatrix(c *models.Config, records []Record) *Matrix {
 	return m
 }
 
-// Best is the expert with the highest mean PSNR in a row; of equal ones the
+// best is the expert with the highest mean PSNR in a row; of equal ones the
 // first.
-func (m *Matrix) Best(row int) int {
+func (m *Matrix) best(row int) int {
 	top := 0
 	for e, q := range m.Means[row] {
 		if q.PSNR > m.Means[row][top].PSNR {

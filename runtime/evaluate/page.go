@@ -65,7 +65,7 @@ func (r *Report) overview() (report.Section, error) {
 	var parts []string
 	if routing.Regret != nil {
 		parts = append(parts, fmt.Sprintf("stays %s dB behind the best expert for each picture and finds one within %g dB of it for %s of the pictures",
-			decibels(routing.Regret.Mean), NearOracle, percent(routing.Near)))
+			decibels(routing.Regret.Mean), nearOracle, percent(routing.Near)))
 	}
 	if routing.Kind != nil {
 		parts = append(parts, fmt.Sprintf("names a degradation the picture has in %s of %d cases where it could", percent(routing.Kind), routing.KindCount))

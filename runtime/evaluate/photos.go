@@ -19,8 +19,8 @@ type Photo struct {
 	picture *imaging.Image
 }
 
-// Size returns the photo's width and height in pixels.
-func (p *Photo) Size() (w, h int) { return p.picture.W, p.picture.H }
+// size returns the photo's width and height in pixels.
+func (p *Photo) size() (w, h int) { return p.picture.W, p.picture.H }
 
 // LoadPhotos reads image files and the image files below folders, in the order
 // given and by name within a folder. Photos whose longer side exceeds maxSide

@@ -73,7 +73,7 @@ func TestPhotosComeInOrderAndSmallOnesAreNamed(t *testing.T) {
 		names = append(names, p.Name)
 	}
 	require.Equal(t, []string{path("first.png"), path("set/b.png"), path("set/deep/a.jpg"), path("set/small.png")}, names)
-	w, h := list[2].Size()
+	w, h := list[2].size()
 	require.Equal(t, [2]int{43, 30}, [2]int{w, h})
 }
 

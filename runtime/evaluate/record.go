@@ -33,16 +33,16 @@ type Record struct {
 	Experts []*Quality `json:"experts"`
 }
 
-// Degraded tells whether there is anything to gain: the picture is not equal to
+// degraded tells whether there is anything to gain: the picture is not equal to
 // the clean one.
-func (r *Record) Degraded() bool { return r.Before.PSNR < Ceiling }
+func (r *Record) degraded() bool { return r.Before.PSNR < Ceiling }
 
 // Routed is the quality of the result that the router chose.
 func (r *Record) Routed() Quality { return *r.Experts[r.Decision.Expert] }
 
-// Gain is how much better an expert's result is than the degraded picture, in
+// gain is how much better an expert's result is than the degraded picture, in
 // dB.
-func (r *Record) Gain(expert int) float64 { return r.Experts[expert].PSNR - r.Before.PSNR }
+func (r *Record) gain(expert int) float64 { return r.Experts[expert].PSNR - r.Before.PSNR }
 
 // check reports a record that does not fit a pool of n experts or lacks the
 // routed one's result.

@@ -47,7 +47,7 @@ type Leaf struct {
 
 // NewReport summarises the records of a model.
 func NewReport(c *models.Config, folder string, device backend.Info, set string, records []Record, policies []Policy) (*Report, error) {
-	s, err := Summarise(c, records, policies)
+	s, err := summarise(c, records, policies)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (r *Report) matrixTable() *report.Table {
 	}
 	for i, name := range m.Cases {
 		row := []string{name, before[name], decibels(m.Routed[i].PSNR), decibels(m.Oracle[i].PSNR)}
-		top := m.Best(i)
+		top := m.best(i)
 		for e, q := range m.Means[i] {
 			cell := decibels(q.PSNR)
 			if e == top {
@@ -172,7 +172,7 @@ func (r *Report) routingTable() *report.Table {
 	}
 	if r.Summary.Matrix != nil {
 		t.Columns = append(t.Columns, right("regret", "dB"), right("95 % interval", "dB"), right("best expert", ""),
-			right(fmt.Sprintf("within %g dB", NearOracle), ""))
+			right(fmt.Sprintf("within %g dB", nearOracle), ""))
 		t.Notes = append(t.Notes, "Regret is how far the routed expert stays behind the best one for each picture.")
 	}
 	t.Notes = append(t.Notes, "Leaves are asked only about pictures with a degradation that some leaf names.")
@@ -241,7 +241,7 @@ func (r *Report) treeTable() *report.Table {
 }
 
 func entropyNote(what string, c Counts) string {
-	return fmt.Sprintf("Choices of %s: entropy %.2f of at most %.2f nats, as many as %.1f equally frequent ones.", what, c.Entropy, c.Possible, c.Effective())
+	return fmt.Sprintf("Choices of %s: entropy %.2f of at most %.2f nats, as many as %.1f equally frequent ones.", what, c.Entropy, c.Possible, c.effective())
 }
 
 // destinations counts the experts that each case went to.

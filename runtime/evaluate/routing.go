@@ -7,21 +7,21 @@ import (
 	"unirestorer/graph/models"
 )
 
-// NearOracle is how many dB a result may stay behind the oracle's and still
+// nearOracle is how many dB a result may stay behind the oracle's and still
 // count as near.
-const NearOracle = 0.1
+const nearOracle = 0.1
 
 // Routing is how well the router chooses. What compares with the oracle, the
 // best expert for each picture among those that the tree reaches, needs the
 // results of all experts and is nil without them.
 type Routing struct {
-	// Case is a case, AllDegraded or All.
+	// Case is a case, allDegraded or everyPicture.
 	Case  string `json:"case"`
 	Count int    `json:"count"`
 	// Regret is what the routed expert stays behind the oracle, in dB.
 	Regret *Estimate `json:"regret,omitempty"`
 	// Oracle is the share routed to an expert as good as the oracle, Near the
-	// share within NearOracle of it.
+	// share within nearOracle of it.
 	Oracle *float64 `json:"oracle,omitempty"`
 	Near   *float64 `json:"near,omitempty"`
 	// Kind is the share of pictures whose leaf names a degradation they have,
@@ -57,7 +57,7 @@ func routingOf(c *models.Config, records []Record, g group, matrix bool) Routing
 			regret := r.Experts[best(r, reached)].PSNR - r.Routed().PSNR
 			regrets = append(regrets, regret)
 			same = append(same, regret == 0)
-			near = append(near, regret <= NearOracle)
+			near = append(near, regret <= nearOracle)
 		}
 		if slices.ContainsFunc(c.Tree.Leaves, func(l models.Leaf) bool { return Suffers(l, r.Kinds) }) {
 			kind = append(kind, Suffers(c.Tree.Leaves[r.Decision.Leaf], r.Kinds))
@@ -109,6 +109,6 @@ func usageOf(c *models.Config, records []Record) Usage {
 	return u
 }
 
-// Effective is the number of equally frequent things that would have the same
+// effective is the number of equally frequent things that would have the same
 // entropy.
-func (c Counts) Effective() float64 { return math.Exp(c.Entropy) }
+func (c Counts) effective() float64 { return math.Exp(c.Entropy) }

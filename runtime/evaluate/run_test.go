@@ -76,7 +76,7 @@ func TestRecordsHoldWhatTheRestorerGives(t *testing.T) {
 		require.Equal(t, Quality{psnr, ssim}, rec.Routed())
 		if rec.Case == CleanCase {
 			require.Equal(t, Ceiling, rec.Before.PSNR)
-			require.False(t, rec.Degraded())
+			require.False(t, rec.degraded())
 		} else {
 			before, err := quality.PSNR(degraded, clean)
 			require.NoError(t, err)
@@ -197,7 +197,7 @@ func TestReportsAreComplete(t *testing.T) {
 	for _, table := range r.Tables() {
 		require.NoError(t, table.WriteText(&text))
 	}
-	for _, want := range []string{"Restored as routed", "rain", AllDegraded, "Routing", "Other ways to choose", "fine-only", "Experts", "nafnet_local", "Leaves and levels", "entropy"} {
+	for _, want := range []string{"Restored as routed", "rain", allDegraded, "Routing", "Other ways to choose", "fine-only", "Experts", "nafnet_local", "Leaves and levels", "entropy"} {
 		require.Contains(t, text.String(), want)
 	}
 

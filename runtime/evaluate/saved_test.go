@@ -57,16 +57,16 @@ func TestIntervalsCountPhotosNotPictures(t *testing.T) {
 		values = append(values, float64(i/10))
 		photo = append(photo, string(rune('a'+i/10)))
 	}
-	e := Clustered(values, photo)
+	e := clustered(values, photo)
 	require.InDelta(t, 0.5, e.Mean, 1e-12)
 	two := NewEstimate([]float64{0, 1})
 	require.InDelta(t, *two.Margin, *e.Margin, 1e-9)
 	for i := range photo {
 		photo[i] = string(rune('a' + i))
 	}
-	require.InDelta(t, *NewEstimate(values).Margin, *Clustered(values, photo).Margin, 1e-9, "each its own cluster")
-	require.Nil(t, Clustered([]float64{1, 2}, []string{"a", "a"}).Margin)
-	require.Nil(t, Clustered(nil, nil))
+	require.InDelta(t, *NewEstimate(values).Margin, *clustered(values, photo).Margin, 1e-9, "each its own cluster")
+	require.Nil(t, clustered([]float64{1, 2}, []string{"a", "a"}).Margin)
+	require.Nil(t, clustered(nil, nil))
 }
 
 func TestAsSavedArithmetic(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 // Summary is what records come to.
 type Summary struct {
-	// Cases are in the order of the records; the last one, AllDegraded, takes
+	// Cases are in the order of the records; the last one, allDegraded, takes
 	// every picture that is not clean already.
 	Cases []CaseSummary `json:"cases"`
 	// Variants are parts of cases that have more than one.
@@ -23,10 +23,10 @@ type Summary struct {
 	Usage     Usage      `json:"usage"`
 }
 
-// AllDegraded and All name rows over several cases.
+// allDegraded and everyPicture name rows over several cases.
 const (
-	AllDegraded = "all degraded"
-	All         = "all"
+	allDegraded  = "all degraded"
+	everyPicture = "all"
 )
 
 // Means are mean qualities.
@@ -46,10 +46,10 @@ type CaseSummary struct {
 	Gain *Estimate `json:"gain,omitempty"`
 }
 
-// Summarise does the arithmetic over the records that [Run] made with a model.
+// summarise does the arithmetic over the records that [Run] made with a model.
 // policies become ablations. Where every expert has a result for every record,
 // there is a matrix, and the router is compared with the oracle.
-func Summarise(c *models.Config, records []Record, policies []Policy) (*Summary, error) {
+func summarise(c *models.Config, records []Record, policies []Policy) (*Summary, error) {
 	if len(records) == 0 {
 		return nil, fmt.Errorf("summarise: no records")
 	}
@@ -108,7 +108,7 @@ func byCase(records []Record) []group {
 
 // everything is all records as one group.
 func everything(records []Record) group {
-	g := group{name: All}
+	g := group{name: everyPicture}
 	for i := range records {
 		g.numbers = append(g.numbers, i)
 	}
@@ -117,9 +117,9 @@ func everything(records []Record) group {
 
 // degradedOnes are the records that are not clean already.
 func degradedOnes(records []Record) group {
-	g := group{name: AllDegraded}
+	g := group{name: allDegraded}
 	for i := range records {
-		if records[i].Degraded() {
+		if records[i].degraded() {
 			g.numbers = append(g.numbers, i)
 		}
 	}
@@ -163,8 +163,8 @@ func summariseCase(records []Record, g group) CaseSummary {
 	for _, n := range g.numbers {
 		r := &records[n]
 		before, after = append(before, r.Before), append(after, r.Routed())
-		if r.Degraded() {
-			gains = append(gains, r.Gain(r.Decision.Expert))
+		if r.degraded() {
+			gains = append(gains, r.gain(r.Decision.Expert))
 		}
 	}
 	s.Before, s.After, s.Gain = means(before), means(after), NewEstimate(gains)

@@ -26,12 +26,12 @@ func TestEntropyTellsCollapseFromBalance(t *testing.T) {
 	even := newCounts([]int{2, 2, 2}, 3)
 	require.InDelta(t, math.Log(3), even.Entropy, 1e-12)
 	require.InDelta(t, even.Possible, even.Entropy, 1e-12)
-	require.InDelta(t, 3, even.Effective(), 1e-12)
+	require.InDelta(t, 3, even.effective(), 1e-12)
 	require.InDelta(t, 0.25*math.Log(4)+0.75*math.Log(4.0/3), newCounts([]int{1, 3}, 2).Entropy, 1e-12)
 }
 
 func TestCasesByHand(t *testing.T) {
-	s, err := Summarise(pool(), records(), nil)
+	s, err := summarise(pool(), records(), nil)
 	require.NoError(t, err)
 	require.Len(t, s.Cases, 4)
 	rain, noise, clean, all := s.Cases[0], s.Cases[1], s.Cases[2], s.Cases[3]
@@ -50,14 +50,14 @@ func TestCasesByHand(t *testing.T) {
 	require.InDelta(t, 50, clean.After.PSNR, 1e-12)
 	require.Nil(t, clean.Gain, "there is nothing to gain on clean pictures")
 
-	require.Equal(t, AllDegraded, all.Case)
+	require.Equal(t, allDegraded, all.Case)
 	require.Equal(t, 4, all.Count)
 	require.InDelta(t, 4.25, all.Gain.Mean, 1e-12)
 	require.Empty(t, s.Variants)
 }
 
 func TestOneCaseHasNoRowForAll(t *testing.T) {
-	s, err := Summarise(pool(), records()[:2], nil)
+	s, err := summarise(pool(), records()[:2], nil)
 	require.NoError(t, err)
 	require.Len(t, s.Cases, 1)
 	require.Len(t, s.Routing, 1)
@@ -67,7 +67,7 @@ func TestOneCaseHasNoRowForAll(t *testing.T) {
 func TestVariantsAreListedWhereThereAreSeveral(t *testing.T) {
 	list := records()
 	list[0].Variant, list[1].Variant = "rain:0.25", "rain:0.75"
-	s, err := Summarise(pool(), list, nil)
+	s, err := summarise(pool(), list, nil)
 	require.NoError(t, err)
 	require.Len(t, s.Variants, 2)
 	require.Equal(t, "rain:0.75", s.Variants[1].Case)
@@ -75,10 +75,10 @@ func TestVariantsAreListedWhereThereAreSeveral(t *testing.T) {
 }
 
 func TestMatrixByHand(t *testing.T) {
-	s, err := Summarise(pool(), records(), nil)
+	s, err := summarise(pool(), records(), nil)
 	require.NoError(t, err)
 	m := s.Matrix
-	require.Equal(t, []string{"rain", "noise", "clean", All}, m.Cases)
+	require.Equal(t, []string{"rain", "noise", "clean", everyPicture}, m.Cases)
 	psnr := func(row int) (v []float64) {
 		for _, q := range m.Means[row] {
 			v = append(v, q.PSNR)
@@ -89,14 +89,14 @@ func TestMatrixByHand(t *testing.T) {
 	require.InDeltaSlice(t, []float64{24.5, 21.5, 26.5, 20.5, 28.5, 40}, psnr(1), 1e-12)
 	require.InDeltaSlice(t, []float64{28.6, 27, 27.6, 27.21, 27, 40}, psnr(3), 1e-12)
 	require.InDelta(t, 0.22, m.Means[0][0].SSIM, 1e-12)
-	require.Equal(t, []int{5, 5, 0, 5}, []int{m.Best(0), m.Best(1), m.Best(2), m.Best(3)})
+	require.Equal(t, []int{5, 5, 0, 5}, []int{m.best(0), m.best(1), m.best(2), m.best(3)})
 	require.InDelta(t, 25.525, m.Oracle[0].PSNR, 1e-12, "the oracle keeps to experts that the tree reaches")
 	require.InDelta(t, 25.5, m.Routed[0].PSNR, 1e-12)
 	require.InDelta(t, 0.285, m.Oracle[1].SSIM, 1e-12)
 }
 
 func TestRegretAndAccuracyByHand(t *testing.T) {
-	s, err := Summarise(pool(), records(), nil)
+	s, err := summarise(pool(), records(), nil)
 	require.NoError(t, err)
 	require.Len(t, s.Routing, 5)
 	rain, noise, clean, degraded, all := s.Routing[0], s.Routing[1], s.Routing[2], s.Routing[3], s.Routing[4]
@@ -115,11 +115,11 @@ func TestRegretAndAccuracyByHand(t *testing.T) {
 	require.Nil(t, clean.Regret.Margin)
 	require.Nil(t, clean.Kind, "no leaf names it")
 
-	require.Equal(t, AllDegraded, degraded.Case)
+	require.Equal(t, allDegraded, degraded.Case)
 	require.Equal(t, 4, degraded.Count)
 	require.InDelta(t, (0+0.05+5+0)/4, degraded.Regret.Mean, 1e-12)
 
-	require.Equal(t, All, all.Case)
+	require.Equal(t, everyPicture, all.Case)
 	require.InDelta(t, (0+0.05+5+0+0)/5, all.Regret.Mean, 1e-12)
 	require.InDelta(t, 3.0/5, *all.Oracle, 1e-12)
 	require.InDelta(t, 4.0/5, *all.Near, 1e-12)
@@ -128,7 +128,7 @@ func TestRegretAndAccuracyByHand(t *testing.T) {
 }
 
 func TestUsageByHand(t *testing.T) {
-	s, err := Summarise(pool(), records(), nil)
+	s, err := summarise(pool(), records(), nil)
 	require.NoError(t, err)
 	u := s.Usage
 	require.Equal(t, []int{2, 1, 0, 1, 1, 0}, u.Experts.Count)
@@ -145,7 +145,7 @@ func TestAblationsByHand(t *testing.T) {
 	c := pool()
 	policies, err := ParsePolicies(c, []string{"all"}, true, 1)
 	require.NoError(t, err)
-	s, err := Summarise(c, records(), policies)
+	s, err := summarise(c, records(), policies)
 	require.NoError(t, err)
 	byName := map[string]Ablation{}
 	for _, a := range s.Ablations {
@@ -185,7 +185,7 @@ func TestWithoutAllResultsThereIsNoMatrix(t *testing.T) {
 	c := pool()
 	list := records()
 	list[1].Experts[4] = nil
-	s, err := Summarise(c, list, nil)
+	s, err := summarise(c, list, nil)
 	require.NoError(t, err)
 	require.Nil(t, s.Matrix)
 	require.Nil(t, s.Routing[0].Regret)
@@ -194,17 +194,17 @@ func TestWithoutAllResultsThereIsNoMatrix(t *testing.T) {
 
 	oracle, err := ParsePolicies(c, []string{"oracle"}, true, 1)
 	require.NoError(t, err)
-	_, err = Summarise(c, list, oracle)
+	_, err = summarise(c, list, oracle)
 	require.ErrorContains(t, err, "policy oracle needs the results of all experts")
 	coarse, err := ParsePolicies(c, []string{"coarse"}, false, 1)
 	require.NoError(t, err)
 	list[2].Experts[0], list[2].Decision.Expert = nil, 2
-	_, err = Summarise(c, list, coarse)
+	_, err = summarise(c, list, coarse)
 	require.ErrorContains(t, err, "policy coarse: record 2, noise.png: no result of expert 0")
 }
 
 func TestRecordsThatDoNotFitThePoolAreRefused(t *testing.T) {
-	_, err := Summarise(pool(), nil, nil)
+	_, err := summarise(pool(), nil, nil)
 	require.ErrorContains(t, err, "no records")
 	for want, change := range map[string]func(r *Record){
 		"results for 5 experts in a pool of 6":    func(r *Record) { r.Experts = r.Experts[:5] },
@@ -215,7 +215,7 @@ func TestRecordsThatDoNotFitThePoolAreRefused(t *testing.T) {
 	} {
 		list := records()
 		change(&list[0])
-		_, err := Summarise(pool(), list, nil)
+		_, err := summarise(pool(), list, nil)
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, err, "record 0, rain.png")
 	}

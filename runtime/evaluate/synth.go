@@ -55,7 +55,7 @@ func NewSynthetic(photos []*Photo, opt SyntheticOptions) (*Synthetic, error) {
 		return nil, fmt.Errorf("no photos")
 	}
 	for _, p := range photos {
-		if w, h := p.Size(); min(w, h) < opt.Size {
+		if w, h := p.size(); min(w, h) < opt.Size {
 			return nil, fmt.Errorf("photo %s: %d×%d pixels are too few for crops of %d", p.Name, w, h, opt.Size)
 		}
 	}
@@ -99,7 +99,7 @@ func (s *Synthetic) plan(i int) (c *Case, spec degrade.Spec, photo *Photo, at im
 	n := i % s.opt.Count
 	turn, round := n%len(s.photos), n/len(s.photos)
 	photo = s.photos[turn]
-	w, h := photo.Size()
+	w, h := photo.size()
 	at = image.Pt((w-s.opt.Size)/2, (h-s.opt.Size)/2)
 	if round > 0 {
 		rng := rand.New(rand.NewPCG(s.opt.Seed, uint64(n)))

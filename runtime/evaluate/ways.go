@@ -75,11 +75,11 @@ func cellOf(c *models.Config, records []Record, g group) Cell {
 		if known, ok := RoutedRight(c, r); known {
 			right, rightOf = append(right, indicator(ok)), append(rightOf, r.Photo)
 		}
-		if r.Degraded() {
-			gains, gainOf = append(gains, r.Gain(r.Decision.Expert)), append(gainOf, r.Photo)
+		if r.degraded() {
+			gains, gainOf = append(gains, r.gain(r.Decision.Expert)), append(gainOf, r.Photo)
 		}
 	}
-	cell.Right, cell.Gain = Clustered(right, rightOf), Clustered(gains, gainOf)
+	cell.Right, cell.Gain = clustered(right, rightOf), clustered(gains, gainOf)
 	return cell
 }
 
@@ -108,11 +108,11 @@ func harmOf(records []Record, g group) CleanHarm {
 	return h
 }
 
-// Clustered gives the mean of values with its interval, nil without values.
+// clustered gives the mean of values with its interval, nil without values.
 // Values of one cluster may depend on each other: the variance is that of the
 // clusters' sums of deviations (Liang and Zeger, Biometrika 1986), and Student's
 // t has one degree of freedom less than there are clusters.
-func Clustered(values []float64, cluster []string) *Estimate {
+func clustered(values []float64, cluster []string) *Estimate {
 	if len(values) == 0 {
 		return nil
 	}

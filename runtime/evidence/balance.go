@@ -19,8 +19,8 @@ type Balance struct {
 	Gini float64 `json:"gini"`
 }
 
-// Balance counts the router's choices.
-func (s *Study) Balance() Balance {
+// balance counts the router's choices.
+func (s *Study) balance() Balance {
 	b := Balance{Experts: s.Config.Tree.Reachable()}
 	slices.Sort(b.Experts)
 	for _, e := range b.Experts {
@@ -33,13 +33,13 @@ func (s *Study) Balance() Balance {
 		b.Shares = append(b.Shares, float64(n)/float64(len(s.Records)))
 	}
 	b.Entropy = stat.Entropy(b.Shares)
-	b.Effective, b.Gini = math.Exp(b.Entropy), Gini(b.Shares)
+	b.Effective, b.Gini = math.Exp(b.Entropy), gini(b.Shares)
 	return b
 }
 
-// Gini is the Gini coefficient of values that are not negative: half of their mean absolute difference over their mean.
+// gini is the Gini coefficient of values that are not negative: half of their mean absolute difference over their mean.
 // It is 0 without values or where all are 0.
-func Gini(values []float64) float64 {
+func gini(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	sum, ranked := 0.0, 0.0
 	for i, v := range sorted {

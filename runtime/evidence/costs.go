@@ -14,7 +14,7 @@ type Spent struct {
 	MACs      float64 `json:"macs"`
 	Seconds   float64 `json:"seconds"`
 	Predicted float64 `json:"predicted_seconds,omitempty"`
-	// Value is the quality in dB up to Visible.
+	// Value is the quality in dB up to visible.
 	Value Interval `json:"value"`
 	// Front tells that nothing else is both faster and better.
 	Front bool `json:"front"`
@@ -58,7 +58,7 @@ func (s *Study) Costs(networks []profile.Network) []Spent {
 		}
 		all = append(all, Spent{
 			Name: name, MACs: total.macs, Seconds: total.seconds, Predicted: total.predicted,
-			Value: s.Bootstrap(func(i int) float64 { return s.Value(i, chosen(i)) }),
+			Value: s.bootstrap(func(i int) float64 { return s.value(i, chosen(i)) }),
 		})
 	}
 	tree := &s.Config.Tree

@@ -84,16 +84,16 @@ func TestDoubtfulPicturesGoToTheCoarseExpert(t *testing.T) {
 
 func TestBootstrapDrawsPhotosNotPictures(t *testing.T) {
 	s := study(t)
-	all := s.Bootstrap(func(i int) float64 { return float64(s.photo[i]) })
+	all := s.bootstrap(func(i int) float64 { return float64(s.photo[i]) })
 	require.InDelta(t, 1, all.Mean, 1e-12)
 	require.Less(t, all.Low, 0.4) // three photos tell little, however many pictures each has
 	require.Greater(t, all.High, 1.6)
-	same := s.Bootstrap(func(int) float64 { return 7 })
+	same := s.bootstrap(func(int) float64 { return 7 })
 	require.Equal(t, Interval{7, 7, 7}, same)
 }
 
 func TestReliabilityAndECEByHand(t *testing.T) {
-	r := study(t).Reliability()
+	r := study(t).reliability()
 	// Confidences .95, .95, .92, .92 of right leaves, .55, .55 of wrong ones.
 	require.Equal(t, 2, r.Bins[5].Count)
 	require.Zero(t, r.Bins[5].Right)
@@ -102,7 +102,7 @@ func TestReliabilityAndECEByHand(t *testing.T) {
 }
 
 func TestRiskFallsWithConfidence(t *testing.T) {
-	curve, area := study(t).Risks()
+	curve, area := study(t).risks()
 	require.Len(t, curve, coverages)
 	require.Zero(t, curve[5].Regret) // the surest 60 % are right
 	last := curve[len(curve)-1]
@@ -115,14 +115,14 @@ func TestGiniOfKnownDistributions(t *testing.T) {
 	for want, values := range map[float64][]float64{
 		0: {1, 1, 1, 1}, 0.75: {0, 0, 0, 1}, 0.25: {1, 2, 3, 4}, 2.0 / 3: {0, 0, 5},
 	} {
-		require.InDelta(t, want, Gini(values), 1e-12, values)
+		require.InDelta(t, want, gini(values), 1e-12, values)
 	}
-	require.Zero(t, Gini(nil))
-	require.Zero(t, Gini([]float64{0, 0}))
+	require.Zero(t, gini(nil))
+	require.Zero(t, gini([]float64{0, 0}))
 }
 
 func TestBalanceCountsReachableExperts(t *testing.T) {
-	b := study(t).Balance()
+	b := study(t).balance()
 	require.Equal(t, []int{0, 1, 2}, b.Experts)
 	require.InDeltaSlice(t, []float64{0, 0.5, 0.5}, b.Shares, 1e-12)
 	require.InDelta(t, math.Log(2), b.Entropy, 1e-12)

@@ -12,7 +12,7 @@ import (
 type Rule struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
-	// Value is the quality reached in dB up to Visible, over everything; Learned is that over the rule of the router's
+	// Value is the quality reached in dB up to visible, over everything; Learned is that over the rule of the router's
 	// gates, picture by picture.
 	Value   Interval `json:"value"`
 	Learned Interval `json:"over_learned"`
@@ -53,8 +53,8 @@ func (s *Study) Rules() ([]Rule, error) {
 	chosen, rules = append(chosen, oracle), append(rules, Rule{Name: "oracle", Title: "the best expert for each picture, after the fact"})
 	for k := range rules {
 		r, experts := &rules[k], chosen[k]
-		r.Value = s.Bootstrap(func(i int) float64 { return s.Value(i, experts[i]) })
-		r.Learned = s.Bootstrap(func(i int) float64 { return s.Value(i, experts[i]) - s.Value(i, learned[i]) })
+		r.Value = s.bootstrap(func(i int) float64 { return s.value(i, experts[i]) })
+		r.Learned = s.bootstrap(func(i int) float64 { return s.value(i, experts[i]) - s.value(i, learned[i]) })
 		for i, e := range experts {
 			if s.gain(i, e) < -1 {
 				r.Harm += 1 / float64(len(experts))
@@ -85,9 +85,9 @@ func (s *Study) bayes() ([]int, error) {
 	return chosen, nil
 }
 
-// Reliability is how far the probability of the leaf chosen can be believed; records whose degradation no leaf names are
+// reliability is how far the probability of the leaf chosen can be believed; records whose degradation no leaf names are
 // left out.
-func (s *Study) Reliability() evaluate.Reliability {
+func (s *Study) reliability() evaluate.Reliability {
 	var confidence []float64
 	var rights []bool
 	for i := range s.Records {

@@ -16,7 +16,7 @@ type Cut struct {
 	Kept    []int `json:"kept"`
 	// Bytes are the weights of the experts left, what they share once.
 	Bytes int64 `json:"bytes"`
-	// Value is the quality of routed results in dB up to Visible, Lost how far it lies below the whole pool's.
+	// Value is the quality of routed results in dB up to visible, Lost how far it lies below the whole pool's.
 	Value float64  `json:"value"`
 	Lost  Interval `json:"lost"`
 	// Leaves has for every leaf the experts of its levels.
@@ -66,7 +66,7 @@ func (s *Study) Prune(bytes func(experts []int) (int64, error)) ([]Cut, error) {
 			break
 		}
 		delete(kept, best.Removed)
-		best.Lost = s.Bootstrap(func(i int) float64 { return s.with(cuts[0].Leaves, i) - s.with(best.Leaves, i) })
+		best.Lost = s.bootstrap(func(i int) float64 { return s.with(cuts[0].Leaves, i) - s.with(best.Leaves, i) })
 		cuts = append(cuts, *best)
 	}
 	return cuts, nil
@@ -120,7 +120,7 @@ func (s *Study) cut(removed int, kept map[int]bool, bytes int64, utility [][]flo
 // with is the quality of a record's result as routed where leaves have these experts.
 func (s *Study) with(leaves [][]int, record int) float64 {
 	d := &s.Records[record].Decision
-	return s.Value(record, leaves[d.Leaf][d.Level])
+	return s.value(record, leaves[d.Leaf][d.Level])
 }
 
 // standIns are the experts of a leaf's levels among those left.

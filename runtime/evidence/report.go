@@ -31,8 +31,8 @@ type Report struct {
 
 // Report makes all but the costs, which take the profile of networks; see Costs.
 func (s *Study) Report(bytes func(experts []int) (int64, error)) (*Report, error) {
-	r := &Report{Pictures: len(s.Records), Photos: len(s.photos), Reliability: s.Reliability(), Balance: s.Balance()}
-	r.Risks, r.RiskArea = s.Risks()
+	r := &Report{Pictures: len(s.Records), Photos: len(s.photos), Reliability: s.reliability(), Balance: s.balance()}
+	r.Risks, r.RiskArea = s.risks()
 	var err error
 	if r.Rules, err = s.Rules(); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (r *Report) ruleTable() *report.Table {
 		Caption: "Granularity as a decision under risk",
 		Columns: []report.Column{left("rule", ""), left("chooses", ""), right("quality", "dB"), right("over learned", "dB"), right("harmed", ""), right("as learned", "")},
 		Notes: []string{fmt.Sprintf("Quality is the mean PSNR, %g dB counting as perfect. Expected quality is by what experts gain on the other photos. "+
-			"Harmed are pictures that lose more than 1 dB.", Visible)},
+			"Harmed are pictures that lose more than 1 dB.", visible)},
 	}
 	for _, u := range r.Rules {
 		t.Add(u.Name, u.Title, u.Value.String(), u.Learned.String(), percent(u.Harm), percent(u.Same))

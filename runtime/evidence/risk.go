@@ -9,7 +9,7 @@ import (
 type Risk struct {
 	// Coverage is the share of pictures, the surest first.
 	Coverage float64 `json:"coverage"`
-	// Regret is how far the routed results stay behind the best expert's, in dB up to Visible; Wrong the share routed to a
+	// Regret is how far the routed results stay behind the best expert's, in dB up to visible; Wrong the share routed to a
 	// leaf that names nothing the picture suffers from.
 	Regret float64 `json:"regret"`
 	Wrong  float64 `json:"wrong"`
@@ -18,10 +18,10 @@ type Risk struct {
 // coverages are the steps of the risk-coverage curve.
 const coverages = 10
 
-// Risks is the risk-coverage curve (El-Yaniv and Wiener, JMLR 2010) of routing, with the area under it: the mean regret
+// risks is the risk-coverage curve (El-Yaniv and Wiener, JMLR 2010) of routing, with the area under it: the mean regret
 // over all coverages, which a confidence that orders pictures well makes small. Pictures whose degradation no leaf names
 // are left out.
-func (s *Study) Risks() (curve []Risk, area float64) {
+func (s *Study) risks() (curve []Risk, area float64) {
 	type decision struct {
 		confidence, regret float64
 		wrong              bool
@@ -30,7 +30,7 @@ func (s *Study) Risks() (curve []Risk, area float64) {
 	for i := range s.Records {
 		confidence, right, ok := s.judged(i)
 		if ok {
-			all = append(all, decision{confidence, s.Value(i, s.oracle(i)) - s.Value(i, s.Records[i].Decision.Expert), !right})
+			all = append(all, decision{confidence, s.value(i, s.oracle(i)) - s.value(i, s.Records[i].Decision.Expert), !right})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b decision) int { return cmp.Compare(b.confidence, a.confidence) })

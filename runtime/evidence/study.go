@@ -12,9 +12,9 @@ import (
 	"unirestorer/runtime/evaluate"
 )
 
-// Visible is the PSNR in dB beyond which two pictures count as equally good. Without it the experts' differences on clean
+// visible is the PSNR in dB beyond which two pictures count as equally good. Without it the experts' differences on clean
 // pictures, between 55 and 100 dB, which nobody sees, would outweigh everything else.
-const Visible = 50.0
+const visible = 50.0
 
 // Study is a pool with the results of every expert on every picture.
 type Study struct {
@@ -56,14 +56,14 @@ func New(c *models.Config, records []evaluate.Record) (*Study, error) {
 	return s, nil
 }
 
-// Value is how good an expert's result is, in dB up to Visible.
-func (s *Study) Value(record, expert int) float64 {
-	return min(s.Records[record].Experts[expert].PSNR, Visible)
+// value is how good an expert's result is, in dB up to visible.
+func (s *Study) value(record, expert int) float64 {
+	return min(s.Records[record].Experts[expert].PSNR, visible)
 }
 
-// gain is Value over that of the picture as it was.
+// gain is value over that of the picture as it was.
 func (s *Study) gain(record, expert int) float64 {
-	return s.Value(record, expert) - min(s.Records[record].Before.PSNR, Visible)
+	return s.value(record, expert) - min(s.Records[record].Before.PSNR, visible)
 }
 
 // oracle is the best of the experts that the tree reaches.
@@ -72,7 +72,7 @@ func (s *Study) oracle(record int) int { return s.bestOf(record, s.Config.Tree.R
 func (s *Study) bestOf(record int, experts []int) int {
 	best := experts[0]
 	for _, e := range experts[1:] {
-		if s.Value(record, e) > s.Value(record, best) {
+		if s.value(record, e) > s.value(record, best) {
 			best = e
 		}
 	}
@@ -89,9 +89,9 @@ type Interval struct {
 // resamples of the bootstrap.
 const resamples = 2000
 
-// Bootstrap gives the mean of a value of each record with the percentile interval of means over photos drawn with
+// bootstrap gives the mean of a value of each record with the percentile interval of means over photos drawn with
 // replacement (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13), a photo's pictures together.
-func (s *Study) Bootstrap(value func(record int) float64) Interval {
+func (s *Study) bootstrap(value func(record int) float64) Interval {
 	sums, counts := make([]float64, len(s.photos)), make([]float64, len(s.photos))
 	total := 0.0
 	for i := range s.Records {

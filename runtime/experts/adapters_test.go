@@ -259,7 +259,7 @@ func stress(t *testing.T, m *Model, b backend.Backend, mode Adapters, used func(
 				expert, side := rng.IntN(5), 16+8*rng.IntN(2)
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rng.Int64N(int64(patience))))
 				if rng.IntN(4) == 0 {
-					p.Prefetch(ctx, expert, 1, side, side)
+					p.prefetch(ctx, expert, 1, side, side)
 				}
 				l, err := p.Acquire(ctx, expert, 1, side, side)
 				switch {

@@ -42,11 +42,11 @@ func (s *Successors) Observe(expert int) (next int, ok bool) {
 	return next, ok
 }
 
-// Prefetch loads an expert in the background so that Acquire finds it. It makes
+// prefetch loads an expert in the background so that Acquire finds it. It makes
 // room as Acquire does, but gives way to experts that are asked for, and ends
 // with ctx or when the pool is closed. The channel gets the outcome, nil also
 // for an expert that is there or under way already.
-func (p *Pool) Prefetch(ctx context.Context, expert, n, h, w int) <-chan error {
+func (p *Pool) prefetch(ctx context.Context, expert, n, h, w int) <-chan error {
 	done := make(chan error, 1)
 	k := key{expert, n, h, w, ""}
 	ctx, cancel := context.WithCancel(ctx)
@@ -74,6 +74,6 @@ func (p *Pool) Prefetch(ctx context.Context, expert, n, h, w int) <-chan error {
 // expect prefetches the expert that is expected after a lease's.
 func (p *Pool) expect(l *Lease) {
 	if l.next >= 0 {
-		p.Prefetch(context.Background(), l.next, l.key.n, l.key.h, l.key.w)
+		p.prefetch(context.Background(), l.next, l.key.n, l.key.h, l.key.w)
 	}
 }

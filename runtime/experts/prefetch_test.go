@@ -20,14 +20,14 @@ const (
 func TestPrefetchedExpertIsFound(t *testing.T) {
 	f := newFake()
 	p := NewPool(fakeModel(3), f, Options{})
-	require.NoError(t, <-p.Prefetch(context.Background(), 1, 1, 10, 10))
-	require.NoError(t, <-p.Prefetch(context.Background(), 1, 1, 10, 10), "it is there already")
+	require.NoError(t, <-p.prefetch(context.Background(), 1, 1, 10, 10))
+	require.NoError(t, <-p.prefetch(context.Background(), 1, 1, 10, 10), "it is there already")
 	require.False(t, acquire2(t, p, 1).Loaded)
 	require.False(t, acquire2(t, p, 1).Loaded)
 	s := p.Stats()
 	require.Equal(t, []int{2, 0, 1, 1, 1}, []int{s.Hits, s.Misses, s.Compiled, s.Prefetched, s.PrefetchHits})
 	require.NoError(t, p.Close())
-	require.ErrorIs(t, <-p.Prefetch(context.Background(), 2, 1, 10, 10), context.Canceled, "the pool is closed")
+	require.ErrorIs(t, <-p.prefetch(context.Background(), 2, 1, 10, 10), context.Canceled, "the pool is closed")
 	require.Zero(t, f.held())
 }
 
@@ -35,15 +35,15 @@ func TestPrefetchEvictsOnlyWhatIsIdle(t *testing.T) {
 	f := newFake()
 	p := NewPool(fakeModel(3), f, Options{Budget: weightBytes + 100})
 	l := acquire(t, p, 0, 10)
-	require.ErrorIs(t, <-p.Prefetch(context.Background(), 1, 1, 10, 10), ErrBudget)
+	require.ErrorIs(t, <-p.prefetch(context.Background(), 1, 1, 10, 10), ErrBudget)
 	require.Equal(t, 1, entries(p))
 	l.Release()
-	require.NoError(t, <-p.Prefetch(context.Background(), 1, 1, 10, 10))
+	require.NoError(t, <-p.prefetch(context.Background(), 1, 1, 10, 10))
 	require.Equal(t, 1, p.Stats().Evictions)
 	require.False(t, acquire2(t, p, 1).Loaded)
 	broken := errors.New("damaged weights")
 	f.compile = func(context.Context, *graph.Graph) error { return broken }
-	require.ErrorIs(t, <-p.Prefetch(context.Background(), 2, 1, 10, 10), broken)
+	require.ErrorIs(t, <-p.prefetch(context.Background(), 2, 1, 10, 10), broken)
 	require.Zero(t, p.Resident())
 	require.NoError(t, p.Close())
 }
@@ -66,7 +66,7 @@ func TestPrefetchGivesWayToExpertsThatAreAskedFor(t *testing.T) {
 	f := newFake()
 	began := slow(f, 2)
 	p := NewPool(fakeModel(3), f, Options{Budget: weightBytes + 100})
-	done := p.Prefetch(context.Background(), 2, 1, 10, 10)
+	done := p.prefetch(context.Background(), 2, 1, 10, 10)
 	<-began
 	l := acquire(t, p, 0, 10)
 	require.True(t, l.Loaded)
@@ -80,7 +80,7 @@ func TestClosedPoolEndsPrefetches(t *testing.T) {
 	f := newFake()
 	began := slow(f, 2)
 	p := NewPool(fakeModel(3), f, Options{})
-	done := p.Prefetch(context.Background(), 2, 1, 10, 10)
+	done := p.prefetch(context.Background(), 2, 1, 10, 10)
 	<-began
 	require.NoError(t, p.Close())
 	require.ErrorIs(t, <-done, context.Canceled)
@@ -103,7 +103,7 @@ func TestCancelledPrefetchDoesNotFailItsWaiters(t *testing.T) {
 	}
 	p := NewPool(fakeModel(3), f, Options{})
 	ctx, cancel := context.WithCancel(context.Background())
-	done := p.Prefetch(ctx, 2, 1, 10, 10)
+	done := p.prefetch(ctx, 2, 1, 10, 10)
 	<-began
 	loaded := make(chan error, 1)
 	go func() {

@@ -23,15 +23,15 @@ func (l *Ledger) HoldsHeap(govern bool) {
 	l.followHeap()
 }
 
-// ProgramBytes is what a program of this project holds beside everything that it
+// programBytes is what a program of this project holds beside everything that it
 // reserves: its code, the embedded model, stacks, what libraries keep.
-const ProgramBytes = 48 << 20
+const programBytes = 48 << 20
 
 // Host makes the ledger of the host's memory for a process that may use bound
 // bytes in all, its program included; 0 means no bound. See HoldsHeap for govern.
 func Host(bound int64, govern bool) *Ledger {
 	l := New("host", bound)
-	l.Fix(min(ProgramBytes, l.bound/8))
+	l.Fix(min(programBytes, l.bound/8))
 	l.HoldsHeap(govern)
 	return l
 }

@@ -126,7 +126,7 @@ func Compare(ctx context.Context, m *experts.Model, b backend.Backend, set Set, 
 func (c *comparison) prepare() error {
 	if c.opt.Pairs == nil {
 		var err error
-		if c.opt.Pairs, err = Pairs(c.model.Config); err != nil {
+		if c.opt.Pairs, err = comparablePairs(c.model.Config); err != nil {
 			return err
 		}
 	}
@@ -171,11 +171,11 @@ func (c *comparison) pair(ctx context.Context, p Pair) (PairResult, error) {
 		}
 		switch cand.kind {
 		case Full:
-			out.Training = TrainingOf(c.model.Config, p.Full)
+			out.Training = trainingOf(c.model.Config, p.Full)
 		case Trained:
-			out.Training = TrainingOf(c.model.Config, p.LoRA)
+			out.Training = trainingOf(c.model.Config, p.LoRA)
 		case Base:
-			out.Training = TrainingOf(c.model.Config, p.Base)
+			out.Training = trainingOf(c.model.Config, p.Base)
 		}
 		c.progress("timing "+cand.Name, 0)
 		if err := c.modes(ctx, &out, cand, base); err != nil {
@@ -191,7 +191,7 @@ func (c *comparison) pair(ctx context.Context, p Pair) (PairResult, error) {
 			return r, err
 		}
 	}
-	r.Verdict = Judge(&r)
+	r.Verdict = verdictOf(&r)
 	return r, nil
 }
 

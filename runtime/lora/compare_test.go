@@ -37,7 +37,7 @@ func pool(t testing.TB) *experts.Model {
 		e.Source.(*weights.Map).Set(x)
 	}
 	twin := adapter(t, extract(t, base, full, 1), 1, weights.F32)
-	twin.Name = "Fine" + TwinSuffix
+	twin.Name = "Fine" + twinSuffix
 	c, all := &models.Config{}, weights.NewMap()
 	zero := 0
 	for i, e := range []Expert{base, full, twin.Expert} {
@@ -88,19 +88,19 @@ var quick = TimingOptions{Budget: time.Millisecond, MinRuns: 1, MaxRuns: 2}
 
 func TestPairsAreFoundInThePool(t *testing.T) {
 	m := pool(t)
-	pairs, err := Pairs(m.Config)
+	pairs, err := comparablePairs(m.Config)
 	require.NoError(t, err)
 	require.Equal(t, []Pair{{Full: 1, LoRA: 2, Base: 0}}, pairs)
 
 	// Without its twin the full expert is compared with adapters over the coarse one.
 	m.Config.Experts[2].Name = "another"
-	pairs, err = Pairs(m.Config)
+	pairs, err = comparablePairs(m.Config)
 	require.NoError(t, err)
 	require.Equal(t, []Pair{{Full: 1, LoRA: -1, Base: 0}}, pairs)
 
 	// An expert of other arguments is no base.
 	m.Config.Experts[0].Args = json.RawMessage(`{"dim":12,"heads":[1,2,2,4]}`)
-	pairs, err = Pairs(m.Config)
+	pairs, err = comparablePairs(m.Config)
 	require.NoError(t, err)
 	require.Empty(t, pairs)
 }
@@ -191,7 +191,7 @@ func TestComparisonWithoutPicturesCountsAndDraws(t *testing.T) {
 	require.NoError(t, err)
 	r := c.Pairs[0]
 	require.Equal(t, Unmeasured, r.Verdict.Winner)
-	require.Nil(t, r.QualityTable())
+	require.Nil(t, r.qualityTable())
 	require.Len(t, r.Candidates, 5)
 	for _, x := range r.Candidates {
 		require.Nil(t, x.Quality)

@@ -28,13 +28,13 @@ type Delta struct {
 	values  []float64
 }
 
-// NewDelta takes the difference of two weights [Cout, Cin/groups, k, k]. Only adapters of ranks up to maxRank can be
+// deltaOf takes the difference of two weights [Cout, Cin/groups, k, k]. Only adapters of ranks up to maxRank can be
 // made of it.
 //
 // The singular vectors of the smaller side of D are the eigenvectors of the smaller of D·Dᵀ and Dᵀ·D, and the vectors
 // of the other side are projections of D. That resolves singular values down to about 1e-8 of the largest, below the
 // precision of float32 weights.
-func NewDelta(base, full *weights.Tensor, groups, maxRank int) (*Delta, error) {
+func deltaOf(base, full *weights.Tensor, groups, maxRank int) (*Delta, error) {
 	d, err := newDelta(base, full, groups)
 	if err != nil {
 		return nil, fmt.Errorf("difference of %v and %v: %w", full, base, err)
@@ -42,7 +42,7 @@ func NewDelta(base, full *weights.Tensor, groups, maxRank int) (*Delta, error) {
 	if maxRank <= 0 {
 		return nil, fmt.Errorf("difference of %v and %v: rank %d is not positive", full, base, maxRank)
 	}
-	if err := d.decompose(min(maxRank, d.FullRank()) * d.Kernel); err != nil {
+	if err := d.decompose(min(maxRank, d.fullRank()) * d.Kernel); err != nil {
 		return nil, fmt.Errorf("difference of %v and %v: %w", full, base, err)
 	}
 	return d, nil
@@ -102,12 +102,12 @@ func (d *Delta) decompose(keep int) error {
 	return nil
 }
 
-// FullRank is the smallest rank of an adapter that holds any difference of this shape: rank r stands for r·k columns
+// fullRank is the smallest rank of an adapter that holds any difference of this shape: rank r stands for r·k columns
 // of B, and D has no more than min(Cout/g, Cin)·k independent rows.
-func (d *Delta) FullRank() int { return min(d.rows, d.cols) / d.Kernel }
+func (d *Delta) fullRank() int { return min(d.rows, d.cols) / d.Kernel }
 
-// Kept is how much of Energy an adapter of a rank holds, ‖D_r‖², up to the largest rank that can be made.
-func (d *Delta) Kept(rank int) float64 {
+// kept is how much of Energy an adapter of a rank holds, ‖D_r‖², up to the largest rank that can be made.
+func (d *Delta) kept(rank int) float64 {
 	sum := 0.0
 	for _, v := range d.values[:min(rank*d.Kernel, len(d.values))] {
 		sum += v
@@ -115,15 +115,15 @@ func (d *Delta) Kept(rank int) float64 {
 	return min(sum, d.Energy)
 }
 
-// Factors gives the adapter of a rank, module.lora_A [r·k, Cin·k] and module.lora_B [(Cout/g)·k, r·k], both F32, for
+// factors gives the adapter of a rank, module.lora_A [r·k, Cin·k] and module.lora_B [(Cout/g)·k, r·k], both F32, for
 // alpha = rank: B·A is D_r. Each singular value is shared equally between the two, which keeps both far from the ends
 // of F16's range. Columns beyond the rank of D are zero.
-func (d *Delta) Factors(module string, rank int) (a, b *weights.Tensor, err error) {
+func (d *Delta) factors(module string, rank int) (a, b *weights.Tensor, err error) {
 	if rank > math.MaxInt32/(d.Kernel*(d.rows+d.cols)) {
 		return nil, nil, fmt.Errorf("adapter of rank %d of %q: too large", rank, module)
 	}
 	inner := rank * d.Kernel
-	if rank <= 0 || inner > len(d.values) && rank < d.FullRank() {
+	if rank <= 0 || inner > len(d.values) && rank < d.fullRank() {
 		return nil, nil, fmt.Errorf("adapter of rank %d of %q: ranks from 1 to %d were prepared", rank, module, len(d.values)/d.Kernel)
 	}
 	held := min(inner, len(d.values))

@@ -61,7 +61,7 @@ func (c loraCase) weights(t *testing.T) (base, full *weights.Tensor) {
 // truncated is base with the adapter of a rank, and the squared distance to full.
 func truncated(t *testing.T, d *Delta, base, full *weights.Tensor, rank int) (merged []float32, distance float64) {
 	t.Helper()
-	a, b, err := d.Factors("p", rank)
+	a, b, err := d.factors("p", rank)
 	require.NoError(t, err)
 	require.Equal(t, "p.lora_A", a.Name)
 	require.Equal(t, "p.lora_B", b.Name)
@@ -80,14 +80,14 @@ func TestAdapterOfFullRankGivesTheFullWeight(t *testing.T) {
 	for _, c := range loraCases {
 		t.Run(c.String(), func(t *testing.T) {
 			base, full := c.weights(t)
-			d, err := NewDelta(base, full, c.groups, 1000)
+			d, err := deltaOf(base, full, c.groups, 1000)
 			require.NoError(t, err)
-			require.Equal(t, min(c.cout/c.groups, c.cin), d.FullRank())
+			require.Equal(t, min(c.cout/c.groups, c.cin), d.fullRank())
 			for _, beyond := range []int{0, 2} {
-				merged, _ := truncated(t, d, base, full, d.FullRank()+beyond)
+				merged, _ := truncated(t, d, base, full, d.fullRank()+beyond)
 				require.InDeltaSlice(t, float32s(t, full), merged, 5e-6)
 			}
-			require.InEpsilon(t, d.Energy, d.Kept(d.FullRank()), 1e-12)
+			require.InEpsilon(t, d.Energy, d.kept(d.fullRank()), 1e-12)
 		})
 	}
 }
@@ -96,41 +96,41 @@ func TestErrorShrinksWithRankByTheEnergyKept(t *testing.T) {
 	for _, c := range loraCases {
 		t.Run(c.String(), func(t *testing.T) {
 			base, full := c.weights(t)
-			d, err := NewDelta(base, full, c.groups, 1000)
+			d, err := deltaOf(base, full, c.groups, 1000)
 			require.NoError(t, err)
 			last := d.Energy
-			for rank := 1; rank <= d.FullRank(); rank++ {
+			for rank := 1; rank <= d.fullRank(); rank++ {
 				_, distance := truncated(t, d, base, full, rank)
 				require.Less(t, distance, last, "rank %d", rank)
-				require.InDelta(t, d.Energy, d.Kept(rank)+distance, 1e-5*d.Energy, "rank %d: energy adds up", rank)
+				require.InDelta(t, d.Energy, d.kept(rank)+distance, 1e-5*d.Energy, "rank %d: energy adds up", rank)
 				last = distance
 			}
-			require.Zero(t, d.Kept(0))
+			require.Zero(t, d.kept(0))
 		})
 	}
 }
 
 func TestFewerPreparedRanksGiveTheSameAdapter(t *testing.T) {
 	base, full := loraCase{12, 10, 3, 1}.weights(t)
-	all, err := NewDelta(base, full, 1, 100)
+	all, err := deltaOf(base, full, 1, 100)
 	require.NoError(t, err)
-	some, err := NewDelta(base, full, 1, 3)
+	some, err := deltaOf(base, full, 1, 3)
 	require.NoError(t, err)
 	for rank := 1; rank <= 3; rank++ {
 		want, _ := truncated(t, all, base, full, rank)
 		got, _ := truncated(t, some, base, full, rank)
 		require.Equal(t, want, got)
 	}
-	_, _, err = some.Factors("p", 4)
+	_, _, err = some.factors("p", 4)
 	require.ErrorContains(t, err, `adapter of rank 4 of "p": ranks from 1 to 3 were prepared`)
-	require.Equal(t, some.Kept(3), some.Kept(4), "no more is known")
+	require.Equal(t, some.kept(3), some.kept(4), "no more is known")
 }
 
 // The best approximation of rank 1 of a diagonal matrix keeps its largest value.
 func TestTruncationKeepsTheLargestSingularValues(t *testing.T) {
 	base := tensorOf(t, "base", make([]float32, 9), 3, 3, 1, 1)
 	full := tensorOf(t, "full", []float32{0, 2, 0, 0, 0, -3, 1, 0, 0}, 3, 3, 1, 1)
-	d, err := NewDelta(base, full, 1, 3)
+	d, err := deltaOf(base, full, 1, 3)
 	require.NoError(t, err)
 	require.Equal(t, 14.0, d.Energy)
 	for rank, want := range map[int]struct {
@@ -142,14 +142,14 @@ func TestTruncationKeepsTheLargestSingularValues(t *testing.T) {
 		3: {14, []float32{0, 2, 0, 0, 0, -3, 1, 0, 0}},
 	} {
 		merged, _ := truncated(t, d, base, full, rank)
-		require.InDelta(t, want.kept, d.Kept(rank), 1e-12)
+		require.InDelta(t, want.kept, d.kept(rank), 1e-12)
 		require.InDeltaSlice(t, want.merged, merged, 1e-6)
 	}
 }
 
 func TestEqualWeightsNeedNoAdapter(t *testing.T) {
 	_, full := loraCase{6, 4, 3, 1}.weights(t)
-	d, err := NewDelta(full, full, 1, 2)
+	d, err := deltaOf(full, full, 1, 2)
 	require.NoError(t, err)
 	require.Zero(t, d.Energy)
 	merged, distance := truncated(t, d, full, full, 2)
@@ -172,15 +172,15 @@ func TestDeltaRefusesWhatHasNoDifference(t *testing.T) {
 		{tensorOf(t, "full", []float32{float32(math.NaN()), 35: 0}, 2, 2, 3, 3), 1, 1, "not all differences are finite"},
 		{tensorOf(t, "full", []float32{float32(math.Inf(1)), 35: 0}, 2, 2, 3, 3), 1, 1, "not all differences are finite"},
 	} {
-		_, err := NewDelta(base, c.full, c.groups, c.rank)
+		_, err := deltaOf(base, c.full, c.groups, c.rank)
 		require.ErrorContains(t, err, c.want)
 		require.ErrorContains(t, err, fmt.Sprintf("difference of %v and %v", c.full, base))
 	}
-	d, err := NewDelta(base, base, 1, 1)
+	d, err := deltaOf(base, base, 1, 1)
 	require.NoError(t, err)
-	_, _, err = d.Factors("p", 0)
+	_, _, err = d.factors("p", 0)
 	require.ErrorContains(t, err, "rank 0")
-	_, _, err = d.Factors("p", math.MaxInt/8)
+	_, _, err = d.factors("p", math.MaxInt/8)
 	require.Error(t, err)
 }
 
@@ -192,7 +192,7 @@ func BenchmarkDeltaOfALargeConvolution(b *testing.B) {
 	full, err := weights.FromFloat32("full", []int{cout, cin, k, k}, normal(2, n, 0.5))
 	require.NoError(b, err)
 	for b.Loop() {
-		_, err := NewDelta(base, full, 1, 16)
+		_, err := deltaOf(base, full, 1, 16)
 		require.NoError(b, err)
 	}
 }

@@ -182,7 +182,7 @@ func (x *Extraction) delta(c convolution) (*Delta, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewDelta(base, full, c.groups, x.MaxRank)
+	return deltaOf(base, full, c.groups, x.MaxRank)
 }
 
 // Adapter is a LoRA-Restormer made by [Extraction.Adapter].
@@ -293,8 +293,8 @@ func (m *maker) factors(name string, s models.Spec) error {
 	}
 	m.tensors.Set(base.WithName(s.Name))
 	d, layer := m.deltas[name], Layer{Name: name, Dims: s.Dims}
-	layer.Energy, layer.Kept = d.Energy, d.Kept(m.adapter.Rank)
-	a, b, err := d.Factors(name, m.adapter.Rank)
+	layer.Energy, layer.Kept = d.Energy, d.kept(m.adapter.Rank)
+	a, b, err := d.factors(name, m.adapter.Rank)
 	if err != nil {
 		return err
 	}

@@ -9,9 +9,9 @@ import (
 	"unirestorer/weights"
 )
 
-// TwinSuffix ends the name of a LoRA expert that was trained for the same clusters as the full expert whose name
+// twinSuffix ends the name of a LoRA expert that was trained for the same clusters as the full expert whose name
 // stands before it.
-const TwinSuffix = "-twin"
+const twinSuffix = "-twin"
 
 // Pair is a full expert and a LoRA expert for the same clusters, or a full expert and the expert that it is compared
 // with adapters over: indices into the pool.
@@ -23,11 +23,11 @@ type Pair struct {
 	Base int `json:"base"`
 }
 
-// Pairs finds the full experts of a pool that adapters can be weighed against: for every LoRA expert the Restormer that
-// serves the same leaves or, as the model tells, the same kinds of degradation, or by its name with TwinSuffix where
+// comparablePairs finds the full experts of a pool that adapters can be weighed against: for every LoRA expert the Restormer that
+// serves the same leaves or, as the model tells, the same kinds of degradation, or by its name with twinSuffix where
 // neither says; and every other Restormer for which the pool has a Restormer of equal arguments
 // and of a coarser granularity, the coarsest one.
-func Pairs(c *models.Config) ([]Pair, error) {
+func comparablePairs(c *models.Config) ([]Pair, error) {
 	partners := map[int][]int{}
 	for n, e := range c.Experts {
 		if e.Architecture != models.LoRARestormerName {
@@ -46,7 +46,7 @@ func Pairs(c *models.Config) ([]Pair, error) {
 		if e.Architecture != models.RestormerName {
 			continue
 		}
-		base, err := BaseOf(c, i)
+		base, err := baseOf(c, i)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func fullOf(c *models.Config, n int) (int, error) {
 		if s > 0 && describeArgs(has.(*models.Restormer)) == describeArgs(&l.Restormer) {
 			s += 50
 		}
-		if s > 0 && strings.EqualFold(c.Experts[n].Name, e.Name+TwinSuffix) {
+		if s > 0 && strings.EqualFold(c.Experts[n].Name, e.Name+twinSuffix) {
 			s += 25
 		}
 		if s > 0 {
@@ -106,7 +106,7 @@ func fullOf(c *models.Config, n int) (int, error) {
 		return best, nil
 	}
 	for i, e := range c.Experts {
-		if e.Architecture == models.RestormerName && strings.EqualFold(c.Experts[n].Name, e.Name+TwinSuffix) {
+		if e.Architecture == models.RestormerName && strings.EqualFold(c.Experts[n].Name, e.Name+twinSuffix) {
 			return i, nil
 		}
 	}
@@ -140,9 +140,9 @@ func kindsOf(c *models.Config, i int) []string {
 	return serves(c, i)
 }
 
-// BaseOf gives the expert that adapters of expert full would adapt: of equal architecture and arguments and of the
+// baseOf gives the expert that adapters of expert full would adapt: of equal architecture and arguments and of the
 // coarsest granularity below its own; -1 where there is none.
-func BaseOf(c *models.Config, full int) (int, error) {
+func baseOf(c *models.Config, full int) (int, error) {
 	want, err := c.Expert(full)
 	if err != nil {
 		return 0, err
@@ -240,7 +240,7 @@ func PairOf(c *models.Config, full, other int) (Pair, error) {
 	}
 	if p.Base < 0 || p.Base == full {
 		var err error
-		if p.Base, err = BaseOf(c, full); err != nil {
+		if p.Base, err = baseOf(c, full); err != nil {
 			return p, err
 		}
 	}

@@ -29,7 +29,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	}
 	for i := range c.Pairs {
 		r := &c.Pairs[i]
-		for _, t := range []*report.Table{r.QualityTable(), r.CostTable()} {
+		for _, t := range []*report.Table{r.qualityTable(), r.costTable()} {
 			if t == nil {
 				continue
 			}
@@ -69,10 +69,10 @@ func (c *Comparison) Page(command string) (*report.Page, error) {
 	for i := range c.Pairs {
 		r := &c.Pairs[i]
 		s := report.Section{Title: r.title()}
-		if t := r.QualityTable(); t != nil {
+		if t := r.qualityTable(); t != nil {
 			s.Blocks = append(s.Blocks, t)
 		}
-		s.Blocks = append(s.Blocks, r.CostTable())
+		s.Blocks = append(s.Blocks, r.costTable())
 		page.Sections = append(page.Sections, s)
 	}
 	return page, nil

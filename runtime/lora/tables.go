@@ -12,8 +12,8 @@ import (
 	"unirestorer/runtime/report"
 )
 
-// QualityTable shows what the candidates of a pair come to on the test set; nil without one.
-func (r *PairResult) QualityTable() *report.Table {
+// qualityTable shows what the candidates of a pair come to on the test set; nil without one.
+func (r *PairResult) qualityTable() *report.Table {
 	if r.Pictures == 0 {
 		return nil
 	}
@@ -76,8 +76,8 @@ func interval(e *evaluate.Estimate, places int, sign bool) string {
 	return text
 }
 
-// CostTable shows what the candidates of a pair take.
-func (r *PairResult) CostTable() *report.Table {
+// costTable shows what the candidates of a pair take.
+func (r *PairResult) costTable() *report.Table {
 	t := &report.Table{
 		Caption: "Cost for " + r.title(),
 		Columns: []report.Column{
@@ -128,12 +128,12 @@ func median(t *Timing) string {
 	if t == nil {
 		return ""
 	}
-	return Seconds(t.Median)
+	return seconds(t.Median)
 }
 
 func p90(t *Timing) string {
 	if t == nil || math.IsNaN(t.P90) {
 		return ""
 	}
-	return Seconds(t.P90)
+	return seconds(t.P90)
 }

@@ -25,8 +25,8 @@ func (t *Training) String() string {
 // trainingNote is a note of a model's provenance: the expert's name, steps and hours.
 var trainingNote = regexp.MustCompile(`^(.+): ([0-9]{1,12}) steps(?:, ([0-9.]+) h)?$`)
 
-// TrainingOf looks for a note on an expert's training in the model's provenance; nil without one.
-func TrainingOf(c *models.Config, expert int) *Training {
+// trainingOf looks for a note on an expert's training in the model's provenance; nil without one.
+func trainingOf(c *models.Config, expert int) *Training {
 	for _, note := range c.Provenance.Notes {
 		m := trainingNote.FindStringSubmatch(note)
 		if m == nil || m[1] != c.Experts[expert].Name {

@@ -14,13 +14,13 @@ func TestUnequalTrainingMakesTheVerdictConditional(t *testing.T) {
 		Experts:    []models.ExpertConfig{{Name: "rain"}, {Name: "rain-twin"}, {Name: "snow"}},
 		Provenance: models.Provenance{Notes: []string{"seed 1", "rain: 9400 steps, 1.72 h", "rain-twin: 1900 steps, 0.48 h"}},
 	}
-	full, twin := TrainingOf(c, 0), TrainingOf(c, 1)
+	full, twin := trainingOf(c, 0), trainingOf(c, 1)
 	require.Equal(t, &Training{9400, 1.72}, full)
 	require.Equal(t, &Training{1900, 0.48}, twin)
-	require.Nil(t, TrainingOf(c, 2))
+	require.Nil(t, trainingOf(c, 2))
 	margin := 0.1
 	verdict := func(full, twin *Training) Verdict {
-		return Judge(&PairResult{Name: "rain", Pictures: 9, Candidates: []Candidate{
+		return verdictOf(&PairResult{Name: "rain", Pictures: 9, Candidates: []Candidate{
 			{Name: "rain", Kind: Full, Bytes: 10, Training: full, Quality: &Quality{ToFull: &evaluate.Estimate{}}},
 			{Name: "rain-twin", Kind: Trained, Rank: 4, Bytes: 2, Training: twin, Quality: &Quality{ToFull: &evaluate.Estimate{Mean: -4, Margin: &margin, Count: 9}}},
 		}})
@@ -36,7 +36,7 @@ func TestUnequalTrainingMakesTheVerdictConditional(t *testing.T) {
 
 func TestReleasedLoRAExpertsFindTheirFullExperts(t *testing.T) {
 	c := models.Released()
-	pairs, err := Pairs(c)
+	pairs, err := comparablePairs(c)
 	require.NoError(t, err)
 	paired := map[int]int{}
 	for _, p := range pairs {

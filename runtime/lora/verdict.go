@@ -24,8 +24,8 @@ const (
 	Unmeasured Winner = "unmeasured"
 )
 
-// CloseTo is the difference of PSNR in dB up to which an adapter counts as good as the full expert.
-const CloseTo = 0.1
+// closeTo is the difference of PSNR in dB up to which an adapter counts as good as the full expert.
+const closeTo = 0.1
 
 // Verdict is what the numbers of a comparison come to.
 type Verdict struct {
@@ -41,7 +41,7 @@ type Verdict struct {
 	SavedShare float64 `json:"saved_share"`
 	// SavedSwitch is how many seconds less a switch to the adapter takes than to the full expert, at the median.
 	SavedSwitch *float64 `json:"saved_switch_s,omitempty"`
-	// CloseRank is the smallest rank of extracted adapters whose mean PSNR is at most CloseTo dB below the full
+	// CloseRank is the smallest rank of extracted adapters whose mean PSNR is at most closeTo dB below the full
 	// expert's; nil where none is or pictures were missing.
 	CloseRank *int `json:"close_rank,omitempty"`
 	// Condition says under which condition the winner stands, such as unequal training; empty for none.
@@ -49,8 +49,8 @@ type Verdict struct {
 	Text      string `json:"text"`
 }
 
-// Judge puts the numbers of a comparison into a verdict. It computes nothing but what r holds.
-func Judge(r *PairResult) Verdict {
+// verdictOf puts the numbers of a comparison into a verdict. It computes nothing but what r holds.
+func verdictOf(r *PairResult) Verdict {
 	j := &judge{r: r}
 	for i := range r.Candidates {
 		c := &r.Candidates[i]
@@ -103,7 +103,7 @@ func (j *judge) verdict() Verdict {
 	var text []string
 	text = append(text, j.qualitySentence(a, v), v.Condition, j.bytesSentence(a, v))
 	if v.SavedSwitch != nil {
-		text = append(text, fmt.Sprintf("A switch to the adapter takes %s (%s), to the full expert %s.", Seconds(adapter.Median), how, Seconds(full.Median)))
+		text = append(text, fmt.Sprintf("A switch to the adapter takes %s (%s), to the full expert %s.", seconds(adapter.Median), how, seconds(full.Median)))
 	}
 	text = append(text, j.latencySentence(a), j.rankSentence(near), j.baseSentence(), j.worthSentence())
 	v.Text = strings.Join(nonEmpty(text), " ")
@@ -123,7 +123,7 @@ func nonEmpty(all []string) []string {
 // close is the extracted adapter of the smallest rank that is close to the full expert.
 func (j *judge) close() *Candidate {
 	for _, c := range j.extracted {
-		if c.Quality != nil && c.Quality.ToFull.Mean >= -CloseTo {
+		if c.Quality != nil && c.Quality.ToFull.Mean >= -closeTo {
 			return c
 		}
 	}
@@ -234,7 +234,7 @@ func (j *judge) latencySentence(a *Candidate) string {
 	}
 	merged, branch := a.Merged.Latency.Median, a.Unmerged.Latency.Median
 	return fmt.Sprintf("Merged, it restores an image in %s, as a branch beside the base in %s (%+.0f %%).",
-		Seconds(merged), Seconds(branch), 100*(branch/merged-1))
+		seconds(merged), seconds(branch), 100*(branch/merged-1))
 }
 
 func (j *judge) rankSentence(near *Candidate) string {
@@ -244,17 +244,17 @@ func (j *judge) rankSentence(near *Candidate) string {
 	if near != nil {
 		d := near.Quality.ToFull
 		return fmt.Sprintf("Of the adapters extracted without training, rank %d is the smallest that is no more than %.1f dB below the full expert: %s, in %s.",
-			near.Rank, CloseTo, over(d), size(near.Bytes))
+			near.Rank, closeTo, over(d), size(near.Bytes))
 	}
 	best := j.best()
 	d := best.Quality.ToFull
 	return fmt.Sprintf("No adapter extracted without training, of ranks %d to %d, comes within %.1f dB of the full expert; rank %d comes closest: %s.",
-		j.extracted[0].Rank, j.extracted[len(j.extracted)-1].Rank, CloseTo, best.Rank, over(d))
+		j.extracted[0].Rank, j.extracted[len(j.extracted)-1].Rank, closeTo, best.Rank, over(d))
 }
 
 // baseSentence warns that there was nothing to adapt for.
 func (j *judge) baseSentence() string {
-	if j.base == nil || j.base.Quality == nil || j.base.Quality.ToFull.Mean < -CloseTo {
+	if j.base == nil || j.base.Quality == nil || j.base.Quality.ToFull.Mean < -closeTo {
 		return ""
 	}
 	d := j.base.Quality.ToFull
@@ -271,8 +271,8 @@ func (j *judge) worthSentence() string {
 	return ""
 }
 
-// Seconds is a duration to three digits in the unit that fits.
-func Seconds(s float64) string {
+// seconds is a duration to three digits in the unit that fits.
+func seconds(s float64) string {
 	switch {
 	case s >= 1:
 		return fmt.Sprintf("%s s", report.Digits(s))

@@ -34,7 +34,7 @@ func example() *PairResult {
 }
 
 func TestVerdictFollowsFromTheNumbers(t *testing.T) {
-	v := Judge(example())
+	v := verdictOf(example())
 	require.Equal(t, FullWins, v.Winner)
 	require.Equal(t, "fine-twin", v.Adapter)
 	require.Equal(t, int64(768<<10), v.SavedBytes)
@@ -66,7 +66,7 @@ func TestWinnerIsDecidedByTheConfidenceInterval(t *testing.T) {
 	} {
 		r := example()
 		r.Candidates[3].Quality = differing(c.mean, c.half)
-		v := Judge(r)
+		v := verdictOf(r)
 		require.Equal(t, c.want, v.Winner, "%v", c)
 		require.Contains(t, v.Text, c.text)
 	}
@@ -75,10 +75,10 @@ func TestWinnerIsDecidedByTheConfidenceInterval(t *testing.T) {
 func TestVerdictWithoutATrainedAdapterIsAboutTheSmallestCloseRank(t *testing.T) {
 	r := example()
 	r.Candidates = append(r.Candidates[:3:3], r.Candidates[4:]...)
-	require.Equal(t, "fine-lora-r2", Judge(r).Adapter)
+	require.Equal(t, "fine-lora-r2", verdictOf(r).Adapter)
 
 	r.Candidates[4].Quality, r.Candidates[5].Quality = differing(-0.5, margin(0.125)), differing(-0.25, margin(0.125))
-	v := Judge(r)
+	v := verdictOf(r)
 	require.Equal(t, "fine-lora-r4", v.Adapter)
 	require.Nil(t, v.CloseRank)
 	require.Contains(t, v.Text, "No adapter extracted without training, of ranks 1 to 4, comes within 0.1 dB of the full expert; rank 4 comes closest: -0.25 dB")
@@ -86,16 +86,16 @@ func TestVerdictWithoutATrainedAdapterIsAboutTheSmallestCloseRank(t *testing.T) 
 
 func TestVerdictSaysWhenThereIsNothingToAdaptFor(t *testing.T) {
 	r := example()
-	require.NotContains(t, Judge(r).Text, "without any adapter")
+	require.NotContains(t, verdictOf(r).Text, "without any adapter")
 	r.Candidates[1].Quality = differing(-0.0625, margin(0.25))
-	require.Contains(t, Judge(r).Text, "the base without any adapter does as well: -0.06 dB")
+	require.Contains(t, verdictOf(r).Text, "the base without any adapter does as well: -0.06 dB")
 }
 
 func TestVerdictSaysWhenTheFullExpertIsNoStandard(t *testing.T) {
 	r := example()
-	require.NotContains(t, Judge(r).Text, "does not make these pictures better")
+	require.NotContains(t, verdictOf(r).Text, "does not make these pictures better")
 	r.Candidates[0].Quality = differing(2, margin(0.5))
-	require.Contains(t, Judge(r).Text, "the degraded ones are at +2.00 dB (95 % confidence interval +1.50 to +2.50) over its results")
+	require.Contains(t, verdictOf(r).Text, "the degraded ones are at +2.00 dB (95 % confidence interval +1.50 to +2.50) over its results")
 }
 
 func TestVerdictWithoutPicturesSpeaksOfCost(t *testing.T) {
@@ -104,7 +104,7 @@ func TestVerdictWithoutPicturesSpeaksOfCost(t *testing.T) {
 	for i := range r.Candidates {
 		r.Candidates[i].Quality = nil
 	}
-	v := Judge(r)
+	v := verdictOf(r)
 	require.Equal(t, Unmeasured, v.Winner)
 	require.Nil(t, v.Difference)
 	require.Nil(t, v.CloseRank)
@@ -116,7 +116,7 @@ func TestVerdictWithoutPicturesSpeaksOfCost(t *testing.T) {
 func TestVerdictAdmitsThatAnAdapterIsLarger(t *testing.T) {
 	r := example()
 	r.Candidates[3].Bytes = 2 << 20
-	v := Judge(r)
+	v := verdictOf(r)
 	require.Equal(t, int64(-1<<20), v.SavedBytes)
 	require.Contains(t, v.Text, "it takes 2.0 MiB, more than the full expert's 1.0 MiB")
 }
@@ -145,6 +145,6 @@ func TestSecondsHaveThreeDigits(t *testing.T) {
 	for s, want := range map[float64]string{
 		12.345: "12.3 s", 1: "1.00 s", 0.5: "500 ms", 0.0123: "12.3 ms", 0.00123: "1.23 ms", 123e-6: "123 µs", 4.5e-7: "0.450 µs", 0: "0 µs", 1234: "1234 s",
 	} {
-		require.Equal(t, want, Seconds(s))
+		require.Equal(t, want, seconds(s))
 	}
 }

@@ -16,8 +16,8 @@ import (
 // Pair is a picture and the one it is to be like.
 type Pair struct{ Input, Target string }
 
-// ErrAmbiguous reports names that fit more than one way. Use errors.Is.
-var ErrAmbiguous = errors.New("ambiguous names")
+// errAmbiguous reports names that fit more than one way. Use errors.Is.
+var errAmbiguous = errors.New("ambiguous names")
 
 // rule says which targets an input may belong to, as stems: slash-separated
 // paths without extension.
@@ -91,10 +91,10 @@ func plain(stem string) string {
 	return b.String()
 }
 
-// Match pairs every input with a target and says how. Names are slash-separated
+// match pairs every input with a target and says how. Names are slash-separated
 // paths; extensions do not count. Every picture must have a partner. It fails
-// with ErrAmbiguous where two rules pair them differently.
-func Match(inputs, targets []string) (pairs []Pair, how string, err error) {
+// with errAmbiguous where two rules pair them differently.
+func match(inputs, targets []string) (pairs []Pair, how string, err error) {
 	if len(inputs) == 0 || len(targets) == 0 {
 		return nil, "", errors.New("no images")
 	}
@@ -113,12 +113,12 @@ func Match(inputs, targets []string) (pairs []Pair, how string, err error) {
 	for _, r := range rules() {
 		found, ruleErr := r.match(byInput, byTarget)
 		switch {
-		case errors.Is(ruleErr, ErrAmbiguous):
+		case errors.Is(ruleErr, errAmbiguous):
 			return nil, "", ruleErr
 		case ruleErr != nil:
 			continue
 		case pairs != nil && !slices.Equal(pairs, found):
-			return nil, "", fmt.Errorf("%w: by %s %s belongs to %s, by %s to %s", ErrAmbiguous, how,
+			return nil, "", fmt.Errorf("%w: by %s %s belongs to %s, by %s to %s", errAmbiguous, how,
 				pairs[0].Input, pairs[0].Target, r.how, found[0].Target)
 		case pairs == nil:
 			pairs, how = found, r.how
@@ -169,11 +169,11 @@ func (r *rule) match(inputs, targets map[string]string) ([]Pair, error) {
 		case len(found) == 0:
 			return nil, fmt.Errorf("%s has no target of that name", inputs[stem])
 		case len(found) > 1:
-			return nil, fmt.Errorf("%w: %s fits %s and %s", ErrAmbiguous, inputs[stem], found[0], found[1])
+			return nil, fmt.Errorf("%w: %s fits %s and %s", errAmbiguous, inputs[stem], found[0], found[1])
 		}
 		target := found[0]
 		if other := used[target]; other != "" && !r.shared {
-			return nil, fmt.Errorf("%w: %s and %s fit %s", ErrAmbiguous, other, inputs[stem], target)
+			return nil, fmt.Errorf("%w: %s and %s fit %s", errAmbiguous, other, inputs[stem], target)
 		}
 		used[target] = inputs[stem]
 		pairs = append(pairs, Pair{inputs[stem], target})
@@ -197,7 +197,7 @@ func Folders(inputs, targets string, deep bool) (pairs []Pair, how string, err e
 	if err != nil {
 		return nil, "", err
 	}
-	if pairs, how, err = Match(a, b); err != nil {
+	if pairs, how, err = match(a, b); err != nil {
 		return nil, "", fmt.Errorf("pair %s with %s: %w", inputs, targets, err)
 	}
 	for i := range pairs {

@@ -25,7 +25,7 @@ func TestNamesOfPublicSetsArePaired(t *testing.T) {
 			[]Pair{{"low00690.png", "normal00690.png"}, {"x/0001_NOISY_SRGB_010.PNG", "x/0001_GT_SRGB_010.PNG"}}},
 		"words of": {[]string{"GOPR1/blur/000001.png"}, []string{"GOPR1/sharp/000001.png"}, []Pair{{"GOPR1/blur/000001.png", "GOPR1/sharp/000001.png"}}},
 	} {
-		pairs, said, err := Match(c.inputs, c.targets)
+		pairs, said, err := match(c.inputs, c.targets)
 		require.NoError(t, err, how)
 		require.Equal(t, c.want, pairs)
 		require.True(t, strings.HasPrefix(said, how), said)
@@ -44,7 +44,7 @@ func TestAmbiguityAndGapsAreRefused(t *testing.T) {
 		{"a.png and a.jpg have one name", []string{"a.png", "a.jpg"}, []string{"a.png"}},
 		{"no images", nil, []string{"a.png"}},
 	} {
-		_, _, err := Match(c.inputs, c.targets)
+		_, _, err := match(c.inputs, c.targets)
 		require.ErrorContains(t, err, c.want)
 	}
 }
@@ -76,7 +76,7 @@ func TestTreesOfPublicSetsAreRead(t *testing.T) {
 		require.Equal(t, c.want, got)
 	}
 	_, err := Tree(write(t, "both", []string{"hazy/1.png", "gt/1.png", "clear/1.png"}))
-	require.ErrorIs(t, err, ErrAmbiguous)
+	require.ErrorIs(t, err, errAmbiguous)
 	_, err = Tree(write(t, "none", []string{"x/1.png"}))
 	require.ErrorContains(t, err, "no folders input and target")
 }
@@ -106,7 +106,7 @@ func FuzzMatch(f *testing.F) {
 	f.Add("a_1_2.png", "a.png\na_1.png")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		inputs, targets := strings.Split(a, "\n"), strings.Split(b, "\n")
-		pairs, how, err := Match(inputs, targets)
+		pairs, how, err := match(inputs, targets)
 		if err != nil {
 			return
 		}

@@ -87,7 +87,7 @@ func Tree(dir string) ([]Case, error) {
 			continue
 		}
 		if cases[i].How != c.How || cases[i].Kind != c.Kind {
-			return nil, fmt.Errorf("%w: %s is paired by %s, %s by %s", ErrAmbiguous, cases[i].Pairs[0].Input, cases[i].How, c.Pairs[0].Input, c.How)
+			return nil, fmt.Errorf("%w: %s is paired by %s, %s by %s", errAmbiguous, cases[i].Pairs[0].Input, cases[i].How, c.Pairs[0].Input, c.How)
 		}
 		cases[i].Pairs = append(cases[i].Pairs, c.Pairs...)
 	}
@@ -133,7 +133,7 @@ func caseOf(dir, name string) (*Case, error) {
 		}
 		return nil, nil // kinds that are called like folders of sets
 	case len(inputs) > 1 || len(targets) > 1:
-		return nil, fmt.Errorf("%w: %s has the folders %s", ErrAmbiguous, dir, strings.Join(append(inputs, targets...), ", "))
+		return nil, fmt.Errorf("%w: %s has the folders %s", errAmbiguous, dir, strings.Join(append(inputs, targets...), ", "))
 	}
 	c := &Case{Name: name, Kind: strings.ToLower(inputs[0])}
 	if c.Kind == inputFolder || c.Kind == "lq" {
@@ -161,7 +161,7 @@ func besides(dir, name string) (*Case, error) {
 	if len(noisy) == 0 || len(clean) == 0 {
 		return nil, nil
 	}
-	found, how, err := Match(noisy, clean)
+	found, how, err := match(noisy, clean)
 	if err != nil {
 		return nil, fmt.Errorf("pair the files of %s: %w", dir, err)
 	}

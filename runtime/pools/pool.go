@@ -19,9 +19,9 @@ import (
 	"unirestorer/weights"
 )
 
-// Levels are the granularities of pools that are put together here, those of
+// levels are the granularities of pools that are put together here, those of
 // UniRestorer.
-var Levels = []string{"coarse", "middle", "fine"}
+var levels = []string{"coarse", "middle", "fine"}
 
 // fine is the level of experts that say nothing else.
 const fine = 2
@@ -43,7 +43,7 @@ func New(ctx context.Context, dir string, router *experts.Model) error {
 	c := &models.Config{
 		Format: models.ConfigFormat, Version: models.ConfigVersion, Name: filepath.Base(filepath.Clean(dir)),
 		Description: "a pool put together expert by expert",
-		Tree:        models.Tree{Levels: slices.Clone(Levels)},
+		Tree:        models.Tree{Levels: slices.Clone(levels)},
 		Experts:     []models.ExpertConfig{models.IdentityExpert()},
 	}
 	c.Estimator.Args = json.RawMessage(`{}`)

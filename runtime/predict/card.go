@@ -121,8 +121,8 @@ func find(all []Card, name, otherwise string) (Card, error) {
 	return all[i], nil
 }
 
-// Info are the card's limits as lowering asks for them.
-func (c Card) Info() device.Info {
+// info are the card's limits as lowering asks for them.
+func (c Card) info() device.Info {
 	a, _ := ptxsim.ArchOf(c.Arch)
 	return device.Info{
 		Name: c.Title, Major: c.Arch / 10, Minor: c.Arch % 10, SMs: c.SMs, MaxThreadsPerBlock: 1024, MaxThreadsPerSM: a.MaxThreads,

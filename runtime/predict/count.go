@@ -64,7 +64,7 @@ type Lowered struct {
 
 // Graph lowers a graph for the card and counts its launches.
 func (c *Counter) Graph(ctx context.Context, g *graph.Graph) (_ *Lowered, err error) {
-	l, err := gpu.Lower(g, c.card.Info())
+	l, err := gpu.Lower(g, c.card.info())
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func TestCardsOfTheDataFileAreWhole(t *testing.T) {
 		}
 		require.NoError(t, err)
 		require.Equal(t, c, loaded)
-		require.Equal(t, c.Arch/10, c.Info().Major)
+		require.Equal(t, c.Arch/10, c.info().Major)
 		// Bytes a cycle that a multiprocessor gets from L2: 10 to 40 on every card known.
 		require.InDelta(t, 25, c.L2/c.Clock/float64(c.SMs), 15, c.Name)
 		require.GreaterOrEqual(t, c.L2, c.HBM)

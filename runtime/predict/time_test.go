@@ -44,7 +44,7 @@ func TestCardsAreFound(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c, found)
 		require.NotEmpty(t, c.Source)
-		require.Equal(t, c.Arch, c.Info().Arch())
+		require.Equal(t, c.Arch, c.info().Arch())
 		require.Equal(t, c.Arch, Of(device.Info{Name: c.Title, Major: c.Arch / 10, Minor: c.Arch % 10, SMs: c.SMs}).Arch)
 	}
 	_, err := Find("voodoo2")

@@ -131,5 +131,5 @@ func TestDisturbedTimesAreMarkedAndNotJudged(t *testing.T) {
 	fast.Settle()
 	require.GreaterOrEqual(t, fast.Peaks.Operations, 9.0, "nothing exceeds a peak")
 	require.Contains(t, fast.Peaks.Warning, "rain 8×8, batch 1 reached")
-	require.LessOrEqual(t, fast.Networks[0].RatesAt(fast.Networks[0].Measured.Busy(), fast.Peaks).Roofline, 1.0)
+	require.LessOrEqual(t, fast.Networks[0].ratesAt(fast.Networks[0].Measured.Busy(), fast.Peaks).Roofline, 1.0)
 }

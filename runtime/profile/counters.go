@@ -32,9 +32,9 @@ type Counters struct {
 	Occupancy float64 `json:"occupancy"`
 }
 
-// SectorsPerRequest is the mean number of sectors of a request to global
+// sectorsPerRequest is the mean number of sectors of a request to global
 // memory.
-func (c *Counters) SectorsPerRequest() float64 {
+func (c *Counters) sectorsPerRequest() float64 {
 	if c.Requests == 0 {
 		return 0
 	}

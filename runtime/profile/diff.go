@@ -80,7 +80,7 @@ type Difference struct {
 
 // The names of metrics.
 const (
-	LatencyMetric   = "latency"
+	latencyMetric   = "latency"
 	loadMetric      = "load"
 	firstMetric     = "first run"
 	predictedMetric = "predicted time"
@@ -99,7 +99,7 @@ func (n *NetworkID) key() networkKey {
 
 // Title names a network in a heading or a message.
 func (n *NetworkID) Title() string {
-	return fmt.Sprintf("%s %d×%d, batch %d", n.Label(), n.Width, n.Height, n.Batch)
+	return fmt.Sprintf("%s %d×%d, batch %d", n.label(), n.Width, n.Height, n.Batch)
 }
 
 // Diff compares what a and b say about the same networks. Counted figures are
@@ -256,7 +256,7 @@ func (d *Difference) count(a, b *Network) {
 
 // time compares what was measured; latency comes first.
 func (d *Difference) time(a, b *Network) {
-	d.add(a, LatencyMetric, a.Measured.Latency.P50, b.Measured.Latency.P50, Noise)
+	d.add(a, latencyMetric, a.Measured.Latency.P50, b.Measured.Latency.P50, Noise)
 	p := mannWhitney(a.Measured.Samples, b.Measured.Samples)
 	d.Changes[len(d.Changes)-1].P = &p
 	d.add(a, firstMetric, a.Measured.First, b.Measured.First, Single)
@@ -304,7 +304,7 @@ func better(a, b float64) Verdict {
 func (d *Difference) Regression() float64 {
 	worst := 0.0
 	for _, c := range d.Changes {
-		if c.Metric == LatencyMetric && c.Verdict == Worse {
+		if c.Metric == latencyMetric && c.Verdict == Worse {
 			worst = max(worst, *c.Relative)
 		}
 	}
@@ -315,7 +315,7 @@ func (d *Difference) Regression() float64 {
 func (d *Difference) Unjudged() []string {
 	var all []string
 	for i := range d.Changes {
-		if c := &d.Changes[i]; c.Verdict == Disturbed && c.Metric == LatencyMetric {
+		if c := &d.Changes[i]; c.Verdict == Disturbed && c.Metric == latencyMetric {
 			all = append(all, c.Title())
 		}
 	}
@@ -335,7 +335,7 @@ func (d *Difference) Table() *report.Table {
 		}
 		value := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 		switch c.Metric {
-		case LatencyMetric, loadMetric, firstMetric, predictedMetric, nodeMetric:
+		case latencyMetric, loadMetric, firstMetric, predictedMetric, nodeMetric:
 			value = func(v float64) string { return milliseconds(v) + " ms" }
 		}
 		change, p := "-", "-"

@@ -55,8 +55,8 @@ func TestNoiseIsNoChange(t *testing.T) {
 		a, b = append(a, timed(t, i, 0.01, 40, 1)), append(b, timed(t, i, 0.01, 40, 2))
 	}
 	d := Diff(stored(a...), stored(b...), DefaultDiff())
-	require.Len(t, verdicts(d, LatencyMetric), 30)
-	for _, v := range verdicts(d, LatencyMetric) {
+	require.Len(t, verdicts(d, latencyMetric), 30)
+	for _, v := range verdicts(d, latencyMetric) {
 		require.Equal(t, Noise, v)
 	}
 	require.Zero(t, d.Regression())
@@ -67,15 +67,15 @@ func TestRealChangesAreFound(t *testing.T) {
 	a := stored(timed(t, 0, 0.01, 40, 1), timed(t, 1, 0.01, 40, 1), timed(t, 2, 0.01, 40, 1))
 	b := stored(timed(t, 0, 0.011, 40, 2), timed(t, 1, 0.008, 40, 2), timed(t, 2, 0.01, 40, 2))
 	d := Diff(a, b, DefaultDiff())
-	require.Equal(t, []Verdict{Worse, Better, Noise}, verdicts(d, LatencyMetric))
+	require.Equal(t, []Verdict{Worse, Better, Noise}, verdicts(d, latencyMetric))
 	require.InDelta(t, 0.1, d.Regression(), 0.02)
 	require.Equal(t, []Verdict{Single, Single, Single}, verdicts(d, loadMetric))
 }
 
 func TestSureButSmallChangesAreNoise(t *testing.T) {
 	a, b := stored(timed(t, 0, 0.01, 900, 1)), stored(timed(t, 0, 0.0101, 900, 2))
-	require.Equal(t, []Verdict{Noise}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.02}), LatencyMetric))
-	require.Equal(t, []Verdict{Worse}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.001}), LatencyMetric))
+	require.Equal(t, []Verdict{Noise}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.02}), latencyMetric))
+	require.Equal(t, []Verdict{Worse}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.001}), latencyMetric))
 }
 
 // Of three p-values 0.01, 0.04 and 0.03, Holm's are 0.03, 0.06 and 0.06.

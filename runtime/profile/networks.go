@@ -53,7 +53,7 @@ func (p *Profiler) Networks(ctx context.Context, targets []Target, unique bool, 
 			all = append(all, *n)
 			continue
 		}
-		n, err := p.Network(ctx, t)
+		n, err := p.measureNetwork(ctx, t)
 		if err != nil {
 			return nil, err
 		}

@@ -99,8 +99,8 @@ func joinNames(names []string) string {
 	return prefix + "{" + strings.Join(rest, ", ") + "}"
 }
 
-// Group is the sum of parts that have something in common.
-type Group struct {
+// group is the sum of parts that have something in common.
+type group struct {
 	Name       string
 	Parts      int
 	Launches   int
@@ -115,16 +115,16 @@ type Group struct {
 	Live          int64
 }
 
-// GroupBy adds parts up by a key, the most expensive group first: by time, or
+// groupBy adds parts up by a key, the most expensive group first: by time, or
 // by predicted time or operations where there is none.
-func GroupBy(parts []Part, key func(*Part) string) []Group {
-	by := map[string]*Group{}
-	var order []*Group
+func groupBy(parts []Part, key func(*Part) string) []group {
+	by := map[string]*group{}
+	var order []*group
 	for i := range parts {
 		p := &parts[i]
 		g := by[key(p)]
 		if g == nil {
-			g = &Group{Name: key(p)}
+			g = &group{Name: key(p)}
 			by[g.Name] = g
 			order = append(order, g)
 		}
@@ -138,30 +138,30 @@ func GroupBy(parts []Part, key func(*Part) string) []Group {
 			g.Predicted += l.Predicted
 		}
 	}
-	groups := make([]Group, len(order))
+	groups := make([]group, len(order))
 	for i, g := range order {
 		groups[i] = *g
 	}
-	slices.SortStableFunc(groups, func(a, b Group) int {
+	slices.SortStableFunc(groups, func(a, b group) int {
 		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(b.Predicted, a.Predicted), cmp.Compare(b.Operations, a.Operations))
 	})
 	return groups
 }
 
-// ByStage and ByKind are keys of GroupBy.
-func ByStage(p *Part) string { return p.Stage }
+// byStage and byKind are keys of groupBy.
+func byStage(p *Part) string { return p.Stage }
 
-// ByKind groups parts by operation.
-func ByKind(p *Part) string { return p.Kind }
+// byKind groups parts by operation.
+func byKind(p *Part) string { return p.Kind }
 
-// ByKernel turns the launches of parts into parts of their own, named after
-// their kernels, for GroupBy.
-func ByKernel(parts []Part) []Group {
+// byKernel turns the launches of parts into parts of their own, named after
+// their kernels, for groupBy.
+func byKernel(parts []Part) []group {
 	var all []Part
 	for _, p := range parts {
 		for _, l := range p.Launches {
 			all = append(all, Part{Name: l.Kernel, Bytes: l.Bytes, Operations: l.Operations, Launches: []Launch{l}})
 		}
 	}
-	return GroupBy(all, func(p *Part) string { return p.Name })
+	return groupBy(all, func(p *Part) string { return p.Name })
 }

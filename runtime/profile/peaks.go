@@ -11,21 +11,21 @@ import (
 	"unirestorer/runtime/cpu/simd"
 )
 
-// DevicePeaks is a backend that measures its own device.
-type DevicePeaks interface {
+// devicePeaks is a backend that measures its own device.
+type devicePeaks interface {
 	// Peaks measures operations and bytes a second.
 	Peaks(ctx context.Context) (operations, bytes float64, err error)
 }
 
-// ErrNoPeaks reports a device whose speed says nothing.
-var ErrNoPeaks = errors.New("the device has no peaks of its own")
+// errNoPeaks reports a device whose speed says nothing.
+var errNoPeaks = errors.New("the device has no peaks of its own")
 
 // MeasurePeaks finds the limits of a backend's device: on the host the rate of
 // independent multiply-adds in vector registers and that of a triad of arrays
 // that no cache holds (McCalpin, 1995), on all of the backend's threads; on a
 // GPU those of a large product and a large copy. It takes about a second.
 func MeasurePeaks(ctx context.Context, b backend.Backend) (Peaks, error) {
-	if d, ok := b.(DevicePeaks); ok {
+	if d, ok := b.(devicePeaks); ok {
 		operations, bytes, err := d.Peaks(ctx)
 		if err != nil {
 			return Peaks{}, fmt.Errorf("measure peaks: %w", err)
@@ -34,7 +34,7 @@ func MeasurePeaks(ctx context.Context, b backend.Backend) (Peaks, error) {
 	}
 	info := b.Info()
 	if info.Threads < 1 {
-		return Peaks{}, ErrNoPeaks
+		return Peaks{}, errNoPeaks
 	}
 	operations, err := multiplyAdds(ctx, info.Threads)
 	if err != nil {

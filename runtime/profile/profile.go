@@ -186,13 +186,13 @@ func (m *Measured) Busy() float64 {
 	return quantile(0.5, slices.Sorted(slices.Values(m.Device)))
 }
 
-// Pixels is the number of pixels of a run, all images together.
-func (n *NetworkID) Pixels() float64 {
+// pixels is the number of pixels of a run, all images together.
+func (n *NetworkID) pixels() float64 {
 	return float64(n.Width) * float64(n.Height) * float64(n.Batch)
 }
 
-// Label names the network in tables.
-func (n *NetworkID) Label() string {
+// label names the network in tables.
+func (n *NetworkID) label() string {
 	if n.Kind == Expert {
 		return n.Name
 	}

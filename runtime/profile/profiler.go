@@ -44,8 +44,8 @@ type Profiler struct {
 	CountUpTo int64
 }
 
-// Network profiles one network. Errors name it.
-func (p *Profiler) Network(ctx context.Context, t Target) (*Network, error) {
+// measureNetwork profiles one network. Errors name it.
+func (p *Profiler) measureNetwork(ctx context.Context, t Target) (*Network, error) {
 	n, err := p.network(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("profile %v: %w", t, err)

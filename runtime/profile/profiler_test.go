@@ -72,7 +72,7 @@ func TestHostProfileCountsAndMeasures(t *testing.T) {
 	p := onHost(t)
 	ctx := context.Background()
 	for _, target := range Targets([]int{0, 1, 3}, true, []Size{{40, 24}}, []int{1, 2}) {
-		n, err := p.Network(ctx, target)
+		n, err := p.measureNetwork(ctx, target)
 		require.NoError(t, err)
 		s, err := target.subject(p.Model, p.Adapters)
 		require.NoError(t, err)
@@ -112,9 +112,9 @@ func TestHostProfileCountsAndMeasures(t *testing.T) {
 		}
 	}
 	// A batch moves its activations as often, and its weights once.
-	one, err := p.Network(ctx, Target{Kind: Expert, Expert: 0, Width: 40, Height: 24, Batch: 1})
+	one, err := p.measureNetwork(ctx, Target{Kind: Expert, Expert: 0, Width: 40, Height: 24, Batch: 1})
 	require.NoError(t, err)
-	two, err := p.Network(ctx, Target{Kind: Expert, Expert: 0, Width: 40, Height: 24, Batch: 2})
+	two, err := p.measureNetwork(ctx, Target{Kind: Expert, Expert: 0, Width: 40, Height: 24, Batch: 2})
 	require.NoError(t, err)
 	require.Equal(t, 2*one.Cost.MACs, two.Cost.MACs)
 	require.Less(t, two.Bytes, 2*one.Bytes)
@@ -126,7 +126,7 @@ func TestHostProfileCountsAndMeasures(t *testing.T) {
 func TestWhatRunsAsOneIsOneRowAndRowsAddUp(t *testing.T) {
 	p := onHost(t)
 	p.Method.NodeRuns = 4
-	n, err := p.Network(context.Background(), Target{Kind: Expert, Expert: 1, Width: 256, Height: 192, Batch: 1})
+	n, err := p.measureNetwork(context.Background(), Target{Kind: Expert, Expert: 1, Width: 256, Height: 192, Batch: 1})
 	require.NoError(t, err)
 	result := &Profile{Networks: []Network{*n}, Peaks: p.Peaks, Device: p.Backend.Info()}
 	var sum float64
@@ -153,9 +153,9 @@ func TestWhatRunsAsOneIsOneRowAndRowsAddUp(t *testing.T) {
 	}
 	require.Positive(t, joined, "nothing runs as one: the test shows nothing")
 	require.InEpsilon(t, n.Measured.NodeRun, sum, 0.03)
-	for _, key := range []func(*Part) string{ByStage, ByKind} {
+	for _, key := range []func(*Part) string{byStage, byKind} {
 		var grouped float64
-		for _, g := range GroupBy(n.Parts, key) {
+		for _, g := range groupBy(n.Parts, key) {
 			grouped += g.Seconds
 		}
 		require.InDelta(t, sum, grouped, 1e-9)
@@ -187,7 +187,7 @@ func TestSimulatedProfileIsTheSameEveryTime(t *testing.T) {
 	var first *Network
 	for range 2 {
 		p := onSimulator(t, little(t))
-		n, err := p.Network(context.Background(), target)
+		n, err := p.measureNetwork(context.Background(), target)
 		require.NoError(t, err)
 		require.Nil(t, n.Measured, "a simulator's time says nothing")
 		require.NotEmpty(t, n.Counters)
@@ -204,7 +204,7 @@ func TestSimulatedProfileIsTheSameEveryTime(t *testing.T) {
 	require.Equal(t, first.Launches, first.Predicted.Launches)
 	require.Equal(t, first.Bytes, first.Predicted.Bytes)
 	require.Equal(t, first.Memory, backend.Memory{Arena: first.Predicted.Arena, Weights: first.Predicted.Weights, Host: first.Memory.Host})
-	require.Positive(t, Total(first.Counters).TensorMACs)
+	require.Positive(t, total(first.Counters).TensorMACs)
 }
 
 // A backend on a device is measured as a card would be; that the device is
@@ -213,7 +213,7 @@ func TestDeviceProfileTimesItsLaunches(t *testing.T) {
 	p := onSimulator(t, little(t))
 	p.Backend, p.Simulator = p.Simulator.Backend, nil
 	p.Method = Method{MinRuns: 2, MaxRuns: 2, MaxSeconds: 60, NodeRuns: 1}
-	n, err := p.Network(context.Background(), Target{Kind: Expert, Expert: 0, Width: 16, Height: 16, Batch: 1})
+	n, err := p.measureNetwork(context.Background(), Target{Kind: Expert, Expert: 0, Width: 16, Height: 16, Batch: 1})
 	require.NoError(t, err)
 	require.Len(t, n.Measured.Samples, 2)
 	require.Len(t, n.Measured.Device, 2)
@@ -221,7 +221,7 @@ func TestDeviceProfileTimesItsLaunches(t *testing.T) {
 	require.Equal(t, n.Predicted.Launches, n.Launches)
 	require.Equal(t, n.Predicted.Bytes, n.Bytes)
 	var predicted float64
-	for _, g := range ByKernel(n.Parts) {
+	for _, g := range byKernel(n.Parts) {
 		predicted += g.Predicted
 	}
 	require.InDelta(t, n.Predicted.Seconds(), predicted, 1e-12)
@@ -232,7 +232,7 @@ func TestDeviceProfileTimesItsLaunches(t *testing.T) {
 func TestLargeNetworksArePredictedWithoutRunning(t *testing.T) {
 	p := onSimulator(t, little(t))
 	p.CountUpTo = 0
-	n, err := p.Network(context.Background(), Target{Kind: Expert, Expert: 1, Width: 2048, Height: 1024, Batch: 1})
+	n, err := p.measureNetwork(context.Background(), Target{Kind: Expert, Expert: 1, Width: 2048, Height: 1024, Batch: 1})
 	require.NoError(t, err)
 	require.Empty(t, n.Counters)
 	require.Positive(t, n.Predicted.Seconds())
@@ -279,7 +279,7 @@ func TestAdaptersRunInEveryWay(t *testing.T) {
 	held := map[experts.Adapters]int64{}
 	var macs int64
 	for _, p.Adapters = range []experts.Adapters{experts.Merged, experts.Switched, experts.Unmerged} {
-		n, err := p.Network(context.Background(), target)
+		n, err := p.measureNetwork(context.Background(), target)
 		require.NoError(t, err)
 		if macs == 0 {
 			macs = n.Cost.MACs
@@ -315,12 +315,12 @@ func TestImpossibleTargetsAreNamed(t *testing.T) {
 		`unknown kind of network ""`:                                      {Batch: 1},
 		"a side of 0 pixels":                                              {Kind: Expert, Batch: 1},
 	} {
-		_, err := p.Network(context.Background(), target)
+		_, err := p.measureNetwork(context.Background(), target)
 		require.ErrorContains(t, err, want)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := p.Network(ctx, Target{Kind: Router, Batch: 1})
+	_, err := p.measureNetwork(ctx, Target{Kind: Router, Batch: 1})
 	require.ErrorIs(t, err, context.Canceled)
 }
 

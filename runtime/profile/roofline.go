@@ -15,10 +15,10 @@ type Peaks struct {
 // Given is the source of peaks that the user names; they stand whatever happens.
 const Given = "given"
 
-// Floor is the least time in seconds that the work can take on the device, by
+// floor is the least time in seconds that the work can take on the device, by
 // the roofline model (Williams, Waterman and Patterson, 2009): the time for the
 // arithmetic or the time for the bytes, whichever is longer.
-func (p Peaks) Floor(operations, bytes int64) float64 {
+func (p Peaks) floor(operations, bytes int64) float64 {
 	return max(float64(operations)/p.Operations, float64(bytes)/p.Bytes)
 }
 
@@ -32,8 +32,8 @@ func (p Peaks) Attainable(intensity float64) float64 {
 	return min(p.Operations, intensity*p.Bytes)
 }
 
-// Rates are what a run achieves.
-type Rates struct {
+// achieved is what a run achieves.
+type achieved struct {
 	// Images and Pixels a second, operations and bytes a second.
 	Images, Pixels, Operations, Bytes float64
 	// Roofline is the share of the rate the roofline allows; 0 without peaks.
@@ -44,25 +44,25 @@ type Rates struct {
 	Cached bool
 }
 
-// RatesAt are the rates of a run that takes so many seconds.
-func (n *Network) RatesAt(seconds float64, peaks *Peaks) Rates {
+// ratesAt are the rates of a run that takes so many seconds.
+func (n *Network) ratesAt(seconds float64, peaks *Peaks) achieved {
 	r := rates(n.Operations, n.Bytes, seconds, peaks)
 	if seconds > 0 {
-		r.Images, r.Pixels = float64(n.Batch)/seconds, n.Pixels()/seconds
+		r.Images, r.Pixels = float64(n.Batch)/seconds, n.pixels()/seconds
 	}
 	return r
 }
 
-func rates(operations, bytes int64, seconds float64, peaks *Peaks) Rates {
+func rates(operations, bytes int64, seconds float64, peaks *Peaks) achieved {
 	if !(seconds > 0) {
-		return Rates{}
+		return achieved{}
 	}
-	r := Rates{Operations: float64(operations) / seconds, Bytes: float64(bytes) / seconds}
+	r := achieved{Operations: float64(operations) / seconds, Bytes: float64(bytes) / seconds}
 	if peaks != nil {
 		if r.Cached = r.Bytes > peaks.Bytes; r.Cached {
 			bytes = 0
 		}
-		r.Roofline = peaks.Floor(operations, bytes) / seconds
+		r.Roofline = peaks.floor(operations, bytes) / seconds
 	}
 	return r
 }

@@ -18,13 +18,13 @@ func TestRoofline(t *testing.T) {
 	require.Equal(t, 50.0, slow.Attainable(5), "bytes are the limit")
 	require.Equal(t, 100.0, slow.Attainable(10))
 	require.Equal(t, 100.0, slow.Attainable(40), "operations are the limit")
-	require.Equal(t, 4.0, slow.Floor(200, 40), "40 bytes take longer than 200 operations")
-	require.Equal(t, 5.0, slow.Floor(500, 40), "500 operations take longer than 40 bytes")
+	require.Equal(t, 4.0, slow.floor(200, 40), "40 bytes take longer than 200 operations")
+	require.Equal(t, 5.0, slow.floor(500, 40), "500 operations take longer than 40 bytes")
 }
 
 func TestRatesOfARun(t *testing.T) {
 	n := Network{NetworkID: NetworkID{Width: 10, Height: 5, Batch: 4}, Operations: 300, Bytes: 60}
-	r := n.RatesAt(8, &slow)
+	r := n.ratesAt(8, &slow)
 	require.Equal(t, 0.5, r.Images)
 	require.Equal(t, 25.0, r.Pixels)
 	require.Equal(t, 37.5, r.Operations)
@@ -32,8 +32,8 @@ func TestRatesOfARun(t *testing.T) {
 	require.Equal(t, 0.75, r.Roofline, "6 of 8 seconds: the floor is set by the bytes")
 	// The same by the roof: 37.5 of min(100, 5·10) operations a second.
 	require.InDelta(t, r.Roofline, r.Operations/slow.Attainable(5), 1e-12)
-	require.Zero(t, n.RatesAt(0, &slow))
-	require.Zero(t, n.RatesAt(8, nil).Roofline)
+	require.Zero(t, n.ratesAt(0, &slow))
+	require.Zero(t, n.ratesAt(8, nil).Roofline)
 }
 
 func TestPredictionAddsUpLaunches(t *testing.T) {

@@ -160,7 +160,7 @@ func (d *Decisions) Cost(c *models.Config, networks []Network, width, height int
 	}
 	loading := 0.0
 	if use != nil {
-		loading = use.Loading()
+		loading = use.loading()
 	}
 	if r.Shares, r.Cost, err = routedCost(d.Experts, r.Coarse, seconds, r.Prepare.P50+r.Decide.P50, loading); err != nil {
 		return nil, err

@@ -66,8 +66,8 @@ type PoolUse struct {
 	HitRate float64 `json:"hit_rate"`
 }
 
-// Loading is the mean time an image waits for its expert, in seconds.
-func (u *PoolUse) Loading() float64 {
+// loading is the mean time an image waits for its expert, in seconds.
+func (u *PoolUse) loading() float64 {
 	images := u.Hits + u.Misses
 	if images == 0 {
 		return 0

@@ -44,6 +44,6 @@ func TestRoutedCostNeedsEveryTime(t *testing.T) {
 
 func TestLoadingIsSharedByAllImages(t *testing.T) {
 	u := PoolUse{Stats: experts.Stats{Hits: 3, Misses: 2, LoadTime: 80 * time.Millisecond, SwitchTime: 20 * time.Millisecond}}
-	require.InDelta(t, 0.02, u.Loading(), 1e-12)
-	require.Zero(t, (&PoolUse{}).Loading())
+	require.InDelta(t, 0.02, u.loading(), 1e-12)
+	require.Zero(t, (&PoolUse{}).loading())
 }

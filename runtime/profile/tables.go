@@ -76,7 +76,7 @@ func ranges(ordered []int) string {
 }
 
 func (n *NetworkID) head() []string {
-	label := n.Label()
+	label := n.label()
 	if n.Kind == Expert {
 		label = fmt.Sprintf("%d %s", n.Index, label)
 	}
@@ -132,7 +132,7 @@ func (p *Profile) speeds() *report.Table {
 		if m == nil {
 			continue
 		}
-		l, r := m.Latency, n.RatesAt(m.Busy(), p.Peaks)
+		l, r := m.Latency, n.ratesAt(m.Busy(), p.Peaks)
 		device := "-"
 		if len(m.Device) > 0 {
 			device = milliseconds(m.Busy())
@@ -204,16 +204,16 @@ func (p *Profile) counters() *report.Table {
 		if len(n.Counters) == 0 {
 			continue
 		}
-		all := Total(n.Counters)
-		t.Add(append(n.head(), report.Digits(float64(all.Instructions)/1e6), giga(int64(all.TensorMACs)), report.Digits(all.SectorsPerRequest()),
+		all := total(n.Counters)
+		t.Add(append(n.head(), report.Digits(float64(all.Instructions)/1e6), giga(int64(all.TensorMACs)), report.Digits(all.sectorsPerRequest()),
 			humanize.Comma(int64(all.Conflicts)), percentOr(all.Occupancy, true))...)
 	}
 	t.Notes = []string{"The same on every machine. Registers, which occupancy depends on, are estimated by the simulator."}
 	return t
 }
 
-// Total adds up the counters of all kernels; Occupancy is the lowest.
-func Total(all []Counters) Counters {
+// total adds up the counters of all kernels; Occupancy is the lowest.
+func total(all []Counters) Counters {
 	sum := Counters{ByClass: map[string]uint64{}, Occupancy: 1}
 	for _, c := range all {
 		sum.Launches += c.Launches
@@ -287,9 +287,9 @@ func (p *Profile) PartTables(n *Network, nodes bool) []*report.Table {
 	var all []*report.Table
 	for _, g := range []struct {
 		title  string
-		groups []Group
+		groups []group
 	}{
-		{"by stage", GroupBy(n.Parts, ByStage)}, {"by kind", GroupBy(n.Parts, ByKind)}, {"by kernel", ByKernel(n.Parts)},
+		{"by stage", groupBy(n.Parts, byStage)}, {"by kind", groupBy(n.Parts, byKind)}, {"by kernel", byKernel(n.Parts)},
 	} {
 		if len(g.groups) > 0 {
 			all = append(all, p.groupTable(n, g.title, g.groups))
@@ -297,14 +297,14 @@ func (p *Profile) PartTables(n *Network, nodes bool) []*report.Table {
 	}
 	if nodes {
 		// A node is a group of its own, in order of execution.
-		var groups []Group
+		var groups []group
 		row := func(part *Part) string { return part.Name + " " + part.Kind }
 		for i := range n.Parts {
-			one := GroupBy(n.Parts[i:i+1], row)[0]
+			one := groupBy(n.Parts[i:i+1], row)[0]
 			one.P50, one.P90, one.P99, one.Live = n.Parts[i].P50, n.Parts[i].P90, n.Parts[i].P99, n.Parts[i].Live
 			groups = append(groups, one)
 			for k := range n.Parts[i].Nodes {
-				within := GroupBy(n.Parts[i].Nodes[k:k+1], row)[0]
+				within := groupBy(n.Parts[i].Nodes[k:k+1], row)[0]
 				within.Name = "  " + within.Name
 				groups = append(groups, within)
 			}
@@ -338,7 +338,7 @@ func (n *Network) peakTable() *report.Table {
 	return t
 }
 
-func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.Table {
+func (p *Profile) groupTable(n *Network, title string, groups []group) *report.Table {
 	t := &report.Table{Caption: fmt.Sprintf("%s (%s), %s", n.Title(), n.Architecture, title), Columns: []report.Column{
 		text("part"), number("nodes", ""), number("launches", ""), number("as defined", "GMAC"), number("executed", "GMAC"), number("moved", ""),
 		number("time", "ms"), number("share", "%"), number("GFLOP/s", ""), number("GB/s", ""), number("roofline", "%"), number("predicted", "µs"),
@@ -388,7 +388,7 @@ func (p *Profile) groupTable(n *Network, title string, groups []Group) *report.T
 }
 
 // bandwidth shows bytes a second, where it is memory that gives them.
-func (r Rates) bandwidth() string {
+func (r achieved) bandwidth() string {
 	if r.Cached {
 		return "cache"
 	}
@@ -403,7 +403,7 @@ func (n *Network) kernelCounters() *report.Table {
 	for i := range n.Counters {
 		c := &n.Counters[i]
 		t.Add(c.Kernel, strconv.Itoa(c.Launches), report.Digits(float64(c.Instructions)/1e6), giga(int64(c.TensorMACs)), report.Digits(float64(c.Requests)/1e3),
-			report.Digits(c.SectorsPerRequest()), humanize.Comma(int64(c.Conflicts)), strconv.Itoa(c.Registers), percentOr(c.Occupancy, true))
+			report.Digits(c.sectorsPerRequest()), humanize.Comma(int64(c.Conflicts)), strconv.Itoa(c.Registers), percentOr(c.Occupancy, true))
 	}
 	return t
 }
@@ -451,7 +451,7 @@ func (p *Profile) Flat() *report.Table {
 		if !known {
 			m = &Measured{}
 		}
-		r := n.RatesAt(m.Busy(), p.Peaks)
+		r := n.ratesAt(m.Busy(), p.Peaks)
 		real("load", "s", m.Load, known)
 		real("first run", "s", m.First, known)
 		real("p50", "s", m.Latency.P50, known)
@@ -483,11 +483,11 @@ func (p *Profile) Flat() *report.Table {
 		}
 		real("predicted time", "s", f.Seconds(), n.Predicted != nil)
 		real("predicted launches", "", float64(f.Launches), n.Predicted != nil)
-		total := Total(n.Counters)
+		total := total(n.Counters)
 		counted := len(n.Counters) > 0
 		real("warp instructions", "", float64(total.Instructions), counted)
 		real("tensor-core macs", "", float64(total.TensorMACs), counted)
-		real("sectors per request", "", total.SectorsPerRequest(), counted)
+		real("sectors per request", "", total.sectorsPerRequest(), counted)
 		real("bank conflicts", "", float64(total.Conflicts), counted)
 		t.Add(row...)
 	}

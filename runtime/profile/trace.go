@@ -104,7 +104,7 @@ func (n *Network) trace(process int, p *Profile) []traceEvent {
 	if !timed && !predicted {
 		return nil
 	}
-	name("process_name", 0, fmt.Sprintf("%s (%s) %d×%d×%d", n.Label(), n.Architecture, n.Batch, n.Width, n.Height))
+	name("process_name", 0, fmt.Sprintf("%s (%s) %d×%d×%d", n.label(), n.Architecture, n.Batch, n.Width, n.Height))
 	if timed {
 		name("thread_name", nodeThread, "nodes, measured on "+p.Device.Name)
 	}

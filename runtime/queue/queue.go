@@ -17,8 +17,8 @@ import (
 // ErrFull is returned where [Options.Limit] callers wait already.
 var ErrFull = errors.New("the queue is full")
 
-// DefaultMaxDelay bounds how long a caller is passed over by younger ones that are alike.
-const DefaultMaxDelay = 100 * time.Millisecond
+// defaultMaxDelay bounds how long a caller is passed over by younger ones that are alike.
+const defaultMaxDelay = 100 * time.Millisecond
 
 // Ask is what a caller wants.
 type Ask struct {
@@ -36,7 +36,7 @@ type Options struct {
 	Slots int
 	// Limit is how many may wait; 0 means any number.
 	Limit int
-	// MaxDelay bounds how long callers are passed over for the sake of grouping; 0 means DefaultMaxDelay, less than 0 never.
+	// MaxDelay bounds how long callers are passed over for the sake of grouping; 0 means defaultMaxDelay, less than 0 never.
 	MaxDelay time.Duration
 }
 
@@ -71,7 +71,7 @@ type waiter struct {
 func New(o Options) *Queue {
 	o.Slots = max(o.Slots, 1)
 	if o.MaxDelay == 0 {
-		o.MaxDelay = DefaultMaxDelay
+		o.MaxDelay = defaultMaxDelay
 	}
 	return &Queue{o: o, now: time.Now, served: map[string]*share{}}
 }

@@ -33,7 +33,7 @@ func Inspect(ctx context.Context, g *graph.Graph) ([]Stat, error) {
 	place := map[string]int{}
 	// observe calls see with every value's binary order.
 	look := func(b backend.Backend, g *graph.Graph, see func(s *Stat, order int)) error {
-		return Observe(ctx, b, g, inputs(g), func(name string, _ int, values []float32) {
+		return observeAll(ctx, b, g, inputs(g), func(name string, _ int, values []float32) {
 			i, ok := place[name]
 			if !ok {
 				i = len(stats)

@@ -22,7 +22,7 @@ func Measure(ctx context.Context, b backend.Backend, g *graph.Graph, inputs ...[
 		return nil, fmt.Errorf("ranges of %s: %w", g.Name, err)
 	}
 	segments := shown(g)
-	err := Observe(ctx, b, g, inputs, func(name string, channels int, values []float32) {
+	err := observeAll(ctx, b, g, inputs, func(name string, channels int, values []float32) {
 		one := graph.NewRanges()
 		one.Tensors[name] = largest(values, channels, segments[name])
 		r.Merge(one)
@@ -33,9 +33,9 @@ func Measure(ctx context.Context, b backend.Backend, g *graph.Graph, inputs ...[
 	return r, nil
 }
 
-// Observe runs a graph for every set of inputs and shows the values of all its tensors, NHWC, a part of them in each of
+// observeAll runs a graph for every set of inputs and shows the values of all its tensors, NHWC, a part of them in each of
 // several runs.
-func Observe(ctx context.Context, b backend.Backend, g *graph.Graph, inputs [][][]float32, see func(name string, channels int, values []float32)) error {
+func observeAll(ctx context.Context, b backend.Backend, g *graph.Graph, inputs [][][]float32, see func(name string, channels int, values []float32)) error {
 	var names []string
 	var bytes int64
 	flush := func() error {

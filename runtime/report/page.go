@@ -30,7 +30,7 @@ type Section struct {
 	Blocks []Block
 }
 
-// Block is what sections are made of: [Text], *[Table], [Figure] or [Row].
+// Block is what sections are made of: [Text], *[Table], [Figure] or row.
 type Block interface {
 	html() (template.HTML, error)
 }
@@ -38,8 +38,8 @@ type Block interface {
 // Text is a paragraph.
 type Text string
 
-// Row is figures side by side, as wide as there is room.
-type Row []Figure
+// row is figures side by side, as wide as there is room.
+type row []Figure
 
 func (t Text) html() (template.HTML, error) { return render("text", t) }
 
@@ -53,7 +53,7 @@ func (t *Table) html() (template.HTML, error) {
 	return render("table", t)
 }
 
-func (r Row) html() (template.HTML, error) {
+func (r row) html() (template.HTML, error) {
 	var all []template.HTML
 	for i, f := range r {
 		h, err := f.html()

@@ -33,7 +33,7 @@ func fullPage(t *testing.T) *Page {
 		Title: "Profile <of> a pool", Subtitle: "256×256 on a CPU & nothing else", Footer: "Made by a test.",
 		Sections: []Section{
 			{Title: "Table", Blocks: []Block{Text("A paragraph with <b>no</b> markup."), example()}},
-			{Title: "Figures", Blocks: []Block{f, Row{small, small}}},
+			{Title: "Figures", Blocks: []Block{f, row{small, small}}},
 			{Title: "Details", Folded: true, Blocks: []Block{example()}},
 		},
 	}
@@ -83,7 +83,7 @@ func TestWrongBlocksAreErrors(t *testing.T) {
 		"1 cells for 0":       wide,
 		"PNG or JPEG":         Figure{Image: []byte("GIF89a")},
 		"either a drawing":    Figure{Image: picture(t), SVG: []byte("<svg/>")},
-		"figure 1 of a row":   Row{{Image: picture(t)}, {}},
+		"figure 1 of a row":   row{{Image: picture(t)}, {}},
 		"no <svg>":            Figure{SVG: []byte{}},
 		"element <script> is": Figure{SVG: []byte("<svg><script>1</script></svg>")},
 	} {

@@ -77,7 +77,7 @@ type Config struct {
 	// queue.DefaultMaxDelay, less than 0 that the device takes pictures in their order.
 	MaxDelay time.Duration
 	// Batch is how many pictures of one expert and size run at a time at most, where that is faster by the device's plan;
-	// 0 means DefaultBatch, 1 one after the other.
+	// 0 means defaultBatch, 1 one after the other.
 	Batch int
 	// Lazy leaves the estimator to be compiled when an image first needs it.
 	Lazy bool
@@ -155,7 +155,7 @@ type Options struct {
 	// Second is the second picture for a network that takes two, of the first
 	// one's size; nil for others.
 	Second *imaging.Image `json:"-"`
-	// Tile is the side of a tile in pixels, TileAuto or TileOff.
+	// Tile is the side of a tile in pixels, tileAuto or TileOff.
 	Tile int
 	// Overlap is the number of pixels neighbouring tiles share at least; 0 means
 	// DefaultOverlap, or half a tile where tiles are smaller than twice that.
@@ -185,9 +185,9 @@ func (o *Options) check() error {
 }
 
 const (
-	// TileAuto runs the whole image if the memory bound allows, otherwise the
+	// tileAuto runs the whole image if the memory bound allows, otherwise the
 	// largest tiles that fit.
-	TileAuto = 0
+	tileAuto = 0
 	// TileOff always runs the whole image.
 	TileOff = -1
 	// DefaultOverlap is what tiles share when the options do not say.
@@ -488,7 +488,7 @@ func (r *Restorer) cut(expert int, net models.Network, p picture, opt Options, b
 	}
 	tiles := func(tile int) (*job, error) { return r.tiled(expert, net, h, w, tile, opt.Overlap) }
 	whole := max(h, w)
-	if opt.Tile != TileAuto {
+	if opt.Tile != tileAuto {
 		side := whole
 		if opt.Tile > 0 {
 			side = min(side, opt.Tile)
@@ -566,7 +566,7 @@ func (e *smallestError) Error() string {
 
 func (e *smallestError) Unwrap() error { return e.TooLargeError }
 
-// tileSides are what TileAuto tries, largest first.
+// tileSides are what tileAuto tries, largest first.
 var tileSides = []int{4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64}
 
 // job is the work on one image: the tiles of both axes, and what they take of

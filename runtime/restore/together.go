@@ -15,8 +15,8 @@ import (
 	"unirestorer/runtime/stage"
 )
 
-// DefaultBatch is how many pictures run at a time at most.
-const DefaultBatch = 8
+// defaultBatch is how many pictures run at a time at most.
+const defaultBatch = 8
 
 // batchKey is what pictures that run together have in common.
 type batchKey struct {
@@ -85,7 +85,7 @@ func (r *Restorer) offer(ctx context.Context, expert int, j *job, img *imaging.I
 
 func (r *Restorer) batch() int {
 	if r.config.Batch == 0 {
-		return DefaultBatch
+		return defaultBatch
 	}
 	return r.config.Batch
 }

@@ -20,8 +20,8 @@ const (
 	Bayes Granularity = "bayes"
 )
 
-// ErrNoUtility says that a model does not know what its experts gain for each degradation.
-var ErrNoUtility = errors.New("the model has no table of what its experts gain; pool fit-levels measures one")
+// errNoUtility says that a model does not know what its experts gain for each degradation.
+var errNoUtility = errors.New("the model has no table of what its experts gain; pool fit-levels measures one")
 
 // ParseGranularity reads a granularity; empty is Learned.
 func ParseGranularity(s string) (Granularity, error) {

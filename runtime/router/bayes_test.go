@@ -29,7 +29,7 @@ func TestExpertByUtilityWeighsHarmAgainstGain(t *testing.T) {
 func TestBayesNeedsATable(t *testing.T) {
 	c := &models.Config{}
 	c.Estimator.Architecture = models.DACLIPName
-	require.ErrorIs(t, Override{Granularity: Bayes}.Check(c), ErrNoUtility)
+	require.ErrorIs(t, Override{Granularity: Bayes}.Check(c), errNoUtility)
 	_, err := ParseGranularity("best")
 	require.Error(t, err)
 	g, err := ParseGranularity("")

@@ -70,7 +70,7 @@ func (o Override) Check(c *models.Config) error {
 		return fmt.Errorf("expert %d: the pool has 0 to %d", *o.Expert, len(c.Experts)-1)
 	}
 	if o.Granularity == Bayes && c.Routed() && len(c.Router.Utility) == 0 {
-		return ErrNoUtility
+		return errNoUtility
 	}
 	return o.checkTree(&c.Tree)
 }

@@ -47,7 +47,7 @@ var sizes = map[string]int{
 
 // ArgHelp describes what ParseArg reads.
 const ArgHelp = "TYPE:COUNT (a buffer of zeros), TYPE:COUNT:random, TYPE:COUNT:unset, TYPE:COUNT:FILE or TYPE:FILE (raw little-endian values), " +
-	"TYPE=VALUE (a scalar) or hex=BYTES (a struct by value); types are i8 to i64, u8 to u64, f16, bf16, f32, f64. " + TensorHelp
+	"TYPE=VALUE (a scalar) or hex=BYTES (a struct by value); types are i8 to i64, u8 to u64, f16, bf16, f32, f64. " + tensorHelp
 
 // ParseArg reads an argument.
 func ParseArg(text string) (Arg, error) {

@@ -207,7 +207,7 @@ func run(ctx context.Context, o Options, card predict.Card, ptx []byte, seed int
 		return nil, err
 	}
 	if err := fn.Check(shape, args); err != nil {
-		return nil, fmt.Errorf("kernel %s (%v): %w; %s", fn.Name(), shape, err, Signature(fn))
+		return nil, fmt.Errorf("kernel %s (%v): %w; %s", fn.Name(), shape, err, signature(fn))
 	}
 	err = stream.Launch(ctx, fn, shape, args)
 	var found *ptxsim.FindingsError
@@ -256,8 +256,8 @@ func kernel(mod *ptxsim.Module, name string) (*ptxsim.Function, error) {
 	return f.(*ptxsim.Function), nil
 }
 
-// Signature describes the parameters of a kernel.
-func Signature(f *ptxsim.Function) string {
+// signature describes the parameters of a kernel.
+func signature(f *ptxsim.Function) string {
 	var list []string
 	for _, p := range f.Params() {
 		list = append(list, fmt.Sprintf("%s (%d bytes, %s)", p.Name, p.Size, p.Type))
@@ -272,7 +272,7 @@ func Signature(f *ptxsim.Function) string {
 func arguments(dev *ptxsim.Device, stream device.Stream, fn *ptxsim.Function, list []Arg) (*device.Args, map[int]device.Buffer, error) {
 	params := fn.Params()
 	if len(list) != len(params) {
-		return nil, nil, fmt.Errorf("kernel %s: %d arguments for %d parameters; %s", fn.Name(), len(list), len(params), Signature(fn))
+		return nil, nil, fmt.Errorf("kernel %s: %d arguments for %d parameters; %s", fn.Name(), len(list), len(params), signature(fn))
 	}
 	args, buffers := new(device.Args), map[int]device.Buffer{}
 	rng := rand.New(rand.NewPCG(1, 2))

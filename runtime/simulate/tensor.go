@@ -10,8 +10,8 @@ import (
 	"unirestorer/runtime/ptxsim"
 )
 
-// TensorHelp describes the tensor maps that ParseArg reads.
-const TensorHelp = "tensormap:TYPE:DIMS:BOX[:OPTION...] is a tensor map as cuTensorMapEncodeTiled makes one, DIMS and BOX such as 64x32 with the innermost " +
+// tensorHelp describes the tensor maps that ParseArg reads.
+const tensorHelp = "tensormap:TYPE:DIMS:BOX[:OPTION...] is a tensor map as cuTensorMapEncodeTiled makes one, DIMS and BOX such as 64x32 with the innermost " +
 	"dimension first, of a buffer of its own or of=I, that of argument I; options: random, unset, swizzle=32|64|128, steps=1x2, pitch=BYTES (of the second dimension), nan"
 
 // tensorTypes are the types of tensors' elements.
@@ -31,7 +31,7 @@ type Tensor struct {
 func parseTensor(text string) (a Arg, err error) {
 	parts := strings.Split(text, ":")
 	if len(parts) < 3 {
-		return a, errors.New("want " + TensorHelp)
+		return a, errors.New("want " + tensorHelp)
 	}
 	t := &Tensor{Of: -1}
 	a = Arg{Type: strings.ToLower(parts[0]), Fill: Zeros, Tensor: t}

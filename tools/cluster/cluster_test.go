@@ -47,14 +47,14 @@ var fourCentres = [][]float64{{0, 0, 0}, {10, 0, 0}, {0, 10, 0}, {10, 10, 5}}
 
 func requirePurity(t *testing.T, want float64, labels []int, truth []string) {
 	t.Helper()
-	purity, err := Purity(labels, truth)
+	purity, err := purity(labels, truth)
 	require.NoError(t, err)
 	require.InDelta(t, want, purity, 1e-12)
 }
 
 func TestKMeansFindsSeparateBlobs(t *testing.T) {
 	x, truth := blobs(1, 60, 0.7, fourCentres...)
-	c, err := KMeans(t.Context(), x, 4, KMeansOptions{Seed: 5})
+	c, err := kMeans(t.Context(), x, 4, KMeansOptions{Seed: 5})
 	require.NoError(t, err)
 	requirePurity(t, 1, c.Labels, truth)
 	require.Equal(t, []int{60, 60, 60, 60}, c.Sizes)
@@ -68,16 +68,16 @@ func TestKMeansFindsSeparateBlobs(t *testing.T) {
 
 func TestKMeansAgreesWithASolutionByHand(t *testing.T) {
 	x := mat.NewDense(5, 1, []float64{0, 1, 2, 10, 12})
-	c, err := KMeans(t.Context(), x, 2, KMeansOptions{})
+	c, err := kMeans(t.Context(), x, 2, KMeansOptions{})
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 0, 0, 1, 1}, c.Labels)
 	require.Equal(t, []float64{1, 11}, c.Centroids.RawMatrix().Data)
 	require.InDelta(t, 1+0+1+1+1, c.Inertia, 1e-12)
 
-	one, err := KMeans(t.Context(), x, 1, KMeansOptions{})
+	one, err := kMeans(t.Context(), x, 1, KMeansOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 5.0, one.Centroids.At(0, 0))
-	each, err := KMeans(t.Context(), x, 5, KMeansOptions{})
+	each, err := kMeans(t.Context(), x, 5, KMeansOptions{})
 	require.NoError(t, err)
 	require.Zero(t, each.Inertia)
 }
@@ -86,7 +86,7 @@ func TestInertiaFallsWithMoreClusters(t *testing.T) {
 	x, _ := blobs(2, 40, 3, fourCentres...)
 	last := math.Inf(1)
 	for k := 1; k <= 12; k++ {
-		c, err := KMeans(t.Context(), x, k, KMeansOptions{Seed: 1})
+		c, err := kMeans(t.Context(), x, k, KMeansOptions{Seed: 1})
 		require.NoError(t, err)
 		require.Less(t, c.Inertia, last)
 		last = c.Inertia
@@ -134,7 +134,7 @@ func TestSpectralClusteringFindsRingsThatKMeansMisses(t *testing.T) {
 	x, truth := rings(120)
 	spectral, err := NewSpectral(t.Context(), x, SpectralOptions{})
 	require.NoError(t, err)
-	c, err := spectral.Cluster(t.Context(), 2)
+	c, err := spectral.cluster(t.Context(), 2)
 	require.NoError(t, err)
 	requirePurity(t, 1, c.Labels, truth)
 
@@ -142,9 +142,9 @@ func TestSpectralClusteringFindsRingsThatKMeansMisses(t *testing.T) {
 	require.InDelta(t, 0, values[1], 1e-9, "two parts of the graph, two eigenvalues of 0")
 	require.Greater(t, values[2], 1e-5)
 
-	byMeans, err := KMeans(t.Context(), x, 2, KMeansOptions{})
+	byMeans, err := kMeans(t.Context(), x, 2, KMeansOptions{})
 	require.NoError(t, err)
-	purity, err := Purity(byMeans.Labels, truth)
+	purity, err := purity(byMeans.Labels, truth)
 	require.NoError(t, err)
 	require.Less(t, purity, 0.9)
 }
@@ -154,7 +154,7 @@ func TestSpectralClusteringByLandmarksAgreesWithExact(t *testing.T) {
 	for _, landmarks := range []int{60, 1000} {
 		spectral, err := NewSpectral(t.Context(), x, SpectralOptions{Landmarks: landmarks})
 		require.NoError(t, err)
-		c, err := spectral.Cluster(t.Context(), 4)
+		c, err := spectral.cluster(t.Context(), 4)
 		require.NoError(t, err)
 		requirePurity(t, 1, c.Labels, truth)
 	}
@@ -164,14 +164,14 @@ func TestSpectralClusteringBearsEqualSamples(t *testing.T) {
 	x := mat.NewDense(12, 1, []float64{0, 0, 0, 0, 0, 0, 5, 5, 5, 5, 5, 6})
 	spectral, err := NewSpectral(t.Context(), x, SpectralOptions{Neighbours: 3})
 	require.NoError(t, err)
-	c, err := spectral.Cluster(t.Context(), 2)
+	c, err := spectral.cluster(t.Context(), 2)
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}, c.Labels)
 }
 
 func TestSilhouetteMatchesValuesByHand(t *testing.T) {
 	x := mat.NewDense(4, 1, []float64{0, 2, 10, 13})
-	values, err := Silhouettes(t.Context(), x, []int{0, 0, 1, 1}, []int{0, 0, 0, 1}, []int{0, 1, 2, 3})
+	values, err := silhouettes(t.Context(), x, []int{0, 0, 1, 1}, []int{0, 0, 0, 1}, []int{0, 1, 2, 3})
 	require.NoError(t, err)
 	// {0, 2} and {10, 13}: a = 2, 2, 3, 3 and b = 11.5, 9.5, 9, 12.
 	require.InDelta(t, (9.5/11.5+7.5/9.5+6.0/9+9.0/12)/4, values[0], 1e-12)
@@ -179,7 +179,7 @@ func TestSilhouetteMatchesValuesByHand(t *testing.T) {
 	require.InDelta(t, (7.0/13+6.0/11-6.0/9+0)/4, values[1], 1e-12)
 	require.Zero(t, values[2], "all alone")
 
-	same, err := Silhouettes(t.Context(), mat.NewDense(4, 1, nil), []int{0, 0, 1, 1})
+	same, err := silhouettes(t.Context(), mat.NewDense(4, 1, nil), []int{0, 0, 1, 1})
 	require.NoError(t, err)
 	require.Zero(t, same[0], "equal samples")
 }
@@ -189,7 +189,7 @@ func TestPurityAndInformationMatchValuesByHand(t *testing.T) {
 	labels := []int{0, 0, 1, 1, 1, 1}
 	// Cluster 0 is all a; cluster 1 has one a, two b and one c.
 	requirePurity(t, 4.0/6, labels, truth)
-	nmi, err := NMI(labels, truth)
+	nmi, err := mutualInformation(labels, truth)
 	require.NoError(t, err)
 	classes := -(0.5*math.Log(0.5) + math.Log(1.0/3)/3 + math.Log(1.0/6)/6)
 	clusters := -(math.Log(1.0/3)/3 + 2*math.Log(2.0/3)/3)
@@ -203,50 +203,50 @@ func TestPurityAndInformationMatchValuesByHand(t *testing.T) {
 		{[]int{5, 5, 5, 2, 2, 0}, 1}, // names and gaps don't matter
 		{[]int{0, 0, 0, 0, 0, 0}, 0},
 	} {
-		nmi, err := NMI(c.labels, truth)
+		nmi, err := mutualInformation(c.labels, truth)
 		require.NoError(t, err)
 		require.InDelta(t, c.want, nmi, 1e-12)
 	}
-	nmi, err = NMI([]int{0, 0}, []string{"x", "x"})
+	nmi, err = mutualInformation([]int{0, 0}, []string{"x", "x"})
 	require.NoError(t, err)
 	require.Equal(t, 1.0, nmi)
 }
 
 func TestWardJoinsTheClosestFirst(t *testing.T) {
 	centroids := mat.NewDense(4, 1, []float64{0, 10, 1, 14})
-	d, err := Ward(centroids, []int{1, 1, 1, 1})
+	d, err := ward(centroids, []int{1, 1, 1, 1})
 	require.NoError(t, err)
 	require.Len(t, d, 3)
-	require.Equal(t, Merge{0, 2, 0.5}, d[0])
-	require.Equal(t, Merge{1, 3, 8}, d[1])
+	require.Equal(t, merge{0, 2, 0.5}, d[0])
+	require.Equal(t, merge{1, 3, 8}, d[1])
 	require.Equal(t, [2]int{4, 5}, [2]int{d[2].A, d[2].B})
 	require.InDelta(t, 1*11.5*11.5, d[2].Height, 1e-12, "2·2/4·(12 − 0.5)²")
-	require.Equal(t, []int{0, 2, 1, 3}, d.Order())
+	require.Equal(t, []int{0, 2, 1, 3}, d.order())
 
 	for k, want := range map[int][]int{1: {0, 0, 0, 0}, 2: {0, 1, 0, 1}, 3: {0, 1, 0, 2}, 4: {0, 2, 1, 3}} {
-		groups, err := d.Cut(k)
+		groups, err := d.cut(k)
 		require.NoError(t, err)
 		require.Equal(t, want, groups, "%d groups", k)
 	}
-	_, err = d.Cut(5)
+	_, err = d.cut(5)
 	require.Error(t, err)
 
 	// A large cluster is costlier to join than a small one at the same distance.
-	d, err = Ward(mat.NewDense(3, 1, []float64{0, 5, 10}), []int{100, 10, 1})
+	d, err = ward(mat.NewDense(3, 1, []float64{0, 5, 10}), []int{100, 10, 1})
 	require.NoError(t, err)
 	require.Equal(t, [2]int{1, 2}, [2]int{d[0].A, d[0].B})
 
-	single, err := Ward(mat.NewDense(1, 2, nil), []int{3})
+	single, err := ward(mat.NewDense(1, 2, nil), []int{3})
 	require.NoError(t, err)
-	require.Equal(t, []int{0}, single.Order())
-	_, err = Ward(centroids, []int{1, 1, 0, 1})
+	require.Equal(t, []int{0}, single.order())
+	_, err = ward(centroids, []int{1, 1, 0, 1})
 	require.ErrorContains(t, err, "cluster 2 has 0 samples")
 }
 
 func TestTreeHasThreeConsistentLevels(t *testing.T) {
 	// Two far groups of three and two blobs.
 	x, truth := blobs(6, 30, 0.2, []float64{0, 0}, []float64{50, 0}, []float64{3, 0}, []float64{50, 3}, []float64{0, 3})
-	leaves, err := KMeans(t.Context(), x, 5, KMeansOptions{})
+	leaves, err := kMeans(t.Context(), x, 5, KMeansOptions{})
 	require.NoError(t, err)
 	groups, err := BestGroups(t.Context(), x, leaves, 1)
 	require.NoError(t, err)
@@ -366,7 +366,7 @@ func TestTSNEKeepsBlobsTogether(t *testing.T) {
 	for i := range labels {
 		labels[i] = i % 4
 	}
-	silhouettes, err := Silhouettes(t.Context(), points, labels)
+	silhouettes, err := silhouettes(t.Context(), points, labels)
 	require.NoError(t, err)
 	require.Greater(t, silhouettes[0], 0.6)
 
@@ -382,23 +382,23 @@ func TestBadInputIsAnError(t *testing.T) {
 	spectral, err := NewSpectral(t.Context(), x, SpectralOptions{})
 	require.NoError(t, err)
 	for name, call := range map[string]func() error{
-		"feature 1 of 3 of sample 3 is NaN": func() error { _, err := KMeans(t.Context(), bad, 2, KMeansOptions{}); return err },
-		"no features":                       func() error { _, err := KMeans(t.Context(), nil, 2, KMeansOptions{}); return err },
-		"0 clusters of 20 samples":          func() error { _, err := KMeans(t.Context(), x, 0, KMeansOptions{}); return err },
-		"21 clusters of 20 samples":         func() error { _, err := KMeans(t.Context(), x, 21, KMeansOptions{}); return err },
+		"feature 1 of 3 of sample 3 is NaN": func() error { _, err := kMeans(t.Context(), bad, 2, KMeansOptions{}); return err },
+		"no features":                       func() error { _, err := kMeans(t.Context(), nil, 2, KMeansOptions{}); return err },
+		"0 clusters of 20 samples":          func() error { _, err := kMeans(t.Context(), x, 0, KMeansOptions{}); return err },
+		"21 clusters of 20 samples":         func() error { _, err := kMeans(t.Context(), x, 21, KMeansOptions{}); return err },
 		"only 1 distinct values": func() error {
-			_, err := KMeans(t.Context(), mat.NewDense(4, 2, nil), 2, KMeansOptions{})
+			_, err := kMeans(t.Context(), mat.NewDense(4, 2, nil), 2, KMeansOptions{})
 			return err
 		},
 		"2 samples are too few": func() error {
 			_, err := NewSpectral(t.Context(), mat.NewDense(2, 1, nil), SpectralOptions{})
 			return err
 		},
-		"clusters of 20 landmarks": func() error { _, err := spectral.Cluster(t.Context(), 21); return err },
-		"fewer than two clusters":  func() error { _, err := Silhouettes(t.Context(), x, make([]int, 20)); return err },
-		"3 labels for 20 samples":  func() error { _, err := Silhouettes(t.Context(), x, []int{0, 1, 0}); return err },
-		"label -1 of sample 0":     func() error { _, err := Purity([]int{-1}, []string{"a"}); return err },
-		"no samples":               func() error { _, err := NMI(nil, nil); return err },
+		"clusters of 20 landmarks": func() error { _, err := spectral.cluster(t.Context(), 21); return err },
+		"fewer than two clusters":  func() error { _, err := silhouettes(t.Context(), x, make([]int, 20)); return err },
+		"3 labels for 20 samples":  func() error { _, err := silhouettes(t.Context(), x, []int{0, 1, 0}); return err },
+		"label -1 of sample 0":     func() error { _, err := purity([]int{-1}, []string{"a"}); return err },
+		"no samples":               func() error { _, err := mutualInformation(nil, nil); return err },
 		"1 classes for 20 samples": func() error {
 			_, err := Sweep(t.Context(), x, spectral, truth[:1], SweepOptions{Ks: []int{2}})
 			return err
@@ -417,7 +417,7 @@ func TestCancelledAnalysesReturnTheContextsError(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = KMeans(ctx, x, 4, KMeansOptions{})
+	_, err = kMeans(ctx, x, 4, KMeansOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = NewSpectral(ctx, x, SpectralOptions{})
 	require.ErrorIs(t, err, context.Canceled)

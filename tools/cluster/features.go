@@ -28,7 +28,7 @@ func ReadFeatures(path, tensor string) (*mat.Dense, error) {
 	case ".npy":
 		var data []byte
 		if data, err = os.ReadFile(path); err == nil {
-			x, err = ParseNPY(data)
+			x, err = parseNPY(data)
 		}
 	case ".safetensors":
 		x, err = readTensor(path, tensor)
@@ -92,9 +92,9 @@ var (
 	npyShape   = regexp.MustCompile(`'shape'\s*:\s*\(\s*(\d+)\s*,\s*(\d+)\s*,?\s*\)`)
 )
 
-// ParseNPY reads a matrix of float32 or float64 in little-endian order from the bytes of a NumPy file of version 1 to 3
+// parseNPY reads a matrix of float32 or float64 in little-endian order from the bytes of a NumPy file of version 1 to 3
 // (NumPy enhancement proposal 1).
-func ParseNPY(data []byte) (*mat.Dense, error) {
+func parseNPY(data []byte) (*mat.Dense, error) {
 	header, body, err := splitNPY(data)
 	if err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func TestNumPyFilesAreRead(t *testing.T) {
 		"Fortran order": npy(2, "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 3), }\n", []float64{1, 4, 2, 5, 3, 6}),
 		"version 3":     npy(3, "{'shape':(2,3),'fortran_order':False,'descr':'<f4'}", []float32{1, 2, 3, 4, 5, 6}),
 	} {
-		x, err := ParseNPY(data)
+		x, err := parseNPY(data)
 		require.NoError(t, err, name)
 		require.Equal(t, want, x, name)
 	}
@@ -56,7 +56,7 @@ func TestBadNumPyFilesAreErrors(t *testing.T) {
 		"99999999999999999999999": npy(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999999, 2), }", []float64{1}),
 		"4611686018427387904":     npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", []float32{}),
 	} {
-		_, err := ParseNPY(data)
+		_, err := parseNPY(data)
 		require.ErrorContains(t, err, message)
 	}
 }
@@ -66,7 +66,7 @@ func FuzzParseNPY(f *testing.F) {
 	f.Add(npy(2, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 1), }\n", []float32{1, 2}))
 	f.Add(npy(3, "{'shape': (0, 0)", []float32{}))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		x, err := ParseNPY(data)
+		x, err := parseNPY(data)
 		if err != nil {
 			return
 		}

@@ -9,11 +9,11 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// Silhouettes returns the mean silhouette of each of several partitions of the rows of x (Rousseeuw, 1987): for every
+// silhouettes returns the mean silhouette of each of several partitions of the rows of x (Rousseeuw, 1987): for every
 // sample (b−a)/max(a,b), with a its mean distance to the other samples of its cluster and b that to the nearest other
 // cluster; 0 where it is alone. It lies between −1 and 1; higher is better separated. Each partition needs at least two
 // clusters. The time grows with the square of the samples, once for all partitions.
-func Silhouettes(ctx context.Context, x *mat.Dense, partitions ...[]int) ([]float64, error) {
+func silhouettes(ctx context.Context, x *mat.Dense, partitions ...[]int) ([]float64, error) {
 	if err := checkPoints(x); err != nil {
 		return nil, fmt.Errorf("silhouette: %w", err)
 	}
@@ -103,9 +103,9 @@ func contingency(labels []int, truth []string) (counts []map[string]int, classes
 	return counts, classes, nil
 }
 
-// Purity returns the share of samples that belong to the most frequent true class of their cluster. It is 1 when no
+// purity returns the share of samples that belong to the most frequent true class of their cluster. It is 1 when no
 // cluster mixes classes, and never falls when clusters are split, so compare it at equal numbers of clusters.
-func Purity(labels []int, truth []string) (float64, error) {
+func purity(labels []int, truth []string) (float64, error) {
 	counts, _, err := contingency(labels, truth)
 	if err != nil {
 		return 0, fmt.Errorf("purity: %w", err)
@@ -121,10 +121,10 @@ func Purity(labels []int, truth []string) (float64, error) {
 	return float64(right) / float64(len(labels)), nil
 }
 
-// NMI returns the normalised mutual information of clusters and true classes, I/((H(clusters)+H(classes))/2): 1 when they
+// mutualInformation returns the normalised mutual information of clusters and true classes, I/((H(clusters)+H(classes))/2): 1 when they
 // agree, 0 when they are independent. Unlike purity it does not reward splitting. Two partitions of a single part each
 // agree.
-func NMI(labels []int, truth []string) (float64, error) {
+func mutualInformation(labels []int, truth []string) (float64, error) {
 	counts, classes, err := contingency(labels, truth)
 	if err != nil {
 		return 0, fmt.Errorf("normalised mutual information: %w", err)

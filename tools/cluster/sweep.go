@@ -23,7 +23,7 @@ const (
 type SweepOptions struct {
 	Ks     []int // numbers of clusters, each at least 2
 	KMeans KMeansOptions
-	// SilhouetteSamples bounds the samples that silhouettes are computed on, drawn by the seed of KMeans; 0 means 3000.
+	// SilhouetteSamples bounds the samples that silhouettes are computed on, drawn by the seed of kMeans; 0 means 3000.
 	SilhouetteSamples int
 }
 
@@ -61,14 +61,14 @@ func Sweep(ctx context.Context, x *mat.Dense, spectral *Spectral, truth []string
 	}
 	var trials []Trial
 	for _, k := range opt.Ks {
-		c, err := KMeans(ctx, x, k, opt.KMeans)
+		c, err := kMeans(ctx, x, k, opt.KMeans)
 		if err != nil {
 			return nil, err
 		}
 		trials = append(trials, Trial{Method: MethodKMeans, K: k, Clustering: c})
 	}
 	for _, k := range opt.Ks {
-		c, err := spectral.Cluster(ctx, k)
+		c, err := spectral.cluster(ctx, k)
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +112,7 @@ func measure(ctx context.Context, x *mat.Dense, truth []string, trials []Trial, 
 			partitions[t][to] = trials[t].Clustering.Labels[from]
 		}
 	}
-	silhouettes, err := Silhouettes(ctx, points, partitions...)
+	silhouettes, err := silhouettes(ctx, points, partitions...)
 	if err != nil {
 		return err
 	}
@@ -122,11 +122,11 @@ func measure(ctx context.Context, x *mat.Dense, truth []string, trials []Trial, 
 		if truth == nil {
 			continue
 		}
-		purity, err := Purity(trial.Clustering.Labels, truth)
+		purity, err := purity(trial.Clustering.Labels, truth)
 		if err != nil {
 			return err
 		}
-		nmi, err := NMI(trial.Clustering.Labels, truth)
+		nmi, err := mutualInformation(trial.Clustering.Labels, truth)
 		if err != nil {
 			return err
 		}
@@ -146,21 +146,21 @@ func Best(trials []Trial, filter func(*Trial) bool) *Trial {
 	return best
 }
 
-// BestGroups returns the number of middle groups, from 2 to half the leaves, at which joining the leaves by [Ward] gives
+// BestGroups returns the number of middle groups, from 2 to half the leaves, at which joining the leaves by ward gives
 // the highest silhouette of the samples, and 1 when there are fewer than four leaves. More groups than that would hardly
 // differ from the leaves. Silhouettes are computed on at most 3000 samples, drawn by the seed.
 func BestGroups(ctx context.Context, x *mat.Dense, leaves *Clustering, seed uint64) (int, error) {
-	dendrogram, err := Ward(leaves.Centroids, leaves.Sizes)
+	dendrogram, err := ward(leaves.Centroids, leaves.Sizes)
 	if err != nil {
 		return 0, err
 	}
-	if leaves.K() < 4 {
+	if leaves.k() < 4 {
 		return 1, nil
 	}
 	sample := Subsample(len(leaves.Labels), defaultSilhouetteSamples, seed)
 	var partitions [][]int
-	for m := 2; m <= leaves.K()/2; m++ {
-		groups, err := dendrogram.Cut(m)
+	for m := 2; m <= leaves.k()/2; m++ {
+		groups, err := dendrogram.cut(m)
 		if err != nil {
 			return 0, err
 		}
@@ -170,7 +170,7 @@ func BestGroups(ctx context.Context, x *mat.Dense, leaves *Clustering, seed uint
 		}
 		partitions = append(partitions, labels)
 	}
-	silhouettes, err := Silhouettes(ctx, pick(x, sample), partitions...)
+	silhouettes, err := silhouettes(ctx, pick(x, sample), partitions...)
 	if err != nil {
 		return 0, err
 	}

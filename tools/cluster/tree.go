@@ -31,7 +31,7 @@ type Node struct {
 }
 
 // BuildTree makes a tree whose leaves are the clusters of a partition of the rows of x, in as many middle groups as asked
-// for, joined by [Ward]. truth, if not nil, gives the class of each sample and names the nodes.
+// for, joined by ward. truth, if not nil, gives the class of each sample and names the nodes.
 func BuildTree(x *mat.Dense, leaves *Clustering, groups int, truth []string) (*Tree, error) {
 	if err := checkPoints(x); err != nil {
 		return nil, fmt.Errorf("tree: %w", err)
@@ -43,17 +43,17 @@ func BuildTree(x *mat.Dense, leaves *Clustering, groups int, truth []string) (*T
 	if truth != nil && len(truth) != n {
 		return nil, fmt.Errorf("tree: %d classes for %d samples", len(truth), n)
 	}
-	dendrogram, err := Ward(leaves.Centroids, leaves.Sizes)
+	dendrogram, err := ward(leaves.Centroids, leaves.Sizes)
 	if err != nil {
 		return nil, fmt.Errorf("tree: %w", err)
 	}
-	groupOf, err := dendrogram.Cut(groups)
+	groupOf, err := dendrogram.cut(groups)
 	if err != nil {
 		return nil, fmt.Errorf("tree: %w", err)
 	}
-	position := make([]int, leaves.K()) // of a cluster among the leaves
-	parents := make([]int, leaves.K())  // of a leaf
-	for leaf, c := range dendrogram.Order() {
+	position := make([]int, leaves.k()) // of a cluster among the leaves
+	parents := make([]int, leaves.k())  // of a leaf
+	for leaf, c := range dendrogram.order() {
 		position[c], parents[leaf] = leaf, groupOf[c]
 	}
 	t := &Tree{Labels: make([]int, n)}
@@ -62,7 +62,7 @@ func BuildTree(x *mat.Dense, leaves *Clustering, groups int, truth []string) (*T
 		t.Labels[i] = position[c]
 		groupLabels[i] = groupOf[c]
 	}
-	t.Leaves = nodes(x, t.Labels, leaves.K(), truth)
+	t.Leaves = nodes(x, t.Labels, leaves.k(), truth)
 	t.Groups = nodes(x, groupLabels, groups, truth)
 	for leaf, group := range parents {
 		t.Leaves[leaf].Parent = group

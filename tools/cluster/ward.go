@@ -7,19 +7,19 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// Merge joins two clusters. Clusters 0..n−1 are those that [Ward] was given; n+i is the one that merge i makes.
-type Merge struct {
+// merge joins two clusters. Clusters 0..n−1 are those that ward was given; n+i is the one that merge i makes.
+type merge struct {
 	A, B   int
 	Height float64 // growth of the within-cluster sum of squares
 }
 
-// Dendrogram is the full tree of n clusters: n−1 merges, the closest first.
-type Dendrogram []Merge
+// dendrogram is the full tree of n clusters: n−1 merges, the closest first.
+type dendrogram []merge
 
-// Ward joins clusters, given by centroids (n × d) and sizes, bottom-up: at each step the two whose union adds least to the
+// ward joins clusters, given by centroids (n × d) and sizes, bottom-up: at each step the two whose union adds least to the
 // sum of squared distances from the centroids (Ward, JASA 1963), which is |A||B|/(|A|+|B|)·‖a−b‖². Of equal pairs the one
 // with the lowest numbers is joined.
-func Ward(centroids *mat.Dense, sizes []int) (Dendrogram, error) {
+func ward(centroids *mat.Dense, sizes []int) (dendrogram, error) {
 	if err := checkPoints(centroids); err != nil {
 		return nil, fmt.Errorf("ward linkage: %w", err)
 	}
@@ -39,7 +39,7 @@ func Ward(centroids *mat.Dense, sizes []int) (Dendrogram, error) {
 		}
 		live = append(live, node{i, float64(size), centroids.RawRowView(i)})
 	}
-	var merges Dendrogram
+	var merges dendrogram
 	for len(live) > 1 {
 		bestA, bestB, least := 0, 1, math.Inf(1)
 		for a := range live {
@@ -55,16 +55,16 @@ func Ward(centroids *mat.Dense, sizes []int) (Dendrogram, error) {
 		for j := range joined.centre {
 			joined.centre[j] = (p.size*p.centre[j] + q.size*q.centre[j]) / joined.size
 		}
-		merges = append(merges, Merge{p.id, q.id, least})
+		merges = append(merges, merge{p.id, q.id, least})
 		live[bestA] = joined
 		live = append(live[:bestB], live[bestB+1:]...)
 	}
 	return merges, nil
 }
 
-// Cut returns the group of each of the n clusters when the closest have been merged until k groups are left. Groups are
-// numbered in the order of Order, in which their members stand together.
-func (d Dendrogram) Cut(k int) ([]int, error) {
+// cut returns the group of each of the n clusters when the closest have been merged until k groups are left. Groups are
+// numbered in the order of order, in which their members stand together.
+func (d dendrogram) cut(k int) ([]int, error) {
 	n := len(d) + 1
 	if k < 1 || k > n {
 		return nil, fmt.Errorf("cut of %d clusters into %d groups", n, k)
@@ -78,7 +78,7 @@ func (d Dendrogram) Cut(k int) ([]int, error) {
 	}
 	groups := make([]int, n)
 	number := map[int]int{}
-	for _, leaf := range d.Order() {
+	for _, leaf := range d.order() {
 		root := leaf
 		for parent[root] != root {
 			root = parent[root]
@@ -93,8 +93,8 @@ func (d Dendrogram) Cut(k int) ([]int, error) {
 	return groups, nil
 }
 
-// Order lists the clusters so that the members of every merge stand together.
-func (d Dendrogram) Order() []int {
+// order lists the clusters so that the members of every merge stand together.
+func (d dendrogram) order() []int {
 	n := len(d) + 1
 	order := make([]int, 0, n)
 	stack := []int{2*n - 2}

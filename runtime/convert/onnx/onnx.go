@@ -16,23 +16,23 @@ import (
 )
 
 // Opset is the version of ONNX's operators that models are written in, but for
-// networks with deformable convolutions, which came with DeformOpset.
+// networks with deformable convolutions, which came with deformOpset.
 const (
-	Opset       = 17
-	DeformOpset = 19
+	opset       = 17
+	deformOpset = 19
 )
 
 // irVersions are those of the releases that brought the opsets.
-var irVersions = map[int]int64{Opset: 8, DeformOpset: 9}
+var irVersions = map[int]int64{opset: 8, deformOpset: 9}
 
 // opsetFor is the oldest of both that has all of a graph's operations.
 func opsetFor(g *graph.Graph) int {
 	for _, n := range g.Nodes {
 		if _, ok := n.Op.(*graph.DeformConv); ok {
-			return DeformOpset
+			return deformOpset
 		}
 	}
-	return Opset
+	return opset
 }
 
 // Options say how a model is written.

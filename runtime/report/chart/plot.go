@@ -89,8 +89,8 @@ func SVG(p *plot.Plot, width, height vg.Length) ([]byte, error) {
 	return bytes.ReplaceAll(b.Bytes(), []byte(inkName), []byte("currentColor")), nil
 }
 
-// PNG draws a plot on white with 144 dots an inch.
-func PNG(p *plot.Plot, width, height vg.Length) ([]byte, error) {
+// encodePNG draws a plot on white with 144 dots an inch.
+func encodePNG(p *plot.Plot, width, height vg.Length) ([]byte, error) {
 	var b bytes.Buffer
 	err := drawn(p, width, height, func() (vg.CanvasSizer, io.WriterTo) {
 		c := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(144), vgimg.UseBackgroundColor(color.White))
@@ -111,7 +111,7 @@ func WritePlot(ctx context.Context, path string, p *plot.Plot, width, height vg.
 	case ".svg":
 		data, err = SVG(p, width, height)
 	case ".png":
-		data, err = PNG(p, width, height)
+		data, err = encodePNG(p, width, height)
 	default:
 		return fmt.Errorf("draw %s: want a name that ends in .svg or .png", path)
 	}

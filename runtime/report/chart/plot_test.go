@@ -49,7 +49,7 @@ func TestPlotsThatCannotBeDrawnAreErrors(t *testing.T) {
 	p.X.Scale, p.X.Min = plot.LogScale{}, -1
 	_, err := SVG(p, 200, 100)
 	require.ErrorContains(t, err, `draw "A line": `)
-	_, err = PNG(p, 200, 100)
+	_, err = encodePNG(p, 200, 100)
 	require.ErrorContains(t, err, `draw "A line": `)
 	_, err = SVG(line(t), 0, 100)
 	require.ErrorContains(t, err, "size 0x100")

@@ -51,7 +51,7 @@ type Listed struct {
 func (s *Source) Format() Format {
 	size := s.config.Size
 	f := Format{
-		RecordBytes: s.RecordBytes(),
+		RecordBytes: s.recordBytes(),
 		Size:        size,
 		Fields: []Field{
 			{"index", "<u8", nil},
@@ -61,7 +61,7 @@ func (s *Source) Format() Format {
 			{"y", "<u4", nil},
 			{"level", "<u2", nil},
 			{"flip", "<u2", nil},
-			{"severity", "<f4", []int{KindSlots}},
+			{"severity", "<f4", []int{kindSlots}},
 			{"clean", "|u1", []int{size, size, 3}},
 			{"degraded", "|u1", []int{size, size, 3}},
 		},
@@ -70,8 +70,8 @@ func (s *Source) Format() Format {
 		f.Kinds = append(f.Kinds, k.String())
 	}
 	for _, p := range slices.Concat(s.photos, s.negatives) {
-		w, h := p.Size(0)
-		f.Photos = append(f.Photos, Listed{p.Name, w, h, p.Levels()})
+		w, h := p.size(0)
+		f.Photos = append(f.Photos, Listed{p.Name, w, h, p.resolutions()})
 	}
 	return f
 }

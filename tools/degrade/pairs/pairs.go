@@ -19,11 +19,11 @@ import (
 	"unirestorer/runtime/degrade"
 )
 
-// KindSlots is the number of severities in a record, one for each kind that exists or may come to exist.
-const KindSlots = 16
+// kindSlots is the number of severities in a record, one for each kind that exists or may come to exist.
+const kindSlots = 16
 
 // headerBytes is the size of a record before its pixels.
-const headerBytes = 8 + 8 + 4 + 4 + 4 + 2 + 2 + 4*KindSlots
+const headerBytes = 8 + 8 + 4 + 4 + 4 + 2 + 2 + 4*kindSlots
 
 // Config says what records hold.
 type Config struct {
@@ -63,11 +63,11 @@ func NewSource(photos, negatives []*Photo, config Config) (*Source, error) {
 	}
 	for _, photo := range slices.Concat(photos, negatives) {
 		for level := range photo.levels {
-			if w, h := photo.Size(level); min(w, h) < config.Size {
+			if w, h := photo.size(level); min(w, h) < config.Size {
 				return nil, fmt.Errorf("photo %s: %d×%d pixels are too few for patches of %d", photo.Name, w, h, config.Size)
 			}
 		}
-		if photo.Levels() == 0 {
+		if photo.resolutions() == 0 {
 			return nil, fmt.Errorf("photo %s: no resolution fits patches of %d", photo.Name, config.Size)
 		}
 	}
@@ -90,8 +90,8 @@ func NewSource(photos, negatives []*Photo, config Config) (*Source, error) {
 	return &Source{photos: photos, negatives: negatives, config: config}, nil
 }
 
-// Record is a training example.
-type Record struct {
+// record is a training example.
+type record struct {
 	Index    uint64
 	Spec     degrade.Spec // what was applied, seed included
 	Photo    int          // index into the photos, and after them the negatives
@@ -103,15 +103,15 @@ type Record struct {
 	Degraded []uint8 // the same patch
 }
 
-// Record returns record number index.
-func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
+// record returns record number index.
+func (s *Source) record(ctx context.Context, index uint64) (*record, error) {
 	random := rand.New(rand.NewPCG(s.config.Seed, index))
 	for range 4 { // neighbouring states of the generator need a few steps to part
 		random.Uint64()
 	}
-	r := &Record{Index: index}
+	r := &record{Index: index}
 	photo, negative := s.choose(random, r)
-	r.Level = random.IntN(photo.Levels())
+	r.Level = random.IntN(photo.resolutions())
 	from := photo.levels[r.Level]
 	if s.config.Saved > 0 && random.Float64() < s.config.Saved {
 		r.Saving = degrade.DrawSaving(random, float64(s.config.Size)/float64(min(from.w, from.h)))
@@ -168,7 +168,7 @@ func (s *Source) Record(ctx context.Context, index uint64) (*Record, error) {
 }
 
 // choose draws the picture of a record.
-func (s *Source) choose(random *rand.Rand, r *Record) (photo *Photo, negative bool) {
+func (s *Source) choose(random *rand.Rand, r *record) (photo *Photo, negative bool) {
 	if s.config.Negatives > 0 && random.Float64() < s.config.Negatives {
 		n := random.IntN(len(s.negatives))
 		r.Photo = len(s.photos) + n
@@ -180,7 +180,7 @@ func (s *Source) choose(random *rand.Rand, r *Record) (photo *Photo, negative bo
 
 // save does to both pictures of a record what the record's saving says, compression to the degraded one alone: what is
 // asked for is the picture without its traces. A picture that nothing was done to but saving it is to be left as it is.
-func (s *Source) save(ctx context.Context, r *Record, clean, degraded *degrade.Image) (_, _ *degrade.Image, err error) {
+func (s *Source) save(ctx context.Context, r *record, clean, degraded *degrade.Image) (_, _ *degrade.Image, err error) {
 	if degraded, err = r.Saving.Apply(ctx, degraded); err != nil {
 		return nil, nil, err
 	}
@@ -226,11 +226,11 @@ func margin(position, reach int, random *rand.Rand) int {
 	return min(position, reach+extra)
 }
 
-// RecordBytes is the size of a record in a stream.
-func (s *Source) RecordBytes() int { return headerBytes + 2*3*s.config.Size*s.config.Size }
+// recordBytes is the size of a record in a stream.
+func (s *Source) recordBytes() int { return headerBytes + 2*3*s.config.Size*s.config.Size }
 
 // append adds the stream form of a record to buf.
-func (r *Record) append(buf []byte) []byte {
+func (r *record) append(buf []byte) []byte {
 	le := binary.LittleEndian
 	buf = le.AppendUint64(buf, r.Index)
 	buf = le.AppendUint64(buf, r.Spec.Seed)
@@ -243,7 +243,7 @@ func (r *Record) append(buf []byte) []byte {
 		flip = 1
 	}
 	buf = le.AppendUint16(buf, flip)
-	var severity [KindSlots]float32
+	var severity [kindSlots]float32
 	for _, t := range r.Spec.Terms {
 		severity[t.Kind] = float32(t.Severity)
 	}
@@ -298,7 +298,7 @@ func (s *Source) Write(ctx context.Context, w io.Writer, start, count uint64) er
 				}
 				buf = buf[:0]
 				for i := range n {
-					record, err := s.Record(ctx, first+i)
+					record, err := s.record(ctx, first+i)
 					if err != nil {
 						return err
 					}

@@ -61,8 +61,8 @@ func TestPhotosAreKeptInOrderAtTheResolutionsThatFit(t *testing.T) {
 	require.Len(t, photos, 2)
 	require.Equal(t, "b.png", photos[0].Name)
 	require.Equal(t, "more/a.JPG", photos[1].Name)
-	require.Equal(t, 2, photos[0].Levels(), "100×75 and 50×37")
-	w, h := photos[0].Size(1)
+	require.Equal(t, 2, photos[0].resolutions(), "100×75 and 50×37")
+	w, h := photos[0].size(1)
 	require.Equal(t, [2]int{50, 37}, [2]int{w, h})
 	// 2×2 averages of the red ramp x: (0+1+0+1)/4 rounds up to 1, (2+3+2+3)/4 to 3.
 	require.Equal(t, []uint8{1, 3}, []uint8{photos[0].levels[0].pix[0], photos[0].levels[0].pix[3]})
@@ -92,7 +92,7 @@ func TestRecordsShowThePatchTheyName(t *testing.T) {
 	source := newTestSource(t, Config{Size: 32, Seed: 5, Specs: []degrade.Spec{{}}})
 	flips := 0
 	for index := range uint64(60) {
-		r, err := source.Record(t.Context(), index)
+		r, err := source.record(t.Context(), index)
 		require.NoError(t, err)
 		require.Equal(t, r.Clean, r.Degraded, "nothing was applied")
 		from := source.photos[r.Photo].levels[r.Level]
@@ -121,7 +121,7 @@ func TestPatchesLookCutFromTheDegradedPhoto(t *testing.T) {
 	require.NoError(t, err)
 	source := newTestSource(t, Config{Size: 32, Seed: 5, Specs: []degrade.Spec{spec}})
 	for index := range uint64(20) {
-		r, err := source.Record(t.Context(), index)
+		r, err := source.record(t.Context(), index)
 		require.NoError(t, err)
 		from := source.photos[r.Photo].levels[r.Level]
 		photo, err := from.crop(0, 0, from.w, from.h, r.Flip)
@@ -148,9 +148,9 @@ func half(t *testing.T, plain, changing Config, check func(was, is []uint8)) {
 	from, to := newTestSource(t, plain), newTestSource(t, changing)
 	changed := 0
 	for index := range uint64(80) {
-		was, err := from.Record(t.Context(), index)
+		was, err := from.record(t.Context(), index)
 		require.NoError(t, err)
-		is, err := to.Record(t.Context(), index)
+		is, err := to.record(t.Context(), index)
 		require.NoError(t, err)
 		require.Equal(t, is.Clean, is.Degraded, "nothing was applied")
 		if !bytes.Equal(was.Clean, is.Clean) {
@@ -219,7 +219,7 @@ func TestOtherKindsAreDrawnAsOftenAsAsked(t *testing.T) {
 	source := newTestSource(t, Config{Size: 32, Seed: 5, Specs: []degrade.Spec{spec}, Others: 0.25})
 	others := map[degrade.Kind]int{}
 	for index := range uint64(400) {
-		r, err := source.Record(t.Context(), index)
+		r, err := source.record(t.Context(), index)
 		require.NoError(t, err)
 		require.NotEmpty(t, r.Spec.Terms)
 		if len(r.Spec.Terms) > 1 || r.Spec.Terms[0].Severity != 0.5 {
@@ -238,11 +238,11 @@ func TestStreamsCanBeResumedAnywhere(t *testing.T) {
 	source := newTestSource(t, Config{Size: 24, Seed: 9, Sampler: degrade.DefaultSampler()})
 	var whole bytes.Buffer
 	require.NoError(t, source.Write(t.Context(), &whole, 0, 150))
-	require.Equal(t, 150*source.RecordBytes(), whole.Len())
+	require.Equal(t, 150*source.recordBytes(), whole.Len())
 	for _, c := range [][2]int{{0, 1}, {1, 149}, {37, 70}, {149, 1}} {
 		var part bytes.Buffer
 		require.NoError(t, source.Write(t.Context(), &part, uint64(c[0]), uint64(c[1])))
-		size := source.RecordBytes()
+		size := source.recordBytes()
 		require.True(t, bytes.Equal(whole.Bytes()[c[0]*size:(c[0]+c[1])*size], part.Bytes()), "records %d to %d", c[0], c[0]+c[1])
 	}
 	other := newTestSource(t, Config{Size: 24, Seed: 10, Sampler: degrade.DefaultSampler()})
@@ -257,7 +257,7 @@ func TestStreamFollowsItsDescription(t *testing.T) {
 	source := newTestSource(t, Config{Size: 16, Seed: 2, Specs: []degrade.Spec{spec}})
 	var stream bytes.Buffer
 	require.NoError(t, source.Write(t.Context(), &stream, 41, 2))
-	second := stream.Bytes()[source.RecordBytes():]
+	second := stream.Bytes()[source.recordBytes():]
 
 	format := source.Format()
 	require.Equal(t, "haze", format.Kinds[degrade.Haze])
@@ -274,7 +274,7 @@ func TestStreamFollowsItsDescription(t *testing.T) {
 	}
 	require.Equal(t, format.RecordBytes, at, "the fields fill the record")
 
-	want, err := source.Record(t.Context(), 42)
+	want, err := source.record(t.Context(), 42)
 	require.NoError(t, err)
 	le := binary.LittleEndian
 	require.Equal(t, uint64(42), le.Uint64(fields["index"]))
@@ -285,7 +285,7 @@ func TestStreamFollowsItsDescription(t *testing.T) {
 	require.Equal(t, uint16(want.Level), le.Uint16(fields["level"]))
 	require.Equal(t, want.Clean, fields["clean"])
 	require.Equal(t, want.Degraded, fields["degraded"])
-	for k := range KindSlots {
+	for k := range kindSlots {
 		severity := math.Float32frombits(le.Uint32(fields["severity"][4*k:]))
 		switch degrade.Kind(k) {
 		case degrade.Rain:
@@ -306,7 +306,7 @@ func TestStreamFollowsItsDescription(t *testing.T) {
 
 func TestEveryKindFitsItsSlot(t *testing.T) {
 	for _, k := range append(degrade.Kinds(), degrade.HeldOutKinds()...) {
-		require.Less(t, int(k), KindSlots)
+		require.Less(t, int(k), kindSlots)
 	}
 }
 

@@ -26,11 +26,11 @@ type Photo struct {
 	levels []raster
 }
 
-// Levels returns how many resolutions the photo has; each halves the one before.
-func (p *Photo) Levels() int { return len(p.levels) }
+// resolutions returns how many resolutions the photo has; each halves the one before.
+func (p *Photo) resolutions() int { return len(p.levels) }
 
-// Size returns the width and height at the given level.
-func (p *Photo) Size(level int) (w, h int) { return p.levels[level].w, p.levels[level].h }
+// size returns the width and height at the given level.
+func (p *Photo) size(level int) (w, h int) { return p.levels[level].w, p.levels[level].h }
 
 // raster is an 8-bit RGB image, kept small because whole folders are held in memory.
 type raster struct {
@@ -72,7 +72,7 @@ func LoadPhotos(ctx context.Context, dir string, maxSide, minSide, levels int) (
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	photos = slices.DeleteFunc(photos, func(p *Photo) bool { return p.Levels() == 0 })
+	photos = slices.DeleteFunc(photos, func(p *Photo) bool { return p.resolutions() == 0 })
 	if len(photos) == 0 {
 		return nil, fmt.Errorf("folder %s has no PNG, JPEG or WebP photo of at least %d×%d pixels", dir, minSide, minSide)
 	}

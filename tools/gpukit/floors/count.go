@@ -39,8 +39,8 @@ type Network struct {
 	Rows          []Row
 }
 
-// Launches is the number of kernels of a run.
-func (n Network) Launches() int {
+// launches is the number of kernels of a run.
+func (n Network) launches() int {
 	sum := 0
 	for _, r := range n.Rows {
 		sum += r.Count
@@ -48,13 +48,13 @@ func (n Network) Launches() int {
 	return sum
 }
 
-// Bytes are those of all launches.
-func (n Network) Bytes() int64 {
+// bytes are those of all launches.
+func (n Network) bytes() int64 {
 	return n.sum(func(r Row) int64 { return r.Bytes })
 }
 
-// Operations are those of all launches.
-func (n Network) Operations() int64 {
+// operations are those of all launches.
+func (n Network) operations() int64 {
 	return n.sum(func(r Row) int64 { return r.Operations })
 }
 

@@ -50,8 +50,8 @@ func TestDocumentedFloorsAreCurrent(t *testing.T) {
 	documented := tables(t, string(text))["Networks on "+card.Title]
 	const hint = "docs/floors.md is stale: run make floors"
 	c := counter(t)
-	for i, n := range Networks() {
-		counted, err := Count(context.Background(), c, n, 1, Side, Side)
+	for i, n := range reported() {
+		counted, err := Count(context.Background(), c, n, 1, side, side)
 		require.NoError(t, err)
 		want := totalCells(counted)
 		kernels, gaps, issue := counted.Time(card)
@@ -95,14 +95,14 @@ func TestModelledTimesDoNotSlip(t *testing.T) {
 		{"retinexformer", 89, 0.419, 0.693},
 		{"estimator", 137, 0.1, 0.332},
 	} {
-		for _, n := range Networks() {
+		for _, n := range reported() {
 			if n.Name != want.name {
 				continue
 			}
-			counted, err := Count(context.Background(), c, n, 1, Side, Side)
+			counted, err := Count(context.Background(), c, n, 1, side, side)
 			require.NoError(t, err)
 			kernels, gaps, issue := counted.Time(card)
-			require.Equal(t, want.launches, counted.Launches(), n.Name)
+			require.Equal(t, want.launches, counted.launches(), n.Name)
 			require.InEpsilon(t, want.issue, issue*1e3, 0.03, "%s: instructions", n.Name)
 			require.InEpsilon(t, want.predicted, (kernels+gaps)*1e3, 0.03, n.Name)
 		}
@@ -114,7 +114,7 @@ func TestEveryNetworkCanBeCounted(t *testing.T) {
 	for _, n := range networks.Small() {
 		counted, err := Count(context.Background(), c, n, 1, 32, 32)
 		require.NoError(t, err)
-		require.Positive(t, counted.Launches(), n.Name)
+		require.Positive(t, counted.launches(), n.Name)
 		tensor := 0
 		for _, r := range counted.Rows {
 			require.Positive(t, r.Bytes, r.Kernel)

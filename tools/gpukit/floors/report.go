@@ -13,8 +13,8 @@ import (
 	"unirestorer/tools/gpukit/networks"
 )
 
-// Side is the side in pixels of the images that kernels are listed for.
-const Side = 256
+// side is the side in pixels of the images that kernels are listed for.
+const side = 256
 
 // shown is the share of a network's time from which a kind of launch gets a row.
 const shown = 0.04
@@ -23,7 +23,7 @@ const shown = 0.04
 var cards = []string{"h200", "h100-pcie", "a100", "l4", "rtx3090", "rtx4090", "b200", "rtx5090"}
 
 // sizes are those of the table of networks, height and width.
-var sizes = [][2]int{{Side, Side}, {720, 1280}}
+var sizes = [][2]int{{side, side}, {720, 1280}}
 
 // Report is what [Report.WriteMarkdown] prints.
 type Report struct {
@@ -31,8 +31,8 @@ type Report struct {
 	Sizes, Cards [][]Network
 }
 
-// Networks are those that are reported.
-func Networks() []networks.Network { return append(networks.Released(), networks.UnmergedLoRA()) }
+// reported are those that are reported.
+func reported() []networks.Network { return append(networks.Released(), networks.UnmergedLoRA()) }
 
 // Make counts all networks.
 func Make(ctx context.Context) (*Report, error) {
@@ -67,7 +67,7 @@ func count(ctx context.Context, card predict.Card, h, w int) (all []Network, err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	for _, n := range Networks() {
+	for _, n := range reported() {
 		counted, err := Count(ctx, c, n, 1, h, w)
 		if err != nil {
 			return nil, err
@@ -108,10 +108,10 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := section(w, fmt.Sprintf("Other cards, %d×%d, ms", Side, Side), others); err != nil {
+	if err := section(w, fmt.Sprintf("Other cards, %d×%d, ms", side, side), others); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "\nBelow, the launches that take at least %.0f %% of a network's kernels at %d×%d on %s.\n", 100*shown, Side, Side, card.Title)
+	_, err = fmt.Fprintf(w, "\nBelow, the launches that take at least %.0f %% of a network's kernels at %d×%d on %s.\n", 100*shown, side, side, card.Title)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (r *Report) totals(card predict.Card) *report.Table {
 		numbers("pixels", "launches", "bytes/MB", "operations/G", "issue/ms", "kernels/ms", "gaps/ms", "predicted/ms")...)}
 	for _, all := range r.Sizes {
 		for _, n := range all {
-			if n.Height == n.Width && n.Height != Side && all[0].Height != Side {
+			if n.Height == n.Width && n.Height != side && all[0].Height != side {
 				continue // of one size only, listed before
 			}
 			kernels, gaps, issue := n.Time(card)
@@ -184,8 +184,8 @@ func (r *Report) others() (*report.Table, error) {
 
 // totalCells are the cells of a network's totals that do not depend on the card's rates.
 func totalCells(n Network) []string {
-	return []string{n.Name, fmt.Sprintf("%d×%d", n.Width, n.Height), fmt.Sprint(n.Launches()),
-		fmt.Sprintf("%.1f", float64(n.Bytes())/1e6), fmt.Sprintf("%.2f", float64(n.Operations())/1e9)}
+	return []string{n.Name, fmt.Sprintf("%d×%d", n.Width, n.Height), fmt.Sprint(n.launches()),
+		fmt.Sprintf("%.1f", float64(n.bytes())/1e6), fmt.Sprintf("%.2f", float64(n.operations())/1e9)}
 }
 
 func milliseconds(s float64) string { return fmt.Sprintf("%.3f", s*1e3) }

@@ -33,8 +33,8 @@ type BuildOptions struct {
 	Log  io.Writer
 }
 
-// Description says what a kit was built from.
-type Description struct {
+// description says what a kit was built from.
+type description struct {
 	Built   time.Time `json:"built"`
 	Go      string    `json:"go"`
 	Tags    string    `json:"tags"`
@@ -72,7 +72,7 @@ func Build(ctx context.Context, folder string, opt BuildOptions) (err error) {
 	if d.Libc, err = libc(l); err != nil {
 		return err
 	}
-	if err := measure.WriteJSON(ctx, l.Description(), d); err != nil {
+	if err := measure.WriteJSON(ctx, l.description(), d); err != nil {
 		return err
 	}
 	for _, path := range l.programs() {
@@ -102,12 +102,12 @@ func Build(ctx context.Context, folder string, opt BuildOptions) (err error) {
 func compile(ctx context.Context, l Layout, opt BuildOptions) error {
 	flags := []string{"-trimpath", "-ldflags=-s -w", "-tags=" + opt.Tags}
 	builds := [][]string{
-		append(append([]string{"build"}, flags...), "-o", l.Gpukit(), "./tools/gpukit"),
-		append(append([]string{"build"}, flags...), "-o", l.CLI(), "./cmd/unirestorer"),
+		append(append([]string{"build"}, flags...), "-o", l.gpukit(), "./tools/gpukit"),
+		append(append([]string{"build"}, flags...), "-o", l.cli(), "./cmd/unirestorer"),
 	}
 	if opt.Tests {
 		for _, p := range testPackages {
-			builds = append(builds, append(append([]string{"test", "-c"}, flags...), "-o", l.Test(p), "./"+p))
+			builds = append(builds, append(append([]string{"test", "-c"}, flags...), "-o", l.test(p), "./"+p))
 		}
 	}
 	for _, args := range builds {
@@ -129,7 +129,7 @@ func copyParts(l Layout, repository string) error {
 	for _, p := range []string{
 		"testdata/goldens", "runtime/cuda/testdata", "tools/nets", "tools/peers/peer_networks.py", "tools/gpukit/pytorch",
 	} {
-		if err := copyTree(filepath.Join(l.Tree(), p), filepath.Join(repository, p)); err != nil {
+		if err := copyTree(filepath.Join(l.tree(), p), filepath.Join(repository, p)); err != nil {
 			return err
 		}
 	}
@@ -191,8 +191,8 @@ func pack(path string) (err error) {
 	return errors.Join(w.Close(), os.Remove(path))
 }
 
-func describe(ctx context.Context, opt BuildOptions) Description {
-	d := Description{Built: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Tags: opt.Tags}
+func describe(ctx context.Context, opt BuildOptions) description {
+	d := description{Built: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Tags: opt.Tags}
 	git := func(args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, "git", args...)
 		cmd.Dir = opt.Repository

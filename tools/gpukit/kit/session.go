@@ -75,7 +75,7 @@ func Run(ctx context.Context, opt RunOptions) (_ *results.Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.log.Close()) }()
-	if d, err := os.ReadFile(opt.Layout.Description()); err == nil && json.Valid(d) {
+	if d, err := os.ReadFile(opt.Layout.description()); err == nil && json.Valid(d) {
 		s.report.Kit = d
 	}
 	s.look(ctx)

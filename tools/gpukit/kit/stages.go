@@ -66,7 +66,7 @@ func (s *session) runTests(ctx context.Context) error {
 }
 
 func (s *session) test(ctx context.Context, pkg string, prefix ...string) error {
-	binary := s.Layout.Test(pkg)
+	binary := s.Layout.test(pkg)
 	if _, err := os.Stat(binary); errors.Is(err, fs.ErrNotExist) {
 		return unavailable("the kit was built without tests")
 	}
@@ -84,14 +84,14 @@ func (s *session) test(ctx context.Context, pkg string, prefix ...string) error 
 
 // runVerify keeps the report of the golden cases, also when some differ.
 func (s *session) runVerify(ctx context.Context) error {
-	cases, err := filepath.Glob(filepath.Join(s.Layout.Goldens(), "*", "config.json"))
+	cases, err := filepath.Glob(filepath.Join(s.Layout.goldens(), "*", "config.json"))
 	if err != nil {
 		return err
 	}
 	if len(cases) == 0 {
-		return unavailable("no golden cases in %s", s.Layout.Goldens())
+		return unavailable("no golden cases in %s", s.Layout.goldens())
 	}
-	args := []string{s.Layout.CLI(), "verify", "--device", "cuda", "--json"}
+	args := []string{s.Layout.cli(), "verify", "--device", "cuda", "--json"}
 	for _, c := range cases {
 		args = append(args, filepath.Dir(c))
 	}
@@ -114,7 +114,7 @@ func (s *session) runSanitizer(ctx context.Context) error {
 	if err != nil {
 		return unavailable("compute-sanitizer is not installed")
 	}
-	binary := s.Layout.Test("runtime/gpu")
+	binary := s.Layout.test("runtime/gpu")
 	if _, err := os.Stat(binary); errors.Is(err, fs.ErrNotExist) {
 		return unavailable("the kit was built without tests")
 	}
@@ -135,7 +135,7 @@ func (s *session) self(ctx context.Context, into any, command string, args ...st
 	if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	all := []string{s.Layout.Gpukit(), command, "--out", out}
+	all := []string{s.Layout.gpukit(), command, "--out", out}
 	if s.Quick {
 		all = append(all, "--quick")
 	}
@@ -158,7 +158,7 @@ func (s *session) runBench(ctx context.Context) error {
 
 // prepare writes the plan with its weights and images.
 func (s *session) prepare(ctx context.Context) (*measure.Plan, error) {
-	args := []string{s.Layout.Gpukit(), "prepare", "--work", s.Work}
+	args := []string{s.Layout.gpukit(), "prepare", "--work", s.Work}
 	if s.Quick {
 		args = append(args, "--quick")
 	}
@@ -199,8 +199,8 @@ func (s *session) runStarts(ctx context.Context) error {
 		return err
 	}
 	tiny := s.work("tiny")
-	golden := filepath.Join(s.Layout.Goldens(), "unirestorer_tiny")
-	if err := s.exec(ctx, s.Layout.CLI(), "convert", filepath.Join(golden, "model.pth"), "-o", tiny, "--hints",
+	golden := filepath.Join(s.Layout.goldens(), "unirestorer_tiny")
+	if err := s.exec(ctx, s.Layout.cli(), "convert", filepath.Join(golden, "model.pth"), "-o", tiny, "--hints",
 		filepath.Join(golden, "config.json"), "--overwrite", "--quiet"); err != nil {
 		return err
 	}
@@ -209,16 +209,16 @@ func (s *session) runStarts(ctx context.Context) error {
 	kept := cache + "=" + s.work("ptx-cache")
 	commands := []measure.Command{{
 		What: "restore a small photo, from the command line",
-		Args: []string{s.Layout.CLI(), "restore", filepath.Join(golden, "img3.png"), "-o", s.work("restored.png"), "--model", tiny, "--device", "cuda", "--quiet"},
+		Args: []string{s.Layout.cli(), "restore", filepath.Join(golden, "img3.png"), "-o", s.work("restored.png"), "--model", tiny, "--device", "cuda", "--quiet"},
 		Env:  []string{kept},
 	}}
 	for _, n := range []string{"nafnet_local", "restormer"} {
-		once := []string{s.Layout.Gpukit(), "once", "--work", s.Work, "--network", n}
+		once := []string{s.Layout.gpukit(), "once", "--work", s.Work, "--network", n}
 		commands = append(commands,
 			measure.Command{What: n + ", first start on a machine", Args: once, Fresh: cache},
 			measure.Command{What: n + ", later starts", Args: once, Env: []string{kept}})
 		if s.torchGPU {
-			commands = append(commands, measure.Command{What: n + ", PyTorch eager", Args: []string{s.Python, s.Layout.Peers(), s.work("plan.json"), "-", "--once", n}})
+			commands = append(commands, measure.Command{What: n + ", PyTorch eager", Args: []string{s.Python, s.Layout.peers(), s.work("plan.json"), "-", "--once", n}})
 		}
 	}
 	times := startTimes
@@ -283,7 +283,7 @@ func (s *session) runCompile(ctx context.Context) error {
 	errs := make([]error, len(plan.Subjects))
 	logs := make([]bytes.Buffer, len(plan.Subjects))
 	for i, subject := range plan.Subjects {
-		cmd := s.command(ctx, s.Python, s.Layout.Peers(), s.work("plan.json"), s.work("compile.jsonl"), "--warm", "--network", subject.Name,
+		cmd := s.command(ctx, s.Python, s.Layout.peers(), s.work("plan.json"), s.work("compile.jsonl"), "--warm", "--network", subject.Name,
 			"--runtime", "compile", "--runtime", "compile, graph", "--budget", budget(ctx))
 		cmd.Env, cmd.Stdout, cmd.Stderr = s.caches(), &logs[i], &logs[i]
 		wg.Go(func() { errs[i] = cmd.Run() })
@@ -313,7 +313,7 @@ func (s *session) runPeers(ctx context.Context) error {
 	if !s.torchGPU {
 		where = "cpu"
 	}
-	cmd := s.command(ctx, s.Python, s.Layout.Peers(), s.work("plan.json"), out, "--device", where, "--budget", budget(ctx))
+	cmd := s.command(ctx, s.Python, s.Layout.peers(), s.work("plan.json"), out, "--device", where, "--budget", budget(ctx))
 	cmd.Env = s.caches()
 	err := wrap(cmd.Run(), s.Python)
 	data, readErr := os.ReadFile(out)

@@ -137,10 +137,10 @@ func sizes(runs []Run) []Run {
 const (
 	Graph        = "graph"
 	Launches     = "launches"
-	Eager        = "eager"
-	EagerGraph   = "eager, graph"
-	Compile      = "compile"
-	CompileGraph = "compile, graph"
+	eager        = "eager"
+	eagerGraph   = "eager, graph"
+	compile      = "compile"
+	compileGraph = "compile, graph"
 )
 
 // find is the run of a size on a runtime, if it was measured.
@@ -154,7 +154,7 @@ func find(runs []Run, size Run, runtime string) (Run, bool) {
 }
 
 func ratioTable(ours, peers []Run) *report.Table {
-	others := []string{Eager, EagerGraph, Compile, CompileGraph}
+	others := []string{eager, eagerGraph, compile, compileGraph}
 	t := &report.Table{
 		Columns: columns("<network", "size", "batch", "ours|ms", "without graph|ms", "predicted|ms", "eager|ms", "/ ours", "eager, graph|ms", "/ ours",
 			"compile|ms", "/ ours", "compile, graph|ms", "/ ours"),

@@ -34,7 +34,7 @@ func TestLaterReportsWin(t *testing.T) {
 		Stages:  []Stage{{Name: "bench", Status: OK}, {Name: "peers", Status: OK}},
 		Kernels: &Kernels{LaunchUS: 1},
 		Ours:    []Run{compared, run("b", Graph, 3)},
-		Peers:   []Run{run("a", Eager, 5)},
+		Peers:   []Run{run("a", eager, 5)},
 	}
 	require.NoError(t, first.Merge(later))
 	require.Equal(t, []Stage{{Name: "bench", Status: OK}, {Name: "verify", Status: OK}, {Name: "peers", Status: OK}}, first.Stages)
@@ -48,7 +48,7 @@ func TestLaterReportsWin(t *testing.T) {
 }
 
 func TestTablesHoldOursAgainstPyTorch(t *testing.T) {
-	failed := run("a", Compile, 1)
+	failed := run("a", compile, 1)
 	failed.Error = "broken"
 	r := &Report{
 		Date:    time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -56,7 +56,7 @@ func TestTablesHoldOursAgainstPyTorch(t *testing.T) {
 		Stages:  []Stage{{Name: "peers", Status: TimedOut, Reason: "late"}},
 		Verify:  json.RawMessage(`[{"case":"c","ok":false,"checks":[{"name":"y","psnr_db":"inf","ok":true},{"name":"z","psnr_db":61.25,"ok":false,"note":"why"}]}]`),
 		Ours:    []Run{run("a", Graph, 2), run("a", Launches, 3)},
-		Peers:   []Run{run("a", Eager, 8), failed},
+		Peers:   []Run{run("a", eager, 8), failed},
 		Kernels: &Kernels{LaunchUS: 1.5, Rows: []Kernel{{Network: "a", Kernel: "k", Count: 2, Bytes: 4e6, Operations: 8e6, PredictedUS: 1, WarmUS: 2, ColdUS: 4}}},
 		Starts:  []Start{{What: "it", Wall: Timing{Median: 7, Least: 6, Runs: 3}}},
 	}
