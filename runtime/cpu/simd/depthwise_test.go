@@ -54,54 +54,17 @@ func TestDepthwiseMatchesDefinition(t *testing.T) {
 	})
 }
 
-func TestGatedDepthwiseMatchesDefinition(t *testing.T) {
-	eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
-		for _, channels := range []int{2, 6, 16, 32, 50, 254, 1100} {
-			for _, pixels := range []int{1, 5, 70} {
-				if channels*pixels > 20000 {
-					continue
-				}
-				c := newDepthwiseCase(rng, 3, channels, pixels, 0, true)
-				w := k.PackDepthwise(c.w, c.bias, 3, channels)
-				scratch := operandOf(rng, 1, k.GatedScratch(channels), 0).Data
-				for gate, want := range map[Gate]func(p, ch int) float64{
-					NoGate:     c.want,
-					GELU:       func(p, ch int) float64 { return geluWant(c.want(p, ch)) },
-					SimpleGate: func(p, ch int) float64 { return c.want(p, ch) * c.want(p, ch+channels/2) },
-					GELUGate:   func(p, ch int) float64 { return geluWant(c.want(p, ch)) * c.want(p, ch+channels/2) },
-				} {
-					out := gate.channels(channels)
-					dst, sums := operandOf(rng, pixels, out, 1), operandOf(rng, 1, out, 0)
-					sums.fill(2)
-					k.GatedDepthwise(dst.Mat, c.rows, c.stride, w, pixels, gate, sums.Data, scratch)
-					dst.requireClose(t, 1e-5, want)
-					sums.requireClose(t, 1e-4, func(_, ch int) float64 {
-						sum := 2.0
-						for p := range pixels {
-							sum += dst.at(p, ch)
-						}
-						return sum
-					})
-				}
-			}
-		}
-	})
-}
-
 func TestDepthwiseRefusesWhatItCannotDo(t *testing.T) {
 	k := Best()
 	w := k.PackDepthwise(make([]float32, 9*5), nil, 3, 5)
 	row := make([]float32, 6*5)
 	dst := make([]float32, 4*5)
-	run := func(rows [][]float32, pixels int, gate Gate) func() {
-		return func() {
-			k.GatedDepthwise(Rows(dst, 5), rows, 5, w, pixels, gate, nil, make([]float32, k.GatedScratch(5)))
-		}
+	run := func(rows [][]float32, pixels int) func() {
+		return func() { k.Depthwise(Rows(dst, 5), rows, 5, w, pixels) }
 	}
-	require.NotPanics(t, run([][]float32{row, row, row}, 4, NoGate))
-	require.Panics(t, run([][]float32{row, row}, 4, NoGate), "two rows")
-	require.Panics(t, run([][]float32{row, row, row}, 5, NoGate), "rows too short")
-	require.Panics(t, run([][]float32{row, row, row}, 4, SimpleGate), "odd channels")
+	require.NotPanics(t, run([][]float32{row, row, row}, 4))
+	require.Panics(t, run([][]float32{row, row}, 4), "two rows")
+	require.Panics(t, run([][]float32{row, row, row}, 5), "rows too short")
 	require.Panics(t, func() { k.PackDepthwise(make([]float32, 49), nil, 7, 1) }, "kernel of side 7")
 }
 
@@ -119,26 +82,6 @@ func BenchmarkDepthwise(b *testing.B) {
 					k.Depthwise(dst, rows, channels, w, pixels)
 				}
 				reportRate(b, 18*pixels*channels, "GFLOP/s")
-			})
-		})
-	}
-}
-
-func BenchmarkGatedDepthwise(b *testing.B) {
-	const pixels, channels = 256, 254
-	for name, gate := range map[string]Gate{"simple": SimpleGate, "gelu": GELUGate} {
-		b.Run(name, func(b *testing.B) {
-			eachBenchISA(b, func(b *testing.B, k *Kernels) {
-				n := (pixels + 2) * 256
-				rows := [][]float32{filled(n), filled(n), filled(n)}
-				w := k.PackDepthwise(filled(9*channels), nil, 3, channels)
-				dst, sums := Rows(Aligned(pixels*channels), channels/2), Aligned(channels)
-				scratch := Aligned(k.GatedScratch(channels))
-				b.ReportAllocs()
-				for b.Loop() {
-					k.GatedDepthwise(dst, rows, 256, w, pixels, gate, sums, scratch)
-				}
-				reportRate(b, pixels*channels, "Gelem/s")
 			})
 		})
 	}

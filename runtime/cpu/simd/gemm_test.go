@@ -123,25 +123,6 @@ func TestStripsEqualProductsOneByOne(t *testing.T) {
 	})
 }
 
-func TestPackedColumnsEqualPackedRows(t *testing.T) {
-	eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
-		for _, n := range []int{1, 5, 16, 50, 64, 100} {
-			const inner = 13
-			w := operandOf(rng, n, inner, 1)
-			transposed := operandOf(rng, inner, n, 2)
-			for i := range inner {
-				for j := range n {
-					transposed.set(i, j, w.Data[j*w.Stride+i])
-				}
-			}
-			byRows := k.Pack(operandOf(rng, n+3, inner+4, 0).Mat, inner+4, n+3) // memory to use again
-			k.RepackRows(byRows, transposed.Mat, inner, n)
-			require.Equal(t, k.Pack(w.Mat, inner, n), byRows)
-			require.Len(t, byRows.data, k.PackedLen(inner, n))
-		}
-	})
-}
-
 func TestMatMulRowsMatchesDefinition(t *testing.T) {
 	eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
 		for _, n := range []int{1, 3, 8, 16, 24, 47, 48, 64} {

@@ -15,8 +15,8 @@ func generic() Kernels {
 		widen:  widenGeneric,
 
 		add: addGeneric, mul: mulGeneric, geluGate: geluGateGeneric,
-		mulAdd: mulAddGeneric, addSub: addSubGeneric, mulAddAdd: mulAddAddGeneric,
-		scale: scaleGeneric, leakyReLU: leakyReLUGeneric, addScaled: addScaledGeneric,
+		mulAdd: mulAddGeneric,
+		scale:  scaleGeneric, leakyReLU: leakyReLUGeneric, addScaled: addScaledGeneric,
 		relu: reluGeneric, gelu: geluGeneric, softmax: softmaxGeneric,
 		layerNorm: layerNormGeneric, biasFreeNorm: biasFreeNormGeneric,
 		depthwise3: depthwise3Generic, depthwise5: depthwise5Generic,
@@ -47,24 +47,6 @@ func mulAddGeneric(dst []float32, ldst int, a []float32, lda int, b []float32, l
 		y, a, b, c := dst[r*ldst:][:n], a[r*lda:][:n], b[r*ldb:][:n], c[r*ldc:][:n]
 		for i := range y {
 			y[i] = a[i]*b[i] + c[i]
-		}
-	}
-}
-
-func mulAddAddGeneric(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, d []float32, ldd int, rows, n int) {
-	for r := range rows {
-		y, a, b, c, d := dst[r*ldst:][:n], a[r*lda:][:n], b[r*ldb:][:n], c[r*ldc:][:n], d[r*ldd:][:n]
-		for i := range y {
-			y[i] = a[i]*b[i] + c[i] + d[i]
-		}
-	}
-}
-
-func addSubGeneric(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows, n int) {
-	for r := range rows {
-		y, a, b, c := dst[r*ldst:][:n], a[r*lda:][:n], b[r*ldb:][:n], c[r*ldc:][:n]
-		for i := range y {
-			y[i] = a[i] + (b[i] - c[i])
 		}
 	}
 }
@@ -243,15 +225,6 @@ func colDotGeneric(acc, a []float32, lda int, b []float32, ldb int, rows, n int)
 		b := b[r*ldb:][:n]
 		for i, v := range a[r*lda:][:n] {
 			acc[i] += v * b[i]
-		}
-	}
-}
-
-func colMaxGeneric(acc, a []float32, lda int, rows, n int) {
-	acc = acc[:n]
-	for r := range rows {
-		for i, v := range a[r*lda:][:n] {
-			acc[i] = max(acc[i], v)
 		}
 	}
 }

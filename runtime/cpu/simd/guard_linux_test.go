@@ -41,7 +41,6 @@ func TestKernelsReadNothingPastTheirOperands(t *testing.T) {
 			k.Softmax(mat(rows), mat(rows), rows, n)
 			k.ColSum(row(), mat(rows), rows, n)
 			k.ColDot(row(), mat(rows), mat(rows), rows, n)
-			k.ColMax(row(), mat(rows), rows, n)
 			k.Box(mat(rows), mat(rows+1), 1, 2, rows, n)
 			k.Sum(row())
 			k.Depthwise(mat(rows), [][]float32{mat(rows + 2).Data, mat(rows + 2).Data, mat(rows + 2).Data}, n,

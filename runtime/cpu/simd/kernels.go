@@ -11,8 +11,7 @@ type Kernels struct {
 	widen  func(dst []float32, src []uint16, n int)
 
 	add, mul, geluGate  func(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, rows, n int)
-	mulAdd, addSub      func(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows, n int)
-	mulAddAdd           func(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, d []float32, ldd int, rows, n int)
+	mulAdd              func(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows, n int)
 	scale, leakyReLU    func(dst []float32, ldst int, a []float32, lda int, s float32, rows, n int)
 	addScaled           func(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, s float32, rows, n int)
 	relu, gelu, softmax func(dst []float32, ldst int, a []float32, lda int, rows, n int)
@@ -32,9 +31,6 @@ type panelFunc = func(c []float32, ldc int, init []float32, ldi int, bias []floa
 
 // ISA is the set of instructions the kernels are written in.
 func (k *Kernels) ISA() ISA { return k.isa }
-
-// Width is the number of floats in a vector.
-func (k *Kernels) Width() int { return k.width }
 
 // Peak does 12·n multiply-adds of whole vectors in twelve or more independent chains
 // and returns how many floating-point operations that is. Timed, it gives the

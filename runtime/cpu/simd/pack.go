@@ -80,23 +80,6 @@ func (k *Kernels) Repack(p *Packed, w Mat, K, N int) {
 	}
 }
 
-// RepackRows packs B given by rows, w[K][N], into p.
-func (k *Kernels) RepackRows(p *Packed, w Mat, K, N int) {
-	w.check("weights", K, N)
-	k.resize(p, K, N)
-	for first := 0; first < N; {
-		width := k.panelWidth(N - first)
-		n := min(width, N-first)
-		panel := p.data[first*K:][:width*K]
-		for i := range K {
-			row := panel[i*width:][:width]
-			copy(row, w.Data[i*w.Stride+first:][:n])
-			clear(row[n:])
-		}
-		first += width
-	}
-}
-
 func (k *Kernels) resize(p *Packed, K, N int) {
 	if K <= 0 || N <= 0 {
 		panic(fmt.Sprintf("simd: packing %d × %d", K, N))

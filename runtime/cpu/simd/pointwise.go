@@ -27,21 +27,6 @@ func (k *Kernels) MulAdd(dst, a, b, c Mat, rows, n int) {
 	}
 }
 
-// MulAddAdd computes dst = a·b + c + d.
-func (k *Kernels) MulAddAdd(dst, a, b, c, d Mat, rows, n int) {
-	if shape(&rows, &n, dst, a, b, c, d) {
-		k.mulAddAdd(dst.Data, dst.Stride, a.Data, a.Stride, b.Data, b.Stride, c.Data, c.Stride, d.Data, d.Stride, rows, n)
-	}
-}
-
-// AddSub computes dst = a + (b - c): one step of running sums of rows, of
-// which b enters the window and c leaves it.
-func (k *Kernels) AddSub(dst, a, b, c Mat, rows, n int) {
-	if shape(&rows, &n, dst, a, b, c) {
-		k.addSub(dst.Data, dst.Stride, a.Data, a.Stride, b.Data, b.Stride, c.Data, c.Stride, rows, n)
-	}
-}
-
 // Scale computes dst = s·a.
 func (k *Kernels) Scale(dst, a Mat, s float32, rows, n int) {
 	if shape(&rows, &n, dst, a) {

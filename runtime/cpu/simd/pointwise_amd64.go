@@ -19,16 +19,6 @@ func mulAVX2(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int
 //go:noescape
 func mulAddAVX2(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows int, n int)
 
-// mulAddAddAVX2 computes dst = a·b + c + d.
-//
-//go:noescape
-func mulAddAddAVX2(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, d []float32, ldd int, rows int, n int)
-
-// addSubAVX2 computes dst = a + (b - c).
-//
-//go:noescape
-func addSubAVX2(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows int, n int)
-
 // scaleAVX2 computes dst = s·a.
 //
 //go:noescape
@@ -73,16 +63,6 @@ func mulAVX512(dst []float32, ldst int, a []float32, lda int, b []float32, ldb i
 //
 //go:noescape
 func mulAddAVX512(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows int, n int)
-
-// mulAddAddAVX512 computes dst = a·b + c + d.
-//
-//go:noescape
-func mulAddAddAVX512(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, d []float32, ldd int, rows int, n int)
-
-// addSubAVX512 computes dst = a + (b - c).
-//
-//go:noescape
-func addSubAVX512(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows int, n int)
 
 // scaleAVX512 computes dst = s·a.
 //

@@ -193,138 +193,6 @@ done12:
 	VZEROUPPER
 	RET
 
-// func mulAddAddAVX2(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, d []float32, ldd int, rows int, n int)
-// Requires: AVX, FMA3
-TEXT ·mulAddAddAVX2(SB), NOSPLIT, $0-176
-	MOVQ dst_base+0(FP), AX
-	MOVQ a_base+32(FP), CX
-	MOVQ b_base+64(FP), DX
-	MOVQ c_base+96(FP), BX
-	MOVQ d_base+128(FP), SI
-	MOVQ rows+160(FP), DI
-	MOVQ n+168(FP), R9
-	MOVQ R9, R8
-	ANDQ $+7, R8
-	MOVQ R9, R10
-	SUBQ R8, R10
-	SHLQ $0x02, R10
-	LEAQ firstLanes<>+32(SB), R11
-	SHLQ $0x02, R8
-	SUBQ R8, R11
-	SHLQ $0x02, R9
-
-row13:
-	XORQ R8, R8
-	CMPQ R8, R10
-	JGE  tail15
-
-vector14:
-	VMOVUPS     (CX)(R8*1), Y0
-	VMOVUPS     (DX)(R8*1), Y1
-	VMOVUPS     (BX)(R8*1), Y2
-	VMOVUPS     (SI)(R8*1), Y3
-	VFMADD213PS Y2, Y1, Y0
-	VADDPS      Y3, Y0, Y0
-	VMOVUPS     Y0, (AX)(R8*1)
-	ADDQ        $+32, R8
-	CMPQ        R8, R10
-	JLT         vector14
-
-tail15:
-	CMPQ        R8, R9
-	JGE         done16
-	VMOVUPS     (R11), Y0
-	VMASKMOVPS  (CX)(R8*1), Y0, Y0
-	VMOVUPS     (R11), Y1
-	VMASKMOVPS  (DX)(R8*1), Y1, Y1
-	VMOVUPS     (R11), Y2
-	VMASKMOVPS  (BX)(R8*1), Y2, Y2
-	VMOVUPS     (R11), Y3
-	VMASKMOVPS  (SI)(R8*1), Y3, Y3
-	VFMADD213PS Y2, Y1, Y0
-	VADDPS      Y3, Y0, Y0
-	VMOVUPS     (R11), Y1
-	VMASKMOVPS  Y0, Y1, (AX)(R8*1)
-
-done16:
-	MOVQ ldst+24(FP), R8
-	LEAQ (AX)(R8*4), AX
-	MOVQ lda+56(FP), R8
-	LEAQ (CX)(R8*4), CX
-	MOVQ ldb+88(FP), R8
-	LEAQ (DX)(R8*4), DX
-	MOVQ ldc+120(FP), R8
-	LEAQ (BX)(R8*4), BX
-	MOVQ ldd+152(FP), R8
-	LEAQ (SI)(R8*4), SI
-	DECQ DI
-	JNZ  row13
-	VZEROUPPER
-	RET
-
-// func addSubAVX2(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows int, n int)
-// Requires: AVX
-TEXT ·addSubAVX2(SB), NOSPLIT, $0-144
-	MOVQ dst_base+0(FP), AX
-	MOVQ a_base+32(FP), CX
-	MOVQ b_base+64(FP), DX
-	MOVQ c_base+96(FP), BX
-	MOVQ rows+128(FP), SI
-	MOVQ n+136(FP), R8
-	MOVQ R8, DI
-	ANDQ $+7, DI
-	MOVQ R8, R9
-	SUBQ DI, R9
-	SHLQ $0x02, R9
-	LEAQ firstLanes<>+32(SB), R10
-	SHLQ $0x02, DI
-	SUBQ DI, R10
-	SHLQ $0x02, R8
-
-row17:
-	XORQ DI, DI
-	CMPQ DI, R9
-	JGE  tail19
-
-vector18:
-	VMOVUPS (CX)(DI*1), Y0
-	VMOVUPS (DX)(DI*1), Y1
-	VMOVUPS (BX)(DI*1), Y2
-	VSUBPS  Y2, Y1, Y1
-	VADDPS  Y1, Y0, Y0
-	VMOVUPS Y0, (AX)(DI*1)
-	ADDQ    $+32, DI
-	CMPQ    DI, R9
-	JLT     vector18
-
-tail19:
-	CMPQ       DI, R8
-	JGE        done20
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS (CX)(DI*1), Y0, Y0
-	VMOVUPS    (R10), Y1
-	VMASKMOVPS (DX)(DI*1), Y1, Y1
-	VMOVUPS    (R10), Y2
-	VMASKMOVPS (BX)(DI*1), Y2, Y2
-	VSUBPS     Y2, Y1, Y1
-	VADDPS     Y1, Y0, Y0
-	VMOVUPS    (R10), Y1
-	VMASKMOVPS Y0, Y1, (AX)(DI*1)
-
-done20:
-	MOVQ ldst+24(FP), DI
-	LEAQ (AX)(DI*4), AX
-	MOVQ lda+56(FP), DI
-	LEAQ (CX)(DI*4), CX
-	MOVQ ldb+88(FP), DI
-	LEAQ (DX)(DI*4), DX
-	MOVQ ldc+120(FP), DI
-	LEAQ (BX)(DI*4), BX
-	DECQ SI
-	JNZ  row17
-	VZEROUPPER
-	RET
-
 // func scaleAVX2(dst []float32, ldst int, a []float32, lda int, s float32, rows int, n int)
 // Requires: AVX, AVX2, SSE
 TEXT ·scaleAVX2(SB), NOSPLIT, $0-88
@@ -344,35 +212,35 @@ TEXT ·scaleAVX2(SB), NOSPLIT, $0-88
 	SUBQ         BX, R8
 	SHLQ         $0x02, SI
 
-row21:
+row13:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail23
+	JGE  tail15
 
-vector22:
+vector14:
 	VMOVUPS (CX)(BX*1), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)(BX*1)
 	ADDQ    $+32, BX
 	CMPQ    BX, DI
-	JLT     vector22
+	JLT     vector14
 
-tail23:
+tail15:
 	CMPQ       BX, SI
-	JGE        done24
+	JGE        done16
 	VMOVUPS    (R8), Y1
 	VMASKMOVPS (CX)(BX*1), Y1, Y1
 	VMULPS     Y0, Y1, Y1
 	VMOVUPS    (R8), Y2
 	VMASKMOVPS Y1, Y2, (AX)(BX*1)
 
-done24:
+done16:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row21
+	JNZ  row13
 	VZEROUPPER
 	RET
 
@@ -396,23 +264,23 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-120
 	SUBQ         SI, R9
 	SHLQ         $0x02, DI
 
-row25:
+row17:
 	XORQ SI, SI
 	CMPQ SI, R8
-	JGE  tail27
+	JGE  tail19
 
-vector26:
+vector18:
 	VMOVUPS     (CX)(SI*1), Y1
 	VMOVUPS     (DX)(SI*1), Y2
 	VFMADD231PS Y0, Y2, Y1
 	VMOVUPS     Y1, (AX)(SI*1)
 	ADDQ        $+32, SI
 	CMPQ        SI, R8
-	JLT         vector26
+	JLT         vector18
 
-tail27:
+tail19:
 	CMPQ        SI, DI
-	JGE         done28
+	JGE         done20
 	VMOVUPS     (R9), Y1
 	VMASKMOVPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS     (R9), Y2
@@ -421,7 +289,7 @@ tail27:
 	VMOVUPS     (R9), Y2
 	VMASKMOVPS  Y1, Y2, (AX)(SI*1)
 
-done28:
+done20:
 	MOVQ ldst+24(FP), SI
 	LEAQ (AX)(SI*4), AX
 	MOVQ lda+56(FP), SI
@@ -429,7 +297,7 @@ done28:
 	MOVQ ldb+88(FP), SI
 	LEAQ (DX)(SI*4), DX
 	DECQ BX
-	JNZ  row25
+	JNZ  row17
 	VZEROUPPER
 	RET
 
@@ -450,23 +318,23 @@ TEXT ·reluAVX2(SB), NOSPLIT, $0-80
 	SUBQ BX, R8
 	SHLQ $0x02, SI
 
-row29:
+row21:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail31
+	JGE  tail23
 
-vector30:
+vector22:
 	VMOVUPS (CX)(BX*1), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
 	VMOVUPS Y0, (AX)(BX*1)
 	ADDQ    $+32, BX
 	CMPQ    BX, DI
-	JLT     vector30
+	JLT     vector22
 
-tail31:
+tail23:
 	CMPQ       BX, SI
-	JGE        done32
+	JGE        done24
 	VMOVUPS    (R8), Y0
 	VMASKMOVPS (CX)(BX*1), Y0, Y0
 	VXORPS     Y1, Y1, Y1
@@ -474,13 +342,13 @@ tail31:
 	VMOVUPS    (R8), Y1
 	VMASKMOVPS Y0, Y1, (AX)(BX*1)
 
-done32:
+done24:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row29
+	JNZ  row21
 	VZEROUPPER
 	RET
 
@@ -503,23 +371,23 @@ TEXT ·leakyReLUAVX2(SB), NOSPLIT, $0-88
 	SUBQ         BX, R8
 	SHLQ         $0x02, SI
 
-row33:
+row25:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail35
+	JGE  tail27
 
-vector34:
+vector26:
 	VMOVUPS (CX)(BX*1), Y1
 	VMULPS  Y0, Y1, Y2
 	VMAXPS  Y1, Y2, Y1
 	VMOVUPS Y1, (AX)(BX*1)
 	ADDQ    $+32, BX
 	CMPQ    BX, DI
-	JLT     vector34
+	JLT     vector26
 
-tail35:
+tail27:
 	CMPQ       BX, SI
-	JGE        done36
+	JGE        done28
 	VMOVUPS    (R8), Y1
 	VMASKMOVPS (CX)(BX*1), Y1, Y1
 	VMULPS     Y0, Y1, Y2
@@ -527,13 +395,13 @@ tail35:
 	VMOVUPS    (R8), Y2
 	VMASKMOVPS Y1, Y2, (AX)(BX*1)
 
-done36:
+done28:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row33
+	JNZ  row25
 	VZEROUPPER
 	RET
 
@@ -554,12 +422,12 @@ TEXT ·geluAVX2(SB), NOSPLIT, $0-80
 	SUBQ BX, R8
 	SHLQ $0x02, SI
 
-row37:
+row29:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail39
+	JGE  tail31
 
-vector38:
+vector30:
 	VMOVUPS     (CX)(BX*1), Y0
 	VMINPS      f40b33333<>+0(SB), Y0, Y1
 	VMAXPS      fc0b33333<>+0(SB), Y1, Y1
@@ -585,11 +453,11 @@ vector38:
 	VMOVUPS     Y0, (AX)(BX*1)
 	ADDQ        $+32, BX
 	CMPQ        BX, DI
-	JLT         vector38
+	JLT         vector30
 
-tail39:
+tail31:
 	CMPQ        BX, SI
-	JGE         done40
+	JGE         done32
 	VMOVUPS     (R8), Y0
 	VMASKMOVPS  (CX)(BX*1), Y0, Y0
 	VMINPS      f40b33333<>+0(SB), Y0, Y1
@@ -616,13 +484,13 @@ tail39:
 	VMOVUPS     (R8), Y1
 	VMASKMOVPS  Y0, Y1, (AX)(BX*1)
 
-done40:
+done32:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row37
+	JNZ  row29
 	VZEROUPPER
 	RET
 
@@ -932,12 +800,12 @@ TEXT ·geluGateAVX2(SB), NOSPLIT, $0-112
 	SUBQ SI, R9
 	SHLQ $0x02, DI
 
-row41:
+row33:
 	XORQ SI, SI
 	CMPQ SI, R8
-	JGE  tail43
+	JGE  tail35
 
-vector42:
+vector34:
 	VMOVUPS     (CX)(SI*1), Y0
 	VMOVUPS     (DX)(SI*1), Y1
 	VMINPS      f40b33333<>+0(SB), Y0, Y2
@@ -965,11 +833,11 @@ vector42:
 	VMOVUPS     Y0, (AX)(SI*1)
 	ADDQ        $+32, SI
 	CMPQ        SI, R8
-	JLT         vector42
+	JLT         vector34
 
-tail43:
+tail35:
 	CMPQ        SI, DI
-	JGE         done44
+	JGE         done36
 	VMOVUPS     (R9), Y0
 	VMASKMOVPS  (CX)(SI*1), Y0, Y0
 	VMOVUPS     (R9), Y1
@@ -999,7 +867,7 @@ tail43:
 	VMOVUPS     (R9), Y1
 	VMASKMOVPS  Y0, Y1, (AX)(SI*1)
 
-done44:
+done36:
 	MOVQ ldst+24(FP), SI
 	LEAQ (AX)(SI*4), AX
 	MOVQ lda+56(FP), SI
@@ -1007,7 +875,7 @@ done44:
 	MOVQ ldb+88(FP), SI
 	LEAQ (DX)(SI*4), DX
 	DECQ BX
-	JNZ  row41
+	JNZ  row33
 	VZEROUPPER
 	RET
 
@@ -1029,29 +897,29 @@ TEXT ·addAVX512(SB), NOSPLIT, $0-112
 	KMOVW R9, K1
 	SHLQ  $0x02, DI
 
-row45:
+row37:
 	XORQ SI, SI
 	CMPQ SI, R8
-	JGE  tail47
+	JGE  tail39
 
-vector46:
+vector38:
 	VMOVUPS (CX)(SI*1), Z0
 	VMOVUPS (DX)(SI*1), Z1
 	VADDPS  Z1, Z0, Z0
 	VMOVUPS Z0, (AX)(SI*1)
 	ADDQ    $+64, SI
 	CMPQ    SI, R8
-	JLT     vector46
+	JLT     vector38
 
-tail47:
+tail39:
 	CMPQ      SI, DI
-	JGE       done48
+	JGE       done40
 	VMOVUPS.Z (CX)(SI*1), K1, Z0
 	VMOVUPS.Z (DX)(SI*1), K1, Z1
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)(SI*1)
 
-done48:
+done40:
 	MOVQ ldst+24(FP), SI
 	LEAQ (AX)(SI*4), AX
 	MOVQ lda+56(FP), SI
@@ -1059,7 +927,7 @@ done48:
 	MOVQ ldb+88(FP), SI
 	LEAQ (DX)(SI*4), DX
 	DECQ BX
-	JNZ  row45
+	JNZ  row37
 	VZEROUPPER
 	RET
 
@@ -1081,29 +949,29 @@ TEXT ·mulAVX512(SB), NOSPLIT, $0-112
 	KMOVW R9, K1
 	SHLQ  $0x02, DI
 
-row49:
+row41:
 	XORQ SI, SI
 	CMPQ SI, R8
-	JGE  tail51
+	JGE  tail43
 
-vector50:
+vector42:
 	VMOVUPS (CX)(SI*1), Z0
 	VMOVUPS (DX)(SI*1), Z1
 	VMULPS  Z1, Z0, Z0
 	VMOVUPS Z0, (AX)(SI*1)
 	ADDQ    $+64, SI
 	CMPQ    SI, R8
-	JLT     vector50
+	JLT     vector42
 
-tail51:
+tail43:
 	CMPQ      SI, DI
-	JGE       done52
+	JGE       done44
 	VMOVUPS.Z (CX)(SI*1), K1, Z0
 	VMOVUPS.Z (DX)(SI*1), K1, Z1
 	VMULPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)(SI*1)
 
-done52:
+done44:
 	MOVQ ldst+24(FP), SI
 	LEAQ (AX)(SI*4), AX
 	MOVQ lda+56(FP), SI
@@ -1111,7 +979,7 @@ done52:
 	MOVQ ldb+88(FP), SI
 	LEAQ (DX)(SI*4), DX
 	DECQ BX
-	JNZ  row49
+	JNZ  row41
 	VZEROUPPER
 	RET
 
@@ -1134,12 +1002,12 @@ TEXT ·mulAddAVX512(SB), NOSPLIT, $0-144
 	KMOVW R10, K1
 	SHLQ  $0x02, R8
 
-row53:
+row45:
 	XORQ DI, DI
 	CMPQ DI, R9
-	JGE  tail55
+	JGE  tail47
 
-vector54:
+vector46:
 	VMOVUPS     (CX)(DI*1), Z0
 	VMOVUPS     (DX)(DI*1), Z1
 	VMOVUPS     (BX)(DI*1), Z2
@@ -1147,18 +1015,18 @@ vector54:
 	VMOVUPS     Z0, (AX)(DI*1)
 	ADDQ        $+64, DI
 	CMPQ        DI, R9
-	JLT         vector54
+	JLT         vector46
 
-tail55:
+tail47:
 	CMPQ        DI, R8
-	JGE         done56
+	JGE         done48
 	VMOVUPS.Z   (CX)(DI*1), K1, Z0
 	VMOVUPS.Z   (DX)(DI*1), K1, Z1
 	VMOVUPS.Z   (BX)(DI*1), K1, Z2
 	VFMADD213PS Z2, Z1, Z0
 	VMOVUPS     Z0, K1, (AX)(DI*1)
 
-done56:
+done48:
 	MOVQ ldst+24(FP), DI
 	LEAQ (AX)(DI*4), AX
 	MOVQ lda+56(FP), DI
@@ -1168,130 +1036,7 @@ done56:
 	MOVQ ldc+120(FP), DI
 	LEAQ (BX)(DI*4), BX
 	DECQ SI
-	JNZ  row53
-	VZEROUPPER
-	RET
-
-// func mulAddAddAVX512(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, d []float32, ldd int, rows int, n int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·mulAddAddAVX512(SB), NOSPLIT, $0-176
-	MOVQ  dst_base+0(FP), AX
-	MOVQ  a_base+32(FP), CX
-	MOVQ  b_base+64(FP), DX
-	MOVQ  c_base+96(FP), BX
-	MOVQ  d_base+128(FP), SI
-	MOVQ  rows+160(FP), DI
-	MOVQ  n+168(FP), R9
-	MOVQ  R9, R8
-	ANDQ  $+15, R8
-	MOVQ  R9, R10
-	SUBQ  R8, R10
-	SHLQ  $0x02, R10
-	MOVL  $-1, R11
-	BZHIL R8, R11, R11
-	KMOVW R11, K1
-	SHLQ  $0x02, R9
-
-row57:
-	XORQ R8, R8
-	CMPQ R8, R10
-	JGE  tail59
-
-vector58:
-	VMOVUPS     (CX)(R8*1), Z0
-	VMOVUPS     (DX)(R8*1), Z1
-	VMOVUPS     (BX)(R8*1), Z2
-	VMOVUPS     (SI)(R8*1), Z3
-	VFMADD213PS Z2, Z1, Z0
-	VADDPS      Z3, Z0, Z0
-	VMOVUPS     Z0, (AX)(R8*1)
-	ADDQ        $+64, R8
-	CMPQ        R8, R10
-	JLT         vector58
-
-tail59:
-	CMPQ        R8, R9
-	JGE         done60
-	VMOVUPS.Z   (CX)(R8*1), K1, Z0
-	VMOVUPS.Z   (DX)(R8*1), K1, Z1
-	VMOVUPS.Z   (BX)(R8*1), K1, Z2
-	VMOVUPS.Z   (SI)(R8*1), K1, Z3
-	VFMADD213PS Z2, Z1, Z0
-	VADDPS      Z3, Z0, Z0
-	VMOVUPS     Z0, K1, (AX)(R8*1)
-
-done60:
-	MOVQ ldst+24(FP), R8
-	LEAQ (AX)(R8*4), AX
-	MOVQ lda+56(FP), R8
-	LEAQ (CX)(R8*4), CX
-	MOVQ ldb+88(FP), R8
-	LEAQ (DX)(R8*4), DX
-	MOVQ ldc+120(FP), R8
-	LEAQ (BX)(R8*4), BX
-	MOVQ ldd+152(FP), R8
-	LEAQ (SI)(R8*4), SI
-	DECQ DI
-	JNZ  row57
-	VZEROUPPER
-	RET
-
-// func addSubAVX512(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows int, n int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·addSubAVX512(SB), NOSPLIT, $0-144
-	MOVQ  dst_base+0(FP), AX
-	MOVQ  a_base+32(FP), CX
-	MOVQ  b_base+64(FP), DX
-	MOVQ  c_base+96(FP), BX
-	MOVQ  rows+128(FP), SI
-	MOVQ  n+136(FP), R8
-	MOVQ  R8, DI
-	ANDQ  $+15, DI
-	MOVQ  R8, R9
-	SUBQ  DI, R9
-	SHLQ  $0x02, R9
-	MOVL  $-1, R10
-	BZHIL DI, R10, R10
-	KMOVW R10, K1
-	SHLQ  $0x02, R8
-
-row61:
-	XORQ DI, DI
-	CMPQ DI, R9
-	JGE  tail63
-
-vector62:
-	VMOVUPS (CX)(DI*1), Z0
-	VMOVUPS (DX)(DI*1), Z1
-	VMOVUPS (BX)(DI*1), Z2
-	VSUBPS  Z2, Z1, Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(DI*1)
-	ADDQ    $+64, DI
-	CMPQ    DI, R9
-	JLT     vector62
-
-tail63:
-	CMPQ      DI, R8
-	JGE       done64
-	VMOVUPS.Z (CX)(DI*1), K1, Z0
-	VMOVUPS.Z (DX)(DI*1), K1, Z1
-	VMOVUPS.Z (BX)(DI*1), K1, Z2
-	VSUBPS    Z2, Z1, Z1
-	VADDPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(DI*1)
-
-done64:
-	MOVQ ldst+24(FP), DI
-	LEAQ (AX)(DI*4), AX
-	MOVQ lda+56(FP), DI
-	LEAQ (CX)(DI*4), CX
-	MOVQ ldb+88(FP), DI
-	LEAQ (DX)(DI*4), DX
-	MOVQ ldc+120(FP), DI
-	LEAQ (BX)(DI*4), BX
-	DECQ SI
-	JNZ  row61
+	JNZ  row45
 	VZEROUPPER
 	RET
 
@@ -1314,33 +1059,33 @@ TEXT ·scaleAVX512(SB), NOSPLIT, $0-88
 	KMOVW        R8, K1
 	SHLQ         $0x02, SI
 
-row65:
+row49:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail67
+	JGE  tail51
 
-vector66:
+vector50:
 	VMOVUPS (CX)(BX*1), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)(BX*1)
 	ADDQ    $+64, BX
 	CMPQ    BX, DI
-	JLT     vector66
+	JLT     vector50
 
-tail67:
+tail51:
 	CMPQ      BX, SI
-	JGE       done68
+	JGE       done52
 	VMOVUPS.Z (CX)(BX*1), K1, Z1
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)(BX*1)
 
-done68:
+done52:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row65
+	JNZ  row49
 	VZEROUPPER
 	RET
 
@@ -1364,29 +1109,29 @@ TEXT ·addScaledAVX512(SB), NOSPLIT, $0-120
 	KMOVW        R9, K1
 	SHLQ         $0x02, DI
 
-row69:
+row53:
 	XORQ SI, SI
 	CMPQ SI, R8
-	JGE  tail71
+	JGE  tail55
 
-vector70:
+vector54:
 	VMOVUPS     (CX)(SI*1), Z1
 	VMOVUPS     (DX)(SI*1), Z2
 	VFMADD231PS Z0, Z2, Z1
 	VMOVUPS     Z1, (AX)(SI*1)
 	ADDQ        $+64, SI
 	CMPQ        SI, R8
-	JLT         vector70
+	JLT         vector54
 
-tail71:
+tail55:
 	CMPQ        SI, DI
-	JGE         done72
+	JGE         done56
 	VMOVUPS.Z   (CX)(SI*1), K1, Z1
 	VMOVUPS.Z   (DX)(SI*1), K1, Z2
 	VFMADD231PS Z0, Z2, Z1
 	VMOVUPS     Z1, K1, (AX)(SI*1)
 
-done72:
+done56:
 	MOVQ ldst+24(FP), SI
 	LEAQ (AX)(SI*4), AX
 	MOVQ lda+56(FP), SI
@@ -1394,7 +1139,7 @@ done72:
 	MOVQ ldb+88(FP), SI
 	LEAQ (DX)(SI*4), DX
 	DECQ BX
-	JNZ  row69
+	JNZ  row53
 	VZEROUPPER
 	RET
 
@@ -1415,35 +1160,35 @@ TEXT ·reluAVX512(SB), NOSPLIT, $0-80
 	KMOVW R8, K1
 	SHLQ  $0x02, SI
 
-row73:
+row57:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail75
+	JGE  tail59
 
-vector74:
+vector58:
 	VMOVUPS (CX)(BX*1), Z0
 	VPXORD  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
 	VMOVUPS Z0, (AX)(BX*1)
 	ADDQ    $+64, BX
 	CMPQ    BX, DI
-	JLT     vector74
+	JLT     vector58
 
-tail75:
+tail59:
 	CMPQ      BX, SI
-	JGE       done76
+	JGE       done60
 	VMOVUPS.Z (CX)(BX*1), K1, Z0
 	VPXORD    Z2, Z2, Z2
 	VMAXPS    Z0, Z2, Z0
 	VMOVUPS   Z0, K1, (AX)(BX*1)
 
-done76:
+done60:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row73
+	JNZ  row57
 	VZEROUPPER
 	RET
 
@@ -1466,35 +1211,35 @@ TEXT ·leakyReLUAVX512(SB), NOSPLIT, $0-88
 	KMOVW        R8, K1
 	SHLQ         $0x02, SI
 
-row77:
+row61:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail79
+	JGE  tail63
 
-vector78:
+vector62:
 	VMOVUPS (CX)(BX*1), Z1
 	VMULPS  Z0, Z1, Z2
 	VMAXPS  Z1, Z2, Z1
 	VMOVUPS Z1, (AX)(BX*1)
 	ADDQ    $+64, BX
 	CMPQ    BX, DI
-	JLT     vector78
+	JLT     vector62
 
-tail79:
+tail63:
 	CMPQ      BX, SI
-	JGE       done80
+	JGE       done64
 	VMOVUPS.Z (CX)(BX*1), K1, Z1
 	VMULPS    Z0, Z1, Z2
 	VMAXPS    Z1, Z2, Z1
 	VMOVUPS   Z1, K1, (AX)(BX*1)
 
-done80:
+done64:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row77
+	JNZ  row61
 	VZEROUPPER
 	RET
 
@@ -1515,12 +1260,12 @@ TEXT ·geluAVX512(SB), NOSPLIT, $0-80
 	KMOVW R8, K1
 	SHLQ  $0x02, SI
 
-row81:
+row65:
 	XORQ BX, BX
 	CMPQ BX, DI
-	JGE  tail83
+	JGE  tail67
 
-vector82:
+vector66:
 	VMOVUPS     (CX)(BX*1), Z0
 	VMINPS      f40b33333<>+0(SB), Z0, Z1
 	VMAXPS      fc0b33333<>+0(SB), Z1, Z1
@@ -1546,11 +1291,11 @@ vector82:
 	VMOVUPS     Z0, (AX)(BX*1)
 	ADDQ        $+64, BX
 	CMPQ        BX, DI
-	JLT         vector82
+	JLT         vector66
 
-tail83:
+tail67:
 	CMPQ        BX, SI
-	JGE         done84
+	JGE         done68
 	VMOVUPS.Z   (CX)(BX*1), K1, Z0
 	VMINPS      f40b33333<>+0(SB), Z0, Z1
 	VMAXPS      fc0b33333<>+0(SB), Z1, Z1
@@ -1575,13 +1320,13 @@ tail83:
 	VFMADD213PS Z0, Z3, Z0
 	VMOVUPS     Z0, K1, (AX)(BX*1)
 
-done84:
+done68:
 	MOVQ ldst+24(FP), BX
 	LEAQ (AX)(BX*4), AX
 	MOVQ lda+56(FP), BX
 	LEAQ (CX)(BX*4), CX
 	DECQ DX
-	JNZ  row81
+	JNZ  row65
 	VZEROUPPER
 	RET
 
@@ -1603,12 +1348,12 @@ TEXT ·geluGateAVX512(SB), NOSPLIT, $0-112
 	KMOVW R9, K1
 	SHLQ  $0x02, DI
 
-row85:
+row69:
 	XORQ SI, SI
 	CMPQ SI, R8
-	JGE  tail87
+	JGE  tail71
 
-vector86:
+vector70:
 	VMOVUPS     (CX)(SI*1), Z0
 	VMOVUPS     (DX)(SI*1), Z1
 	VMINPS      f40b33333<>+0(SB), Z0, Z2
@@ -1636,11 +1381,11 @@ vector86:
 	VMOVUPS     Z0, (AX)(SI*1)
 	ADDQ        $+64, SI
 	CMPQ        SI, R8
-	JLT         vector86
+	JLT         vector70
 
-tail87:
+tail71:
 	CMPQ        SI, DI
-	JGE         done88
+	JGE         done72
 	VMOVUPS.Z   (CX)(SI*1), K1, Z0
 	VMOVUPS.Z   (DX)(SI*1), K1, Z1
 	VMINPS      f40b33333<>+0(SB), Z0, Z2
@@ -1667,7 +1412,7 @@ tail87:
 	VMULPS      Z1, Z0, Z0
 	VMOVUPS     Z0, K1, (AX)(SI*1)
 
-done88:
+done72:
 	MOVQ ldst+24(FP), SI
 	LEAQ (AX)(SI*4), AX
 	MOVQ lda+56(FP), SI
@@ -1675,6 +1420,6 @@ done88:
 	MOVQ ldb+88(FP), SI
 	LEAQ (DX)(SI*4), DX
 	DECQ BX
-	JNZ  row85
+	JNZ  row69
 	VZEROUPPER
 	RET

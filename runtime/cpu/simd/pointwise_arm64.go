@@ -19,16 +19,6 @@ func mulNEON(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int
 //go:noescape
 func mulAddNEON(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows, n int)
 
-// mulAddAddNEON computes dst = a·b + c + d.
-//
-//go:noescape
-func mulAddAddNEON(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, d []float32, ldd int, rows, n int)
-
-// addSubNEON computes dst = a + (b - c).
-//
-//go:noescape
-func addSubNEON(dst []float32, ldst int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, rows, n int)
-
 // scaleNEON computes dst = s·a.
 //
 //go:noescape

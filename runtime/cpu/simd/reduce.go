@@ -1,7 +1,5 @@
 package simd
 
-import "math"
-
 // ColSum adds the column sums of rows × n values to acc. Sums are in single
 // precision: callers that go over many rows add up strips in double precision.
 func (k *Kernels) ColSum(acc []float32, a Mat, rows, n int) {
@@ -22,16 +20,6 @@ func (k *Kernels) ColDot(acc []float32, a, b Mat, rows, n int) {
 	a.check("operand", rows, n)
 	b.check("operand", rows, n)
 	colDot(k.isa, acc, a.Data, a.Stride, b.Data, b.Stride, rows, n)
-}
-
-// ColMax raises acc to the maximum of each column. NaN may be passed over.
-func (k *Kernels) ColMax(acc []float32, a Mat, rows, n int) {
-	if rows <= 0 || n <= 0 {
-		return
-	}
-	checkLen("maxima", acc, n)
-	a.check("operand", rows, n)
-	colMax(k.isa, acc, a.Data, a.Stride, rows, n)
 }
 
 // Box computes running means or sums down each column:
@@ -79,38 +67,6 @@ func (k *Kernels) SumSquares(x []float32, centre float32) float64 {
 		x = x[rows*n:]
 	}
 	return sum
-}
-
-// Dot is Σ a·b over the length of a; b must be as long.
-func (k *Kernels) Dot(a, b []float32) float64 {
-	checkLen("operand", b, len(a))
-	var sum float64
-	for len(a) > 0 {
-		var acc [reduceColumns]float32
-		rows, n := reduceShape(len(a))
-		colDot(k.isa, acc[:], a, n, b, n, rows, n)
-		sum += total(&acc)
-		a, b = a[rows*n:], b[rows*n:]
-	}
-	return sum
-}
-
-// Max is the largest of x, and -Inf where x is empty. NaN may be passed over.
-func (k *Kernels) Max(x []float32) float32 {
-	top := float32(math.Inf(-1))
-	var acc [reduceColumns]float32
-	for i := range acc {
-		acc[i] = top
-	}
-	for len(x) > 0 {
-		rows, n := reduceShape(len(x))
-		colMax(k.isa, acc[:], x, n, rows, n)
-		x = x[rows*n:]
-	}
-	for _, v := range acc {
-		top = max(top, v)
-	}
-	return top
 }
 
 // reduceShape is how many of n values to take at once, as rows × columns.

@@ -19,11 +19,6 @@ func colSumSqAVX2(acc []float32, a []float32, lda int, s float32, rows int, n in
 //go:noescape
 func colDotAVX2(acc []float32, a []float32, lda int, b []float32, ldb int, rows int, n int)
 
-// colMaxAVX2 computes acc = max(acc, max a) down each column.
-//
-//go:noescape
-func colMaxAVX2(acc []float32, a []float32, lda int, rows int, n int)
-
 // boxAVX2 computes dst[r] = s·(a[r] + … + a[r+k-1]) down each column.
 //
 //go:noescape
@@ -48,11 +43,6 @@ func colSumSqAVX512(acc []float32, a []float32, lda int, s float32, rows int, n 
 //
 //go:noescape
 func colDotAVX512(acc []float32, a []float32, lda int, b []float32, ldb int, rows int, n int)
-
-// colMaxAVX512 computes acc = max(acc, max a) down each column.
-//
-//go:noescape
-func colMaxAVX512(acc []float32, a []float32, lda int, rows int, n int)
 
 // boxAVX512 computes dst[r] = s·(a[r] + … + a[r+k-1]) down each column.
 //

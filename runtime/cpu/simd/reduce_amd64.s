@@ -433,147 +433,6 @@ done25:
 	VZEROUPPER
 	RET
 
-// func colMaxAVX2(acc []float32, a []float32, lda int, rows int, n int)
-// Requires: AVX
-TEXT ·colMaxAVX2(SB), NOSPLIT, $0-72
-	MOVQ acc_base+0(FP), AX
-	MOVQ a_base+24(FP), CX
-	MOVQ lda+48(FP), DX
-	SHLQ $0x02, DX
-	MOVQ n+64(FP), BX
-	MOVQ BX, SI
-	ANDQ $+7, SI
-	MOVQ BX, DI
-	SUBQ SI, DI
-	SHLQ $0x02, DI
-	LEAQ firstLanes<>+32(SB), R8
-	SHLQ $0x02, SI
-	SUBQ SI, R8
-	SHLQ $0x02, BX
-	XORQ SI, SI
-	CMPQ SI, DI
-	JGE  tail35
-
-vector34:
-	VMOVUPS (AX)(SI*1), Y0
-	VMOVUPS fff800000<>+0(SB), Y1
-	VMOVUPS fff800000<>+0(SB), Y2
-	VMOVUPS fff800000<>+0(SB), Y3
-	MOVQ    rows+56(FP), R10
-	LEAQ    (CX)(SI*1), R9
-	SUBQ    $+4, R10
-	JL      one38
-
-four37:
-	VMOVUPS (R9), Y4
-	ADDQ    DX, R9
-	VMAXPS  Y4, Y0, Y0
-	VMOVUPS (R9), Y4
-	ADDQ    DX, R9
-	VMAXPS  Y4, Y1, Y1
-	VMOVUPS (R9), Y4
-	ADDQ    DX, R9
-	VMAXPS  Y4, Y2, Y2
-	VMOVUPS (R9), Y4
-	ADDQ    DX, R9
-	VMAXPS  Y4, Y3, Y3
-	SUBQ    $+4, R10
-	JGE     four37
-
-one38:
-	ADDQ $+4, R10
-	JZ   folded39
-
-rest40:
-	VMOVUPS (R9), Y4
-	ADDQ    DX, R9
-	VMAXPS  Y4, Y0, Y0
-	DECQ    R10
-	JNZ     rest40
-
-folded39:
-	VMAXPS  Y1, Y0, Y0
-	VMAXPS  Y3, Y2, Y2
-	VMAXPS  Y2, Y0, Y0
-	VMOVUPS Y0, (AX)(SI*1)
-	ADDQ    $+32, SI
-	CMPQ    SI, DI
-	JLT     vector34
-
-tail35:
-	CMPQ       SI, BX
-	JGE        done36
-	VMOVUPS    (R8), Y0
-	VMASKMOVPS (AX)(SI*1), Y0, Y0
-	VMOVUPS    fff800000<>+0(SB), Y1
-	VMOVUPS    fff800000<>+0(SB), Y2
-	VMOVUPS    fff800000<>+0(SB), Y3
-	MOVQ       rows+56(FP), BX
-	LEAQ       (CX)(SI*1), CX
-	SUBQ       $+4, BX
-	JL         one42
-
-four41:
-	VMOVUPS    (R8), Y4
-	VMASKMOVPS (CX), Y4, Y4
-	ADDQ       DX, CX
-	VMAXPS     Y4, Y0, Y0
-	VMOVUPS    (R8), Y4
-	VMASKMOVPS (CX), Y4, Y4
-	ADDQ       DX, CX
-	VMAXPS     Y4, Y1, Y1
-	VMOVUPS    (R8), Y4
-	VMASKMOVPS (CX), Y4, Y4
-	ADDQ       DX, CX
-	VMAXPS     Y4, Y2, Y2
-	VMOVUPS    (R8), Y4
-	VMASKMOVPS (CX), Y4, Y4
-	ADDQ       DX, CX
-	VMAXPS     Y4, Y3, Y3
-	SUBQ       $+4, BX
-	JGE        four41
-
-one42:
-	ADDQ $+4, BX
-	JZ   folded43
-
-rest44:
-	VMOVUPS    (R8), Y4
-	VMASKMOVPS (CX), Y4, Y4
-	ADDQ       DX, CX
-	VMAXPS     Y4, Y0, Y0
-	DECQ       BX
-	JNZ        rest44
-
-folded43:
-	VMAXPS     Y1, Y0, Y0
-	VMAXPS     Y3, Y2, Y2
-	VMAXPS     Y2, Y0, Y0
-	VMOVUPS    (R8), Y1
-	VMASKMOVPS Y0, Y1, (AX)(SI*1)
-
-done36:
-	VZEROUPPER
-	RET
-
-DATA fff800000<>+0(SB)/4, $0xff800000
-DATA fff800000<>+4(SB)/4, $0xff800000
-DATA fff800000<>+8(SB)/4, $0xff800000
-DATA fff800000<>+12(SB)/4, $0xff800000
-DATA fff800000<>+16(SB)/4, $0xff800000
-DATA fff800000<>+20(SB)/4, $0xff800000
-DATA fff800000<>+24(SB)/4, $0xff800000
-DATA fff800000<>+28(SB)/4, $0xff800000
-DATA fff800000<>+32(SB)/4, $0xff800000
-DATA fff800000<>+36(SB)/4, $0xff800000
-DATA fff800000<>+40(SB)/4, $0xff800000
-DATA fff800000<>+44(SB)/4, $0xff800000
-DATA fff800000<>+48(SB)/4, $0xff800000
-DATA fff800000<>+52(SB)/4, $0xff800000
-DATA fff800000<>+56(SB)/4, $0xff800000
-DATA fff800000<>+60(SB)/4, $0xff800000
-GLOBL fff800000<>(SB), RODATA|NOPTR, $64
-
 // func boxAVX2(dst []float32, ldst int, a []float32, lda int, s float32, k int, rows int, n int)
 // Requires: AVX, AVX2, SSE
 TEXT ·boxAVX2(SB), NOSPLIT, $0-96
@@ -597,28 +456,28 @@ TEXT ·boxAVX2(SB), NOSPLIT, $0-96
 	SHLQ         $0x02, DI
 	XORQ         SI, SI
 	CMPQ         SI, R8
-	JGE          tail46
+	JGE          tail35
 
-vector45:
+vector34:
 	VXORPS Y1, Y1, Y1
 	LEAQ   (DX)(SI*1), R10
 	LEAQ   (DX)(SI*1), R11
 	LEAQ   (AX)(SI*1), R12
 	MOVQ   k+72(FP), R13
 
-row48:
+row37:
 	VMOVUPS (R11), Y2
 	VADDPS  Y2, Y1, Y1
 	ADDQ    BX, R11
 	DECQ    R13
-	JNZ     row48
+	JNZ     row37
 	MOVQ    rows+80(FP), R13
 
-slide50:
+slide39:
 	VMULPS  Y0, Y1, Y2
 	VMOVUPS Y2, (R12)
 	DECQ    R13
-	JZ      slid49
+	JZ      slid38
 	VMOVUPS (R11), Y2
 	VMOVUPS (R10), Y3
 	VSUBPS  Y3, Y2, Y2
@@ -626,37 +485,37 @@ slide50:
 	ADDQ    CX, R12
 	ADDQ    BX, R11
 	ADDQ    BX, R10
-	JMP     slide50
+	JMP     slide39
 
-slid49:
+slid38:
 	ADDQ $+32, SI
 	CMPQ SI, R8
-	JLT  vector45
+	JLT  vector34
 
-tail46:
+tail35:
 	CMPQ   SI, DI
-	JGE    done47
+	JGE    done36
 	VXORPS Y1, Y1, Y1
 	LEAQ   (DX)(SI*1), DI
 	LEAQ   (DX)(SI*1), DX
 	LEAQ   (AX)(SI*1), AX
 	MOVQ   k+72(FP), SI
 
-row51:
+row40:
 	VMOVUPS    (R9), Y2
 	VMASKMOVPS (DX), Y2, Y2
 	VADDPS     Y2, Y1, Y1
 	ADDQ       BX, DX
 	DECQ       SI
-	JNZ        row51
+	JNZ        row40
 	MOVQ       rows+80(FP), SI
 
-slide53:
+slide42:
 	VMULPS     Y0, Y1, Y2
 	VMOVUPS    (R9), Y3
 	VMASKMOVPS Y2, Y3, (AX)
 	DECQ       SI
-	JZ         slid52
+	JZ         slid41
 	VMOVUPS    (R9), Y2
 	VMASKMOVPS (DX), Y2, Y2
 	VMOVUPS    (R9), Y3
@@ -666,10 +525,10 @@ slide53:
 	ADDQ       CX, AX
 	ADDQ       BX, DX
 	ADDQ       BX, DI
-	JMP        slide53
+	JMP        slide42
 
-slid52:
-done47:
+slid41:
+done36:
 	VZEROUPPER
 	RET
 
@@ -692,7 +551,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-20
 	VXORPS       Y11, Y11, Y11
 	VXORPS       Y12, Y12, Y12
 
-row54:
+row43:
 	VFMADD231PS  Y0, Y0, Y1
 	VFMADD231PS  Y0, Y0, Y2
 	VFMADD231PS  Y0, Y0, Y3
@@ -706,7 +565,7 @@ row54:
 	VFMADD231PS  Y0, Y0, Y11
 	VFMADD231PS  Y0, Y0, Y12
 	DECQ         AX
-	JNZ          row54
+	JNZ          row43
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
@@ -747,9 +606,9 @@ TEXT ·colSumAVX512(SB), NOSPLIT, $0-72
 	SHLQ  $0x02, BX
 	XORQ  SI, SI
 	CMPQ  SI, DI
-	JGE   tail56
+	JGE   tail45
 
-vector55:
+vector44:
 	VMOVUPS (AX)(SI*1), Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -757,9 +616,9 @@ vector55:
 	MOVQ    rows+56(FP), R9
 	LEAQ    (CX)(SI*1), R8
 	SUBQ    $+4, R9
-	JL      one59
+	JL      one48
 
-four58:
+four47:
 	VMOVUPS (R8), Z4
 	ADDQ    DX, R8
 	VADDPS  Z4, Z0, Z0
@@ -773,31 +632,31 @@ four58:
 	ADDQ    DX, R8
 	VADDPS  Z4, Z3, Z3
 	SUBQ    $+4, R9
-	JGE     four58
+	JGE     four47
 
-one59:
+one48:
 	ADDQ $+4, R9
-	JZ   folded60
+	JZ   folded49
 
-rest61:
+rest50:
 	VMOVUPS (R8), Z4
 	ADDQ    DX, R8
 	VADDPS  Z4, Z0, Z0
 	DECQ    R9
-	JNZ     rest61
+	JNZ     rest50
 
-folded60:
+folded49:
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z3, Z2, Z2
 	VADDPS  Z2, Z0, Z0
 	VMOVUPS Z0, (AX)(SI*1)
 	ADDQ    $+64, SI
 	CMPQ    SI, DI
-	JLT     vector55
+	JLT     vector44
 
-tail56:
+tail45:
 	CMPQ      SI, BX
-	JGE       done57
+	JGE       done46
 	VMOVUPS.Z (AX)(SI*1), K1, Z0
 	VPXORD    Z5, Z5, Z5
 	VPXORD    Z6, Z6, Z6
@@ -805,9 +664,9 @@ tail56:
 	MOVQ      rows+56(FP), BX
 	LEAQ      (CX)(SI*1), CX
 	SUBQ      $+4, BX
-	JL        one63
+	JL        one52
 
-four62:
+four51:
 	VMOVUPS.Z (CX), K1, Z1
 	ADDQ      DX, CX
 	VADDPS    Z1, Z0, Z0
@@ -821,26 +680,26 @@ four62:
 	ADDQ      DX, CX
 	VADDPS    Z1, Z7, Z7
 	SUBQ      $+4, BX
-	JGE       four62
+	JGE       four51
 
-one63:
+one52:
 	ADDQ $+4, BX
-	JZ   folded64
+	JZ   folded53
 
-rest65:
+rest54:
 	VMOVUPS.Z (CX), K1, Z1
 	ADDQ      DX, CX
 	VADDPS    Z1, Z0, Z0
 	DECQ      BX
-	JNZ       rest65
+	JNZ       rest54
 
-folded64:
+folded53:
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z7, Z6, Z6
 	VADDPS  Z6, Z0, Z0
 	VMOVUPS Z0, K1, (AX)(SI*1)
 
-done57:
+done46:
 	VZEROUPPER
 	RET
 
@@ -865,9 +724,9 @@ TEXT ·colSumSqAVX512(SB), NOSPLIT, $0-80
 	SHLQ         $0x02, BX
 	XORQ         SI, SI
 	CMPQ         SI, DI
-	JGE          tail67
+	JGE          tail56
 
-vector66:
+vector55:
 	VMOVUPS (AX)(SI*1), Z1
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
@@ -875,9 +734,9 @@ vector66:
 	MOVQ    rows+64(FP), R9
 	LEAQ    (CX)(SI*1), R8
 	SUBQ    $+4, R9
-	JL      one70
+	JL      one59
 
-four69:
+four58:
 	VMOVUPS     (R8), Z5
 	ADDQ        DX, R8
 	VSUBPS      Z0, Z5, Z5
@@ -895,32 +754,32 @@ four69:
 	VSUBPS      Z0, Z5, Z5
 	VFMADD231PS Z5, Z5, Z4
 	SUBQ        $+4, R9
-	JGE         four69
+	JGE         four58
 
-one70:
+one59:
 	ADDQ $+4, R9
-	JZ   folded71
+	JZ   folded60
 
-rest72:
+rest61:
 	VMOVUPS     (R8), Z5
 	ADDQ        DX, R8
 	VSUBPS      Z0, Z5, Z5
 	VFMADD231PS Z5, Z5, Z1
 	DECQ        R9
-	JNZ         rest72
+	JNZ         rest61
 
-folded71:
+folded60:
 	VADDPS  Z2, Z1, Z1
 	VADDPS  Z4, Z3, Z3
 	VADDPS  Z3, Z1, Z1
 	VMOVUPS Z1, (AX)(SI*1)
 	ADDQ    $+64, SI
 	CMPQ    SI, DI
-	JLT     vector66
+	JLT     vector55
 
-tail67:
+tail56:
 	CMPQ      SI, BX
-	JGE       done68
+	JGE       done57
 	VMOVUPS.Z (AX)(SI*1), K1, Z1
 	VPXORD    Z6, Z6, Z6
 	VPXORD    Z7, Z7, Z7
@@ -928,9 +787,9 @@ tail67:
 	MOVQ      rows+64(FP), BX
 	LEAQ      (CX)(SI*1), CX
 	SUBQ      $+4, BX
-	JL        one74
+	JL        one63
 
-four73:
+four62:
 	VMOVUPS.Z   (CX), K1, Z2
 	ADDQ        DX, CX
 	VSUBPS      Z0, Z2, Z2
@@ -948,27 +807,27 @@ four73:
 	VSUBPS      Z0, Z2, Z2
 	VFMADD231PS Z2, Z2, Z8
 	SUBQ        $+4, BX
-	JGE         four73
+	JGE         four62
 
-one74:
+one63:
 	ADDQ $+4, BX
-	JZ   folded75
+	JZ   folded64
 
-rest76:
+rest65:
 	VMOVUPS.Z   (CX), K1, Z2
 	ADDQ        DX, CX
 	VSUBPS      Z0, Z2, Z2
 	VFMADD231PS Z2, Z2, Z1
 	DECQ        BX
-	JNZ         rest76
+	JNZ         rest65
 
-folded75:
+folded64:
 	VADDPS  Z6, Z1, Z1
 	VADDPS  Z8, Z7, Z7
 	VADDPS  Z7, Z1, Z1
 	VMOVUPS Z1, K1, (AX)(SI*1)
 
-done68:
+done57:
 	VZEROUPPER
 	RET
 
@@ -994,9 +853,9 @@ TEXT ·colDotAVX512(SB), NOSPLIT, $0-104
 	SHLQ  $0x02, BX
 	XORQ  SI, SI
 	CMPQ  SI, R9
-	JGE   tail78
+	JGE   tail67
 
-vector77:
+vector66:
 	VMOVUPS (AX)(SI*1), Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -1005,9 +864,9 @@ vector77:
 	LEAQ    (CX)(SI*1), R10
 	LEAQ    (DI)(SI*1), R12
 	SUBQ    $+4, R11
-	JL      one81
+	JL      one70
 
-four80:
+four69:
 	VMOVUPS     (R10), Z4
 	ADDQ        DX, R10
 	VMOVUPS     (R12), Z5
@@ -1029,33 +888,33 @@ four80:
 	ADDQ        R8, R12
 	VFMADD231PS Z4, Z5, Z3
 	SUBQ        $+4, R11
-	JGE         four80
+	JGE         four69
 
-one81:
+one70:
 	ADDQ $+4, R11
-	JZ   folded82
+	JZ   folded71
 
-rest83:
+rest72:
 	VMOVUPS     (R10), Z4
 	ADDQ        DX, R10
 	VMOVUPS     (R12), Z5
 	ADDQ        R8, R12
 	VFMADD231PS Z4, Z5, Z0
 	DECQ        R11
-	JNZ         rest83
+	JNZ         rest72
 
-folded82:
+folded71:
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z3, Z2, Z2
 	VADDPS  Z2, Z0, Z0
 	VMOVUPS Z0, (AX)(SI*1)
 	ADDQ    $+64, SI
 	CMPQ    SI, R9
-	JLT     vector77
+	JLT     vector66
 
-tail78:
+tail67:
 	CMPQ      SI, BX
-	JGE       done79
+	JGE       done68
 	VMOVUPS.Z (AX)(SI*1), K1, Z0
 	VPXORD    Z6, Z6, Z6
 	VPXORD    Z7, Z7, Z7
@@ -1064,9 +923,9 @@ tail78:
 	LEAQ      (CX)(SI*1), CX
 	LEAQ      (DI)(SI*1), DI
 	SUBQ      $+4, BX
-	JL        one85
+	JL        one74
 
-four84:
+four73:
 	VMOVUPS.Z   (CX), K1, Z1
 	ADDQ        DX, CX
 	VMOVUPS.Z   (DI), K1, Z2
@@ -1088,144 +947,28 @@ four84:
 	ADDQ        R8, DI
 	VFMADD231PS Z1, Z2, Z8
 	SUBQ        $+4, BX
-	JGE         four84
+	JGE         four73
 
-one85:
+one74:
 	ADDQ $+4, BX
-	JZ   folded86
+	JZ   folded75
 
-rest87:
+rest76:
 	VMOVUPS.Z   (CX), K1, Z1
 	ADDQ        DX, CX
 	VMOVUPS.Z   (DI), K1, Z2
 	ADDQ        R8, DI
 	VFMADD231PS Z1, Z2, Z0
 	DECQ        BX
-	JNZ         rest87
+	JNZ         rest76
 
-folded86:
+folded75:
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z8, Z7, Z7
 	VADDPS  Z7, Z0, Z0
 	VMOVUPS Z0, K1, (AX)(SI*1)
 
-done79:
-	VZEROUPPER
-	RET
-
-// func colMaxAVX512(acc []float32, a []float32, lda int, rows int, n int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·colMaxAVX512(SB), NOSPLIT, $0-72
-	MOVQ  acc_base+0(FP), AX
-	MOVQ  a_base+24(FP), CX
-	MOVQ  lda+48(FP), DX
-	SHLQ  $0x02, DX
-	MOVQ  n+64(FP), BX
-	MOVQ  BX, SI
-	ANDQ  $+15, SI
-	MOVQ  BX, DI
-	SUBQ  SI, DI
-	SHLQ  $0x02, DI
-	MOVL  $-1, R8
-	BZHIL SI, R8, R8
-	KMOVW R8, K1
-	SHLQ  $0x02, BX
-	XORQ  SI, SI
-	CMPQ  SI, DI
-	JGE   tail89
-
-vector88:
-	VMOVUPS (AX)(SI*1), Z0
-	VMOVUPS fff800000<>+0(SB), Z1
-	VMOVUPS fff800000<>+0(SB), Z2
-	VMOVUPS fff800000<>+0(SB), Z3
-	MOVQ    rows+56(FP), R9
-	LEAQ    (CX)(SI*1), R8
-	SUBQ    $+4, R9
-	JL      one92
-
-four91:
-	VMOVUPS (R8), Z4
-	ADDQ    DX, R8
-	VMAXPS  Z4, Z0, Z0
-	VMOVUPS (R8), Z4
-	ADDQ    DX, R8
-	VMAXPS  Z4, Z1, Z1
-	VMOVUPS (R8), Z4
-	ADDQ    DX, R8
-	VMAXPS  Z4, Z2, Z2
-	VMOVUPS (R8), Z4
-	ADDQ    DX, R8
-	VMAXPS  Z4, Z3, Z3
-	SUBQ    $+4, R9
-	JGE     four91
-
-one92:
-	ADDQ $+4, R9
-	JZ   folded93
-
-rest94:
-	VMOVUPS (R8), Z4
-	ADDQ    DX, R8
-	VMAXPS  Z4, Z0, Z0
-	DECQ    R9
-	JNZ     rest94
-
-folded93:
-	VMAXPS  Z1, Z0, Z0
-	VMAXPS  Z3, Z2, Z2
-	VMAXPS  Z2, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*1)
-	ADDQ    $+64, SI
-	CMPQ    SI, DI
-	JLT     vector88
-
-tail89:
-	CMPQ      SI, BX
-	JGE       done90
-	VMOVUPS.Z (AX)(SI*1), K1, Z0
-	VMOVUPS   fff800000<>+0(SB), Z1
-	VMOVUPS   fff800000<>+0(SB), Z2
-	VMOVUPS   fff800000<>+0(SB), Z3
-	MOVQ      rows+56(FP), BX
-	LEAQ      (CX)(SI*1), CX
-	SUBQ      $+4, BX
-	JL        one96
-
-four95:
-	VMOVUPS.Z (CX), K1, Z4
-	ADDQ      DX, CX
-	VMAXPS    Z4, Z0, Z0
-	VMOVUPS.Z (CX), K1, Z4
-	ADDQ      DX, CX
-	VMAXPS    Z4, Z1, Z1
-	VMOVUPS.Z (CX), K1, Z4
-	ADDQ      DX, CX
-	VMAXPS    Z4, Z2, Z2
-	VMOVUPS.Z (CX), K1, Z4
-	ADDQ      DX, CX
-	VMAXPS    Z4, Z3, Z3
-	SUBQ      $+4, BX
-	JGE       four95
-
-one96:
-	ADDQ $+4, BX
-	JZ   folded97
-
-rest98:
-	VMOVUPS.Z (CX), K1, Z4
-	ADDQ      DX, CX
-	VMAXPS    Z4, Z0, Z0
-	DECQ      BX
-	JNZ       rest98
-
-folded97:
-	VMAXPS  Z1, Z0, Z0
-	VMAXPS  Z3, Z2, Z2
-	VMAXPS  Z2, Z0, Z0
-	VMOVUPS Z0, K1, (AX)(SI*1)
-
-done90:
+done68:
 	VZEROUPPER
 	RET
 
@@ -1252,28 +995,28 @@ TEXT ·boxAVX512(SB), NOSPLIT, $0-96
 	SHLQ         $0x02, DI
 	XORQ         SI, SI
 	CMPQ         SI, R8
-	JGE          tail100
+	JGE          tail78
 
-vector99:
+vector77:
 	VPXORD Z1, Z1, Z1
 	LEAQ   (DX)(SI*1), R9
 	LEAQ   (DX)(SI*1), R10
 	LEAQ   (AX)(SI*1), R11
 	MOVQ   k+72(FP), R12
 
-row102:
+row80:
 	VMOVUPS (R10), Z2
 	VADDPS  Z2, Z1, Z1
 	ADDQ    BX, R10
 	DECQ    R12
-	JNZ     row102
+	JNZ     row80
 	MOVQ    rows+80(FP), R12
 
-slide104:
+slide82:
 	VMULPS  Z0, Z1, Z2
 	VMOVUPS Z2, (R11)
 	DECQ    R12
-	JZ      slid103
+	JZ      slid81
 	VMOVUPS (R10), Z2
 	VMOVUPS (R9), Z3
 	VSUBPS  Z3, Z2, Z2
@@ -1281,35 +1024,35 @@ slide104:
 	ADDQ    CX, R11
 	ADDQ    BX, R10
 	ADDQ    BX, R9
-	JMP     slide104
+	JMP     slide82
 
-slid103:
+slid81:
 	ADDQ $+64, SI
 	CMPQ SI, R8
-	JLT  vector99
+	JLT  vector77
 
-tail100:
+tail78:
 	CMPQ   SI, DI
-	JGE    done101
+	JGE    done79
 	VPXORD Z4, Z4, Z4
 	LEAQ   (DX)(SI*1), DI
 	LEAQ   (DX)(SI*1), DX
 	LEAQ   (AX)(SI*1), AX
 	MOVQ   k+72(FP), SI
 
-row105:
+row83:
 	VMOVUPS.Z (DX), K1, Z1
 	VADDPS    Z1, Z4, Z4
 	ADDQ      BX, DX
 	DECQ      SI
-	JNZ       row105
+	JNZ       row83
 	MOVQ      rows+80(FP), SI
 
-slide107:
+slide85:
 	VMULPS    Z0, Z4, Z1
 	VMOVUPS   Z1, K1, (AX)
 	DECQ      SI
-	JZ        slid106
+	JZ        slid84
 	VMOVUPS.Z (DX), K1, Z1
 	VMOVUPS.Z (DI), K1, Z2
 	VSUBPS    Z2, Z1, Z1
@@ -1317,10 +1060,10 @@ slide107:
 	ADDQ      CX, AX
 	ADDQ      BX, DX
 	ADDQ      BX, DI
-	JMP       slide107
+	JMP       slide85
 
-slid106:
-done101:
+slid84:
+done79:
 	VZEROUPPER
 	RET
 
@@ -1343,7 +1086,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-20
 	VPXORD       Z11, Z11, Z11
 	VPXORD       Z12, Z12, Z12
 
-row108:
+row86:
 	VFMADD231PS   Z0, Z0, Z1
 	VFMADD231PS   Z0, Z0, Z2
 	VFMADD231PS   Z0, Z0, Z3
@@ -1357,7 +1100,7 @@ row108:
 	VFMADD231PS   Z0, Z0, Z11
 	VFMADD231PS   Z0, Z0, Z12
 	DECQ          AX
-	JNZ           row108
+	JNZ           row86
 	VADDPS        Z2, Z1, Z1
 	VADDPS        Z3, Z1, Z1
 	VADDPS        Z4, Z1, Z1

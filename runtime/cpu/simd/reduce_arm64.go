@@ -19,11 +19,6 @@ func colSumSqNEON(acc, a []float32, lda int, s float32, rows, n int)
 //go:noescape
 func colDotNEON(acc, a []float32, lda int, b []float32, ldb int, rows, n int)
 
-// colMaxNEON computes acc = max(acc, max a) down each column.
-//
-//go:noescape
-func colMaxNEON(acc, a []float32, lda int, rows, n int)
-
 // boxNEON computes dst[r] = s·(a[r] + … + a[r+k-1]) down each column.
 //
 //go:noescape

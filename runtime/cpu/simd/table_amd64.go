@@ -23,8 +23,8 @@ func vectorised(isa ISA) Kernels {
 			widen:  widenAVX512,
 
 			add: addAVX512, mul: mulAVX512, geluGate: geluGateAVX512,
-			mulAdd: mulAddAVX512, addSub: addSubAVX512, mulAddAdd: mulAddAddAVX512,
-			scale: scaleAVX512, leakyReLU: leakyReLUAVX512, addScaled: addScaledAVX512,
+			mulAdd: mulAddAVX512,
+			scale:  scaleAVX512, leakyReLU: leakyReLUAVX512, addScaled: addScaledAVX512,
 			relu: reluAVX512, gelu: geluAVX512, softmax: softmaxAVX512,
 			layerNorm: layerNormAVX512, biasFreeNorm: biasFreeNormAVX512,
 			depthwise3: depthwise3AVX512, depthwise5: depthwise5AVX512,
@@ -39,8 +39,8 @@ func vectorised(isa ISA) Kernels {
 		widen:  widenAVX2,
 
 		add: addAVX2, mul: mulAVX2, geluGate: geluGateAVX2,
-		mulAdd: mulAddAVX2, addSub: addSubAVX2, mulAddAdd: mulAddAddAVX2,
-		scale: scaleAVX2, leakyReLU: leakyReLUAVX2, addScaled: addScaledAVX2,
+		mulAdd: mulAddAVX2,
+		scale:  scaleAVX2, leakyReLU: leakyReLUAVX2, addScaled: addScaledAVX2,
 		relu: reluAVX2, gelu: geluAVX2, softmax: softmaxAVX2,
 		layerNorm: layerNormAVX2, biasFreeNorm: biasFreeNormAVX2,
 		depthwise3: depthwise3AVX2, depthwise5: depthwise5AVX2,
@@ -59,17 +59,6 @@ func colSum(isa ISA, acc, a []float32, lda, rows, n int) {
 		colSumAVX2(acc, a, lda, rows, n)
 	default:
 		colSumGeneric(acc, a, lda, rows, n)
-	}
-}
-
-func colMax(isa ISA, acc, a []float32, lda, rows, n int) {
-	switch isa {
-	case AVX512:
-		colMaxAVX512(acc, a, lda, rows, n)
-	case AVX2:
-		colMaxAVX2(acc, a, lda, rows, n)
-	default:
-		colMaxGeneric(acc, a, lda, rows, n)
 	}
 }
 

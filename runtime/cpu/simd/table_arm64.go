@@ -11,8 +11,8 @@ func vectorised(ISA) Kernels {
 		widen:  widenNEON,
 
 		add: addNEON, mul: mulNEON, geluGate: geluGateNEON,
-		mulAdd: mulAddNEON, addSub: addSubNEON, mulAddAdd: mulAddAddNEON,
-		scale: scaleNEON, leakyReLU: leakyReLUNEON, addScaled: addScaledNEON,
+		mulAdd: mulAddNEON,
+		scale:  scaleNEON, leakyReLU: leakyReLUNEON, addScaled: addScaledNEON,
 		relu: reluNEON, gelu: geluNEON, softmax: softmaxNEON,
 		layerNorm: layerNormNEON, biasFreeNorm: biasFreeNormNEON,
 		depthwise3: depthwise3NEON, depthwise5: depthwise5NEON,
@@ -29,14 +29,6 @@ func colSum(isa ISA, acc, a []float32, lda, rows, n int) {
 		return
 	}
 	colSumNEON(acc, a, lda, rows, n)
-}
-
-func colMax(isa ISA, acc, a []float32, lda, rows, n int) {
-	if isa == Generic {
-		colMaxGeneric(acc, a, lda, rows, n)
-		return
-	}
-	colMaxNEON(acc, a, lda, rows, n)
 }
 
 func colSumSq(isa ISA, acc, a []float32, lda int, s float32, rows, n int) {

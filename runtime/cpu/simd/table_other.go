@@ -13,10 +13,6 @@ func colSum(_ ISA, acc, a []float32, lda, rows, n int) {
 	colSumGeneric(acc, a, lda, rows, n)
 }
 
-func colMax(_ ISA, acc, a []float32, lda, rows, n int) {
-	colMaxGeneric(acc, a, lda, rows, n)
-}
-
 func colSumSq(_ ISA, acc, a []float32, lda int, s float32, rows, n int) {
 	colSumSqGeneric(acc, a, lda, s, rows, n)
 }

@@ -40,8 +40,6 @@ var list = []kernel{
 	{"pointwise", "add", binary + rowsOfN, "computes dst = a + b", isa.add, (*neon).add},
 	{"pointwise", "mul", binary + rowsOfN, "computes dst = a·b", isa.mul, (*neon).mul},
 	{"pointwise", "mulAdd", ternary + rowsOfN, "computes dst = a·b + c", isa.mulAdd, (*neon).mulAdd},
-	{"pointwise", "mulAddAdd", ternary + "d []float32, ldd int, " + rowsOfN, "computes dst = a·b + c + d", isa.mulAddAdd, (*neon).mulAddAdd},
-	{"pointwise", "addSub", ternary + rowsOfN, "computes dst = a + (b - c)", isa.addSub, (*neon).addSub},
 	{"pointwise", "scale", mapArgs + "s float32, " + rowsOfN, "computes dst = s·a", isa.scale, (*neon).scale},
 	{"pointwise", "addScaled", binary + "s float32, " + rowsOfN, "computes dst = a + s·b", isa.addScaled, (*neon).addScaled},
 	{"pointwise", "relu", mapArgs + rowsOfN, "computes dst = max(a, 0)", isa.relu, (*neon).relu},
@@ -59,7 +57,6 @@ var list = []kernel{
 	{"reduce", "colSum", columnArg + rowsOfN, "computes acc += Σ a" + downward, isa.colSum, (*neon).colSum},
 	{"reduce", "colSumSq", columnArg + "s float32, " + rowsOfN, "computes acc += Σ (a-s)²" + downward, isa.colSumSq, (*neon).colSumSq},
 	{"reduce", "colDot", columnArg + "b []float32, ldb int, " + rowsOfN, "computes acc += Σ a·b" + downward, isa.colDot, (*neon).colDot},
-	{"reduce", "colMax", columnArg + rowsOfN, "computes acc = max(acc, max a)" + downward, isa.colMax, (*neon).colMax},
 	{"reduce", "box", "(dst []float32, ldst int, a []float32, lda int, s float32, k, rows, n int)", "computes dst[r] = s·(a[r] + … + a[r+k-1])" + downward, isa.box, (*neon).box},
 	{"reduce", "peak", "(x float32, n int) float32", "does 12·n multiply-adds of a vector and returns a sum of x that depends on them", isa.peak, (*neon).peak},
 }

@@ -20,20 +20,6 @@ func (n *neon) mulAdd() {
 	})
 }
 
-func (n *neon) mulAddAdd() {
-	n.mapRows("a b c d", "", neonUnroll, func(x []vec, _ vec) {
-		n.arith(fmla, x[0], x[1], x[2])
-		n.arith(fadd, x[2], x[3], x[0])
-	})
-}
-
-func (n *neon) addSub() {
-	n.mapRows("a b c", "", neonUnroll, func(x []vec, _ vec) {
-		n.arith(fsub, x[1], x[2], x[1])
-		n.arith(fadd, x[0], x[1], x[0])
-	})
-}
-
 func (n *neon) scale() {
 	n.mapRows("a", "s", neonUnroll, func(x []vec, s vec) { n.arith(fmul, s, x[0], x[0]) })
 }

@@ -1,7 +1,5 @@
 package main
 
-import "math"
-
 func (n *neon) colSum() {
 	n.columns("", fadd, nil, func(acc, a, _, _ vec) { n.arith(fadd, a, acc, acc) })
 }
@@ -15,11 +13,6 @@ func (n *neon) colSumSq() {
 
 func (n *neon) colDot() {
 	n.columns("b", fadd, nil, func(acc, a, b, _ vec) { n.arith(fmla, a, b, acc) })
-}
-
-func (n *neon) colMax() {
-	lowest := n.all(float32(math.Inf(-1)))
-	n.columns("", fmax, &lowest, func(acc, a, _, _ vec) { n.arith(fmax, a, acc, acc) })
 }
 
 // columns emits a kernel that folds rows × n values into n accumulators. Two

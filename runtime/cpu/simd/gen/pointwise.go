@@ -28,20 +28,6 @@ func (v isa) mulAdd() {
 	})
 }
 
-func (v isa) mulAddAdd() {
-	v.mapRows("a b c d", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
-		VFMADD213PS(x[2], x[1], x[0])
-		VADDPS(x[3], x[0], x[0])
-	})
-}
-
-func (v isa) addSub() {
-	v.mapRows("a b c", "", func(x []reg.VecVirtual, _ reg.VecVirtual) {
-		VSUBPS(x[2], x[1], x[1])
-		VADDPS(x[1], x[0], x[0])
-	})
-}
-
 func (v isa) scale() {
 	v.mapRows("a", "s", func(x []reg.VecVirtual, s reg.VecVirtual) {
 		VMULPS(s, x[0], x[0])

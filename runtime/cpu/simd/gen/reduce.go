@@ -1,8 +1,6 @@
 package main
 
 import (
-	"math"
-
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -21,11 +19,6 @@ func (v isa) colSumSq() {
 
 func (v isa) colDot() {
 	v.columns("b", VADDPS, nil, func(acc, a, b, _ reg.VecVirtual) { VFMADD231PS(a, b, acc) })
-}
-
-func (v isa) colMax() {
-	lowest := all(float32(math.Inf(-1)))
-	v.columns("", VMAXPS, &lowest, func(acc, a, _, _ reg.VecVirtual) { VMAXPS(a, acc, acc) })
 }
 
 // columns emits a kernel that folds rows × n values into n accumulators, four
