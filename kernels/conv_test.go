@@ -298,7 +298,7 @@ func conv3Test(in graph.Shape, filters, shuffle int) func(t testing.TB, opt conv
 				Pad: 1, Act: graph.Activation(1 + in.W%3), Shuffle: shuffle, PadMode: graph.PadMode(in.C % 4),
 			}
 		})
-		want := reference(t, g, graphtest.RandomInputs(g, 11))
+		want := expected(t, g, graphtest.RandomInputs(g, 11))
 		return func(r *rig) {
 			o, op := single(r, g, 11)
 			requireClose(r, runConv(o, op, opt), want)

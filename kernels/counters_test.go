@@ -18,7 +18,7 @@ func measured(t *testing.T, g *graph.Graph, lower func(o *one, op graph.Op) [][]
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, dev.Close()) })
 	o, op := single((&rig{dev: dev, lib: kernels.NewLibrary(dev, dev.Info().Arch())}).with(t), g, 3)
-	requireClose(t, lower(o, op), reference(t, g, o.inputs))
+	requireClose(t, lower(o, op), expected(t, g, o.inputs))
 	return reports
 }
 

@@ -39,7 +39,7 @@ func TestVectorProductsEqualTheReference(t *testing.T) {
 		})
 		for _, full := range []bool{false, true} {
 			o, op := single(newRig(t), g, 5)
-			got, want := [][]float32{runGemv(o, op.(*graph.Conv), full)}, reference(t, g, o.inputs)
+			got, want := [][]float32{runGemv(o, op.(*graph.Conv), full)}, expected(t, g, o.inputs)
 			requireClose(t, got, want)
 			if full {
 				for i, w := range want[0] {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph"
-	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/kernels"
 	"unirestorer/runtime/device"
 )
@@ -93,7 +93,7 @@ func eachCase(t *testing.T, keep func(op graph.Op) bool, bound float64, lower fu
 			g, err := c.Build()
 			require.NoError(t, err)
 			o, op := single(newRig(t), g, 11)
-			want, err := graphtest.Run(g, o.inputs)
+			want, err := reference.Run(g, o.inputs)
 			require.NoError(t, err)
 			got := lower(o, op)
 			require.Len(t, got, len(want))
@@ -349,7 +349,7 @@ func TestLongSequencesAndLargeHeads(t *testing.T) {
 				b.Output("y", b.WindowAttention("y", graph.WindowAttention{QKV: in, Bias: bias, Heads: s.heads, Window: s.window, Shift: s.shift}), graph.NHWC)
 				g, err := b.Build()
 				require.NoError(t, err)
-				want, err = graphtest.Run(g, [][]float32{values})
+				want, err = reference.Run(g, [][]float32{values})
 				require.NoError(t, err)
 				r.run(kernels.WindowAttention(qkv, y, r.attentionBias(v, s.window), s.heads, s.window, s.shift, r.flag()))
 			}
@@ -484,7 +484,7 @@ func TestRescaleNormEqualsTheReference(t *testing.T) {
 			g, err := c.Build()
 			require.NoError(t, err)
 			o, op := single(newRig(t), g, 11)
-			want, err := graphtest.Run(g, o.inputs)
+			want, err := reference.Run(g, o.inputs)
 			require.NoError(t, err)
 			got := o.rescale(op.(*graph.RescaleNorm))
 			for i := range want {

@@ -9,6 +9,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/kernels"
 	"unirestorer/runtime/device"
 )
@@ -137,7 +138,7 @@ func compareCase(t *testing.T, c graphtest.Case, lower func(o *one, op graph.Op)
 	g, err := c.Build()
 	require.NoError(t, err)
 	o, op := single(newRig(t), g, 7)
-	want, err := graphtest.Run(g, o.inputs)
+	want, err := reference.Run(g, o.inputs)
 	require.NoError(t, err)
 	requireClose(t, lower(o, op), want)
 }
@@ -149,12 +150,12 @@ func name(c graphtest.Case) string { return strings.ReplaceAll(c.Name, " ", "_")
 func compareGraph(t testing.TB, g *graph.Graph, lower func(o *one, op graph.Op) [][]float32) {
 	t.Helper()
 	o, op := single(newRig(t), g, 11)
-	requireClose(t, lower(o, op), reference(t, g, o.inputs))
+	requireClose(t, lower(o, op), expected(t, g, o.inputs))
 }
 
-func reference(t testing.TB, g *graph.Graph, inputs [][]float32) [][]float32 {
+func expected(t testing.TB, g *graph.Graph, inputs [][]float32) [][]float32 {
 	t.Helper()
-	want, err := graphtest.Run(g, inputs)
+	want, err := reference.Run(g, inputs)
 	require.NoError(t, err)
 	return want
 }

@@ -36,7 +36,7 @@ type spared struct {
 func oneOpTest(lower func(o *one, op graph.Op) [][]float32, inputs []graph.Shape, build func(t testing.TB, in []*graph.Tensor) graph.Op) func(t testing.TB) func(r *rig) {
 	return func(t testing.TB) func(r *rig) {
 		g := oneOp(t, inputs, func(in []*graph.Tensor) graph.Op { return build(t, in) })
-		want := reference(t, g, graphtest.RandomInputs(g, 11))
+		want := expected(t, g, graphtest.RandomInputs(g, 11))
 		return func(r *rig) {
 			o, op := single(r, g, 11)
 			requireClose(r, lower(o, op), want)
@@ -186,7 +186,7 @@ func gramTest(head, heads, pixels int) func(t testing.TB) func(r *rig) {
 		g := oneOp(t, []graph.Shape{in}, func(in []*graph.Tensor) graph.Op {
 			return &graph.Conv{X: in[0], Weight: identity(t, 3*c), Gram: &graph.Gram{C: c, Heads: heads}}
 		})
-		want := reference(t, g, graphtest.RandomInputs(g, 3))
+		want := expected(t, g, graphtest.RandomInputs(g, 3))
 		return func(r *rig) {
 			o, _ := single(r, g, 3)
 			requireClose(r, separateGram(o, o.inputs[0], &graph.Gram{C: c, Heads: heads}, in), want)

@@ -24,7 +24,7 @@ func normProduct(t *testing.T, mean, deviation float64) (got, want [][]float32) 
 	o.inputs[0] = normal(9, len(o.inputs[0]), mean, deviation)
 	x := op.(*graph.Conv).X
 	o.buffers[x] = o.rows(o.inputs[0], kernels.Plain(c))
-	return runConv(o, op, convOptions{}), reference(t, g, o.inputs)
+	return runConv(o, op, convOptions{}), expected(t, g, o.inputs)
 }
 
 // TestNormalisationSurvivesLargeValues covers rows whose squares overflow fp16 and rows whose mean is large against their

@@ -21,7 +21,7 @@ func verifyCommand() *cli.Command {
 			"trace.safetensors). Prints the largest absolute error, the PSNR, the bound and the verdict of everything\n" +
 			"compared, and a summary in the last line. A CASE may also hold a single network's file called model.pth (.pt, .ckpt,\n" +
 			".safetensors) with in.png and expected.png, what its authors' code makes of that. fp32 devices are held to the case's rounding noise, fp16 devices\n" +
-			"to 60 dB or, where rounding is amplified, to 2·2¹³ times that noise. The exit code is 1 if anything differs.\n\n" +
+			"to 3 dB below a faithful fp16 machine: the case in double precision with the roundings of fp16 storage. The exit code is 1 if anything differs.\n\n" +
 			"Examples:\n" +
 			"   unirestorer verify testdata/goldens/*\n" +
 			"   unirestorer verify testdata/goldens/nafnet --trace\n" +
@@ -29,7 +29,7 @@ func verifyCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "trace", Usage: "compare intermediate results too and name the first that differs"},
 			&cli.Float64Flag{Name: "max-abs", Usage: "allow this absolute `ERROR` instead of the case's own bound"},
-			&cli.Float64Flag{Name: "psnr", Usage: "hold fp16 devices to this many `DECIBELS` instead of 60"},
+			&cli.Float64Flag{Name: "psnr", Usage: "hold fp16 devices to this many `DECIBELS` instead of what a faithful machine reaches"},
 			&cli.BoolFlag{Name: "failed", Usage: "print only what differs"},
 			jsonFlag(),
 		}, deviceFlags()...),
@@ -105,7 +105,7 @@ func printVerified(c *cli.Context, device string, reports []*verify.Report, fail
 
 func tableOfChecks(c *cli.Context, reports []*verify.Report) error {
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CASE\tCOMPARED\tMAX ABS\tPSNR dB\tBOUND\tVERDICT")
+	fmt.Fprintln(w, "CASE\tCOMPARED\tMAX ABS\tPSNR dB\tFAITHFUL FP16\tBOUND\tVERDICT")
 	for _, r := range reports {
 		for _, check := range r.Checks {
 			if check.OK && c.Bool("failed") {
@@ -115,10 +115,10 @@ func tableOfChecks(c *cli.Context, reports []*verify.Report) error {
 			if !check.OK {
 				verdict = "DIFFERS " + check.Note
 			}
-			fmt.Fprintf(w, "%s\t%s\t%.2g\t%s\t%s\t%s\n", r.Case, check.Name, check.MaxAbs, decibel(float64(check.PSNR)), boundOf(check), verdict)
+			fmt.Fprintf(w, "%s\t%s\t%.2g\t%s\t%s\t%s\t%s\n", r.Case, check.Name, check.MaxAbs, decibel(float64(check.PSNR)), faithfulOf(check), boundOf(check), verdict)
 		}
 		if r.FirstDifference != "" {
-			fmt.Fprintf(w, "%s\tfirst difference\t\t\t\t%s\n", r.Case, r.FirstDifference)
+			fmt.Fprintf(w, "%s\tfirst difference\t\t\t\t\t%s\n", r.Case, r.FirstDifference)
 		}
 	}
 	return w.Flush()
@@ -131,10 +131,17 @@ func decibel(v float64) string {
 	return fmt.Sprintf("%.1f", v)
 }
 
+func faithfulOf(c verify.Check) string {
+	if c.Faithful == nil {
+		return ""
+	}
+	return decibel(float64(*c.Faithful))
+}
+
 func boundOf(c verify.Check) string {
 	switch {
 	case c.InDecibel:
-		return fmt.Sprintf("%g dB", c.Bound)
+		return fmt.Sprintf("%.1f dB", c.Bound)
 	case c.Bound == 0:
 		return "exact"
 	default:

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph"
-	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/weights"
 )
 
@@ -51,7 +51,7 @@ func TestBatchOfDifferentAdaptersEqualsEachImageAlone(t *testing.T) {
 			g, err := BuildBatch(members, choice, h, w, opt)
 			require.NoError(t, err)
 			x := images(5, len(choice), h, w)
-			got, err := graphtest.Run(g, [][]float32{x})
+			got, err := reference.Run(g, [][]float32{x})
 			require.NoError(t, err)
 			part := len(x) / len(choice)
 			for i, c := range choice {
@@ -142,9 +142,9 @@ func TestBatchOfAPoolTakesEveryExpertFromItsPrefix(t *testing.T) {
 	require.NoError(t, err)
 	got, err := c.BuildBatch(all, []int{2, 0, 2}, 16, 16, Options{Unmerged: true})
 	require.NoError(t, err)
-	wanted, err := graphtest.Run(want, [][]float32{x})
+	wanted, err := reference.Run(want, [][]float32{x})
 	require.NoError(t, err)
-	have, err := graphtest.Run(got, [][]float32{x})
+	have, err := reference.Run(got, [][]float32{x})
 	require.NoError(t, err)
 	require.Equal(t, wanted, have)
 	_, err = c.BuildBatch(all, []int{0, 3}, 16, 16, Options{})

@@ -10,6 +10,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/weights"
 )
 
@@ -73,7 +74,7 @@ func run(t testing.TB, net Network, src weights.Source, n, h, w int, x []float32
 	t.Helper()
 	g, err := net.Build(src, n, h, w, opt)
 	require.NoError(t, err)
-	out, err := graphtest.Run(g, [][]float32{x})
+	out, err := reference.Run(g, [][]float32{x})
 	require.NoError(t, err)
 	i, err := g.Output("restored")
 	require.NoError(t, err)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/weights"
 )
 
@@ -35,7 +35,7 @@ func TestBatchNormIsFoldedIntoTheLastLayer(t *testing.T) {
 	set("mu.9.running_var", 4, 1, 0.25)
 	g, err := r.Build(src, 1, Options{})
 	require.NoError(t, err)
-	out, err := graphtest.Run(g, [][]float32{{3, 1, -1}})
+	out, err := reference.Run(g, [][]float32{{3, 1, -1}})
 	require.NoError(t, err)
 	leaky := -1e-4 // -1 through four LeakyReLUs of slope 0.1
 	want := []float64{(3-1)/math.Sqrt(4+1e-5)*2 + 0.5, (1 + 2) / math.Sqrt(1+1e-5), leaky/math.Sqrt(0.25+1e-5) - 1}
@@ -48,7 +48,7 @@ func TestBatchNormIsFoldedIntoTheLastLayer(t *testing.T) {
 	set("mu.9.running_var", 4, -1, 1)
 	g, err = r.Build(src, 1, Options{})
 	require.NoError(t, err)
-	_, err = graphtest.Run(g, [][]float32{{3, 1, -1}})
+	_, err = reference.Run(g, [][]float32{{3, 1, -1}})
 	require.ErrorContains(t, err, "variance that is not positive")
 }
 
@@ -61,19 +61,19 @@ func TestEstimatorIsEncoderAndRouterInOne(t *testing.T) {
 	whole, err := c.BuildEstimator(src, 2, Options{})
 	require.NoError(t, err)
 	x := images(1, 2, 16, 16)
-	got, err := graphtest.Run(whole, [][]float32{x})
+	got, err := reference.Run(whole, [][]float32{x})
 	require.NoError(t, err)
 
 	d, r, err := c.Heads()
 	require.NoError(t, err)
 	encoder, err := d.Build(weights.Prefix(src, "daclip_model."), 2, Options{})
 	require.NoError(t, err)
-	features, err := graphtest.Run(encoder, [][]float32{x})
+	features, err := reference.Run(encoder, [][]float32{x})
 	require.NoError(t, err)
 	require.Equal(t, features[0], got[0])
 	heads, err := r.Build(src, 2, Options{})
 	require.NoError(t, err)
-	gates, err := graphtest.Run(heads, features)
+	gates, err := reference.Run(heads, features)
 	require.NoError(t, err)
 	for i, port := range heads.Outputs {
 		at, err := whole.Output(port.Name)

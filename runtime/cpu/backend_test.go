@@ -9,6 +9,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu/simd"
 )
@@ -78,7 +79,7 @@ func TestCasesMatchInterpreter(t *testing.T) {
 			g, err := c.Build()
 			require.NoError(t, err)
 			inputs := graphtest.RandomInputs(g, 7)
-			want, err := graphtest.Run(g, inputs)
+			want, err := reference.Run(g, inputs)
 			require.NoError(t, err)
 			limit := tolerance
 			if c.Chain {
@@ -110,7 +111,7 @@ func TestCasesMatchInterpreter(t *testing.T) {
 func TestFusedNodesMatchInterpreter(t *testing.T) {
 	for _, g := range chains(t) {
 		inputs := graphtest.RandomInputs(g, 11)
-		want, err := graphtest.Run(g, inputs)
+		want, err := reference.Run(g, inputs)
 		require.NoError(t, err)
 		apart := newBackend(t, Options{})
 		apart.env.fusing = fusing{bytes: math.MaxInt, strips: math.MaxInt32}

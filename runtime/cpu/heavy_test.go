@@ -11,6 +11,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/cpu/simd"
 	"unirestorer/weights/half"
 )
@@ -101,7 +102,7 @@ func TestHeavyConvolutionsMatchInterpreter(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			g := h.build(t, false)
 			inputs := graphtest.RandomInputs(g, 7)
-			want, err := graphtest.Run(g, inputs)
+			want, err := reference.Run(g, inputs)
 			require.NoError(t, err)
 			isas := simd.Available()
 			if raceDetector {

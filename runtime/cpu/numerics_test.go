@@ -8,6 +8,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 )
 
 // oneNode compares one operation on the given input with the interpreter and
@@ -25,7 +26,7 @@ func oneNode(t *testing.T, s graph.Shape, input func(i int) float32, op func(k *
 	for i := range inputs[0] {
 		inputs[0][i] = input(i)
 	}
-	want, err := graphtest.Run(g, inputs)
+	want, err := reference.Run(g, inputs)
 	require.NoError(t, err)
 	return graphtest.Compare(run(t, compile(t, newBackend(t, Options{}), g), inputs)[0], want[0])
 }

@@ -9,6 +9,7 @@ import (
 
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/cpu/simd"
 )
 
@@ -97,7 +98,7 @@ func TestRandomConvolutionsMatchInterpreter(t *testing.T) {
 		g, err := k.Build()
 		require.NoError(t, err)
 		inputs := graphtest.RandomInputs(g, seed)
-		want, err := graphtest.Run(g, inputs)
+		want, err := reference.Run(g, inputs)
 		require.NoError(t, err)
 		for isa, b := range backends {
 			d := graphtest.Compare(run(t, compile(t, b, g), inputs)[0], want[0])

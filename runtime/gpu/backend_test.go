@@ -12,6 +12,7 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/device"
 )
 
@@ -25,7 +26,7 @@ func TestCasesMatchInterpreter(t *testing.T) {
 			g, err := c.Build()
 			require.NoError(t, err)
 			inputs := graphtest.RandomInputs(g, 7)
-			want, err := graphtest.Run(g, inputs)
+			want, err := reference.Run(g, inputs)
 			require.NoError(t, err)
 			requireHalf(t, want, run(t, compile(t, b, g), inputs), c.Chain)
 		})
@@ -103,7 +104,7 @@ func TestReadersOfDifferentFormsAgree(t *testing.T) {
 			g, err := k.Build()
 			require.NoError(t, err)
 			inputs := graphtest.RandomInputs(g, 7)
-			want, err := graphtest.Run(g, inputs)
+			want, err := reference.Run(g, inputs)
 			require.NoError(t, err)
 			requireHalf(t, want, run(t, compile(t, newBackend(t, Options{}), g), inputs), true)
 		})
@@ -122,7 +123,7 @@ func TestVectorsKeepSinglePrecision(t *testing.T) {
 	require.NoError(t, err)
 	inputs := graphtest.RandomInputs(g, 7)
 	inputs[0][3] = 1.0001 // no fp16 value
-	want, err := graphtest.Run(g, inputs)
+	want, err := reference.Run(g, inputs)
 	require.NoError(t, err)
 	d := graphtest.Compare(run(t, compile(t, newBackend(t, Options{}), g), inputs)[0], want[0])
 	require.LessOrEqual(t, d.Relative, 2e-6, "%v", d)
@@ -143,7 +144,7 @@ func TestLongProductsOfFewPixelsMatchInterpreter(t *testing.T) {
 		p := compile(t, newBackend(t, Options{}), g)
 		require.Len(t, p.Launches(g.Nodes[1]), 2, "the product is split")
 		inputs := graphtest.RandomInputs(g, 7)
-		want, err := graphtest.Run(g, inputs)
+		want, err := reference.Run(g, inputs)
 		require.NoError(t, err)
 		requireHalf(t, want, run(t, p, inputs), true)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cuda"
 	"unirestorer/runtime/device"
@@ -47,7 +48,7 @@ func TestCasesMatchInterpreterThroughCUDA(t *testing.T) {
 			g, err := c.Build()
 			require.NoError(t, err)
 			inputs := graphtest.RandomInputs(g, 7)
-			want, err := graphtest.Run(g, inputs)
+			want, err := reference.Run(g, inputs)
 			require.NoError(t, err)
 			p := compile(t, b, g)
 			first := run(t, p, inputs)

@@ -2,7 +2,6 @@ package gpu
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +23,7 @@ func golden(t *testing.T, b *Backend, name string) *verify.Report {
 }
 
 func TestGoldenCasesMatchPyTorch(t *testing.T) {
-	cases := []string{"nafnet", "nafnet_local", "retinexformer", "restormer_biasfree", "dehazeformer", "router_head", "daclip_visual", "promptir"}
+	cases := []string{"nafnet", "nafnet_local", "retinexformer", "restormer_biasfree", "dehazeformer", "router_head", "daclip_visual", "promptir", "restormer_withbias", "lora_restormer"}
 	if os.Getenv("UNIRESTORER_TEST_LONG") != "" { // minutes in the simulator
 		cases = append(cases, "airnet")
 	}
@@ -36,36 +35,11 @@ func TestGoldenCasesMatchPyTorch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range golden(t, b, name).Checks {
 				require.True(t, c.OK, "%s: max %.3g, %.1f dB, bound %g %s", c.Name, float64(c.MaxAbs), float64(c.PSNR), c.Bound, c.Note)
+				require.NotNil(t, c.Faithful, c.Name)
 			}
 		})
 	}
 	require.Zero(t, b.weights.Total())
-}
-
-// Norms over very few channels and an all-black image make networks amplify
-// rounding so far that fp16 cannot reach 60 dB. PyTorch's own rounding in fp32
-// tells how far; that of fp16 is 2¹³ times as large.
-func TestIllConditionedGoldenCasesStayWithinTheirRounding(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds in the simulator")
-	}
-	const coarser = 1 << 13
-	b := newBackend(t, Options{})
-	for _, name := range []string{"restormer_withbias", "lora_restormer"} {
-		content, err := os.ReadFile(filepath.Join(goldens, name, "config.json"))
-		require.NoError(t, err)
-		var config struct {
-			Noise map[string]float64 `json:"fp32_vs_fp64_max_abs_diff"`
-		}
-		require.NoError(t, json.Unmarshal(content, &config))
-		for _, c := range golden(t, b, name).Checks {
-			output, _, _ := strings.Cut(c.Name, " ")
-			noise := config.Noise["x"+strings.TrimPrefix(output, "y")]
-			require.Positive(t, noise, c.Name)
-			require.LessOrEqual(t, float64(c.MaxAbs), 2*coarser*noise, "%s %s", name, c.Name)
-			require.GreaterOrEqual(t, float64(c.PSNR), 50.0, "%s %s", name, c.Name)
-		}
-	}
 }
 
 // TestRescaledNetworksGiveTheSamePicture runs networks whose weights were multiplied by powers of two, up to 2^20, so that

@@ -12,6 +12,7 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/backend/backendtest"
 	"unirestorer/weights/half"
@@ -87,7 +88,7 @@ func TestSwitchedProgramEqualsOneCompiledForTheAdapter(t *testing.T) {
 	second := run(t, p, inputs)
 	requireSame(t, run(t, compile(t, b, graphs[1]), inputs), second, "switched and compiled")
 	for i, got := range [][][]float32{first, second} {
-		want, err := graphtest.Run(merged[i], inputs)
+		want, err := reference.Run(merged[i], inputs)
 		require.NoError(t, err)
 		requireHalf(t, want, got, true)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
+	"unirestorer/graph/reference"
 	"unirestorer/weights"
 )
 
@@ -70,7 +71,7 @@ func run(t testing.TB, e Expert, n, h, w int, x []float32, opt models.Options) [
 	t.Helper()
 	g, err := e.Network.Build(e.Source, n, h, w, opt)
 	require.NoError(t, err)
-	out, err := graphtest.Run(g, [][]float32{x})
+	out, err := reference.Run(g, [][]float32{x})
 	require.NoError(t, err)
 	return out[0]
 }

@@ -122,6 +122,8 @@ func (c *testCase) compareTraces(g *graph.Graph, out [][]float32, want weights.S
 	return nil
 }
 
+const tracePrefix = "trace "
+
 // compareTrace compares an intermediate result with its stored leading part.
 func (c *testCase) compareTrace(key string, got []float32, port graph.Port, want weights.Source) error {
 	t, err := want.Tensor(key)
@@ -145,7 +147,7 @@ func (c *testCase) compareTrace(key string, got []float32, port graph.Port, want
 	if err != nil {
 		return fmt.Errorf("trace %s: %w", key, err)
 	}
-	check := c.add("trace "+key, part, ref, limit{abs: loose.abs * max(1, entry.MaxAbs)}, 0)
+	check := c.add(tracePrefix+key, part, ref, loose*limit(max(1, entry.MaxAbs)), 0)
 	if !check.OK && c.report.FirstDifference == "" {
 		c.report.FirstDifference = key
 	}

@@ -4,20 +4,20 @@ import (
 	"context"
 
 	"unirestorer/graph"
-	"unirestorer/graph/graphtest"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/backend"
 )
 
-// reference is a backend over the reference interpreter.
-type reference struct{}
+// interpreted is a backend over the reference interpreter.
+type interpreted struct{}
 
-func (reference) Info() backend.Info                               { return backend.Info{Name: "reference"} }
-func (reference) Plan(*graph.Graph) (backend.Memory, error)        { return backend.Memory{}, nil }
-func (reference) Holdings(*graph.Graph) ([]backend.Holding, error) { return nil, nil }
-func (reference) Resident() int64                                  { return 0 }
-func (reference) Close() error                                     { return nil }
-func (reference) Trim() (int64, bool)                              { return 0, true }
-func (reference) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
+func (interpreted) Info() backend.Info                               { return backend.Info{Name: "reference"} }
+func (interpreted) Plan(*graph.Graph) (backend.Memory, error)        { return backend.Memory{}, nil }
+func (interpreted) Holdings(*graph.Graph) ([]backend.Holding, error) { return nil, nil }
+func (interpreted) Resident() int64                                  { return 0 }
+func (interpreted) Close() error                                     { return nil }
+func (interpreted) Trim() (int64, bool)                              { return 0, true }
+func (interpreted) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
 	return referenceProgram{g}, nil
 }
 
@@ -27,7 +27,7 @@ func (p referenceProgram) Graph() *graph.Graph    { return p.g }
 func (p referenceProgram) Memory() backend.Memory { return backend.Memory{} }
 func (p referenceProgram) Close() error           { return nil }
 func (p referenceProgram) Run(_ context.Context, in, out [][]float32, _ backend.RunOptions) error {
-	got, err := graphtest.Run(p.g, in)
+	got, err := reference.Run(p.g, in)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"unirestorer/graph"
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
 	"unirestorer/weights"
@@ -66,7 +67,10 @@ func TestReferenceMeetsTheRepositoryCases(t *testing.T) {
 	require.NotEmpty(t, found)
 	for _, file := range found {
 		dir := filepath.Dir(file)
-		t.Run(filepath.Base(dir), func(t *testing.T) { requireCase(t, reference{}, dir) })
+		if filepath.Base(dir) == "airnet" && os.Getenv("UNIRESTORER_TEST_LONG") == "" { // nearly a minute
+			continue
+		}
+		t.Run(filepath.Base(dir), func(t *testing.T) { requireCase(t, interpreted{}, dir) })
 	}
 }
 
@@ -124,18 +128,18 @@ func TestCheckpointThatMustBeRefusedIsCaughtWhenRead(t *testing.T) {
 	data, err = json.Marshal(entries)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, formatsIndex), data, 0o666))
-	r, err := Run(context.Background(), reference{}, dir, Options{})
+	r, err := Run(context.Background(), interpreted{}, dir, Options{})
 	require.NoError(t, err)
 	require.False(t, r.OK)
 }
 
 func TestIncompleteCasesAreErrors(t *testing.T) {
-	_, err := Run(context.Background(), reference{}, t.TempDir(), Options{})
+	_, err := Run(context.Background(), interpreted{}, t.TempDir(), Options{})
 	require.ErrorContains(t, err, "config.json")
 	for _, missing := range []string{"input.safetensors", "output.safetensors", "weights.safetensors"} {
 		dir := copyCase(t, "nafnet")
 		require.NoError(t, os.Remove(filepath.Join(dir, missing)))
-		_, err := Run(context.Background(), reference{}, dir, Options{})
+		_, err := Run(context.Background(), interpreted{}, dir, Options{})
 		require.ErrorContains(t, err, missing)
 	}
 }
@@ -154,28 +158,67 @@ func TestDifference(t *testing.T) {
 	require.True(t, math.IsInf(float64(psnr), -1))
 }
 
-// halfDevice says that activations are fp16.
-type halfDevice struct{ backend.Backend }
+// distorted is an fp16 device that adds an error of alternating sign to what a faithful one computes.
+type distorted struct {
+	faithful
+	by float32
+}
 
-func (halfDevice) Info() backend.Info { return backend.Info{Half: true} }
+func (d distorted) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
+	p, err := d.faithful.Compile(ctx, g)
+	return distortedProgram{p, d.by}, err
+}
 
-func TestHalfPrecisionIsHeldToDecibelsOrToTheCaseConditioning(t *testing.T) {
-	const noise = 1e-6 // allows an error of 2·2¹³·10⁻⁶ = 0.016
-	for name, c := range map[string]struct {
-		err, noise, psnr float64
-		ok, decibels     bool
-	}{
-		"within 60 dB":                        {err: 0.9e-3, ok: true, decibels: true},
-		"missed, noise unknown":               {err: 2e-3, decibels: true},
-		"missed, as the conditioning allows":  {err: 0.016, noise: noise, ok: true},
-		"missed, beyond the conditioning":     {err: 0.017, noise: noise},
-		"missed what the user asked for":      {err: 2e-3, noise: noise, psnr: 70, decibels: true},
-		"within what the user asked for":      {err: 9e-3, psnr: 40, ok: true, decibels: true},
-		"within 60 dB beyond the noise bound": {err: 0.9e-3, noise: 1e-9, ok: true, decibels: true},
-	} {
-		run := testCase{backend: halfDevice{}, opt: Options{PSNR: c.psnr}}
-		check := run.add(name, []float32{float32(0.5 + c.err)}, []float32{0.5}, noisy(c.noise), 1)
-		require.Equal(t, c.ok, check.OK, "%s: %+v", name, check)
-		require.Equal(t, c.decibels, check.InDecibel, name)
+type distortedProgram struct {
+	backend.Program
+	by float32
+}
+
+func (p distortedProgram) Run(ctx context.Context, in, out [][]float32, opt backend.RunOptions) error {
+	err := p.Program.Run(ctx, in, out, opt)
+	for _, o := range out {
+		for i := range o {
+			o[i] += p.by * float32(1-i%2*2)
+		}
 	}
+	return err
+}
+
+func TestHalfPrecisionIsHeldToAFaithfulMachine(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		by           float32
+		psnr         float64 // that the user asks for
+		least, most  float64 // of the bound
+		ok, faithful bool
+	}{
+		{name: "nafnet", least: 59, most: 64, ok: true, faithful: true},
+		{name: "nafnet", by: 2e-4, least: 59, most: 64, ok: true, faithful: true},
+		{name: "nafnet", by: 2e-3, least: 59, most: 64, faithful: true},
+		{name: "nafnet", by: 2e-3, psnr: 50, least: 50, most: 50, ok: true},
+		{name: "lora_restormer", least: 44, most: 58, ok: true, faithful: true}, // amplifies what fp16 rounds
+		{name: "lora_restormer", by: 1e-2, least: 44, most: 58, faithful: true},
+	} {
+		r, err := Run(t.Context(), distorted{by: c.by}, filepath.Join(roots[0], c.name), Options{PSNR: c.psnr})
+		require.NoError(t, err)
+		require.Equal(t, c.ok, r.OK, "%+v", r)
+		for _, check := range r.Checks {
+			require.True(t, check.InDecibel, check.Name)
+			require.Equal(t, c.faithful, check.Faithful != nil, check.Name)
+			require.GreaterOrEqual(t, check.Bound, c.least, "%s: %+v", c.name, check)
+			require.LessOrEqual(t, check.Bound, c.most, "%s: %+v", c.name, check)
+		}
+	}
+}
+
+func TestWhatIsNotFiniteDiffers(t *testing.T) {
+	r, err := Run(t.Context(), distorted{by: float32(math.Inf(1))}, filepath.Join(roots[0], "nafnet"), Options{})
+	require.NoError(t, err)
+	require.False(t, r.OK)
+}
+
+func TestFewValuesGetMoreSlack(t *testing.T) {
+	require.EqualValues(t, 3, slack(1000))
+	require.InDelta(t, 3+13.02, slack(4), 1e-9)
+	require.Greater(t, slack(8), slack(500))
 }

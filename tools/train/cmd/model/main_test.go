@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph"
-	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/experts"
 	"unirestorer/weights"
 )
@@ -168,7 +168,7 @@ func expected(t *testing.T, p packing, spoil string) string {
 		require.NoError(t, err)
 		values, err := in.Float32()
 		require.NoError(t, err)
-		out, err := graphtest.Run(g, [][]float32{values})
+		out, err := reference.Run(g, [][]float32{values})
 		require.NoError(t, err)
 		return out
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph"
-	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
+	"unirestorer/graph/reference"
 	"unirestorer/runtime/experts"
 )
 
@@ -43,7 +43,7 @@ func TestMeasureGivesThePSNROfEachExpertAskedFor(t *testing.T) {
 			for j := range in {
 				in[j] = float32(pair[j]) / 255
 			}
-			out, err := graphtest.Run(g, [][]float32{in})
+			out, err := reference.Run(g, [][]float32{in})
 			require.NoError(t, err)
 			sum := 0.0
 			for j, v := range out[0] {

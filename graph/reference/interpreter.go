@@ -1,4 +1,4 @@
-package graphtest
+package reference
 
 import (
 	"context"
@@ -17,7 +17,11 @@ func Run(g *graph.Graph, inputs [][]float32) ([][]float32, error) {
 	if err := graph.CheckHost("input", g.Inputs, inputs); err != nil {
 		return nil, err
 	}
-	in := &interpreter{inputs: inputs, outputs: make([][]float32, len(g.Outputs)), values: map[*graph.Tensor]*value{}}
+	return (&interpreter{inputs: inputs}).run(context.Background(), g)
+}
+
+func (in *interpreter) run(ctx context.Context, g *graph.Graph) ([][]float32, error) {
+	in.outputs, in.values = make([][]float32, len(g.Outputs)), map[*graph.Tensor]*value{}
 	for i, p := range g.Outputs {
 		in.outputs[i] = make([]float32, p.Shape.Elems())
 	}
@@ -37,6 +41,9 @@ func Run(g *graph.Graph, inputs [][]float32) ([][]float32, error) {
 				return fmt.Errorf("computed %v, the graph says %v", results[i].Shape, t.Shape)
 			}
 			in.values[t] = results[i]
+			if !in.keepsSingle(n, i) {
+				in.round(results[i])
+			}
 		}
 		for _, t := range n.Op.Inputs() {
 			if lastUse[t] == n {
@@ -45,7 +52,7 @@ func Run(g *graph.Graph, inputs [][]float32) ([][]float32, error) {
 		}
 		return nil
 	}
-	if err := graph.Execute(context.Background(), g, run, graph.Observer{}); err != nil {
+	if err := graph.Execute(ctx, g, run, graph.Observer{}); err != nil {
 		return nil, err
 	}
 	return in.outputs, nil
@@ -55,6 +62,7 @@ func Run(g *graph.Graph, inputs [][]float32) ([][]float32, error) {
 type interpreter struct {
 	inputs, outputs [][]float32
 	values          map[*graph.Tensor]*value
+	half            bool // rounds what devices keep in fp16
 }
 
 // of is the value of t, nil for nil.

@@ -1,4 +1,4 @@
-package graphtest
+package reference
 
 import (
 	"math"
@@ -25,6 +25,8 @@ func (in *interpreter) fold(f *graph.Fold) ([]*value, error) {
 			}
 		}
 	}
+	in.round(attention)
+	in.roundAll(proj)
 	c := gram.H * d
 	m := newValue(graph.Shape{N: gram.N, H: 1, W: f.Proj.Dims[0], C: c})
 	m.fill(func(n, _, o, hj int) float64 {
@@ -57,7 +59,7 @@ func (in *interpreter) windowAttention(a *graph.WindowAttention) ([]*value, erro
 			x := graph.Reflect.Index(wx*w+t%w-left, qkv.W)
 			tokens[t] = qkv.pixel(n, y, x)
 		}
-		result := attend(tokens, a.Heads, bias)
+		result := in.attend(tokens, a.Heads, bias)
 		for t, r := range result {
 			y, x := wy*w+t/w-top, wx*w+t%w-left
 			if y >= 0 && y < qkv.H && x >= 0 && x < qkv.W {
@@ -76,7 +78,7 @@ func (in *interpreter) attention(a *graph.Attention) ([]*value, error) {
 		for t := range tokens {
 			tokens[t] = qkv.pixel(n, 0, t)
 		}
-		for t, r := range attend(tokens, a.Heads, nil) {
+		for t, r := range in.attend(tokens, a.Heads, nil) {
 			copy(out.pixel(n, 0, t), r)
 		}
 	})
@@ -85,7 +87,7 @@ func (in *interpreter) attention(a *graph.Attention) ([]*value, error) {
 
 // attend is multi-head attention among tokens that hold q, k and v. bias is
 // [heads][tokens][tokens] or nil.
-func attend(tokens [][]float64, heads int, bias []float64) [][]float64 {
+func (in *interpreter) attend(tokens [][]float64, heads int, bias []float64) [][]float64 {
 	t := len(tokens)
 	c := len(tokens[0]) / 3
 	d := c / heads
@@ -102,6 +104,7 @@ func attend(tokens [][]float64, heads int, bias []float64) [][]float64 {
 				}
 			}
 			softmax(logits)
+			in.roundAll(logits)
 			for j, p := range logits {
 				for e := range d {
 					result[i][h*d+e] += p * tokens[j][2*c+h*d+e]
@@ -160,11 +163,16 @@ func normalise(x *value, norm *graph.Norm) (*value, error) {
 		in := x.pixel(n, row, col)
 		mean, variance := moments(in)
 		deviation := math.Sqrt(variance + float64(norm.Eps))
+		if norm.Kind == graph.BiasFree {
+			mean = 0
+		}
 		for c, v := range in {
-			if norm.Kind == graph.BiasFree {
-				out[c] = v / deviation * ps[0][c]
-			} else {
-				out[c] = (v-mean)/deviation*ps[0][c] + ps[1][c]
+			out[c] = (v - mean) / deviation
+			if ps[0] != nil {
+				out[c] *= ps[0][c]
+			}
+			if ps[1] != nil {
+				out[c] += ps[1][c]
 			}
 		}
 	})

@@ -1,4 +1,4 @@
-package graphtest
+package reference
 
 import (
 	"math"
@@ -53,7 +53,7 @@ func (in *interpreter) conv(c *graph.Conv) ([]*value, error) {
 	}
 	t = gate(activate(addBias(t, bias), c.Act), c.Gate)
 	if c.Gram != nil {
-		v, gram := gramOf(t, c.Gram)
+		v, gram := gramOf(in.round(t), c.Gram)
 		return []*value{v, gram}, nil
 	}
 	scale, err := paramValues(c.Scale)
@@ -75,7 +75,7 @@ func (in *interpreter) convInput(c *graph.Conv) (*value, error) {
 	}
 	if c.Norm != nil {
 		var err error
-		if x, err = normalise(x, c.Norm); err != nil {
+		if x, err = normalise(x, in.normInFront(c)); err != nil {
 			return nil, err
 		}
 	}
@@ -87,7 +87,7 @@ func (in *interpreter) convInput(c *graph.Conv) (*value, error) {
 			return x.at(n, row, col, ch) * s.at(n, sy, sx, ch)
 		})
 	}
-	return affine(x, in.of(c.InAffine)), nil
+	return in.round(affine(x, in.of(c.InAffine))), nil
 }
 
 // convSum is the convolution with its low-rank branch.
@@ -103,10 +103,15 @@ func (in *interpreter) convSum(c *graph.Conv, x *value) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
+	shift, err := in.foldNorm(c, w)
+	if err != nil {
+		return nil, err
+	}
+	in.roundAll(w)
 	k := &kernel{cout: c.COut(), kh: kh, kw: kw, stride: c.StrideOr1(), pad: c.Pad, groups: c.GroupsOr1(), mode: c.PadMode, w: w}
-	t := k.apply(x)
+	t := addBias(k.apply(x), shift)
 	for i := range x.N {
-		if err := addBranch(t, i, c.Branch(i), *k, x); err != nil {
+		if err := in.addBranch(t, i, c, *k, x); err != nil {
 			return nil, err
 		}
 	}
@@ -114,8 +119,9 @@ func (in *interpreter) convSum(c *graph.Conv, x *value) (*value, error) {
 }
 
 // addBranch adds the low-rank branch of image i of x, if there is one; k is the
-// convolution beside it.
-func addBranch(t *value, i int, l *graph.LowRank, k kernel, x *value) error {
+// convolution c beside it.
+func (in *interpreter) addBranch(t *value, i int, c *graph.Conv, k kernel, x *value) error {
+	l := c.Branch(i)
 	if l == nil {
 		return nil
 	}
@@ -123,12 +129,18 @@ func addBranch(t *value, i int, l *graph.LowRank, k kernel, x *value) error {
 	if err != nil {
 		return err
 	}
+	shift, err := in.foldNorm(c, factors[0])
+	if err != nil {
+		return err
+	}
+	in.roundAll(factors[0])
+	in.roundAll(factors[1])
 	up := &kernel{cout: k.cout, kh: 1, kw: 1, stride: 1, groups: 1, w: factors[1]}
 	k.cout, k.w = l.Down.Dims[0], factors[0]
 	part := len(x.data) / x.N
 	one := &value{x.Shape, x.data[i*part : (i+1)*part]}
 	one.N = 1
-	branch := up.apply(k.apply(one))
+	branch := up.apply(in.round(addBias(k.apply(one), shift)))
 	for j, v := range branch.data {
 		t.data[i*len(branch.data)+j] += float64(l.Scale) * v
 	}
@@ -144,7 +156,7 @@ func (in *interpreter) depthwise(d *graph.Depthwise) ([]*value, error) {
 	k := &kernel{cout: x.C, kh: d.Kernel(), kw: d.Kernel(), stride: 1, pad: d.Kernel() / 2, groups: x.C, w: ps[0]}
 	t := gate(activate(addBias(k.apply(x), ps[1]), d.Act), d.Gate)
 	if d.Gram != nil {
-		v, gram := gramOf(t, d.Gram)
+		v, gram := gramOf(in.round(t), d.Gram)
 		return []*value{v, gram}, nil
 	}
 	t = add(t, in.of(d.Residual))

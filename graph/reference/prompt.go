@@ -1,4 +1,4 @@
-package graphtest
+package reference
 
 import (
 	"math"
