@@ -39,6 +39,7 @@ type opening struct {
 	lazy      bool
 
 	deviceMemory int64
+	deviceWait   time.Duration
 	fallback     string
 	precision    engine.Precision
 	maxDelay     time.Duration
@@ -189,6 +190,12 @@ func WithBatch(pictures int) Option {
 	}
 }
 
+// WithDeviceWait bounds how long a picture waits for memory of a device that other processes hold; 2 minutes without it, less
+// than 0 for not at all. What comes then is a fallback's ([WithFallback]) or an error that wraps [ErrCrowded].
+func WithDeviceWait(d time.Duration) Option {
+	return func(o *opening) error { o.deviceWait = d; return nil }
+}
+
 // WithoutMemoryBound lets images, weights and intermediate results take what they need.
 func WithoutMemoryBound() Option {
 	return func(o *opening) error { o.memory = unbounded; return nil }
@@ -250,7 +257,7 @@ func (o *opening) engine() engine.Config {
 		bound = 0
 	}
 	return engine.Config{Device: o.device, Threads: o.threads, Fallback: o.fallback, Precision: o.precision, Restore: restore.Config{
-		Ledger: ledger.Host(bound, o.heapLimit), DeviceMemory: o.deviceMemory,
+		Ledger: ledger.Host(bound, o.heapLimit), DeviceMemory: o.deviceMemory, DeviceWait: o.deviceWait,
 		Adapters: o.adapters, Predictor: o.predictor, Lazy: o.lazy, MaxDelay: o.maxDelay, Batch: o.batch,
 	}}
 }
@@ -445,6 +452,11 @@ func WithoutGuard() CallOption {
 // WithProgress is told the fraction of the expert's work that is done. It is called from one goroutine at a time.
 func WithProgress(report func(done float64)) CallOption {
 	return func(c *call) error { c.file.Progress = report; return nil }
+}
+
+// WithWaits is told, about once a second, why the picture waits for memory of the device.
+func WithWaits(report func(why string)) CallOption {
+	return func(c *call) error { c.file.Waits = report; return nil }
 }
 
 // WithRouted is told the route before the expert is loaded, and whether the expert is in memory already. Its error ends the

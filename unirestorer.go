@@ -84,6 +84,9 @@ type PictureError = restore.InputError
 // ErrFormat is wrapped by the error of a file in none of the formats that are read.
 var ErrFormat = imaging.ErrFormat
 
+// ErrCrowded is wrapped by the error of a picture that waited in vain for memory of a device that other processes hold.
+var ErrCrowded = restore.ErrCrowded
+
 // ErrTooLarge is wrapped by the error of a picture with more pixels than allowed.
 var ErrTooLarge = imaging.ErrTooLarge
 

@@ -77,7 +77,7 @@ func readZip(data *blob.Blob) (object any, records []zipRecord, passed []string,
 func openArchive(data *blob.Blob) (*zipArchive, error) {
 	r, err := zip.NewReader(data, data.Size())
 	if err != nil {
-		return nil, fmt.Errorf("zip directory: %w", err)
+		return nil, fmt.Errorf("zip directory: %w; the file may be cut short", err)
 	}
 	a := &zipArchive{data: data, files: make(map[string]*zip.File, len(r.File))}
 	for _, f := range r.File {

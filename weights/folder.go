@@ -37,6 +37,9 @@ type Folder struct {
 // OpenFolder opens the model folder at path. Names, aliases included, are listed in byte-wise order; the tensor of an
 // alias has its own name and the StorageKey of the stored one.
 func OpenFolder(path string) (*Folder, error) {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s is a file, not a model folder", path)
+	}
 	open := func(name string) (*blob.Blob, error) { return blob.Open(filepath.Join(path, name)) }
 	return openFolder(path, os.DirFS(path), open)
 }

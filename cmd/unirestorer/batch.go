@@ -37,6 +37,7 @@ type batch struct {
 	results  []*restored // by job; nil: not tried
 	errs     []error     // by job
 	full     error       // why no further result can be written
+	told     time.Time   // that pictures wait
 }
 
 func newBatch(c *cli.Context, opts []unirestorer.CallOption, jobs []unirestorer.Job, passed []unirestorer.PassedOver, digest string) *batch {
@@ -56,7 +57,7 @@ func newBatch(c *cli.Context, opts []unirestorer.CallOption, jobs []unirestorer.
 }
 
 // notInResults are options on which no pixel of a result depends.
-var notInResults = []string{"output", "model", "device", "threads", "memory", "device-memory", "fallback", "json", "quiet", "isolate",
+var notInResults = []string{"output", "model", "device", "threads", "memory", "device-memory", "device-wait", "fallback", "json", "quiet", "isolate",
 	"watchdog", "restart", "overwrite", "compare", "second", "follow", "keep-times", "max-pixels", "strict"}
 
 // settingsOf is a digest of the model and of the options that results depend on.
@@ -316,12 +317,25 @@ func (b *batch) finish(ctx context.Context) error {
 
 func (b *batch) one(ctx context.Context, i int, j unirestorer.Job) (*unirestorer.Result, string, error) {
 	bar := newBar(b.c.App.ErrWriter, b.c.Bool("quiet"), fmt.Sprintf("[%d/%d] %s", i+1, len(b.jobs), printable(j.In)))
-	result, err := b.r.RestoreJob(ctx, j, append(slices.Clone(b.opts), unirestorer.WithProgress(bar.set))...)
+	result, err := b.r.RestoreJob(ctx, j, append(slices.Clone(b.opts), unirestorer.WithProgress(bar.set), unirestorer.WithWaits(b.waits))...)
 	bar.close()
 	if err != nil {
 		return nil, "", err
 	}
 	return result, describe(j, result), nil
+}
+
+// waits says why a picture waits, at most once a minute.
+func (b *batch) waits(why string) {
+	b.mu.Lock()
+	tell := time.Since(b.told) > time.Minute
+	if tell {
+		b.told = time.Now()
+	}
+	b.mu.Unlock()
+	if tell {
+		b.say("waiting: %s", why)
+	}
 }
 
 // say prints a line for people, on standard error so that pipes stay clean.

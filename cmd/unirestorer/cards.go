@@ -70,6 +70,7 @@ func openFleet(c *cli.Context, devices []string, isolate bool, opt cards.Options
 	if err != nil {
 		return nil, usageOf(err)
 	}
+	opt.Patience = max(c.Duration("device-wait"), time.Nanosecond)
 	opt.InFlight, opt.Watchdog = fleet.PicturesAtATime(runtime.GOMAXPROCS(0), len(devices)), c.Duration("watchdog")
 	return fleet.New(model, fleet.Config{Devices: devices, Memory: max(memory, 0), Cards: opt,
 		Start: func(ctx context.Context, device string, memory int64) (cards.Worker, error) {
@@ -158,6 +159,9 @@ func share(s cards.State) string {
 	return text
 }
 
+// hop is how long a picture waits for memory of one of several devices before another is asked.
+const hop = 5 * time.Second
+
 // openWorker opens the model on a worker's device; memory bounds what it takes of the host's, 0 is no bound.
 func openWorker(ctx context.Context, c *cli.Context, device string, memory int64) (*unirestorer.Restorer, error) {
 	bound, err := memoryOptions(c)
@@ -165,15 +169,13 @@ func openWorker(ctx context.Context, c *cli.Context, device string, memory int64
 		return nil, err
 	}
 	opening := append(openOptions(c), bound...)
-	if opening = append(opening, unirestorer.WithDevice(device), unirestorer.WithoutMemoryBound()); memory > 0 {
+	if opening = append(opening, unirestorer.WithDevice(device), unirestorer.WithDeviceWait(min(deviceWait(c), hop)), unirestorer.WithoutMemoryBound()); memory > 0 {
 		opening = append(opening, unirestorer.WithMemory(memory))
 	}
 	if c.IsSet("max-delay") {
 		opening = append(opening, unirestorer.WithMaxDelay(c.Duration("max-delay")))
 	}
-	if c.IsSet("batch") {
-		opening = append(opening, unirestorer.WithBatch(c.Int("batch")))
-	}
+	opening = append(opening, unirestorer.WithBatch(max(1, c.Int("batch"))))
 	if c.Bool(lazyFlag) || c.IsSet("expert") {
 		opening = append(opening, unirestorer.WithLazyEstimator())
 	}
@@ -196,8 +198,10 @@ func startProcess(ctx context.Context, c *cli.Context, device string, memory int
 	if c.IsSet("expert") {
 		args = append(args, "--"+lazyFlag)
 	}
+	// Pictures of a folder run one after the other, so that each equals the one restored by itself.
+	args = append(args, fmt.Sprintf("--batch=%d", max(1, c.Int("batch"))))
 	for _, f := range workerFlags() {
-		if name := f.Names()[0]; name != "device" && c.IsSet(name) {
+		if name := f.Names()[0]; name != "device" && name != "batch" && c.IsSet(name) {
 			args = append(args, fmt.Sprintf("--%s=%v", name, c.Value(name)))
 		}
 	}

@@ -67,6 +67,38 @@ func results(t *testing.T, dir string) map[string]string {
 	return all
 }
 
+// card is the name of one of the simulated GPUs.
+const card = `cuda:GPU-518[01]0000-0000-0000-0000-00000000ca0[01]`
+
+// faults are what the simulated driver plays, and what is said of them.
+var faults = map[string]string{
+	"illegal": "CUDA_ERROR_ILLEGAL_ADDRESS", "ecc": "CUDA_ERROR_ECC_UNCORRECTABLE", "lost": "CUDA_ERROR_UNKNOWN", "hang": "a kernel hangs",
+}
+
+// watchdogFor is long where it must not bark. For a hang it is what a run without a fault took in all, and half as much again:
+// on a busy machine a healthy worker may be silent for long.
+func watchdogFor(kind string, took time.Duration) string {
+	if kind == "hang" {
+		return (took + took/2 + 5*time.Second).String()
+	}
+	return "5m"
+}
+
+// eachFault plays the faults, one after the other with a hang, for which times matter.
+func eachFault(t *testing.T, play func(t *testing.T, kind string)) {
+	t.Run("at a time", func(t *testing.T) {
+		for kind := range faults {
+			if kind != "hang" {
+				t.Run(kind, func(t *testing.T) {
+					t.Parallel()
+					play(t, kind)
+				})
+			}
+		}
+	})
+	t.Run("hang", func(t *testing.T) { play(t, "hang") })
+}
+
 // Whatever happens to a card in the middle, every picture is restored, with the same result, and what happened is said.
 func TestPicturesSurviveFailingCards(t *testing.T) {
 	const pictures = 5
@@ -76,35 +108,27 @@ func TestPicturesSurviveFailingCards(t *testing.T) {
 		said := onCards(t, env, "restore", in, "-o", out, "--device", "cuda:all", "--expert", "7", "--watchdog", watchdog)
 		return said, results(t, out)
 	}
-	said, want := restore(t, "", "1m")
+	start := time.Now()
+	said, want := restore(t, "", "5m")
+	took := time.Since(start)
 	require.Len(t, want, pictures)
 	require.NotContains(t, said, "failed")
-	require.Regexp(t, `(?m)^cuda:GPU-51800000-\S+: \d pictures, \S+ each$`, said)
-	require.Contains(t, said, "[cuda:GPU-51800000-")
-	require.Contains(t, said, "[cuda:GPU-51810000-")
-	for kind, text := range map[string]string{
-		"illegal": "CUDA_ERROR_ILLEGAL_ADDRESS", "ecc": "CUDA_ERROR_ECC_UNCORRECTABLE", "lost": "CUDA_ERROR_UNKNOWN", "hang": "a kernel hangs",
-	} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			watchdog := "1m"
-			if kind == "hang" {
-				watchdog = "15s"
-			}
-			said, got := restore(t, fmt.Sprintf("%s=1:%s:60:%s", simdriver.FaultVariable, kind, filepath.Join(t.TempDir(), "failed")), watchdog)
-			require.Equal(t, want, got)
-			require.Contains(t, said, "cuda:GPU-51810000-0000-0000-0000-00000000ca01 failed: ")
-			require.Contains(t, said, text)
-			require.Contains(t, said, "done again; started anew in 1s")
-		})
-	}
+	require.Regexp(t, `(?m)^cuda:GPU-518[01]0000-\S+: \d pictures, \S+ each$`, said)
+	require.Contains(t, said, "[cuda:GPU-518")
+	eachFault(t, func(t *testing.T, kind string) {
+		said, got := restore(t, fmt.Sprintf("%s=*:%s:60:%s", simdriver.FaultVariable, kind, filepath.Join(t.TempDir(), "failed")), watchdogFor(kind, took))
+		require.Equal(t, want, got)
+		require.Regexp(t, card+` failed: `, said)
+		require.Contains(t, said, faults[kind])
+		require.Contains(t, said, "done again; started anew in 1s")
+	})
 }
 
 // Without a process of its own, a card that failed takes the other along; the pictures fail, and say why.
 func TestWithoutIsolationAFaultIsEverybodys(t *testing.T) {
 	in := smallPictures(t, 3)
 	cmd := exec.Command(os.Args[0], "restore", in, "-o", t.TempDir(), "--device", "cuda:0,1", "--expert", "7", "--isolate=false")
-	cmd.Env = append(os.Environ(), runAsCommand+"=1", simdriver.FaultVariable+"=1:illegal:60")
+	cmd.Env = append(os.Environ(), runAsCommand+"=1", simdriver.FaultVariable+"=*:illegal:60")
 	out, err := cmd.CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "CUDA_ERROR_ILLEGAL_ADDRESS")
@@ -252,7 +276,7 @@ func (s *server) get(t *testing.T, path string) (int, string) {
 func TestServerSurvivesFailingCards(t *testing.T) {
 	const pictures = 4
 	in := smallPictures(t, pictures)
-	all := func(s *server) (answers [pictures]string) {
+	all := func(t *testing.T, s *server) (answers [pictures]string) {
 		var work sync.WaitGroup
 		for i := range pictures {
 			work.Go(func() { answers[i] = s.restore(t, filepath.Join(in, fmt.Sprintf("%d.png", i)), "expert=7") })
@@ -260,20 +284,61 @@ func TestServerSurvivesFailingCards(t *testing.T) {
 		work.Wait()
 		return answers
 	}
-	s := startServer(t, "", "--device", "cuda:all")
-	want := all(s)
+	s := startServer(t, "", "--device", "cuda:all", "--batch", "1")
+	start := time.Now()
+	want := all(t, s)
+	took := time.Since(start)
 	_, metrics := s.get(t, "/metrics")
 	require.Contains(t, metrics, `unirestorer_device_up{device="cuda:GPU-51810000-0000-0000-0000-00000000ca01"} 1`)
 	require.NotContains(t, s.log(), "failed")
 
-	s = startServer(t, fmt.Sprintf("%s=1:illegal:60:%s", simdriver.FaultVariable, filepath.Join(t.TempDir(), "failed")), "--device", "cuda:0,1")
-	require.Equal(t, want, all(s))
-	require.Contains(t, s.log(), "cuda:GPU-51810000-0000-0000-0000-00000000ca01 failed: ")
-	require.Contains(t, s.log(), "CUDA_ERROR_ILLEGAL_ADDRESS")
-	_, metrics = s.get(t, "/metrics")
-	require.Contains(t, metrics, `unirestorer_device_failures_total{device="cuda:GPU-51810000-0000-0000-0000-00000000ca01"} 1`)
-	status, _ := s.get(t, "/readyz")
-	require.Equal(t, http.StatusOK, status, "the other card works")
+	eachFault(t, func(t *testing.T, kind string) {
+		s := startServer(t, fmt.Sprintf("%s=*:%s:60:%s", simdriver.FaultVariable, kind, filepath.Join(t.TempDir(), "failed")),
+			"--device", "cuda:0,1", "--batch", "1", "--watchdog", watchdogFor(kind, took))
+		require.Equal(t, want, all(t, s))
+		require.Regexp(t, card+` failed: `, s.log())
+		require.Contains(t, s.log(), faults[kind])
+		_, metrics := s.get(t, "/metrics")
+		require.Regexp(t, `unirestorer_device_failures_total\{device="`+card+`"\} [1-9]`, metrics)
+		status, _ := s.get(t, "/readyz")
+		require.Equal(t, http.StatusOK, status, "the other card works")
+		if kind == "lost" { // it cannot be started anew
+			require.Eventually(t, func() bool { return regexp.MustCompile(card + ` is taken out: `).MatchString(s.log()) }, 4*time.Minute, 50*time.Millisecond)
+			require.Equal(t, want, all(t, s))
+		}
+	})
+}
+
+// A neighbour that keeps a GPU's memory is named, after a while, and a fallback restores the picture all the same.
+func TestNeighbourOnOneOfTheCardsIsNamed(t *testing.T) {
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		t.Skip("needs a C compiler")
+	}
+	dir, shared, out := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "x.png")
+	text, err := exec.Command(cc, "-w", "-shared", "-fPIC", "-o", filepath.Join(dir, "libnvidia-ml.so.1"), "../../runtime/cuda/nvml/testdata/nvml.c").CombinedOutput()
+	require.NoError(t, err, "%s", text)
+	// This process is the neighbour.
+	require.NoError(t, os.WriteFile(filepath.Join(shared, fmt.Sprintf("gpu0-%d", os.Getpid())), []byte("67108864"), 0o600))
+	restore := func(args ...string) (string, error) {
+		picture := filepath.Join(smallPictures(t, 1), "0.png")
+		cmd := exec.Command(os.Args[0], append([]string{"restore", picture, "-o", out, "--device", "cuda", "--expert", "7"}, args...)...)
+		cmd.Env = append(os.Environ(), runAsCommand+"=1", simdriver.GPUsVariable+"=80", simdriver.MemoryVariable+"=64MiB", simdriver.SharedVariable+"="+shared,
+			"LD_LIBRARY_PATH="+dir, "FAKE_NVML_UUID=GPU-51800000-0000-0000-0000-00000000ca00", "FAKE_NVML_PROCESSES=1")
+		said, err := cmd.CombinedOutput()
+		return string(said), err
+	}
+	for _, how := range []string{"--isolate=false", "--isolate"} {
+		said, err := restore("--device-wait", "10ms", how)
+		require.Error(t, err, how)
+		require.Contains(t, said, "other processes have 64 MiB of the memory of cuda", how)
+		require.Contains(t, said, "(4000 (python3) 60 GiB)", how)
+		require.NoFileExists(t, out)
+	}
+	said, err := restore("--fallback", "cpu")
+	require.NoError(t, err, said)
+	require.Contains(t, said, "so cpu restored it")
+	require.FileExists(t, out)
 }
 
 // The self test of doctor notices a GPU that fails, and the command says so.

@@ -102,6 +102,9 @@ func exportedExpert(c *cli.Context, m *experts.Model) (int, error) {
 		return 0, nil
 	}
 	n, err := m.Config.FindExpert(ref)
+	if err != nil && exists(ref) {
+		err = fmt.Errorf("%w; a network's file or a model's folder is named by --model", err)
+	}
 	if err != nil {
 		return 0, usageError{err}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -20,6 +21,7 @@ import (
 	"unirestorer/runtime/ledger"
 	"unirestorer/runtime/platform"
 	"unirestorer/runtime/report"
+	"unirestorer/runtime/restore"
 	"unirestorer/weights/nano"
 )
 
@@ -70,6 +72,7 @@ func memoryFlags() []cli.Flag {
 	return []cli.Flag{
 		memoryFlag(),
 		&cli.StringFlag{Name: "device-memory", Value: "auto", Usage: "bound on the memory of the device, as `SIZE`; auto is what it has free"},
+		&cli.DurationFlag{Name: "device-wait", Value: restore.DefaultDeviceWait, Usage: "longest `TIME` that a picture waits for memory of the device that other processes hold"},
 		&cli.StringFlag{Name: "fallback", Usage: "`DEVICE`, cpu, for pictures that the device has no memory for; without it they fail"},
 	}
 }
@@ -131,7 +134,7 @@ func memoryOptions(c *cli.Context) ([]unirestorer.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := []unirestorer.Option{unirestorer.WithHeapLimit(), unirestorer.WithFallback(c.String("fallback"))}
+	opts := []unirestorer.Option{unirestorer.WithHeapLimit(), unirestorer.WithFallback(c.String("fallback")), unirestorer.WithDeviceWait(deviceWait(c))}
 	switch {
 	case n > 0:
 		opts = append(opts, unirestorer.WithMemory(n))
@@ -146,6 +149,14 @@ func memoryOptions(c *cli.Context) ([]unirestorer.Option, error) {
 		opts = append(opts, unirestorer.WithDeviceMemory(int64(n)))
 	}
 	return opts, nil
+}
+
+// deviceWait reads --device-wait, 0 and less of which is not to wait.
+func deviceWait(c *cli.Context) time.Duration {
+	if d := c.Duration("device-wait"); d > 0 {
+		return d
+	}
+	return -1
 }
 
 // memorySize reads --memory: 0 is auto, -1 off.

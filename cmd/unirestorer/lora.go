@@ -203,7 +203,10 @@ func (x *extractor) resolve(option, ref string, like models.Network) (*experts.M
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(fits) != 1 {
+	if len(fits) == 0 {
+		return nil, 0, usagef("%s %s: no expert there is a Restormer, or one with the base's arguments", option, ref)
+	}
+	if len(fits) > 1 {
 		return nil, 0, usagef("%s %s: %d experts there fit; name one as %s#EXPERT", option, ref, len(fits), path)
 	}
 	return m, fits[0], nil

@@ -137,7 +137,13 @@ func openServed(c *cli.Context, log *slog.Logger) (served, error) {
 		isolate = c.Bool("isolate")
 	}
 	if isolate || len(devices) > 1 {
-		return openFleet(c, devices, isolate, cards.Options{Eager: true, Event: func(e cards.Event) { log.Error("device", "event", e.String()) }})
+		return openFleet(c, devices, isolate, cards.Options{Eager: true, Event: func(e cards.Event) {
+			level := slog.LevelError
+			if e.Waits != "" {
+				level = slog.LevelWarn
+			}
+			log.Log(context.Background(), level, "device", "event", e.String())
+		}})
 	}
 	bound, err := memoryOptions(c)
 	if err != nil {

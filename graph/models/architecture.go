@@ -245,11 +245,20 @@ func CheckStored(n Network, src weights.Source) error {
 		}
 	}
 	for _, name := range src.Names() {
-		if !known[name] && !strings.HasSuffix(name, ".num_batches_tracked") {
+		if !known[name] && !ofTraining(name) {
 			return fmt.Errorf("%s: tensor %q has no place in it; the network is %s", n.Architecture(), name, describeArgs(n))
 		}
 	}
 	return nil
+}
+
+// ofTraining tells whether a tensor is one that training programs leave: the counters of batch normalisation and of thop.
+func ofTraining(name string) bool {
+	switch name[strings.LastIndexByte(name, '.')+1:] {
+	case "num_batches_tracked", "total_ops", "total_params":
+		return true
+	}
+	return false
 }
 
 func describeArgs(n Network) string {

@@ -47,6 +47,13 @@ type Card interface {
 	DeviceMemory() (free, total int64, shared bool, err error)
 }
 
+// Crowded is a Card that can tell which other processes hold its memory.
+type Crowded interface {
+	Card
+	// Holders names them, "42 (python3) 70 GiB", as far as is known. It may take milliseconds.
+	Holders() []string
+}
+
 // Filled is a Backend on a device that a single image may leave partly idle, so that a batch can be faster than as many runs.
 type Filled interface {
 	Backend

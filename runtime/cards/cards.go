@@ -50,6 +50,8 @@ type Costs struct {
 type Under struct {
 	// Progress says that the job gets on.
 	Progress func(done float64)
+	// Waits says, again and again, why the job waits for something that others have.
+	Waits func(why string)
 	// Choose is asked once the job's key is known and is not loaded on the card. Its error, which wraps [ErrElsewhere] if
 	// the job is better done where the key is loaded, ends the job there.
 	Choose func(key string) error
@@ -58,7 +60,8 @@ type Under struct {
 // Worker does jobs on one card, several at a time.
 type Worker interface {
 	// Do does a job. An error that wraps [ErrBroken] says that the worker is of no use any more, one that wraps
-	// errNoRoom that the card is too small for the job; any other is the job's own.
+	// errNoRoom or errCrowded that the card has not the memory for the job; any other is the job's own. When ctx is done the
+	// worker stops at its next step, and Do returns when it has.
 	Do(ctx context.Context, job Job, under Under) (Reply, error)
 	// Kill ends the worker at once, whatever it does. Jobs under way return an error that wraps ErrBroken.
 	Kill()
@@ -72,6 +75,9 @@ var (
 	ErrBroken = errors.New("worker broken")
 	// errNoRoom is wrapped by errors of jobs that a card has not the memory for: another may have.
 	errNoRoom = errors.New("no room on the card")
+	// errCrowded is wrapped by errors of jobs that found a card's memory in the hands of others: another card may have some,
+	// or this one later.
+	errCrowded = errors.New("the card's memory is in use")
 	// ErrElsewhere ends a job on one card for the sake of another.
 	ErrElsewhere = errors.New("goes to another card")
 	// ErrNoCards is wrapped by the errors of jobs that no card is left for.
@@ -90,12 +96,16 @@ type Card struct {
 type Options struct {
 	// InFlight is how many jobs a card has at a time, so that one is decoded or encoded while another runs; 0 means 2.
 	InFlight int
-	// Watchdog ends a worker whose job makes no progress for so long; 0 means 2 minutes.
+	// Watchdog ends a worker that has jobs and makes no progress with any of them for so long; 0 means 2 minutes.
 	Watchdog time.Duration
+	// Startup is how long a worker may take to start; 0 means 5 minutes.
+	Startup time.Duration
 	// Backoff is the pause before a worker is started anew, doubled with every failure up to MostBackoff; 0 means 1 s and 1 min.
 	Backoff, MostBackoff time.Duration
 	// Failures is how often in a row a card may fail, without a job done in between, before it stays out; 0 means 3.
 	Failures int
+	// Patience is how long a job goes from card to card because their memory is in use; 0 means 2 minutes.
+	Patience time.Duration
 	// Attempts is how many workers a job may break before it fails itself; 0 means 3. After the first it runs alone.
 	Attempts int
 	// Eager starts workers at once and not when there are jobs.
@@ -111,6 +121,8 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.Watchdog, 2*time.Minute)
+	set(&o.Startup, 5*time.Minute)
+	set(&o.Patience, 2*time.Minute)
 	set(&o.Backoff, time.Second)
 	set(&o.MostBackoff, time.Minute)
 	for _, n := range []struct {
@@ -135,10 +147,15 @@ type Event struct {
 	Again int
 	// Restart is the pause before the next start; 0 says that the card stays out.
 	Restart time.Duration
+	// Waits, unless empty, is why pictures wait on a card that has not failed. It is told once a minute.
+	Waits string
 }
 
 // String tells the event in words.
 func (e Event) String() string {
+	if e.Waits != "" {
+		return fmt.Sprintf("%s waits: %s", e.Card, e.Waits)
+	}
 	again := ""
 	switch e.Again {
 	case 0:
@@ -179,7 +196,8 @@ type task struct {
 	going    bool // its card loads its key, or has it
 	moved    bool // from one card to another, once
 	refused  map[*card]bool
-	broke    int // workers
+	since    time.Time // it waits
+	broke    int       // workers
 	last     error
 	done     chan result
 }
@@ -204,6 +222,7 @@ type card struct {
 	done    int
 	loads   int
 	failed  int
+	told    time.Time     // that it waits
 	measure time.Duration // smoothed time of a job
 	costs   Costs         // smoothed
 	hot     map[string]bool
@@ -247,7 +266,7 @@ func (p *Pool) Do(ctx context.Context, job Job, progress func(done float64)) (Re
 	if progress == nil {
 		progress = func(float64) {}
 	}
-	t := &task{ctx: ctx, job: job, progress: progress, done: make(chan result, 1)}
+	t := &task{ctx: ctx, job: job, progress: progress, since: time.Now(), done: make(chan result, 1)}
 	p.mu.Lock()
 	if err := p.refusal(nil); err != nil {
 		p.mu.Unlock()

@@ -188,6 +188,90 @@ func TestHungCardIsEndedByTheWatchdog(t *testing.T) {
 	require.Contains(t, events[0].String(), "no progress for 100ms: a kernel hangs")
 }
 
+// Callers that give up sooner than the watchdog must not hide a card that hangs.
+func TestHungCardIsFoundThoughItsCallersGiveUp(t *testing.T) {
+	var events []Event
+	var mu sync.Mutex
+	var jobs atomic.Int64
+	p := open(t, []Card{cardOf("hung", func(_ context.Context, job string) (string, error) {
+		if jobs.Add(1) <= 2 {
+			select {} // whatever its context says
+		}
+		return job, nil
+	})}, quick(&events, &mu))
+	for range 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+		_, err := p.Do(ctx, spec("x"), nil)
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+	_, err := p.Do(context.Background(), spec("y"), nil)
+	require.NoError(t, err)
+	mu.Lock()
+	defer mu.Unlock()
+	require.NotEmpty(t, events)
+	require.Contains(t, events[0].String(), "a kernel hangs")
+}
+
+// A job may wait for longer than the watchdog while others of its worker get on.
+func TestJobsThatWaitTheirTurnAreNoHang(t *testing.T) {
+	var events []Event
+	var mu, turn sync.Mutex
+	opt := quick(&events, &mu)
+	opt.InFlight, opt.Watchdog = 8, time.Second
+	p := open(t, []Card{cardOf("a", func(_ context.Context, job string) (string, error) {
+		turn.Lock()
+		defer turn.Unlock()
+		time.Sleep(150 * time.Millisecond)
+		return job, nil
+	})}, opt)
+	_, errs := all(p, 8)
+	require.NoError(t, errors.Join(errs...))
+	require.Zero(t, p.States()[0].Failures)
+}
+
+func TestCardThatDoesNotStartIsTold(t *testing.T) {
+	var events []Event
+	var mu sync.Mutex
+	opt := quick(&events, &mu)
+	opt.Startup = 10 * time.Millisecond
+	slow := Card{Name: "slow", Start: func(ctx context.Context) (Worker, error) { <-ctx.Done(); return nil, context.Cause(ctx) }}
+	p := open(t, []Card{slow}, opt)
+	_, err := p.Do(context.Background(), spec("x"), nil)
+	require.ErrorIs(t, err, ErrNoCards)
+	require.ErrorContains(t, err, "start: not ready after 10ms")
+}
+
+// A process that waits inside a driver cannot be ended: its jobs go elsewhere all the same.
+func TestProcessThatDoesNotEndIsLeftBehind(t *testing.T) {
+	w := startChild(t).(*process)
+	kill := w.kill
+	w.kill, w.patience = func() error { return nil }, 10*time.Millisecond
+	defer func() { require.NoError(t, kill()) }()
+	answer := make(chan error, 1)
+	go func() {
+		_, err := w.Do(context.Background(), spec("hang"), Under{Progress: func(float64) { w.Kill() }})
+		answer <- err
+	}()
+	err := <-answer
+	require.ErrorIs(t, err, ErrBroken)
+	require.ErrorContains(t, err, "does not end, though it was killed")
+}
+
+func TestWhyACardWaitsIsTold(t *testing.T) {
+	var events []Event
+	var mu sync.Mutex
+	p := open(t, []Card{{Name: "full", Start: func(ctx context.Context) (Worker, error) { return StartProcess(ctx, child()) }}}, Options{Event: quick(&events, &mu).Event})
+	for range 2 {
+		_, err := p.Do(context.Background(), spec("starve"), nil)
+		require.NoError(t, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, events, 1, "not again at once")
+	require.Equal(t, "full waits: 42 (python3) has it", events[0].String())
+}
+
 // A picture that breaks every worker must not take the cards with it, nor the pictures beside it.
 func TestJobThatBreaksWorkersFailsItself(t *testing.T) {
 	var events []Event
@@ -314,6 +398,11 @@ func TestMain(m *testing.M) {
 					if err := under.Choose("rain"); err != nil {
 						return Reply{}, err
 					}
+				case "hang":
+					select {}
+				case "starve":
+					under.Waits("42 (python3) has it")
+					under.Waits("42 (python3) has it")
 				case "garbage":
 					fmt.Println("not a message")
 					select {}

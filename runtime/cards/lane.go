@@ -105,7 +105,9 @@ func (c *card) failure(err error, pause time.Duration) {
 // broken; the jobs that it had are then still in c.busy.
 func (c *card) session() error {
 	p := c.pool
-	w, err := c.Start(p.ctx)
+	starting, started := context.WithTimeoutCause(p.ctx, p.opt.Startup, fmt.Errorf("not ready after %v", p.opt.Startup))
+	w, err := c.Start(starting)
+	started()
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
@@ -117,6 +119,10 @@ func (c *card) session() error {
 		cancel(err) // the first counts
 		w.Kill()
 	}
+	dog := newWatchdog(p.opt.Watchdog, func() {
+		fail(fmt.Errorf("%w: no progress for %v: a kernel hangs, or the card does not answer", ErrBroken, p.opt.Watchdog))
+	})
+	defer dog.stop()
 	stop := context.AfterFunc(ctx, p.wake) // so that lanes that wait for a job see it
 	defer stop()
 	defer context.AfterFunc(p.ctx, w.Kill)() // whoever closes the pool does not wait any longer
@@ -128,7 +134,7 @@ func (c *card) session() error {
 				if t == nil {
 					return
 				}
-				if err := c.one(ctx, w, t, fail); err != nil {
+				if err := c.one(ctx, w, t, dog); err != nil {
 					fail(err)
 					return
 				}
@@ -184,8 +190,8 @@ func (c *card) take(ctx context.Context) *task {
 	}
 }
 
-// one does a job. Its error says that the worker is broken; fail says so while a job does not return.
-func (c *card) one(ctx context.Context, w Worker, t *task, fail func(error)) error {
+// one does a job. Its error says that the worker is broken.
+func (c *card) one(ctx context.Context, w Worker, t *task, dog *watchdog) error {
 	p := c.pool
 	weight := int64(1)
 	if t.broke > 0 {
@@ -203,21 +209,25 @@ func (c *card) one(ctx context.Context, w Worker, t *task, fail func(error)) err
 	own, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(t.ctx, stop)()
-	dog := time.AfterFunc(p.opt.Watchdog, func() {
-		fail(fmt.Errorf("%w: no progress for %v: a kernel hangs, or the card does not answer", ErrBroken, p.opt.Watchdog))
-	})
+	dog.begin()
 	start := time.Now()
 	reply, err := w.Do(own, t.job, Under{
 		Progress: func(done float64) {
-			dog.Reset(p.opt.Watchdog)
-			t.progress(done)
+			dog.sign()
+			if t.ctx.Err() == nil {
+				t.progress(done)
+			}
+		},
+		Waits: func(why string) {
+			dog.sign()
+			c.waits(why)
 		},
 		Choose: func(key string) error {
-			dog.Reset(p.opt.Watchdog)
+			dog.sign()
 			return c.choose(t, key)
 		},
 	})
-	dog.Stop()
+	dog.end()
 	if errors.Is(err, ErrBroken) || ctx.Err() != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
@@ -236,6 +246,19 @@ func (c *card) one(ctx context.Context, w Worker, t *task, fail func(error)) err
 	}
 	t.done <- result{reply, err}
 	return nil
+}
+
+// waits tells why a job waits, unless that was told a moment ago.
+func (c *card) waits(why string) {
+	c.pool.mu.Lock()
+	tell := time.Since(c.told) > time.Minute
+	if tell {
+		c.told = time.Now()
+	}
+	c.pool.mu.Unlock()
+	if tell {
+		c.pool.opt.Event(Event{Card: c.Name, Waits: why})
+	}
 }
 
 func smooth(mean *time.Duration, took time.Duration) {

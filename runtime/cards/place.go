@@ -166,13 +166,16 @@ func (c *card) hands(t *task, err error) bool {
 	p := c.pool
 	switch {
 	case errors.Is(err, ErrElsewhere):
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errNoRoom), errors.Is(err, errCrowded):
 		if t.refused == nil {
 			t.refused = map[*card]bool{}
 		}
 		t.refused[c] = true
 		if !p.fits(t) {
-			return false
+			if !errors.Is(err, errCrowded) || time.Since(t.since) > p.opt.Patience {
+				return false
+			}
+			clear(t.refused) // each may have room by now
 		}
 		t.last = err
 	default:

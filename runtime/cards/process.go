@@ -26,6 +26,7 @@ type message struct {
 	Away     bool            `json:"away,omitempty"`     //
 	Ready    bool            `json:"ready,omitempty"`    // from the worker, once
 	Progress float64         `json:"progress,omitempty"` // from the worker, like all that follow but Bytes
+	Waits    string          `json:"waits,omitempty"`    // why the job waits
 	Ask      string          `json:"ask,omitempty"`      // may the job go on with this key, which has to be loaded?
 	Reply    json.RawMessage `json:"reply,omitempty"`
 	Key      string          `json:"key,omitempty"`
@@ -41,6 +42,7 @@ type message struct {
 const (
 	KindBroken    = "broken"
 	KindNoRoom    = "no room"
+	KindCrowded   = "crowded"
 	kindElsewhere = "elsewhere"
 )
 
@@ -55,7 +57,7 @@ func (e *JobError) Error() string { return e.Text }
 
 // Is knows the errors that a worker's process tells by their kinds.
 func (e *JobError) Is(target error) bool {
-	kind := map[error]string{ErrBroken: KindBroken, errNoRoom: KindNoRoom, ErrElsewhere: kindElsewhere}[target]
+	kind := map[error]string{ErrBroken: KindBroken, errNoRoom: KindNoRoom, errCrowded: KindCrowded, ErrElsewhere: kindElsewhere}[target]
 	return kind != "" && slices.Contains(e.Kinds, kind)
 }
 
@@ -99,11 +101,17 @@ type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	errors tail
-	ended  chan struct{}
+	kill   func() error
+	// patience is how long the process may take to end.
+	patience time.Duration
+	ready    chan error
+	ending   sync.Once
+	ended    chan struct{} // or given up
 
 	writing sync.Mutex // never held while mu is taken
 
 	mu      sync.Mutex
+	started bool
 	next    int64
 	pending map[int64]*request
 	failure error // once the process has ended
@@ -117,7 +125,8 @@ type request struct {
 // StartProcess starts a worker's process and waits until it is ready. The process must serve standard input and output with
 // [Serve]; it ends when its input does.
 func StartProcess(ctx context.Context, cmd *exec.Cmd) (Worker, error) {
-	p := &process{cmd: cmd, ended: make(chan struct{}), pending: map[int64]*request{}}
+	p := &process{cmd: cmd, patience: closing, ready: make(chan error, 1), ended: make(chan struct{}), pending: map[int64]*request{}}
+	p.kill = func() error { return cmd.Process.Kill() }
 	var err error
 	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -129,23 +138,23 @@ func StartProcess(ctx context.Context, cmd *exec.Cmd) (Worker, error) {
 	cmd.Stderr = &p.errors
 	detach(cmd)
 	widen(p.stdin, stdout)
-	began, ready := make(chan error, 1), make(chan error, 1)
+	began := make(chan error, 1)
 	go func() {
 		// A process that should end with its supervisor ends with the thread that started it.
 		runtime.LockOSThread()
 		err := cmd.Start()
 		began <- err
 		if err == nil {
-			p.read(stdout, ready)
+			p.read(stdout)
 		}
 	}()
 	if err := <-began; err != nil {
 		return nil, err
 	}
 	select {
-	case err = <-ready:
+	case err = <-p.ready:
 	case <-ctx.Done():
-		err = ctx.Err()
+		err = context.Cause(ctx)
 	}
 	if err != nil {
 		p.Kill()
@@ -156,13 +165,14 @@ func StartProcess(ctx context.Context, cmd *exec.Cmd) (Worker, error) {
 }
 
 // read passes on what the process writes until it ends.
-func (p *process) read(stdout io.Reader, ready chan<- error) {
-	defer close(p.ended)
-	started := false
+func (p *process) read(stdout io.Reader) {
 	err := readMessages(stdout, func(m message) {
-		if m.Ready && !started {
-			started = true
-			ready <- nil
+		p.mu.Lock()
+		first := m.Ready && !p.started
+		p.started = p.started || first
+		p.mu.Unlock()
+		if first {
+			p.ready <- nil
 			return
 		}
 		p.take(m)
@@ -177,19 +187,27 @@ func (p *process) read(stdout io.Reader, ready chan<- error) {
 	if err != nil {
 		text += ": " + err.Error()
 	}
-	if said := p.errors.String(); said != "" {
-		text += ": " + said
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.failure = fmt.Errorf("%w: %s", ErrBroken, text)
-	for _, r := range p.pending {
-		r.done <- result{err: p.failure}
-	}
-	clear(p.pending)
-	if !started {
-		ready <- p.failure
-	}
+	p.end(text)
+}
+
+// end fails whatever waits for the process.
+func (p *process) end(why string) {
+	p.ending.Do(func() {
+		if said := p.errors.String(); said != "" {
+			why += ": " + said
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		defer close(p.ended)
+		p.failure = fmt.Errorf("%w: %s", ErrBroken, why)
+		for _, r := range p.pending {
+			r.done <- result{err: p.failure}
+		}
+		clear(p.pending)
+		if !p.started {
+			p.ready <- p.failure
+		}
+	})
 }
 
 // take passes on a message.
@@ -209,6 +227,10 @@ func (p *process) take(m message) {
 			err := r.under.Choose(m.Ask)
 			_ = p.write(message{ID: m.ID, Go: err == nil, Away: err != nil}) // if it fails, the process has ended
 		}()
+	case m.Waits != "":
+		if r.under.Waits != nil {
+			r.under.Waits(m.Waits)
+		}
 	case !final:
 		r.under.Progress(m.Progress)
 	case slices.Contains(m.Kinds, KindBroken):
@@ -320,24 +342,26 @@ func (p *process) Do(ctx context.Context, job Job, under Under) (Reply, error) {
 	case out := <-r.done:
 		return out.reply, out.err
 	case <-ctx.Done():
-		// The worker stops at its next node; what it then says nobody waits for.
-		p.mu.Lock()
-		delete(p.pending, id)
-		p.mu.Unlock()
-		_ = p.write(message{ID: id, Cancel: true})
-		return Reply{}, ctx.Err()
 	}
+	_ = p.write(message{ID: id, Cancel: true}) // if it fails, the process has ended
+	if out := <-r.done; errors.Is(out.err, ErrBroken) {
+		return Reply{}, out.err
+	}
+	return Reply{}, ctx.Err()
 }
 
-// Kill implements Worker.
-func (p *process) Kill() { _ = p.cmd.Process.Kill() }
+// Kill implements Worker. A process that waits inside a driver whose card is gone may not end: it is left behind.
+func (p *process) Kill() {
+	_ = p.kill()
+	time.AfterFunc(p.patience, func() { p.end("the worker's process does not end, though it was killed") })
+}
 
 // Close implements Worker.
 func (p *process) Close() error {
 	_ = p.stdin.Close()
 	select {
 	case <-p.ended:
-	case <-time.After(closing):
+	case <-time.After(p.patience):
 		p.Kill()
 		<-p.ended
 	}

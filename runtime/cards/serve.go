@@ -30,7 +30,7 @@ type job struct {
 
 // Serve is the worker's side of [StartProcess]: it does the jobs that r brings, at the same time, and writes replies to w, until r
 // ends. kinds tells the kinds of an error: [KindBroken] for one after which the process is of no use any more, [KindNoRoom]
-// for one that says that the card is too small for the job, and what the supervisor's caller wants to know.
+// for one that says that the card is too small for the job, [KindCrowded] for one that others have its memory, and what the supervisor's caller wants to know.
 func Serve(ctx context.Context, r io.Reader, w io.Writer, kinds func(error) []string,
 	do func(ctx context.Context, job Job, under Under) (Reply, error)) error {
 	s := &server{kinds: kinds, do: do, w: w, running: map[int64]*job{}}
@@ -78,6 +78,7 @@ func (s *server) run(ctx context.Context, m message, j *job) {
 	defer j.stop()
 	reply, err := s.do(ctx, Job{Spec: m.Job, Data: m.data}, Under{
 		Progress: func(done float64) { s.write(message{ID: m.ID, Progress: done}) },
+		Waits:    func(why string) { s.write(message{ID: m.ID, Waits: why}) },
 		Choose: func(key string) error {
 			s.write(message{ID: m.ID, Ask: key})
 			select {

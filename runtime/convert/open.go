@@ -106,7 +106,7 @@ func Stem(path string) string {
 
 // singleRoots are the keys under which authors keep a network's state dict, the
 // averaged weights first.
-var singleRoots = []string{"params_ema", "ema", "model_ema", "state_dict_ema", "params", "state_dict", "model_state_dict", "model", "net_g", "generator", "net", "network", ""}
+var singleRoots = []string{"params_ema", "ema", "model_ema", "state_dict_ema", "net_g_ema", "generator_ema", "params", "state_dict", "model_state_dict", "model", "net_g", "generator", "net", "network", ""}
 
 // OpenTensors opens a file of tensors; root names a checkpoint's state dict,
 // empty tries those that authors use.

@@ -113,6 +113,13 @@ type Device interface {
 	Close() error
 }
 
+// Crowded is a Device that can tell which other processes hold its memory.
+type Crowded interface {
+	Device
+	// Holders names them, "42 (python3) 70 GiB", as far as is known.
+	Holders() []string
+}
+
 // HostBuffer is page-locked host memory.
 type HostBuffer interface {
 	// Bytes returns the memory. It is invalid after Free.

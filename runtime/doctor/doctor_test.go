@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -179,6 +180,17 @@ var faults = []struct {
 	{"display", func(m *machine) { m.gpu().Watchdog = true }, "cuda:0", "watchdog", Warning, "ends kernels", "without a display"},
 	{"lost", func(m *machine) { m.NVML.GPUs = append(m.NVML.GPUs, nvml.GPU{Index: 1, Error: "GPU is lost"}) }, "GPU 1", "health", Fault, "GPU is lost", "Xid"},
 
+	{"WSL in order", func(m *machine) {
+		m.file("proc/version", "Linux version 5.15.0-microsoft-standard-WSL2")
+		m.file("dev/dxg", "")
+	}, "driver", "devices", OK, "/dev/dxg, by way of Windows", ""},
+	{"unlike GPUs counted as nvidia-smi does", func(m *machine) { m.another(); m.env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID" }, "environment", "visible", OK, "not set", ""},
+	{"an empty entry", func(m *machine) { m.env["CUDA_VISIBLE_DEVICES"] = "0,,1"; m.NVMLErr = errors.New("gone") }, "environment", "visible", Warning, "only the first 1", "(empty)"},
+	{"no word from NVML", func(m *machine) { m.NVML, m.NVMLErr, m.Free[0] = nvml.System{}, errors.New("gone"), 70<<30 }, "cuda:0", "memory", OK, "70 GiB of 80 GiB free", ""},
+	{"shared memory", func(m *machine) { m.gpu().Integrated = true }, "cuda:0", "capability", OK, "shares the host's memory", ""},
+	{"MPS that waits for clients", func(m *machine) { m.env["CUDA_MPS_PIPE_DIRECTORY"] = "/run/mps"; m.file("run/mps/control", "") }, "cuda:0", "mps", OK, "starts with the first client", ""},
+	{"no protection", func(m *machine) { m.managed().ECC = &nvml.Mode{} }, "cuda:0", "ecc", OK, "not protected", ""},
+
 	{"no AVX2", func(m *machine) { m.Instructions = "generic" }, "cpu", "instructions", Warning, "no AVX2", "-cpu host"},
 	{"another processor", func(m *machine) { m.Instructions, m.Arch = "generic", "arm64" }, "cpu", "instructions", Warning, "plain Go on arm64", "use a GPU"},
 	{"few cores allowed", func(m *machine) { m.Threads = 2 }, "cpu", "cores", Warning, "2 of 8 may be used", "cpu.max"},
@@ -219,14 +231,60 @@ func TestFaultsAreToldWithWhatToDo(t *testing.T) {
 	}
 }
 
-func TestEveryLineHasAFault(t *testing.T) {
-	for _, l := range judge(healthy().system).Lines {
-		found := false
-		for _, f := range faults {
-			found = found || f.subject == l.Subject && f.check == l.Check && f.level != OK
-		}
-		require.True(t, found, "no fault of %s %s is tested", l.Subject, l.Check)
+// Whatever line some machine gets, one is tested where it is right and one where it is not.
+func TestEveryLineIsTestedWithAFaultAndWithout(t *testing.T) {
+	type line struct {
+		subject, check string
+		right          bool
 	}
+	tested := map[line]bool{{"GPU 1", "health", true}: true} // there is no such line for a GPU in good health
+	for _, l := range judge(healthy().system).Lines {
+		tested[line{l.Subject, l.Check, true}] = true
+	}
+	for _, f := range faults {
+		tested[line{f.subject, f.check, f.level == OK}] = true
+	}
+	for _, f := range faults {
+		m := healthy()
+		f.change(m)
+		for _, l := range judge(m.system).Lines {
+			subject := strings.Replace(l.Subject, "cuda:1", "cuda:0", 1)
+			require.True(t, tested[line{subject, l.Check, true}], "%s %s is not tested without a fault", l.Subject, l.Check)
+			require.True(t, tested[line{subject, l.Check, false}], "%s %s is not tested with a fault", l.Subject, l.Check)
+		}
+	}
+}
+
+// A Jetson's driver is part of the system: there is no module to look for.
+func TestJetsonInOrder(t *testing.T) {
+	m := healthy()
+	m.file("etc/nv_tegra_release", "R36")
+	delete(m.files, "proc/driver/nvidia/version")
+	r := judge(m.system)
+	require.Equal(t, OK, r.Worst())
+	for _, l := range r.Lines {
+		require.NotContains(t, []string{"module", "devices"}, l.Check)
+	}
+}
+
+func TestSelfTestOfADeviceThatDoesNotOpen(t *testing.T) {
+	if _, err := cuda.List(); err == nil {
+		t.Skip("there is a GPU")
+	}
+	s, err := read(t.Context())
+	require.NoError(t, err)
+	for _, device := range []string{"cuda", "cuda:all"} {
+		lines, err := selfTests(t.Context(), s, device)
+		require.NoError(t, err)
+		require.Len(t, lines, 1, device)
+		require.Equal(t, Fault, lines[0].Level)
+		require.Equal(t, "self test", lines[0].Check)
+		require.NotEmpty(t, lines[0].Do)
+	}
+	lines, err := selfTests(t.Context(), s, "")
+	require.NoError(t, err)
+	require.Equal(t, "cpu", lines[0].Subject)
+	require.Equal(t, OK, lines[0].Level)
 }
 
 func TestSelfTestRunsAGoldenNetwork(t *testing.T) {

@@ -89,14 +89,7 @@ func holders(ps []nvml.Process) string {
 	}
 	var names []string
 	for _, p := range ps {
-		name := fmt.Sprintf("%d", p.PID)
-		if p.Name != "" {
-			name += " (" + p.Name[strings.LastIndexByte(p.Name, '/')+1:] + ")"
-		}
-		if p.Bytes > 0 {
-			name += " " + size(int64(p.Bytes))
-		}
-		names = append(names, name)
+		names = append(names, p.String())
 	}
 	return "; held by " + strings.Join(names, ", ")
 }

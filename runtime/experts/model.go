@@ -79,6 +79,27 @@ func (m *Model) Close() error {
 	return m.closer.Close()
 }
 
+// CheckFinite reads all values of an expert's weights and names one that is infinite or not a number.
+func (m *Model) CheckFinite(expert int) error {
+	specs, err := m.Config.ExpertStored(expert)
+	if err != nil {
+		return err
+	}
+	for _, s := range specs {
+		if s.Unused {
+			continue
+		}
+		t, err := m.Source.Tensor(s.Name)
+		if err == nil {
+			err = t.CheckFinite()
+		}
+		if err != nil {
+			return fmt.Errorf("weights of expert %d: %w", expert, err)
+		}
+	}
+	return nil
+}
+
 // WeightBytes is what the weights of these experts take in the model, what several share counted once; the base of an
 // adapter counts with it.
 func (m *Model) WeightBytes(experts []int) (int64, error) {

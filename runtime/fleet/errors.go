@@ -17,6 +17,7 @@ var known = []struct {
 	make func(text string) error
 }{
 	{"memory", isError(unirestorer.ErrMemory), same(unirestorer.ErrMemory)},
+	{cards.KindCrowded, isError(unirestorer.ErrCrowded), same(unirestorer.ErrCrowded)},
 	{"too large", isError(unirestorer.ErrTooLarge), same(unirestorer.ErrTooLarge)},
 	{"format", isError(unirestorer.ErrFormat), same(unirestorer.ErrFormat)},
 	{"closed", isError(unirestorer.ErrClosed), same(unirestorer.ErrClosed)},

@@ -74,6 +74,7 @@ func (w Worker) do(ctx context.Context, job cards.Job, under cards.Under) (cards
 				under.Progress(done)
 			}
 		}),
+		unirestorer.WithWaits(under.Waits),
 		unirestorer.WithRouted(func(_ context.Context, expert int, resident bool) error {
 			if resident || asked {
 				return nil

@@ -101,6 +101,14 @@ func (b *Backend) DeviceMemory() (free, total int64, shared bool, err error) {
 	return free, total, b.info.Integrated || b.info.Simulated, err
 }
 
+// Holders implements backend.Crowded.
+func (b *Backend) Holders() []string {
+	if d, ok := b.dev.(device.Crowded); ok {
+		return d.Holders()
+	}
+	return nil
+}
+
 // outOfMemory marks errors of devices that would not give memory.
 func outOfMemory(err error) error {
 	if errors.Is(err, device.ErrOutOfMemory) && !errors.Is(err, backend.ErrOutOfMemory) {

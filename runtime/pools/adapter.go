@@ -22,6 +22,25 @@ type Adapter struct {
 	Replaced []*weights.Tensor
 }
 
+// checkFinite reads all values.
+func (a *Adapter) checkFinite() error {
+	for _, l := range a.Layers {
+		if err := errors.Join(l.A.CheckFinite(), l.B.CheckFinite()); err != nil {
+			return err
+		}
+	}
+	return checkFinite(a.Replaced)
+}
+
+func checkFinite(all []*weights.Tensor) error {
+	for _, t := range all {
+		if err := t.CheckFinite(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Layer is the adapter of one layer: Scale·B·A.
 type Layer struct {
 	Name  string
@@ -77,14 +96,38 @@ func ReadAdapter(path string, base models.Network, loraScale float64) (_ *Adapte
 		return nil, nil, fmt.Errorf("read adapter: %w", err)
 	}
 	a, err := t.read(f, config, loraScale)
-	if err == nil && len(a.Layers)+len(a.Replaced) == 0 {
-		err = errors.New("it holds no adapter: no lora_A and lora_B, no lora_down and lora_up")
+	if err == nil {
+		err = a.check()
 	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read adapter %s: %w", path, err), f.Close())
 	}
-	slices.SortFunc(a.Layers, func(x, y Layer) int { return cmp.Compare(x.Name, y.Name) })
 	return a, f, nil
+}
+
+// check sorts the layers and refuses what is no adapter, or two of one layer.
+func (a *Adapter) check() error {
+	if len(a.Layers) == 0 {
+		err := errors.New("it holds no adapter: no lora_A and lora_B, no lora_down and lora_up")
+		if len(a.Replaced) > 0 {
+			err = fmt.Errorf("%w, only whole tensors; pool add adds a whole network", err)
+		}
+		return err
+	}
+	slices.SortFunc(a.Layers, func(x, y Layer) int { return cmp.Compare(x.Name, y.Name) })
+	for i, l := range a.Layers[1:] {
+		if l.Name == a.Layers[i].Name {
+			return fmt.Errorf("tensors %q and %q adapt one layer, %q", a.Layers[i].A.Name, l.A.Name, l.Name)
+		}
+	}
+	names := map[string]bool{}
+	for _, t := range a.Replaced {
+		if names[t.Name] {
+			return fmt.Errorf("it holds %q twice", t.Name)
+		}
+		names[t.Name] = true
+	}
+	return nil
 }
 
 func (t *target) read(f weights.Source, config *peftConfig, loraScale float64) (*Adapter, error) {

@@ -52,6 +52,9 @@ func (p *Pool) AddLoRA(ctx context.Context, x AdapterExpert) (_ *Added, err erro
 	if e.Source, err = sourceOf(ctx, x.Path, f.Path()); err != nil {
 		return nil, err
 	}
+	if err := a.checkFinite(); err != nil {
+		return nil, err
+	}
 	for _, l := range a.Layers {
 		e.Adapter.Layers = append(e.Adapter.Layers, models.AdapterLayer{
 			Name: l.Name, Inner: l.A.Shape[0], Columns: l.A.Shape[1], Rows: l.B.Shape[0], Scale: l.Scale,

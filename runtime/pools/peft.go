@@ -3,12 +3,11 @@ package pools
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 
 	"unirestorer/weights"
@@ -28,28 +27,71 @@ const (
 
 // peftConfig is what matters of adapter_config.json.
 type peftConfig struct {
-	Type         string             `json:"peft_type"`
-	R            int                `json:"r"`
-	Alpha        float64            `json:"lora_alpha"`
-	RSLoRA       bool               `json:"use_rslora"`
-	DoRA         bool               `json:"use_dora"`
-	FanInFanOut  bool               `json:"fan_in_fan_out"`
-	LoRABias     bool               `json:"lora_bias"`
-	Init         any                `json:"init_lora_weights"`
-	RankPattern  map[string]int     `json:"rank_pattern"`
-	AlphaPattern map[string]float64 `json:"alpha_pattern"`
-	QALoRA       bool               `json:"use_qalora"`
-	Replication  any                `json:"layer_replication"`
-	Parameters   any                `json:"target_parameters"`
-	Tokens       any                `json:"trainable_token_indices"`
-
-	ranks  []pattern[int]
-	alphas []pattern[float64]
+	Type         string            `json:"peft_type"`
+	R            int               `json:"r"`
+	Alpha        float64           `json:"lora_alpha"`
+	RSLoRA       bool              `json:"use_rslora"`
+	DoRA         bool              `json:"use_dora"`
+	FanInFanOut  bool              `json:"fan_in_fan_out"`
+	LoRABias     bool              `json:"lora_bias"`
+	Init         any               `json:"init_lora_weights"`
+	RankPattern  patterns[int]     `json:"rank_pattern"`
+	AlphaPattern patterns[float64] `json:"alpha_pattern"`
+	QALoRA       bool              `json:"use_qalora"`
+	Replication  any               `json:"layer_replication"`
+	Parameters   any               `json:"target_parameters"`
+	Tokens       any               `json:"trainable_token_indices"`
 }
 
+// pattern gives a value to layers: those whose whole name, or its end after a dot, a regular expression matches.
 type pattern[T any] struct {
 	rule  *regexp.Regexp
 	value T
+}
+
+// patterns is a table of them, in the file's order: the first that matches a layer counts.
+type patterns[T any] []pattern[T]
+
+// UnmarshalJSON reads an object.
+func (p *patterns[T]) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	start, err := d.Token()
+	if err != nil || start == nil {
+		return err
+	}
+	if start != json.Delim('{') {
+		return errors.New("a table of patterns is no object")
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var x pattern[T]
+		if err := d.Decode(&x.value); err != nil {
+			return err
+		}
+		text := key.(string) // as keys of objects are
+		rule := `^(?:.*\.)?(?:` + text + `)$`
+		if strings.HasPrefix(text, "^") {
+			rule = `^(?:` + text + `)$`
+		}
+		if x.rule, err = regexp.Compile(rule); err != nil {
+			return fmt.Errorf("pattern %q: %w", text, err)
+		}
+		*p = append(*p, x)
+	}
+	return nil
+}
+
+// of is a layer's value.
+func (p patterns[T]) of(layer string, otherwise T) T {
+	for _, x := range p {
+		if x.rule.MatchString(layer) {
+			return x.value
+		}
+	}
+	return otherwise
 }
 
 // openPEFT reads the configuration of a PEFT folder and finds its tensors.
@@ -80,13 +122,6 @@ func parsePEFT(data []byte) (*peftConfig, error) {
 	}
 	if err := c.supported(); err != nil {
 		return nil, err
-	}
-	var err error
-	if c.ranks, err = patterns(c.RankPattern); err != nil {
-		return nil, fmt.Errorf("rank_pattern: %w", err)
-	}
-	if c.alphas, err = patterns(c.AlphaPattern); err != nil {
-		return nil, fmt.Errorf("alpha_pattern: %w", err)
 	}
 	return c, nil
 }
@@ -131,39 +166,13 @@ func empty(v any) bool {
 	return false
 }
 
-// patterns compiles the keys of a pattern table: regular expressions that match
-// a layer's whole name or its end after a dot.
-func patterns[T any](table map[string]T) ([]pattern[T], error) {
-	var all []pattern[T]
-	for _, key := range slices.Sorted(maps.Keys(table)) {
-		rule, err := regexp.Compile(`^(?:.*\.)?(?:` + strings.TrimPrefix(key, "^") + `)$`)
-		if strings.HasPrefix(key, "^") && err == nil {
-			rule, err = regexp.Compile(`^(?:` + key + `)$`)
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, pattern[T]{rule, table[key]})
-	}
-	return all, nil
-}
-
-func lookup[T any](all []pattern[T], layer string, otherwise T) T {
-	for _, p := range all {
-		if p.rule.MatchString(layer) {
-			return p.value
-		}
-	}
-	return otherwise
-}
-
 // scale is alpha/r, or alpha/√r with rsLoRA, of a layer, whose rank must be r.
 func (c *peftConfig) scale(layer string, r int) (float64, error) {
-	want := lookup(c.ranks, layer, c.R)
+	want := c.RankPattern.of(layer, c.R)
 	if want != r {
 		return 0, fmt.Errorf("layer %q has rank %d, %s says %d", layer, r, peftConfigFile, want)
 	}
-	alpha := lookup(c.alphas, layer, c.Alpha)
+	alpha := c.AlphaPattern.of(layer, c.Alpha)
 	if c.RSLoRA {
 		return alpha / math.Sqrt(float64(r)), nil
 	}

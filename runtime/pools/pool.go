@@ -151,6 +151,9 @@ func (p *Pool) Add(ctx context.Context, x Expert) (_ *Added, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkFinite(net.Tensors); err != nil {
+		return nil, err
+	}
 	e := models.ExpertConfig{Architecture: net.Architecture, Args: net.Args}
 	if err := p.describe(&e, x); err != nil {
 		return nil, err
@@ -236,7 +239,8 @@ func (p *Pool) Vocabulary() []string {
 	words := []string{models.AnyKind}
 	for _, leaf := range p.config.Tree.Leaves {
 		for _, w := range append([]string{leaf.Name}, leaf.Kinds...) {
-			if w = strings.ToLower(w); w != "" && !slices.Contains(words, w) {
+			// A leaf for several kinds is called after all of them, which no expert is for.
+			if w = strings.ToLower(w); w != "" && !strings.Contains(w, ",") && !slices.Contains(words, w) {
 				words = append(words, w)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -205,6 +206,77 @@ func TestOtherKindsOfAdaptersAreRefusedByName(t *testing.T) {
 		_, _, err := pools.ReadAdapter(file, net, 0)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// Several patterns may match a layer: the first in the file counts, as for PEFT.
+func TestFirstPatternOfTheFileCounts(t *testing.T) {
+	net, err := models.New(models.RestormerName, json.RawMessage(`{"dim":8,"num_blocks":[1,1,1,1],"num_refinement_blocks":1}`))
+	require.NoError(t, err)
+	scales := func(config string) map[string]float64 {
+		a, f, err := pools.ReadAdapter(randomAdapter(t, net, 1, config), net, 0)
+		require.NoError(t, err)
+		defer f.Close()
+		all := map[string]float64{}
+		for _, l := range a.Layers {
+			all[l.Name] = l.Scale
+		}
+		return all
+	}
+	s := scales(`{"peft_type":"LORA","r":9,"lora_alpha":2,"rank_pattern":{"qkv":2,".*":2,"latent.*":7},"alpha_pattern":{"qkv":4,"latent.0.attn.qkv":8,"^encoder_level1.0.attn.project_out":6,"level1.0.ffn.project_out":10}}`)
+	require.Equal(t, 2.0, s["latent.0.attn.qkv"])
+	require.Equal(t, 3.0, s["encoder_level1.0.attn.project_out"])
+	require.Equal(t, 1.0, s["encoder_level1.0.ffn.project_out"], "the pattern does not begin after a dot")
+	require.Equal(t, 1.0, s["output"])
+	for config, want := range map[string]string{
+		`{"peft_type":"LORA","rank_pattern":{"(":2}}`: "missing closing", `{"peft_type":"LORA","rank_pattern":[2]}`: "is no object",
+		`{"peft_type":"LORA","alpha_pattern":{"a":"b"}}`: "cannot unmarshal", `{"peft_type":"LORA","r":2,"rank_pattern":{"latent.0.attn.qkv":3}}`: "says 3",
+	} {
+		_, _, err := pools.ReadAdapter(randomAdapter(t, net, 1, config), net, 0)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// What is whole, doubled or not finite is no adapter.
+func TestFilesThatOnlyLookLikeAdaptersAreRefused(t *testing.T) {
+	dir := pool(t, nil)
+	add(t, dir, pools.Expert{Path: single("restormer_rain"), Name: "base", Kinds: []string{"rain"}})
+	tensor := func(name string, dims []int, value float32) *weights.Tensor {
+		n := 1
+		for _, d := range dims {
+			n *= d
+		}
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = value
+		}
+		x, err := weights.FromFloat32(name, dims, v)
+		require.NoError(t, err)
+		return x
+	}
+	const layer = "encoder_level1.0.attn.qkv"
+	folder := func(all ...*weights.Tensor) string {
+		dir := t.TempDir()
+		require.NoError(t, weights.WriteSafetensors(context.Background(), filepath.Join(dir, "adapter_model.safetensors"), all, nil))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "adapter_config.json"), []byte(`{"peft_type":"LORA","r":2,"lora_alpha":2}`), 0o666))
+		return dir
+	}
+	nan := float32(math.NaN())
+	a, b := tensor(layer+".lora_A.weight", []int{2, 8, 1, 1}, 1), tensor(layer+".lora_B.weight", []int{24, 2, 1, 1}, 1)
+	for want, path := range map[string]string{
+		"only whole tensors; pool add adds a whole network": single("restormer_rain"),
+		"adapt one layer":                        folder(a, b, tensor(layer+".lora_A.default.weight", []int{2, 8, 1, 1}, 1), tensor(layer+".lora_B.default.weight", []int{24, 2, 1, 1}, 1)),
+		`"output.weight" twice`:                  folder(a, b, tensor("output.weight", []int{3, 16, 3, 3}, 1), tensor("output.modules_to_save.weight", []int{3, 16, 3, 3}, 1)),
+		`lora_B.weight": value 0 of 48 is NaN`:   folder(a, tensor(layer+".lora_B.weight", []int{24, 2, 1, 1}, nan)),
+		`"output.weight": value 0 of 432 is NaN`: folder(a, b, tensor("output.weight", []int{3, 16, 3, 3}, nan)),
+	} {
+		err := change(t, dir, func(p *pools.Pool) error {
+			_, err := p.AddLoRA(context.Background(), pools.AdapterExpert{Expert: pools.Expert{Path: path, Name: "x", Kinds: []string{"rain"}}, Base: "base"})
+			return err
+		})
+		require.ErrorContains(t, err, want)
+	}
+	_, err := pools.Open(single("restormer_rain"))
+	require.ErrorContains(t, err, "is a file, not a model folder")
 }
 
 // randomAdapter writes a PEFT folder with an adapter of every dense layer.

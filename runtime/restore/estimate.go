@@ -19,48 +19,49 @@ func (r *Restorer) Route(ctx context.Context, img *imaging.Image, o router.Overr
 		return router.Decision{}, err
 	}
 	if !r.model.Config.Routed() {
-		return r.route(ctx, img, o)
+		return r.route(ctx, img, Options{Override: o})
 	}
 	if err := img.Check(); err != nil {
 		return router.Decision{}, err
 	}
-	u, err := r.estimatorUse()
-	if err != nil {
-		return router.Decision{}, err
-	}
 	p := picture{w: img.W, h: img.H, held: imageBytes(img)}
-	if err := r.check(p, u); err != nil {
-		return router.Decision{}, fmt.Errorf("estimate the degradation: %w", err)
+	var u use
+	if err := r.lane.patiently(ctx, nil, func() (err error) {
+		r.lane.refresh()
+		u, err = r.estimating(p)
+		return err
+	}); err != nil {
+		return router.Decision{}, err
 	}
 	held, err := r.host.Reserve(ctx, r.need(p, u))
 	if err != nil {
 		return router.Decision{}, err
 	}
 	defer held.Release()
-	return r.estimate(ctx, img, o)
+	return r.estimate(ctx, img, Options{Override: o})
 }
 
 // route is Route for a picture that has its reservation; nothing is estimated for an expert that was named.
-func (r *Restorer) route(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
-	if o.Expert != nil {
-		return router.Decide(&r.model.Config.Tree, nil, nil, o)
+func (r *Restorer) route(ctx context.Context, img *imaging.Image, opt Options) (router.Decision, error) {
+	if opt.Override.Expert != nil {
+		return router.Decide(&r.model.Config.Tree, nil, nil, opt.Override)
 	}
 	if !r.model.Config.Routed() {
-		return router.Unrouted(r.model.Config, o)
+		return router.Unrouted(r.model.Config, opt.Override)
 	}
-	return r.estimate(ctx, img, o)
+	return r.estimate(ctx, img, opt)
 }
 
 // asked is route for somebody who asks what a picture is: the estimator tells, whoever chooses.
 func (r *Restorer) asked(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
 	if !r.model.Config.Routed() {
-		return r.route(ctx, img, o)
+		return r.route(ctx, img, Options{Override: o})
 	}
-	return r.estimate(ctx, img, o)
+	return r.estimate(ctx, img, Options{Override: o})
 }
 
 // estimate runs the estimator, whoever chooses.
-func (r *Restorer) estimate(ctx context.Context, img *imaging.Image, o router.Override) (router.Decision, error) {
+func (r *Restorer) estimate(ctx context.Context, img *imaging.Image, opt Options) (router.Decision, error) {
 	view, err := router.View(r.model.Config)
 	if err != nil {
 		return router.Decision{}, err
@@ -71,30 +72,29 @@ func (r *Restorer) estimate(ctx context.Context, img *imaging.Image, o router.Ov
 		return router.Decision{}, err
 	}
 	var d router.Decision
-	err = r.lane.patiently(ctx, func() (err error) {
-		d, err = r.decide(ctx, input, o)
+	err = r.lane.patiently(ctx, opt.Waits, func() (err error) {
+		d, err = r.decide(ctx, input, opt.Override)
 		if err != nil && outOfMemory(err) {
 			r.lane.card.Ledger().Reclaim(math.MaxInt64)
-			d, err = r.decide(ctx, input, o)
+			d, err = r.decide(ctx, input, opt.Override)
+		}
+		if r.fallback != nil && r.lane.lacks(err) {
+			d, err = r.fallback.decide(ctx, r, input, opt.Override, err)
 		}
 		return err
 	})
 	if err != nil && r.wide != nil && errors.Is(err, backend.ErrNotFinite) {
-		own, openErr := r.wide.of(ctx, r)
-		if openErr != nil {
-			return d, errors.Join(err, openErr)
-		}
-		return own.decide(ctx, input, o)
+		return r.wide.decide(ctx, r, input, opt.Override, err)
 	}
 	return d, err
 }
 
-// estimating is the key of the estimator's turns.
-const estimating = "estimator"
+// estimatorTurn is the key of the estimator's turns.
+const estimatorTurn = "estimator"
 
 // decide runs the estimator when its turn on the device has come.
 func (r *Restorer) decide(ctx context.Context, input []float32, o router.Override) (router.Decision, error) {
-	turn, err := r.lane.enter(ctx, estimating)
+	turn, err := r.lane.enter(ctx, estimatorTurn)
 	if err != nil {
 		return router.Decision{}, err
 	}
@@ -112,7 +112,7 @@ func (r *Restorer) decide(ctx context.Context, input []float32, o router.Overrid
 
 // warm compiles the estimator ahead of the first picture.
 func (r *Restorer) warm(ctx context.Context) error {
-	turn, err := r.lane.enter(ctx, estimating)
+	turn, err := r.lane.enter(ctx, estimatorTurn)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/imaging"
+	"unirestorer/runtime/router"
 )
 
 // fallback restores on another backend, opened when it is first needed, what the
@@ -57,6 +58,19 @@ func (f *fallback) run(ctx context.Context, r *Restorer, expert int, img *imagin
 		return nil, errors.Join(cause, err)
 	}
 	return out, nil
+}
+
+// decide estimates a picture's degradation; cause is why the device did not.
+func (f *fallback) decide(ctx context.Context, r *Restorer, input []float32, o router.Override, cause error) (router.Decision, error) {
+	own, err := f.of(ctx, r)
+	if err != nil {
+		return router.Decision{}, errors.Join(cause, err)
+	}
+	d, err := own.decide(ctx, input, o)
+	if err != nil {
+		err = errors.Join(cause, err)
+	}
+	return d, err
 }
 
 func (f *fallback) close() error {

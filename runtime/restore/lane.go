@@ -1,10 +1,12 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/ledger"
@@ -21,6 +23,8 @@ type lane struct {
 
 	// bound is what the user allows of a card's memory, 0 for all that is free.
 	bound int64
+	// wait is how long a picture waits for what other processes have of it.
+	wait time.Duration
 
 	buffers *ledger.Account // tiles on their way in and out
 	staging *ledger.Account // the device's page-locked memory
@@ -46,7 +50,7 @@ const (
 
 // newLane opens the accounts of a device. weights drops idle weights.
 func newLane(b backend.Backend, host *ledger.Ledger, c Config, weights func(want int64)) *lane {
-	l := &lane{backend: b, bound: c.DeviceMemory, turns: queue.New(queue.Options{MaxDelay: c.MaxDelay})}
+	l := &lane{backend: b, bound: c.DeviceMemory, wait: cmp.Or(c.DeviceWait, DefaultDeviceWait), turns: queue.New(queue.Options{MaxDelay: c.MaxDelay})}
 	name := b.Info().Name
 	l.host = host.Lane(name)
 	l.card = l.host

@@ -195,7 +195,7 @@ func (r *Restorer) experts(o router.Override) ([]int, error) {
 // none of them could ever run.
 func (r *Restorer) admit(ctx context.Context, p picture, opt Options) (*ledger.Reservation, error) {
 	var n ledger.Need
-	if err := r.lane.patiently(ctx, func() (err error) {
+	if err := r.lane.patiently(ctx, opt.Waits, func() (err error) {
 		n, err = r.needs(p, opt)
 		return err
 	}); err != nil {
@@ -212,14 +212,9 @@ func (r *Restorer) needs(p picture, opt Options) (n ledger.Need, err error) {
 	r.lane.refresh()
 	var most use
 	if opt.Override.Expert == nil && r.model.Config.Routed() {
-		u, err := r.estimatorUse()
-		if err != nil {
+		if most, err = r.estimating(p); err != nil {
 			return n, err
 		}
-		if err := r.check(p, u); err != nil {
-			return n, fmt.Errorf("estimate the degradation: %w", err)
-		}
-		most = u
 	}
 	fits, first := false, error(nil)
 	seen := map[string]bool{}
@@ -251,6 +246,21 @@ func (r *Restorer) needs(p picture, opt Options) (n ledger.Need, err error) {
 		return n, first
 	}
 	return r.need(p, most), nil
+}
+
+// estimating is what estimating takes of the lane for a picture, nothing where the fallback does it.
+func (r *Restorer) estimating(p picture) (use, error) {
+	u, err := r.estimatorUse()
+	if err != nil {
+		return u, err
+	}
+	if err := r.check(p, u); err != nil {
+		if r.fallback != nil && r.lane.lacks(err) {
+			return use{}, nil
+		}
+		return u, fmt.Errorf("estimate the degradation: %w", err)
+	}
+	return u, nil
 }
 
 // estimatorUse is what estimating takes of the lane.

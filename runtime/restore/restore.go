@@ -62,6 +62,9 @@ type Config struct {
 	// DeviceMemory bounds what is held of a device's own memory; 0 means what the
 	// device has free, asked anew for every picture, less a reserve.
 	DeviceMemory int64
+	// DeviceWait is how long a picture waits for memory of a device that other
+	// processes hold; 0 means DefaultDeviceWait, less than 0 that it does not.
+	DeviceWait time.Duration
 	// Fallback, unless nil, opens the backend that restores pictures for which the
 	// device has no memory even in the smallest tiles. The Restorer closes it.
 	Fallback func(context.Context) (backend.Backend, error)
@@ -103,7 +106,8 @@ func New(ctx context.Context, m *experts.Model, b backend.Backend, c Config) (*R
 	if c.Lazy {
 		return r, nil
 	}
-	if err := r.warm(ctx); err != nil {
+	// Where other processes have the memory, pictures wait for it.
+	if err := r.warm(ctx); err != nil && (!r.lane.lacks(err) || r.lane.hopeless(err) || r.lane.heldByOthers() == 0) {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -171,6 +175,8 @@ type Options struct {
 	NoGuard bool
 	// Progress gets the fraction of the expert's work done; may be nil.
 	Progress func(done float64) `json:"-"`
+	// Waits gets, about once a second, why the picture waits for memory of the device; may be nil.
+	Waits func(why string) `json:"-"`
 	// Routed gets the decision before the expert is loaded, and whether it is in memory already; its error ends the
 	// call. May be nil.
 	Routed func(ctx context.Context, d router.Decision, resident bool) error `json:"-"`
@@ -274,7 +280,7 @@ func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, o
 	start := time.Now()
 	img = img.Filled()
 	within, end := stage.Start(ctx, "estimate", "")
-	d, err := r.route(within, img, opt.Override)
+	d, err := r.route(within, img, opt)
 	end()
 	if err != nil {
 		return nil, Report{}, err
@@ -295,10 +301,15 @@ func (r *Restorer) restore(ctx context.Context, img *imaging.Image, p picture, o
 		}
 	}
 	var out *imaging.Image
-	if err := r.lane.patiently(ctx, func() (err error) {
+	if err := r.lane.patiently(ctx, opt.Waits, func() (err error) {
 		out, err = r.dispatch(ctx, d.Expert, upright, p, opt, &rep)
 		return err
 	}); err != nil {
+		if errors.Is(err, backend.ErrNotFinite) {
+			if cause := r.model.CheckFinite(d.Expert); cause != nil {
+				err = fmt.Errorf("%w: %w", err, cause)
+			}
+		}
 		return nil, rep, err
 	}
 	r.moderate(d, upright, out, opt, &rep)

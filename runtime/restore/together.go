@@ -62,7 +62,7 @@ type member struct {
 
 // offer has a picture wait where others find it, if it may run with others at all; nil if not.
 func (r *Restorer) offer(ctx context.Context, expert int, j *job, img *imaging.Image, opt Options, rep *Report) *member {
-	if r.batch() < 2 || j.tiles() > 1 || j.pictures > 1 || opt.Progress != nil || r.config.Adapters == experts.Switched {
+	if r.batch() < 2 || j.tiles() > 1 || j.pictures > 1 || r.config.Adapters == experts.Switched {
 		return nil
 	}
 	key := batchKey{expert, j.y.tile, j.x.tile}
@@ -227,6 +227,15 @@ func (m *member) with(f func() error) {
 	}
 }
 
+// tell passes the batch's progress on.
+func (m *member) tell(done float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.opt.Progress != nil && !m.gone && m.err == nil {
+		m.opt.Progress(done)
+	}
+}
+
 // runBatch restores pictures at a time; where that fails, one after the other, so that each has its own error. It ends early
 // when no caller waits any more. The lane is the batch's.
 func (r *Restorer) runBatch(all []*member) {
@@ -278,7 +287,11 @@ func (r *Restorer) runTogether(ctx context.Context, all []*member) error {
 	for i, m := range all {
 		m.with(func() error { return m.job.read(m.img, in[i*size:(i+1)*size], image.Rect(0, 0, m.key.w, m.key.h)) })
 	}
-	if err := lease.Program.Run(ctx, [][]float32{in}, [][]float32{res}, backend.RunOptions{}); err != nil {
+	if err := lease.Program.Run(ctx, [][]float32{in}, [][]float32{res}, backend.RunOptions{Progress: func(done float64) {
+		for _, m := range all {
+			m.tell(done)
+		}
+	}}); err != nil {
 		return err
 	}
 	for i, m := range all {

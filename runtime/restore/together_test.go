@@ -54,9 +54,10 @@ func newRoomy(t testing.TB) *roomy {
 
 // answer is what became of a picture.
 type answer struct {
-	out *imaging.Image
-	rep Report
-	err error
+	out  *imaging.Image
+	rep  Report
+	err  error
+	done float64 // as progress told
 }
 
 // atOnce has pictures wait for a device that is taken until all of them do.
@@ -68,7 +69,7 @@ func atOnce(t testing.TB, r *Restorer, ctxs []context.Context, pictures []*imagi
 	for i, img := range pictures {
 		all.Go(func() {
 			a := &answers[i]
-			a.out, a.rep, a.err = r.Restore(ctxs[i], img, Options{Override: only(0)})
+			a.out, a.rep, a.err = r.Restore(ctxs[i], img, Options{Override: only(0), Progress: func(done float64) { a.done = done }})
 		})
 		require.Eventually(t, func() bool { _, n := r.lane.turns.Len(); return n == i+1 }, 10*time.Second, time.Millisecond)
 	}
@@ -104,6 +105,7 @@ func TestPicturesThatWaitRunTogether(t *testing.T) {
 	sizes := map[int]int{}
 	for i, a := range answers {
 		require.NoError(t, a.err)
+		require.Equal(t, 1.0, a.done, "picture %d", i)
 		want, rep, err := alone.Restore(t.Context(), pictures[i], Options{Override: only(0)})
 		require.NoError(t, err)
 		require.Zero(t, rep.Batch)

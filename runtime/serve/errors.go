@@ -47,6 +47,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &request):
 		return request.status
+	case errors.Is(err, unirestorer.ErrCrowded):
+		return http.StatusServiceUnavailable
 	case errors.As(err, &tooMuch), errors.Is(err, unirestorer.ErrTooLarge), errors.Is(err, unirestorer.ErrMemory):
 		return http.StatusRequestEntityTooLarge
 	case errors.As(err, &option):
@@ -75,6 +77,9 @@ func says(err error, status int) string {
 	case http.StatusInternalServerError:
 		return "the picture could not be restored; the server's log says why"
 	case http.StatusServiceUnavailable:
+		if errors.Is(err, unirestorer.ErrCrowded) {
+			return "other processes have the device's memory; the server's log says which"
+		}
 		if errors.Is(err, unirestorer.ErrUnavailable) {
 			return "no device is left that works; the server's log says why"
 		}

@@ -7,6 +7,7 @@
 # archives are tried in the same place (tools/release). Needs root and debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+mkdir -p build && echo "module build // so that ./... passes over what is in here" >build/go.mod
 root=${1:-build/chroot}
 [ "$(id -u)" = 0 ] || { echo "chroot.sh: needs root" >&2; exit 2; }
 command -v debootstrap >/dev/null || { echo "chroot.sh: needs debootstrap" >&2; exit 2; }

@@ -3,6 +3,7 @@
 # default; kept for the next time, 1.5 GB). Older wines lack what Go programs need. Needs root and debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+mkdir -p build && echo "module build // so that ./... passes over what is in here" >build/go.mod
 root=${1:-build/wine}
 archive=$(realpath "$(ls -t build/release/*_windows_amd64.zip | head -1)")
 if [ ! -e "$root/.ready" ]; then

@@ -25,7 +25,9 @@ import (
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/convert/onnx"
 	"unirestorer/runtime/cpu"
+	"unirestorer/runtime/experts"
 	"unirestorer/weights"
+	"unirestorer/weights/nano"
 )
 
 // peers is where ONNX Runtime is installed; see tools/peers/README.md.
@@ -272,19 +274,39 @@ func TestONNXRuntimeAgreesOnTheEstimator(t *testing.T) {
 			src.Set(x)
 		}
 	}
-	g, err := models.BuildEstimator(d, router, src, src, 1, models.Options{Layout: graph.NCHW})
-	require.NoError(t, err)
-	var model bytes.Buffer
-	require.NoError(t, onnx.Write(&model, g, false, onnx.Options{}))
-	x := random(4, 3*32*32)
-	want := onCPU(t, g, x)
-	var names []string
-	for _, o := range g.Outputs {
-		names = append(names, o.Name)
+	small := func() *graph.Graph {
+		g, err := models.BuildEstimator(d, router, src, src, 1, models.Options{Layout: graph.NCHW})
+		require.NoError(t, err)
+		return g
 	}
-	got := r.run(r.load(model.Bytes()), x, []int{1, 3, 32, 32}, names...)
-	for i := range names {
-		closest(t, want[i], got[i], 1e-4, names[i])
+	m, err := experts.OpenModelFS(nano.Name, nano.Files())
+	require.NoError(t, err)
+	defer m.Close()
+	builtIn := func() *graph.Graph {
+		g, err := m.Config.BuildEstimator(m.Source, 1, models.Options{Layout: graph.NCHW})
+		require.NoError(t, err)
+		return g
+	}
+	for _, build := range []func() *graph.Graph{small, builtIn} {
+		for _, half := range []bool{false, true} {
+			g := build()
+			var model bytes.Buffer
+			require.NoError(t, onnx.Write(&model, g, false, onnx.Options{Half: half}))
+			if half {
+				halve(g)
+			}
+			in := g.Inputs[0].Shape
+			x := random(4, in.Elems())
+			want := onCPU(t, g, x)
+			var names []string
+			for _, o := range g.Outputs {
+				names = append(names, o.Name)
+			}
+			got := r.run(r.load(model.Bytes()), x, []int{1, in.C, in.H, in.W}, names...)
+			for i := range names {
+				closest(t, want[i], got[i], 1e-4, fmt.Sprint(names[i], " halves ", half))
+			}
+		}
 	}
 }
 

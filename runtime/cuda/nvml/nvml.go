@@ -5,7 +5,13 @@
 // would hide a driver function that package lazy does not define, and this package needs 26 functions of 350.
 package nvml
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+)
 
 // ErrNotBuilt is returned by [Read] in a binary built without the tag cuda, or not for Linux.
 var ErrNotBuilt = errors.New("built without CUDA support")
@@ -55,6 +61,18 @@ type Process struct {
 	Name  string `json:"name,omitempty"`
 	Bytes uint64 `json:"bytes,omitempty"` // 0 where the driver does not tell
 	MPS   bool   `json:"mps,omitempty"`   // through the multi-process service
+}
+
+// String names the process: "42 (python3) 70 GiB".
+func (p Process) String() string {
+	text := fmt.Sprint(p.PID)
+	if p.Name != "" {
+		text += " (" + p.Name[strings.LastIndexByte(p.Name, '/')+1:] + ")"
+	}
+	if p.Bytes > 0 {
+		text += " " + humanize.IBytes(p.Bytes)
+	}
+	return text
 }
 
 // Mode is a switch of a GPU; Pending is what it becomes at the next reset.

@@ -17,14 +17,15 @@ import (
 )
 
 // FaultVariable is the environment variable that makes a GPU fail: GPU:KIND:LAUNCH[:FILE]. The kernel run with that number on
-// that GPU, counted from 1 in each process, ends in a fault of KIND:
+// that GPU, or on any if GPU is *, counted from 1 in each process, ends in a fault of KIND:
 //
 //	illegal  an illegal address
 //	ecc      an uncorrectable memory error
 //	lost     the GPU falls off the bus; no process can use it from then on
 //	hang     the kernel never ends
 //
-// With FILE only the first process to get there fails, which makes the file; without it every process does.
+// With FILE only the first process to get there fails, which makes the file and names the GPU in it; without it every process
+// does.
 const FaultVariable = "CUDASIM_FAULT"
 
 // GPUsVariable is the environment variable with the compute capabilities of the GPUs, "90,80" where it is not set.
@@ -67,7 +68,7 @@ const (
 
 // plan is what FaultVariable says.
 type plan struct {
-	gpu    int
+	gpu    int // -1 for any
 	kind   string
 	launch int64
 	file   string
@@ -82,7 +83,10 @@ var planned = sync.OnceValue(func() *plan {
 	if len(part) < 3 {
 		panic(fmt.Sprintf("%s=%s: want GPU:KIND:LAUNCH[:FILE]", FaultVariable, value)) // a test's own fault
 	}
-	gpu, err1 := strconv.Atoi(part[0])
+	gpu, err1 := -1, error(nil)
+	if part[0] != "*" {
+		gpu, err1 = strconv.Atoi(part[0])
+	}
 	launch, err2 := strconv.ParseInt(part[2], 10, 64)
 	if err := errors.Join(err1, err2); err != nil {
 		panic(fmt.Sprintf("%s=%s: %v", FaultVariable, value, err))
@@ -94,23 +98,27 @@ var planned = sync.OnceValue(func() *plan {
 	return p
 })
 
-var launches atomic.Int64 // kernels run on the GPU that is to fail
+// on tells whether the fault may befall a GPU.
+func (p *plan) on(gpu int) bool { return p.gpu < 0 || p.gpu == gpu }
+
+var launches atomic.Int64 // kernels run on GPUs that may fail
 
 // inject gives the fault that a kernel on a GPU ends in; it does not return from one that hangs.
 func inject(gpu int) error {
 	p := planned()
-	if p == nil || p.gpu != gpu || launches.Add(1) != p.launch {
+	if p == nil || !p.on(gpu) || launches.Add(1) != p.launch {
 		return nil
 	}
 	if p.file != "" {
-		f, err := os.OpenFile(p.file, os.O_CREATE|os.O_EXCL, 0o600)
+		f, err := os.OpenFile(p.file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if errors.Is(err, fs.ErrExist) {
 			return nil // another process has failed already
 		}
 		if err != nil {
 			return err
 		}
-		if err := f.Close(); err != nil {
+		_, err = fmt.Fprint(f, gpu)
+		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}
 	}
@@ -132,9 +140,9 @@ func inject(gpu int) error {
 // gone reports whether a GPU has fallen off the bus.
 func gone(gpu int) bool {
 	p := planned()
-	if p == nil || p.gpu != gpu || p.kind != "lost" || p.file == "" {
+	if p == nil || !p.on(gpu) || p.kind != "lost" || p.file == "" {
 		return false
 	}
-	_, err := os.Stat(p.file)
-	return err == nil
+	name, err := os.ReadFile(p.file)
+	return err == nil && string(name) == strconv.Itoa(gpu)
 }

@@ -19,7 +19,8 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **d) { return *d = (void *)(0
 
 int nvmlDeviceGetUUID(void *d, char *uuid, unsigned size)
 {
-	strncpy(uuid, "GPU-abababab-abab-abab-abab-abababababab", size);
+	const char *own = getenv("FAKE_NVML_UUID");
+	strncpy(uuid, own ? own : "GPU-abababab-abab-abab-abab-abababababab", size);
 	if (d != (void *)0x100)
 		uuid[4] = '0';
 	return 0;
