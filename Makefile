@@ -6,6 +6,7 @@ BIN := bin/unirestorer
 GOLDENS := testdata/goldens
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 20s
+PYTHON ?= python3
 # CUDA is a folder with CUDA 12.4: bin/nvcc and usr/include. `make toolkit` fetches one.
 CUDA ?= build/cuda
 # The tag cuda needs a C compiler and the project's own header, which stands before any toolkit's.
@@ -20,7 +21,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: kernels-mutants memory-check arm64-short arm64-test page-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
+.PHONY: kernels-mutants memory-check arm64-short arm64-test page-check clients-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -111,6 +112,11 @@ memory-check: ## restore 30 pictures, and the largest ones, in processes with me
 page-check: ## try the server's page in a headless Chromium, which is installed where there is none; needs apt
 	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
 	UNIRESTORER_TEST_BROWSER=$$(command -v chromium) $(GO) test -count=1 -run Browser -v ./runtime/serve
+
+clients-check: ## call the server with grpcurl and, where PYTHON has the package tritonclient, with that
+	GOBIN=$(CURDIR)/build $(GO) install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+	if $(PYTHON) -c 'import tritonclient.http.aio, tritonclient.grpc.aio'; then export UNIRESTORER_TEST_TRITONCLIENT=$(PYTHON); fi; \
+	  UNIRESTORER_TEST_GRPCURL=$(CURDIR)/build/grpcurl $(GO) test -count=1 -run 'Grpcurl|Tritonclient' -v ./runtime/serve
 
 clean: ## remove what was built
 	rm -rf bin build

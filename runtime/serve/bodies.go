@@ -99,6 +99,11 @@ func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if err == nil {
 		err = b.fill(plain, r, options)
 	}
+	if err == nil { // what may be behind a form or a compressed body; only at its end is the connection watched
+		if _, err = io.Copy(io.Discard, src); err != nil {
+			err = broken(err)
+		}
+	}
 	if err != nil { // the deadline stays for what may be left of the body
 		b.release()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -253,5 +258,5 @@ func (w *steadyWriter) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// done lifts the deadline for the connection's next answer.
-func (w *steadyWriter) done() { _ = w.rc.SetWriteDeadline(time.Time{}) }
+// done leaves the client its time for what is in buffers yet.
+func (w *steadyWriter) done() { _ = w.rc.SetWriteDeadline(w.s.allowance(time.Now(), 0)) }

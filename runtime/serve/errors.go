@@ -33,7 +33,7 @@ func badRequest(format string, args ...any) error {
 	return &requestError{http.StatusBadRequest, fmt.Errorf(format, args...)}
 }
 
-// statusClientGone is what logs and metrics call a request whose client is gone; nobody gets it.
+// statusClientGone is what a request whose client is gone is called.
 const statusClientGone = 499
 
 // statusOf tells an error in HTTP's terms.
@@ -83,6 +83,8 @@ func says(err error, status int) string {
 		if errors.Is(err, unirestorer.ErrUnavailable) {
 			return "no device is left that works; the server's log says why"
 		}
+	case statusClientGone: // or has closed its side, which HTTP/1.1 cannot tell from that
+		return "the client closed the connection before the picture was restored"
 	case http.StatusGatewayTimeout:
 		return "the deadline was over before the picture was restored"
 	}
@@ -100,16 +102,16 @@ type problem struct {
 func (s *Server) fail(w http.ResponseWriter, rec *record, err error) {
 	status := statusOf(err)
 	rec.err = err
-	if status == statusClientGone {
-		rec.status = status
-		return
-	}
 	s.refuseHeaders(w, status)
 	if rec.oip {
 		writeJSON(w, status, map[string]string{"error": says(err, status)})
 		return
 	}
-	text, _ := json.Marshal(problem{http.StatusText(status), status, says(err, status)}) // strings and a number
+	title := http.StatusText(status)
+	if status == statusClientGone {
+		title = "Client Closed Request"
+	}
+	text, _ := json.Marshal(problem{title, status, says(err, status)}) // strings and a number
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n')) // whoever does not read it is gone

@@ -43,7 +43,7 @@ func (s *Server) newGRPC() (*grpc.Server, *health.Server) {
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(int(s.c.MaxBody)), grpc.MaxConcurrentStreams(uint32(s.c.Active + s.c.Queue)),
 		grpc.ConnectionTimeout(s.c.Grace), grpc.MaxHeaderListSize(64 << 10),
-		grpc.StreamInterceptor(s.stream),
+		grpc.StreamInterceptor(s.stream), grpc.StatsHandler(calls{s}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: time.Minute, Timeout: s.c.Grace}),
 		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (res any, err error) {
 			err = s.call(ctx, info.FullMethod, func(ctx context.Context, _ *record) error {
@@ -100,8 +100,7 @@ func (s *streamWithin) Context() context.Context { return s.ctx }
 
 // ServeGRPC answers the Open Inference Protocol on a listener until [Server.Shutdown].
 func (s *Server) ServeGRPC(l net.Listener) error {
-	var none connections // idle ones are closed by the keepalive's policy
-	if err := s.grpc.Serve(none.limit(l, s.c.Connections)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(s.callers.limit(l, s.c.Connections)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -251,7 +250,7 @@ func (r *rpc) modelInfer(ctx context.Context, stream grpc.ServerStream, rec *rec
 	}
 	defer room.release()
 	var q oip.ModelInferRequest
-	if err := stream.RecvMsg(&q); err != nil {
+	if err := r.s.receive(stream, &q); err != nil {
 		return err
 	}
 	if err := r.s.knows(q.ModelName, q.ModelVersion); err != nil {
@@ -294,7 +293,7 @@ func (r *rpc) modelInfer(ctx context.Context, stream grpc.ServerStream, rec *rec
 		answer.Outputs = append(answer.Outputs, &oip.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: t.Datatype, Shape: t.Shape})
 		answer.RawOutputContents = append(answer.RawOutputContents, t.raw())
 	}
-	return stream.SendMsg(answer)
+	return r.s.send(stream, answer)
 }
 
 // grpcInputs reads the tensors of a request, from raw contents or from typed ones.

@@ -36,19 +36,24 @@ type record struct {
 type answer struct {
 	http.ResponseWriter
 	rec *record
+	s   *Server
+}
+
+// begin is when an answer begins: however long the work took, the client has its time to read it.
+func (a *answer) begin(status int) {
+	if a.rec.status == 0 {
+		a.rec.status = status
+		_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(a.s.allowance(time.Now(), 0))
+	}
 }
 
 func (a *answer) WriteHeader(status int) {
-	if a.rec.status == 0 {
-		a.rec.status = status
-	}
+	a.begin(status)
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(p []byte) (int, error) {
-	if a.rec.status == 0 {
-		a.rec.status = http.StatusOK
-	}
+	a.begin(http.StatusOK)
 	n, err := a.ResponseWriter.Write(p)
 	a.rec.bytes += int64(n)
 	return n, err
@@ -106,9 +111,9 @@ func (s *Server) Handler() http.Handler {
 	}))
 	mux.Handle("GET /page/", s.guard("GET /page/", page))
 	mux.Handle("/", s.guard("/", func(w http.ResponseWriter, r *http.Request, rec *record) error {
-		// A path that is answered by another method is told so by a mux that knows only the patterns.
-		if _, pattern := s.methods().Handler(r); pattern != "" {
-			return &requestError{http.StatusMethodNotAllowed, fmt.Errorf("%s is not answered here", r.Method)}
+		if allowed := methods(mux, r); allowed != "" {
+			w.Header().Set("Allow", allowed)
+			return &requestError{http.StatusMethodNotAllowed, fmt.Errorf("%s is not answered here; %s", r.Method, allowed)}
 		}
 		return &requestError{http.StatusNotFound, fmt.Errorf("nothing is at %s; /openapi.json says what there is", r.URL.Path)}
 	}))
@@ -120,17 +125,15 @@ func (s *Server) Handler() http.Handler {
 	return cross.Handler(mux)
 }
 
-// methods knows all paths, by any method.
-func (s *Server) methods() *http.ServeMux {
-	mux := http.NewServeMux()
-	for pattern := range s.routes() {
-		_, path, _ := strings.Cut(pattern, " ")
-		func() {
-			defer func() { _ = recover() }() // a path that has several methods
-			mux.Handle(path, http.NotFoundHandler())
-		}()
+// methods are those by which a request's path is answered.
+func methods(mux *http.ServeMux, r *http.Request) string {
+	var all []string
+	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		if _, pattern := mux.Handler(&http.Request{Method: m, Host: r.Host, URL: r.URL}); pattern != "/" && pattern != "" {
+			all = append(all, m)
+		}
 	}
-	return mux
+	return strings.Join(all, ", ")
 }
 
 // guard is what every request passes: records, panics, names, tokens, deadlines.
@@ -141,7 +144,7 @@ func (s *Server) guard(pattern string, h handle) http.Handler {
 		ctx, _ := s.begin(r.Context(), propagation.HeaderCarrier(r.Header), pattern,
 			attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path))
 		r = r.WithContext(ctx)
-		a := &answer{w, rec}
+		a := &answer{w, rec, s}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		defer func() {
 			if p := recover(); p != nil {
@@ -167,6 +170,9 @@ func (s *Server) guard(pattern string, h handle) http.Handler {
 }
 
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, rec *record, h handle) (err error) {
+	if r.ContentLength == 0 { // the connection is only watched for its end
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	if len(r.TransferEncoding) > 0 {
 		// A Content-Length beside it was passed over, which a proxy in front may see otherwise: nothing may follow on
 		// this connection (RFC 9112, 6.3).

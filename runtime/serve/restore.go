@@ -297,11 +297,12 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, rec *record) er
 		rec.status = statusClientGone
 		panic(http.ErrAbortHandler) // the answer must not look whole, and the deadline stays for what is left of it
 	}
-	out.done()
 	if use.write && !res.found {
+		out.done()
 		_ = http.NewResponseController(w).Flush() // the client need not wait for the disk
 		s.keep(ctx, key, res)
 	}
+	out.done()
 	return nil
 }
 

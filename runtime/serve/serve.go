@@ -141,8 +141,9 @@ type Server struct {
 	ending   context.Context // done from Shutdown on
 	end      context.CancelFunc
 	wanting  atomic.Int64 // requests that wait for room for their bodies
-	pace     pace
-	conns    connections
+	speed    pace
+	conns    connections // by HTTP
+	callers  connections // by gRPC
 }
 
 // New makes a server. It sets aside what bodies may take of the Restorer's memory.
@@ -181,7 +182,7 @@ func New(r Restorer, c Config) (*Server, error) {
 	s.metrics = s.newMetrics()
 	s.grpc, s.health = s.newGRPC()
 	s.http = &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: c.Grace, ReadTimeout: c.Grace, WriteTimeout: c.Timeout + c.Grace, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: s.Handler(), ReadHeaderTimeout: c.Grace, ReadTimeout: c.Grace, WriteTimeout: c.Timeout + c.Grace, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 		ErrorLog:  slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: c.Active + c.Queue},
 		ConnState: s.conns.note,
@@ -191,10 +192,13 @@ func New(r Restorer, c Config) (*Server, error) {
 
 // Serve answers on a listener until [Server.Shutdown].
 func (s *Server) Serve(l net.Listener) error {
-	l = s.conns.limit(l, s.c.Connections)
-	if s.cert != nil {
+	limited := s.conns.limit(l, s.c.Connections)
+	l = limited
+	if s.cert != nil { // the client speaks first, and at once
 		s.http.TLSConfig = s.cert.config()
 		l = tls.NewListener(l, s.cert.config())
+	} else {
+		limited.patience, limited.grace = idleTimeout, s.c.Grace
 	}
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
@@ -251,7 +255,7 @@ func (s *Server) expectedWait() time.Duration {
 	if active < s.c.Active {
 		return 0
 	}
-	return s.pace.now() * time.Duration(waiting+1) / time.Duration(s.c.Active)
+	return s.speed.now() * time.Duration(waiting+1) / time.Duration(s.c.Active)
 }
 
 // retryAfter is when to come again, in seconds.
@@ -263,7 +267,7 @@ func (s *Server) retryAfter() int {
 // nobody is late: only work done tells how long work takes.
 func (s *Server) late(ctx context.Context, wait time.Duration) bool {
 	d, ok := ctx.Deadline()
-	return ok && wait+s.pace.now() > time.Until(d)
+	return ok && wait+s.speed.now() > time.Until(d)
 }
 
 // work runs f when its turn has come.
@@ -286,6 +290,6 @@ func (s *Server) work(ctx context.Context, rec *record, f func(context.Context) 
 		return errNoTime
 	}
 	start = time.Now()
-	defer func() { s.pace.note(time.Since(start)) }()
+	defer func() { s.speed.note(time.Since(start)) }()
 	return f(ctx)
 }

@@ -263,7 +263,8 @@ func TestWhatMakesNoSenseIsTold(t *testing.T) {
 		{"/v1/restore", in, "Content-Type", "multipart/form-data; boundary=x", 400, "no part"},
 		{"/v1/restore", in, "Origin", "http://evil.example", 403, "origins"},
 		{"/v1/other", in, "", "", 404, "openapi.json"},
-		{"/v1/experts", in, "", "", 405, "POST"},
+		{"/v1/experts", in, "", "", 405, "POST is not answered here; GET, HEAD"},
+		{"/page/", in, "", "", 405, "GET, HEAD"},
 	} {
 		headers := []string{}
 		if c.header != "" {
@@ -272,6 +273,9 @@ func TestWhatMakesNoSenseIsTold(t *testing.T) {
 		res, text := send(t, url+c.path, c.body, headers...)
 		require.Equal(t, c.status, res.StatusCode, "%s: %s", c.path, text)
 		require.Equal(t, "application/problem+json", res.Header.Get("Content-Type"))
+		if c.status == 405 {
+			require.Equal(t, "GET, HEAD", res.Header.Get("Allow"))
+		}
 		var p problem
 		require.NoError(t, json.Unmarshal(text, &p))
 		require.Contains(t, p.Detail, c.says)
@@ -334,7 +338,7 @@ func TestNoTimeForTheQueueIsToldAtOnce(t *testing.T) {
 	f, entered, let := held()
 	f.Restorer = model(t)
 	s, url := start(t, f, Config{Active: 1})
-	s.pace.note(10 * time.Second)
+	s.speed.note(10 * time.Second)
 	var waiting sync.WaitGroup
 	in := picture(t, 8, 8)
 	waiting.Go(func() { send(t, url+"/v1/restore", in) })

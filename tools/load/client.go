@@ -12,9 +12,12 @@ import (
 	"time"
 )
 
-// client sends requests; its connections stay open.
+// client sends requests; its connections stay open, but not for as long as the server would keep them: a request that is sent
+// just when the server closes its connection has no answer.
 func client(connections int) *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConns: connections, MaxIdleConnsPerHost: connections, DisableCompression: true}}
+	return &http.Client{Transport: &http.Transport{
+		MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, DisableCompression: true,
+	}}
 }
 
 // post sends a picture and reads the whole answer.

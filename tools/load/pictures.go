@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"image"
 	"os"
+	"sync"
 
 	"unirestorer"
 	"unirestorer/runtime/degrade"
 )
 
-const photo = "testdata/photos/clean.png"
-
-// crop reads a part of a photo.
-func crop(path string, x, y, w, h int) (*degrade.Image, error) {
-	f, err := os.Open(path)
+// photo is what all pictures are parts of.
+var photo = sync.OnceValues(func() (*degrade.Image, error) {
+	f, err := os.Open("testdata/photos/clean.png")
 	if err != nil {
 		return nil, fmt.Errorf("%w; run from the root of the repository", err)
 	}
@@ -24,7 +23,12 @@ func crop(path string, x, y, w, h int) (*degrade.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	full, err := degrade.FromImage(img)
+	return degrade.FromImage(img)
+})
+
+// crop is a part of the photo.
+func crop(x, y, w, h int) (*degrade.Image, error) {
+	full, err := photo()
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +37,7 @@ func crop(path string, x, y, w, h int) (*degrade.Image, error) {
 
 // spoilt degrades a part of the photo and encodes it.
 func spoilt(ctx context.Context, spec string, x, y, w, h int, format string) ([]byte, error) {
-	img, err := crop(photo, x, y, w, h)
+	img, err := crop(x, y, w, h)
 	if err != nil {
 		return nil, err
 	}

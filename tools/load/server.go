@@ -3,28 +3,55 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // server is a process that answers HTTP.
 type server struct {
-	cmd  *exec.Cmd
-	url  string
-	said *strings.Builder
+	cmd   *exec.Cmd
+	url   string
+	ended chan struct{} // closed when the process has ended
+
+	mu   sync.Mutex
+	said []string // its last lines that are no record of an answered request
+}
+
+// lastLines is how many lines of a server are kept.
+const lastLines = 40
+
+func (s *server) hear(line string) {
+	if strings.Contains(line, "msg=request") && strings.Contains(line, "status=200") {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = append(s.said[max(0, len(s.said)+1-lastLines):], line)
+}
+
+// lately is what the server said of late, and whether it still runs.
+func (s *server) lately() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := "it runs"
+	select {
+	case <-s.ended:
+		state = "it ended: " + s.cmd.ProcessState.String()
+	case <-time.After(time.Second):
+	}
+	return strings.Join(append(s.said, state), "\n")
 }
 
 // startServer starts a program and waits until a line of what it says has " http://…", behind the word ready.
 func startServer(ctx context.Context, argv ...string) (*server, error) {
-	s := &server{cmd: exec.CommandContext(ctx, argv[0], argv[1:]...), said: &strings.Builder{}}
+	s := &server{cmd: exec.CommandContext(ctx, argv[0], argv[1:]...), ended: make(chan struct{})}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -38,24 +65,35 @@ func startServer(ctx context.Context, argv ...string) (*server, error) {
 		r.Close()
 		return nil, err
 	}
+	go func() {
+		_ = s.cmd.Wait() // by a signal, where it was asked to end
+		close(s.ended)
+	}()
 	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		fmt.Fprintln(s.said, line)
+		s.hear(line)
 		if _, address, ok := strings.Cut(line, "http://"); ok && strings.Contains(line, "ready") {
 			address, _, _ = strings.Cut(address, " ")
 			s.url = "http://" + address
-			go func() { _, _ = io.Copy(io.Discard, r); r.Close() }()
+			go func() {
+				for lines.Scan() {
+					s.hear(lines.Text())
+				}
+				r.Close()
+			}()
 			return s, nil
 		}
 	}
 	r.Close()
-	return nil, errors.Join(fmt.Errorf("%s ended:\n%s", argv[0], s.said), s.cmd.Wait())
+	<-s.ended
+	return nil, fmt.Errorf("%s ended:\n%s", argv[0], s.lately())
 }
 
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	_ = s.cmd.Wait() // by a signal, which is what was asked for
+	<-s.ended
 }
 
 // serveArgs start the program on a free port, without gRPC and log.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+
+	"unirestorer"
 )
 
 // moment is what the server holds at a time.
@@ -63,7 +67,7 @@ func soakAction(c *cli.Context) error {
 	for done := 0; done < total; {
 		n := min(max(total/10, 1), total-done)
 		if err := soakPart(ctx, sender, s.url, sizes, done, n, clients); err != nil {
-			return err
+			return fmt.Errorf("%w\nthe server said last:\n%s", err, s.lately())
 		}
 		done += n
 		time.Sleep(time.Second) // connections and bodies of the last are gone then
@@ -91,9 +95,49 @@ func soakAction(c *cli.Context) error {
 	return nil
 }
 
+// formats are what pictures are written in.
+var formats = []string{"png", "jpeg", "webp", "tiff", "bmp"}
+
+// soakOne sends picture k and looks at the answer.
+func soakOne(ctx context.Context, c *http.Client, base string, k int, size [2]int) error {
+	picture, err := spoilt(ctx, kinds[k%len(kinds)], 13*k, 7*k, size[0], size[1], formats[k%len(formats)])
+	if err != nil {
+		return err
+	}
+	query := url.Values{}
+	if k%3 == 0 { // every expert, whatever the router would choose
+		query.Set("expert", strconv.Itoa(k/3%15))
+	}
+	inJSON := k%11 == 0
+	if inJSON {
+		query.Set("report", "json")
+	}
+	status, answer, err := post(ctx, c, base+"/v1/restore?"+query.Encode(), picture)
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK {
+		return fmt.Errorf("status %d: %.300s", status, answer)
+	}
+	if inJSON {
+		var report struct{ Image []byte }
+		if err := json.Unmarshal(answer, &report); err != nil {
+			return err
+		}
+		answer = report.Image
+	}
+	restored, err := unirestorer.Decode(bytes.NewReader(answer))
+	if err != nil {
+		return fmt.Errorf("the answer: %w", err)
+	}
+	if restored.W != size[0] || restored.H != size[1] {
+		return fmt.Errorf("the answer has %d×%d pixels", restored.W, restored.H)
+	}
+	return nil
+}
+
 // soakPart sends n pictures from the one with a number on.
 func soakPart(ctx context.Context, c *http.Client, base string, sizes [][2]int, from, n, clients int) error {
-	formats := []string{"png", "jpeg", "webp", "tiff", "bmp"}
 	var next atomic.Int64
 	var mu sync.Mutex
 	var failed error
@@ -103,24 +147,9 @@ func soakPart(ctx context.Context, c *http.Client, base string, sizes [][2]int, 
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				k := from + i
 				size := sizes[k*7%len(sizes)]
-				picture, err := spoilt(ctx, kinds[k%len(kinds)], 13*k, 7*k, size[0], size[1], formats[k%len(formats)])
-				query := url.Values{}
-				if k%3 == 0 { // every expert, whatever the router would choose
-					query.Set("expert", strconv.Itoa(k/3%15))
-				}
-				if k%11 == 0 {
-					query.Set("report", "json")
-				}
-				status, answer := 0, []byte(nil)
-				if err == nil {
-					status, answer, err = post(ctx, c, base+"/v1/restore?"+query.Encode(), picture)
-				}
-				if err == nil && status != http.StatusOK {
-					err = fmt.Errorf("picture %d of %v pixels: status %d: %.300s", k, size, status, answer)
-				}
-				if err != nil {
+				if err := soakOne(ctx, c, base, k, size); err != nil {
 					mu.Lock()
-					failed = errors.Join(failed, err)
+					failed = errors.Join(failed, fmt.Errorf("%s: picture %d of %v pixels: %w", time.Now().UTC().Format(time.TimeOnly), k, size, err))
 					mu.Unlock()
 					return
 				}
