@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +30,11 @@ func (t *tally) add(status int, inTime bool) {
 	}
 }
 
-// overloadAction finds what the server answers a second at most, and then sends so many times that.
+// busyClients are enough that the server is never idle.
+const busyClients = 16
+
+// overloadAction has what the server answers at most and a flood of many times that take turns, so that what slows the machine for
+// longer than a turn does not change their ratio.
 func overloadAction(c *cli.Context) error {
 	ctx, size := c.Context, c.Int("size")
 	picture, err := spoilt(ctx, "rain:0.5", 40, 40, size, size, "jpeg")
@@ -41,19 +46,55 @@ func overloadAction(c *cli.Context) error {
 		return err
 	}
 	defer s.stop()
-	peak := 0.0
-	http := client(64)
-	for _, n := range []int{4, 8, 16} {
-		t, err := closedLoop(ctx, http, s.url+"/v1/restore", picture, n, 10*time.Second)
+	http := client(busyClients)
+	most := func() (float64, error) {
+		t, err := closedLoop(ctx, http, s.url+"/v1/restore", picture, busyClients, 10*time.Second)
+		return t.rate, err
+	}
+	if _, err := most(); err != nil { // caches are warm then
+		return err
+	}
+	before, err := most()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("at most %.1f pictures/s of %d×%d; memory %s\n", before, size, size, humanize.IBytes(uint64(s.status("VmRSS"))))
+	watch := watchHealth(ctx, s.url)
+	deadline, factor := c.Duration("deadline"), c.Float64("factor")
+	all := &tally{n: map[int]int{}}
+	var shares []float64
+	var early int64
+	for left := c.Duration("time"); left > 0; {
+		turn := min(left, c.Duration("turn"))
+		left -= turn
+		good, began := all.good, time.Now()
+		flood(ctx, s.url+"/v1/restore", picture, before*factor, turn, deadline, all)
+		goodput, memory := float64(all.good-good)/time.Since(began).Seconds(), s.status("VmRSS") // until the last has its answer
+		after, err := most()
 		if err != nil {
 			return err
 		}
-		peak = max(peak, t.rate)
+		shares = append(shares, goodput/((before+after)/2))
+		fmt.Printf("%6.1f requests/s for %v: %.1f/s answered in %v, %.2f of the %.1f/s at most; memory %s\n",
+			before*factor, turn, goodput, deadline, shares[len(shares)-1], (before+after)/2, humanize.IBytes(uint64(memory)))
+		if early == 0 {
+			early = memory
+		}
+		before = after
 	}
-	before := s.status("VmRSS")
-	fmt.Printf("at most %.1f pictures/s of %d×%d; memory %s\n", peak, size, size, humanize.IBytes(uint64(before)))
+	checks, failed, worst := watch()
+	fmt.Printf("goodput as a share of the most: median %.3f, least %.3f, of %d turns; by status %s\n",
+		median(shares), slices.Min(shares), len(shares), strings.TrimPrefix(fmt.Sprint(all.n), "map"))
+	fmt.Printf("memory after the first turn %s, at the end %s, at most %s; %d health checks, %d failed, the slowest %v\n",
+		humanize.IBytes(uint64(early)), humanize.IBytes(uint64(s.status("VmRSS"))), humanize.IBytes(uint64(s.status("VmHWM"))), checks, failed, worst.Round(time.Millisecond))
+	if failed > 0 {
+		return fmt.Errorf("%d of %d health checks failed", failed, checks)
+	}
+	return nil
+}
 
-	long, deadline := c.Duration("time"), c.Duration("deadline")
+// watchHealth asks the probes five times a second until it is asked for the result.
+func watchHealth(ctx context.Context, url string) (result func() (checks, failed int, worst time.Duration)) {
 	checking, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	var checks, failed int
@@ -62,7 +103,7 @@ func overloadAction(c *cli.Context) error {
 		for checking.Err() == nil {
 			began := time.Now()
 			one, cancel := context.WithTimeout(ctx, 5*time.Second)
-			ok := healthy(one, s.url+"/readyz") && healthy(one, s.url+"/livez")
+			ok := healthy(one, url+"/readyz") && healthy(one, url+"/livez")
 			cancel()
 			checks++
 			worst = max(worst, time.Since(began))
@@ -72,30 +113,11 @@ func overloadAction(c *cli.Context) error {
 			time.Sleep(200 * time.Millisecond)
 		}
 	})
-	all := &tally{n: map[int]int{}}
-	var middle int64
-	flood(ctx, s.url+"/v1/restore", picture, peak*c.Float64("factor"), long, deadline, all, func(share float64) {
-		if share >= 0.25 && middle == 0 {
-			middle = s.status("VmRSS")
-		}
-	})
-	stop()
-	watch.Wait()
-	end := s.status("VmRSS")
-	after, err := closedLoop(ctx, http, s.url+"/v1/restore", picture, 8, 10*time.Second)
-	if err != nil {
-		return err
+	return func() (int, int, time.Duration) {
+		stop()
+		watch.Wait()
+		return checks, failed, worst
 	}
-	goodput := float64(all.good) / long.Seconds()
-	fmt.Printf("%.0f requests/s for %v with a deadline of %v: answered in time %.1f/s, %.0f %% of the most before, %.0f %% of the %.1f/s after\n",
-		peak*c.Float64("factor"), long, deadline, goodput, 100*goodput/peak, 100*goodput/after.rate, after.rate)
-	fmt.Printf("by status: %s\n", strings.TrimPrefix(fmt.Sprint(all.n), "map"))
-	fmt.Printf("memory after a quarter of the time %s, at the end %s, at most %s; %d health checks, %d failed, the slowest %v\n",
-		humanize.IBytes(uint64(middle)), humanize.IBytes(uint64(end)), humanize.IBytes(uint64(s.status("VmHWM"))), checks, failed, worst.Round(time.Millisecond))
-	if failed > 0 {
-		return fmt.Errorf("%d of %d health checks failed", failed, checks)
-	}
-	return nil
 }
 
 func healthy(ctx context.Context, url string) bool {
@@ -112,7 +134,7 @@ func healthy(ctx context.Context, url string) bool {
 }
 
 // flood sends rate requests a second, at random moments, whatever becomes of those before.
-func flood(ctx context.Context, url string, picture []byte, rate float64, long, deadline time.Duration, all *tally, tick func(share float64)) {
+func flood(ctx context.Context, url string, picture []byte, rate float64, long, deadline time.Duration, all *tally) {
 	c := client(512)
 	var requests sync.WaitGroup
 	start := time.Now()
@@ -120,7 +142,6 @@ func flood(ctx context.Context, url string, picture []byte, rate float64, long, 
 	for time.Since(start) < long && ctx.Err() == nil {
 		next = next.Add(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
 		time.Sleep(time.Until(next))
-		tick(float64(time.Since(start)) / float64(long))
 		requests.Go(func() {
 			one, cancel := context.WithTimeout(ctx, deadline+time.Second)
 			defer cancel()
