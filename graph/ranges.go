@@ -2,7 +2,6 @@ package graph
 
 import (
 	"fmt"
-	"maps"
 )
 
 // Ranges say how large what flows in a network becomes: the largest magnitudes seen on calibration pictures. Names are
@@ -44,11 +43,6 @@ func (r *Ranges) Merge(o *Ranges) {
 	}
 	widest(r.Tensors, o.Tensors)
 	widest(r.Weights, o.Weights)
-}
-
-// Clone copies the maps.
-func (r *Ranges) Clone() *Ranges {
-	return &Ranges{Tensors: maps.Clone(r.Tensors), Weights: maps.Clone(r.Weights)}
 }
 
 // Segments are runs of a tensor's channels that may have scales of their own: the sizes add up to its channels.

@@ -217,18 +217,6 @@ func (f *Folder) Digest() string { return f.digest }
 // Metadata returns the texts in the headers of all shards.
 func (f *Folder) Metadata() map[string]string { return maps.Clone(f.metadata) }
 
-// Aliases returns, for each tensor that is not stored itself, the name of the stored one that equals it.
-func (f *Folder) Aliases() map[string]string { return maps.Clone(f.aliases) }
-
-// StoredBytes is the size of all shards.
-func (f *Folder) StoredBytes() int64 {
-	var n int64
-	for _, s := range f.shards {
-		n += s.data.Size()
-	}
-	return n
-}
-
 // Close ends reading; see the package comment.
 func (f *Folder) Close() error {
 	var err error

@@ -25,8 +25,6 @@ type Engine struct {
 	model    *experts.Model
 	backend  backend.Backend
 	restorer *restore.Restorer
-	device   string
-	threads  int
 
 	mu      sync.Mutex
 	closed  bool
@@ -73,7 +71,7 @@ func Open(ctx context.Context, m *experts.Model, c Config) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, b.Close(), m.Close())
 	}
-	e := &Engine{model: m, backend: b, restorer: r, device: c.Device, threads: c.Threads}
+	e := &Engine{model: m, backend: b, restorer: r}
 	e.ending, e.cancel = context.WithCancel(context.Background())
 	return e, nil
 }
@@ -81,14 +79,8 @@ func Open(ctx context.Context, m *experts.Model, c Config) (*Engine, error) {
 // Model is the model in use.
 func (e *Engine) Model() *experts.Model { return e.model }
 
-// Device is the name of the device, Threads the bound on CPU threads, as they were given to Open.
-func (e *Engine) Device() string { return e.device }
-
 // DeviceName is what the device calls itself.
 func (e *Engine) DeviceName() string { return e.backend.Info().Name }
-
-// Threads is the bound on CPU threads, 0 for all cores.
-func (e *Engine) Threads() int { return e.threads }
 
 // Memory tells what is held of the host's memory and, of a device that has its own, of that; who waits for memory too.
 func (e *Engine) Memory() (host ledger.Usage, device *ledger.Usage) { return e.restorer.Memory() }

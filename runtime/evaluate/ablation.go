@@ -26,7 +26,7 @@ func ablate(p Policy, records []Record) (Ablation, error) {
 	results := make([]Quality, len(records))
 	differences, same := make([]float64, len(records)), make([]bool, len(records))
 	var gains []float64
-	for i, expert := range p.Choose(records) {
+	for i, expert := range p.choose(records) {
 		r := &records[i]
 		if r.Experts[expert] == nil {
 			return a, fmt.Errorf("policy %s: record %d, %s: no result of expert %d", p.Name, i, r.Name, expert)

@@ -34,7 +34,7 @@ func FuzzParsePolicies(f *testing.F) {
 		require.NotEmpty(t, policies)
 		list := records()
 		for _, p := range policies {
-			chosen := p.Choose(list)
+			chosen := p.choose(list)
 			require.Len(t, chosen, len(list))
 			for _, e := range chosen {
 				require.True(t, e >= 0 && e < 5, "an expert that the tree reaches")

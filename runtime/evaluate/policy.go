@@ -17,11 +17,8 @@ type Policy struct {
 	Title string
 	// oracle policies look at the results of all experts.
 	oracle bool
-	choose func(records []Record) []int
+	choose func(records []Record) []int // the expert for each record of a test set
 }
-
-// Choose gives the expert for each record of a test set.
-func (p Policy) Choose(records []Record) []int { return p.choose(records) }
 
 // oneByOne chooses for each record, whatever the others are.
 func oneByOne(choose func(number int, r *Record) int) func([]Record) []int {

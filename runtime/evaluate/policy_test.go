@@ -28,12 +28,12 @@ func TestLevelPoliciesChooseAsTheRouterWithThatLevel(t *testing.T) {
 			require.NoError(t, err)
 			p, err := ParsePolicies(c, []string{name}, false, 1)
 			require.NoError(t, err)
-			require.Equal(t, want.Expert, p[0].Choose(r)[0])
+			require.Equal(t, want.Expert, p[0].choose(r)[0])
 		}
 		p, err := ParsePolicies(c, []string{"routed", "fine-only"}, false, 1)
 		require.NoError(t, err)
-		require.Equal(t, d.Expert, p[0].Choose(r)[0])
-		require.Equal(t, c.Tree.Leaves[d.Leaf].Experts[2], p[1].Choose(r)[0])
+		require.Equal(t, d.Expert, p[0].choose(r)[0])
+		require.Equal(t, c.Tree.Leaves[d.Leaf].Experts[2], p[1].choose(r)[0])
 	}
 }
 
@@ -42,7 +42,7 @@ func TestRandomPolicyIsSeededAndUniformOverReachedExperts(t *testing.T) {
 	choices := func(seed uint64) []int {
 		p, err := ParsePolicies(c, []string{"random"}, false, seed)
 		require.NoError(t, err)
-		return p[0].Choose(make([]Record, 5000))
+		return p[0].choose(make([]Record, 5000))
 	}
 	first := choices(1)
 	require.Equal(t, first, choices(1))
@@ -106,6 +106,6 @@ func TestKnownPolicyTakesTheBestExpertOfACaseOnAverage(t *testing.T) {
 		record("noise", []string{"noise"}, 20, 0, 2, 20, 20, 20, 20, 21, 40),
 		record("rain", []string{"rain"}, 20, 0, 2, 20, 20, 29, 26, 20, 40),
 	}
-	require.Equal(t, []int{3, 4, 3}, p[0].Choose(list), "of the first five, which the tree reaches")
-	require.Equal(t, []int{0, 4, 2}, p[1].Choose(list))
+	require.Equal(t, []int{3, 4, 3}, p[0].choose(list), "of the first five, which the tree reaches")
+	require.Equal(t, []int{0, 4, 2}, p[1].choose(list))
 }

@@ -210,7 +210,7 @@ func (e *evaluation) needed() [][]int {
 	}
 	if !e.opt.Matrix {
 		for _, p := range e.opt.Policies {
-			for i, expert := range p.Choose(e.records) {
+			for i, expert := range p.choose(e.records) {
 				chosen[i] = append(chosen[i], expert)
 			}
 		}

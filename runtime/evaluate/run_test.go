@@ -83,7 +83,7 @@ func TestRecordsHoldWhatTheRestorerGives(t *testing.T) {
 			require.Equal(t, before, rec.Before.PSNR)
 		}
 		for _, p := range policies {
-			expert := p.Choose(list)[i]
+			expert := p.choose(list)[i]
 			require.NotNil(t, rec.Experts[expert], p.Name)
 			restored, _, err := r.Restore(ctx, degraded, restore.Options{Override: router.Override{Expert: &expert}})
 			require.NoError(t, err)

@@ -226,12 +226,3 @@ func (p *Pool) oldestIdle(ok func(key, *entry) bool) (oldest key, found bool) {
 	}
 	return oldest, found
 }
-
-// Resident is the number of bytes that the weights of compiled experts take, or
-// are about to take. What they share with each other, such as the base of LoRA experts and
-// the weights of one expert at several sizes, counts once.
-func (p *Pool) Resident() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.resident()
-}

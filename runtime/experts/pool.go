@@ -113,16 +113,6 @@ func (p *Pool) Build(expert, n, h, w int) (*graph.Graph, error) {
 	return p.model.Config.BuildExpert(p.model.Source, expert, n, h, w, p.options(expert))
 }
 
-// Plan tells what an expert needs for n images of h×w pixels, without loading
-// it. What it shares with resident experts is counted.
-func (p *Pool) Plan(expert, n, h, w int) (backend.Memory, error) {
-	g, err := p.model.Config.BuildExpert(nil, expert, n, h, w, p.options(expert))
-	if err != nil {
-		return backend.Memory{}, err
-	}
-	return p.backend.Plan(g)
-}
-
 // Need is Plan, and what the account is charged for the program itself.
 func (p *Pool) Need(expert, n, h, w int) (m backend.Memory, plan int64, err error) {
 	return p.NeedVariant(expert, n, h, w, Variant{})

@@ -421,8 +421,15 @@ func TestPoolUnderLoad(t *testing.T) {
 
 func TestPlanNeedsNoWeights(t *testing.T) {
 	p := NewPool(fakeModel(1), newFake(), Options{})
-	m, err := p.Plan(0, 2, 10, 20)
+	m, _, err := p.Need(0, 2, 10, 20)
 	require.NoError(t, err)
 	require.Equal(t, backend.Memory{Weights: weightBytes + 400}, m)
 	require.Zero(t, entries(p))
+}
+
+// Resident is what the pool counts for the weights of compiled experts.
+func (p *Pool) Resident() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.resident()
 }

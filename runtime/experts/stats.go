@@ -20,7 +20,7 @@ type Stats struct {
 	// LoadTime is spent compiling, SwitchTime switching, prefetches included.
 	LoadTime   time.Duration `json:"load_ns"`
 	SwitchTime time.Duration `json:"switch_ns"`
-	// PeakResident is the largest Resident so far, in bytes.
+	// PeakResident is the most that weights of compiled experts took so far, in bytes.
 	PeakResident int64 `json:"peak_resident_bytes"`
 }
 

@@ -83,9 +83,6 @@ func (a *Account) Close() {
 	l.wakeFirst()
 }
 
-// Ledger is the account's memory.
-func (a *Account) Ledger() *Ledger { return a.ledger }
-
 // Charged is what the account keeps at present.
 func (a *Account) Charged() int64 {
 	a.ledger.mu.Lock()
@@ -114,19 +111,6 @@ func (a *Account) Add(bytes int64) error {
 	l.collect(bytes)
 	a.charge(bytes)
 	return nil
-}
-
-// TryAdd is Add that drops nothing.
-func (a *Account) TryAdd(bytes int64) bool {
-	l := a.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.lacking(l, bytes)) > 0 {
-		return false
-	}
-	l.collect(bytes)
-	a.charge(bytes)
-	return true
 }
 
 // Sub takes off bytes that have been freed.

@@ -102,13 +102,6 @@ func (l *Ledger) Part(name string, bound int64) *Ledger {
 // Name is the memory's name.
 func (l *Ledger) Name() string { return l.name }
 
-// Bound is the number of bytes that may be used; 0 means no bound.
-func (l *Ledger) Bound() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.bound
-}
-
 // SetBound changes the bound. What is held beyond a smaller one stays, but
 // nothing is added to it.
 func (l *Ledger) SetBound(bytes int64) {
@@ -282,26 +275,6 @@ func (l *Ledger) Reserve(ctx context.Context, n Need) (*Reservation, error) {
 	}
 }
 
-// TryReserve is Reserve for callers that have something else to do: it never
-// waits, and ok is false where Reserve would.
-func (l *Ledger) TryReserve(n Need) (r *Reservation, ok bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.check(n); err != nil {
-		return nil, false, err
-	}
-	for len(l.queue) == 0 && l.fits(n) {
-		lack := l.lacking(l, n.Bytes)
-		if len(lack) == 0 {
-			return l.grant(n), true, nil
-		}
-		if !l.reclaim(lack) {
-			break
-		}
-	}
-	return nil, false, nil
-}
-
 // grant holds a need. l.mu is held.
 func (l *Ledger) grant(n Need) *Reservation {
 	l.collect(n.Bytes)
@@ -349,23 +322,6 @@ func (r *Reservation) Release() {
 		}
 		l.wakeFirst()
 	})
-}
-
-// Shrink gives back what is no longer needed of the reservation: afterwards it
-// holds bytes, its claims unchanged. More than it holds is left as it is.
-func (r *Reservation) Shrink(bytes int64) {
-	l := r.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	less := r.need.Bytes - max(bytes, 0)
-	if less <= 0 {
-		return
-	}
-	r.need.Bytes -= less
-	for at := l; at != nil; at = at.parent {
-		at.held -= less
-	}
-	l.wakeFirst()
 }
 
 // Unclaim gives the claims back and keeps the bytes: the picture will not use a

@@ -47,14 +47,6 @@ func NewPages(bytes int) (*Pages, error) {
 	return &Pages{data: data, mapped: all}, nil
 }
 
-// Bytes is the memory. It is gone after Free.
-func (p *Pages) Bytes() []byte {
-	if p == nil {
-		return nil
-	}
-	return p.data
-}
-
 // Floats is the memory as float32 values.
 func (p *Pages) Floats() []float32 {
 	if p == nil || len(p.data) == 0 {

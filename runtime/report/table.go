@@ -136,14 +136,6 @@ func (t *Table) WriteCSV(w io.Writer) error {
 	return out.WriteAll(t.grid(func(s string) string { return s }))
 }
 
-// WriteHTML writes the table as a piece of HTML in the style of a [Page].
-func (t *Table) WriteHTML(w io.Writer) error {
-	if err := t.check(); err != nil {
-		return err
-	}
-	return templates.ExecuteTemplate(w, "table", t)
-}
-
 func (t *Table) notes(b *strings.Builder, clean func(string) string) {
 	for _, note := range t.Notes {
 		fmt.Fprintf(b, "\n%s\n", clean(note))

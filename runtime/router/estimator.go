@@ -74,14 +74,6 @@ func (e *Estimator) Memory() backend.Memory {
 	return e.program.Memory()
 }
 
-// Graph is the compiled estimator, nil for a model without a router.
-func (e *Estimator) Graph() *graph.Graph {
-	if e.program == nil {
-		return nil
-	}
-	return e.program.Graph()
-}
-
 // Input prepares an image, as stored, for Decide: [side, side, 3], normalised.
 func (e *Estimator) Input(img *imaging.Image) ([]float32, error) {
 	if e.program == nil {
