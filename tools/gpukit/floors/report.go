@@ -16,8 +16,8 @@ import (
 // side is the side in pixels of the images that kernels are listed for.
 const side = 256
 
-// shown is the share of a network's time from which a kind of launch gets a row.
-const shown = 0.04
+// listed is how many kinds of launches each network has rows for.
+const listed = 3
 
 // cards are those of the table of networks.
 var cards = []string{"h200", "h100-pcie", "a100", "l4", "rtx3090", "rtx4090", "b200", "rtx5090"}
@@ -111,19 +111,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	if err := section(w, fmt.Sprintf("Other cards, %d×%d, ms", side, side), others); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "\nBelow, the launches that take at least %.0f %% of a network's kernels at %d×%d on %s.\n", 100*shown, side, side, card.Title)
-	if err != nil {
-		return err
-	}
-	for i, n := range r.Sizes[0] {
-		if slices.ContainsFunc(r.Sizes[0][:i], n.like) {
-			continue
-		}
-		if err := section(w, n.Name, rows(n, card)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return section(w, fmt.Sprintf("Launches that take most, %d×%d", side, side), r.longest(card))
 }
 
 // like tells that another network launches the same.
@@ -190,9 +178,19 @@ func totalCells(n Network) []string {
 
 func milliseconds(s float64) string { return fmt.Sprintf("%.3f", s*1e3) }
 
-func rows(n Network, card predict.Card) *report.Table {
-	t := &report.Table{Columns: append(append([]report.Column{{Name: "kernel"}}, numbers("grid", "launches", "each/µs", "of all/%")...),
+// longest are the kinds of launches that take most of the kernels' time of each network, of equal networks of the first.
+func (r *Report) longest(card predict.Card) *report.Table {
+	t := &report.Table{Columns: append(append([]report.Column{{Name: "network"}, {Name: "kernel"}}, numbers("grid", "launches", "each/µs", "of all/%")...),
 		append([]report.Column{{Name: "binding"}}, numbers("issue/µs", "l2/µs", "latency/µs", "blocks an SM")...)...)}
+	for i, n := range r.Sizes[0] {
+		if !slices.ContainsFunc(r.Sizes[0][:i], n.like) {
+			n.addLongest(t, card)
+		}
+	}
+	return t
+}
+
+func (n Network) addLongest(t *report.Table, card predict.Card) {
 	all, _, _ := n.Time(card)
 	list := slices.Clone(n.Rows)
 	slices.SortStableFunc(list, func(a, b Row) int {
@@ -206,15 +204,11 @@ func rows(n Network, card predict.Card) *report.Table {
 		return 0
 	})
 	us := func(s float64) string { return fmt.Sprintf("%.1f", s*1e6) }
-	for _, r := range list {
+	for _, r := range list[:min(len(list), listed)] {
 		p := card.Time(r.Counts)
 		share := float64(r.Count) * p.Kernel / all
-		if share < shown {
-			continue
-		}
 		g := r.Shape.Grid
-		t.Add(r.Kernel, fmt.Sprintf("%d×%d×%d", g.X, g.Y, g.Z), fmt.Sprint(r.Count), us(p.Kernel), fmt.Sprintf("%.0f", 100*share), string(p.Binding),
+		t.Add(n.Name, r.Kernel, fmt.Sprintf("%d×%d×%d", g.X, g.Y, g.Z), fmt.Sprint(r.Count), us(p.Kernel), fmt.Sprintf("%.0f", 100*share), string(p.Binding),
 			us(p.Terms[predict.Issue]), us(p.Terms[predict.L2]), us(p.Terms[predict.Latency]), fmt.Sprint(r.Counts.Resident))
 	}
-	return t
 }
