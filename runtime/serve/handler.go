@@ -178,6 +178,9 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, rec *record, h ha
 		// this connection (RFC 9112, 6.3).
 		w.Header().Set("Connection", "close")
 	}
+	if s.draining.Load() {
+		w.Header().Set("Connection", "close") // while others still know the server, rather than all at once later
+	}
 	if !s.forUs(r) {
 		return &requestError{http.StatusMisdirectedRequest, fmt.Errorf("this server does not go by the name %q", r.Host)}
 	}

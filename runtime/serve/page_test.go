@@ -83,6 +83,9 @@ func TestPageInABrowser(t *testing.T) {
 		chromedp.Evaluate(`(() => { const p = (id) => { const i = document.getElementById(id), c = document.createElement("canvas"); c.width = i.naturalWidth; c.height = i.naturalHeight;
 			const x = c.getContext("2d"); x.drawImage(i, 0, 0); return x.getImageData(0, 0, c.width, c.height).data.join(); }; return p("before") === p("after"); })()`, &same)))
 	require.True(t, same)
+	var visited string
+	require.NoError(t, chromedp.Run(ctx, chromedp.Text("#history button", &visited)))
+	require.Equal(t, "rain.png (0 %, any brightness)", visited)
 
 	// What is wrong is told.
 	bad := write(t, filepath.Join(t.TempDir(), "bad.png"), "no picture")

@@ -426,6 +426,8 @@ func TestDrainLetsRequestsFinish(t *testing.T) {
 	s.Drain()
 	require.Equal(t, 503, get("/readyz"))
 	require.Equal(t, 200, get("/livez"))
+	res, _ := sendTo(t, http.DefaultClient, "GET", url+"/livez", nil)
+	require.True(t, res.Close, "connections end with their next answer")
 	down := make(chan error)
 	go func() { down <- s.Shutdown(context.Background()) }()
 	time.Sleep(20 * time.Millisecond)

@@ -67,6 +67,9 @@ func soakAction(c *cli.Context) error {
 	for done := 0; done < total; {
 		n := min(max(total/10, 1), total-done)
 		if err := soakPart(ctx, sender, s.url, sizes, done, n, clients); err != nil {
+			if ctx.Err() != nil { // the server ends with this program, whatever its requests came to
+				return fmt.Errorf("ended by a signal: %w", ctx.Err())
+			}
 			return fmt.Errorf("%w\nthe server said last:\n%s", err, s.lately())
 		}
 		done += n

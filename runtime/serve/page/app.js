@@ -43,12 +43,14 @@ async function restore(file) {
   if (query.has("expert")) query.delete("degradation");
   if ($("strength").value !== "100") query.set("strength", String($("strength").value / 100));
   if ($("no-guard").checked) query.set("no-guard", "true");
+  const how = [query.get("degradation"), query.get("expert") && $("expert").selectedOptions[0].text, query.get("format"),
+    query.has("strength") && $("strength").value + " %", query.has("no-guard") && "any brightness"].filter(Boolean).join(", ");
   const answer = await fetch("/v1/restore?" + query, { method: "POST", body: file, headers: headers({ "Content-Type": file.type || "application/octet-stream" }) });
   if (answer.status === 401) askForToken();
   const text = await answer.json().catch(() => ({ detail: "the server answered " + answer.status }));
   if (!answer.ok) throw new Error(text.detail || answer.statusText);
   const bytes = Uint8Array.from(atob(text.image), (c) => c.charCodeAt(0));
-  return { file, result: text, restored: new Blob([bytes], { type: "image/" + text.format }) };
+  return { file, how, result: text, restored: new Blob([bytes], { type: "image/" + text.format }) };
 }
 
 const waiting = [];
@@ -128,7 +130,7 @@ function remember(item) {
   img.src = item.after;
   img.alt = "";
   button.type = "button";
-  button.append(img, item.file.name);
+  button.append(img, item.file.name + (item.how && ` (${item.how})`));
   button.addEventListener("click", () => { show(item); $("result-name").scrollIntoView(); });
   li.append(button);
   $("history").prepend(li);
