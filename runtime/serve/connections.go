@@ -76,16 +76,18 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 }
 
 // closeIdle closes the connection that has been idle for longest, if any is.
-func (c *connections) closeIdle() {
+func (c *connections) closeIdle() bool {
 	c.mu.Lock()
 	var longest *counted
 	if len(c.idle) > 0 {
 		longest, c.idle = c.idle[0], c.idle[1:]
 	}
 	c.mu.Unlock()
-	if longest != nil {
-		_ = longest.Close()
+	if longest == nil {
+		return false
 	}
+	_ = longest.Close()
+	return true
 }
 
 // limit has a listener accept n connections at a time.
@@ -105,25 +107,41 @@ type limited struct {
 }
 
 func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.places <- struct{}{}:
-	default:
-		l.c.closeIdle()
-		select {
-		case l.places <- struct{}{}:
-		case <-l.closed:
-			return nil, net.ErrClosed
-		}
-	}
 	conn, err := l.Listener.Accept()
 	if err != nil {
-		<-l.places
 		return nil, err
+	}
+	if !l.place() {
+		_ = conn.Close()
+		return nil, net.ErrClosed
 	}
 	c := &counted{Conn: conn, l: l, address: conn.RemoteAddr().String(), accepted: time.Now(), leave: sync.OnceFunc(func() { <-l.places })}
 	c.speaks.Store(l.patience == 0)
 	l.c.add(c)
 	return c, nil
+}
+
+// place takes a place as soon as there is one, or a connection that can make room; it fails when the listener is closed.
+func (l *limited) place() bool {
+	for {
+		select {
+		case <-l.closed:
+			return false
+		case l.places <- struct{}{}:
+			return true
+		default:
+		}
+		if l.c.closeIdle() {
+			continue
+		}
+		select {
+		case <-l.closed:
+			return false
+		case l.places <- struct{}{}:
+			return true
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 func (l *limited) Close() error {

@@ -118,6 +118,25 @@ func TestAnswersThatNobodyReadsEndTheirConnection(t *testing.T) {
 	require.Eventually(t, func() bool { return open() == 0 }, 30*time.Second, time.Millisecond)
 }
 
+func TestConnectionsMakeRoomWhenTheyBecomeIdle(t *testing.T) {
+	f, entered, let := held()
+	f.Restorer = model(t)
+	_, url := start(t, f, Config{Connections: 1})
+	first := connect(t, url)
+	_, err := io.WriteString(first, "POST /v1/restore HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\x89PNG")
+	require.NoError(t, err)
+	<-entered
+	second := connect(t, url)
+	answered := make(chan string, 1)
+	go func() {
+		defer close(answered)
+		answered <- ask(t, second, "GET /v1/experts HTTP/1.1\r\nHost: x\r\n\r\n")
+	}()
+	time.Sleep(50 * time.Millisecond) // it waits: nobody is idle
+	close(let)
+	require.Contains(t, <-answered, "200")
+}
+
 func TestIdleConnectionsMakeRoomForCalls(t *testing.T) {
 	s, address := startGRPC(t, model(t), Config{Connections: 3})
 	var all sync.WaitGroup
