@@ -21,7 +21,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: kernels-mutants memory-check arm64-short arm64-test page-check clients-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
+.PHONY: kernels-mutants memory-check video-check arm64-short arm64-test page-check clients-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,8 +29,8 @@ help: ## list the targets
 build: ## build bin/unirestorer without cgo
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/unirestorer
 
-test: ## run all tests
-	$(GO) test ./...
+test: ## run all tests, with 100 jobs through kills of workers, servers and submitters
+	UNIRESTORER_TEST_JOBS=100 $(GO) test ./...
 
 short: ## run the tests that take no more than seconds
 	$(GO) test -short ./...
@@ -103,6 +103,9 @@ fuzz: ## run every fuzz test for FUZZTIME
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 	  done; done
+
+video-check: ## flicker by kind of degradation, a clip with sound that is interrupted (with ffmpeg), and speed beside restore's
+	UNIRESTORER_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -run 'Flicker|Speed|TenSeconds' -v ./runtime/video
 
 jobs-faults: ## restore 1,000 pictures through kills of workers, servers and submitters; JOBS=N for another number
 	UNIRESTORER_TEST_JOBS=$(or $(JOBS),1000) $(GO) test -count=1 -timeout 60m -run NothingIsLost -v ./runtime/jobs

@@ -89,7 +89,7 @@ func smallDisk(t *testing.T, path string, files int) (full func(bool), own bool)
 func TestNothingIsLostThroughKillsOfEverything(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv("UNIRESTORER_TEST_JOBS"))
 	if err != nil {
-		t.Skip("starts a cluster and kills its parts, which takes minutes on a busy machine: UNIRESTORER_TEST_JOBS=100, or make jobs-faults")
+		t.Skip("starts a cluster and kills its parts: make test has 100 pictures, make jobs-faults 1,000")
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // without a deadline: answers may die with a server
 	defer cancel()
@@ -110,7 +110,7 @@ func TestNothingIsLostThroughKillsOfEverything(t *testing.T) {
 	})
 	fakeS3(t)
 	disk := filepath.Join(dir, "out")
-	full, _ := smallDisk(t, disk, n)
+	full, own := smallDisk(t, disk, n)
 	nodes, urls := cluster(t, dir)
 
 	inS3, inFolder := filepath.Join(dir, "a"), filepath.Join(dir, "b")
@@ -167,16 +167,20 @@ func TestNothingIsLostThroughKillsOfEverything(t *testing.T) {
 	until("a worker hangs", func(c Counts) bool { return c.Done > n/5 })
 	require.NoError(t, workers[1].Process.Signal(syscall.SIGSTOP))
 	workers = append(workers, worker("w4"))
-	until("the leader of the stream dies", func(c Counts) bool { return c.Done > 3*n/10 })
+	until("the disk is full", func(c Counts) bool { return c.Done > 3*n/10 })
+	full(true)
+	if own {
+		until("a result found no room", func(Counts) bool { return postponed(ctx, q) > 0 })
+		time.Sleep(time.Second)
+	}
+	full(false)
+	say("the disk has room again")
 	i := leader(ctx, t, q, nodes)
+	say("the leader of the stream dies: %v", counts())
 	nodes[i].kill()
 	time.Sleep(2 * time.Second)
 	nodes[i] = start(t, "node", nodes[i].args, nodes[i].log)
-	until("the disk is full", func(c Counts) bool { return c.Done > 4*n/10 })
-	full(true)
-	time.Sleep(3 * time.Second)
-	full(false)
-	say("the disk has room again")
+	until("there is another", func(c Counts) bool { return c.Total() > 0 })
 	require.NoError(t, workers[1].Process.Signal(syscall.SIGCONT))
 	require.NoError(t, first.end(ctx), "a submitter")
 	require.NoError(t, second.end(ctx), "a submitter")
@@ -185,6 +189,17 @@ func TestNothingIsLostThroughKillsOfEverything(t *testing.T) {
 	checkResults(ctx, t, q, names, disk)
 	elapsed := time.Since(began)
 	say("%d pictures, 0 lost, 0 wrong, both poisoned ones reported; %.1f pictures/s through all faults", n, float64(n)/elapsed.Seconds())
+}
+
+// postponed is how many jobs wait because a place had no room or did not answer.
+func postponed(ctx context.Context, q *Queue) (n int) {
+	all, err := q.All(ctx, "")
+	for _, r := range all {
+		if err == nil && strings.HasPrefix(r.Error, "postponed") {
+			n++
+		}
+	}
+	return n
 }
 
 // leader is the index of the server that leads the stream.

@@ -176,6 +176,8 @@ func TestPlacesThatMakeNoSenseAreRefused(t *testing.T) {
 	require.ErrorContains(t, s.place([]pair{{in: "s3://bucket/x/c", out: "c"}}), "would replace it")
 	_, _, err := splitS3("s3:///key")
 	require.ErrorContains(t, err, "want s3://")
+	_, _, err = splitS3("s3://a_b!/key")
+	require.ErrorContains(t, err, "s3://a_b!/key: Bucket name")
 }
 
 func TestIdentityIsContentOptionsAndModel(t *testing.T) {

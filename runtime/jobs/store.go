@@ -18,6 +18,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"unirestorer/weights/atomicfile"
@@ -47,6 +48,9 @@ func splitS3(name string) (bucket, key string, err error) {
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(name, s3Scheme), "/")
 	if bucket == "" {
 		return "", "", fmt.Errorf("%s: want s3://BUCKET/KEY", name)
+	}
+	if err := s3utils.CheckValidBucketName(bucket); err != nil {
+		return "", "", fmt.Errorf("%s: %w", name, err)
 	}
 	return bucket, key, nil
 }

@@ -66,7 +66,11 @@ func (q *Queue) Submit(ctx context.Context, s Submission) (*Submitted, error) {
 		return nil, err
 	}
 	token := ""
-	if !IsS3(s.To) {
+	if IsS3(s.To) {
+		if _, _, err := splitS3(s.To); err != nil {
+			return nil, err
+		}
+	} else {
 		if token, err = mark(ctx, s.To); err != nil {
 			return nil, fmt.Errorf("folder for the results: %w", err)
 		}

@@ -2,7 +2,6 @@ package video
 
 import (
 	"encoding/binary"
-	"math"
 	"runtime"
 	"sync"
 
@@ -17,13 +16,25 @@ func (f *Format) sample(data []byte, i int) float32 {
 	return float32(binary.LittleEndian.Uint16(data[2*i:]))
 }
 
+// samples reads len(out) samples from sample i on.
+func (f *Format) samples(data []byte, i int, out []float32) {
+	if f.Depth == 8 {
+		for k, v := range data[i : i+len(out)] {
+			out[k] = float32(v)
+		}
+		return
+	}
+	for k := range out {
+		out[k] = float32(binary.LittleEndian.Uint16(data[2*(i+k):]))
+	}
+}
+
 // add adds to sample i, rounded and within the depth.
 func (f *Format) add(data []byte, i int, by float32) {
 	if by == 0 {
 		return
 	}
-	v := f.sample(data, i) + by
-	v = min(max(float32(math.Floor(float64(v)+0.5)), 0), float32(int(1)<<f.Depth-1))
+	v := min(int(float64(max(f.sample(data, i)+by, 0))+0.5), int(1)<<f.Depth-1)
 	if f.Depth == 8 {
 		data[i] = uint8(v)
 	} else {
@@ -56,8 +67,10 @@ func (f *Format) Picture(frame *Frame) *unirestorer.Picture {
 		p.Pix = make([]uint8, f.Width*f.Height*p.Channels)
 	}
 	black, luma, _ := f.codes()
+	columns := f.columns()
 	rows(f.Height, func(y0, y1 int) {
 		cb, cr := make([]float32, f.Width), make([]float32, f.Width)
+		top, bottom := make([]float32, f.Width), make([]float32, f.Width)
 		rgb := make([]float32, f.Width*3)
 		for y := y0; y < y1; y++ {
 			switch f.Chroma {
@@ -72,8 +85,9 @@ func (f *Format) Picture(frame *Frame) *unirestorer.Picture {
 					rgb[3*x], rgb[3*x+1], rgb[3*x+2] = f.sample(frame.Data, 2*n+i)/luma, f.sample(frame.Data, i)/luma, f.sample(frame.Data, n+i)/luma
 				}
 			default:
-				f.chromaRow(frame.Data, y, cb, cr)
-				f.rgbRow(frame.Data, y, cb, cr, rgb)
+				f.chromaRow(frame.Data, y, columns, [2][]float32{top, bottom}, [2][]float32{cb, cr})
+				f.samples(frame.Data, y*f.Width, top)
+				f.rgbRow(top, cb, cr, rgb)
 			}
 			store(p, y*f.Width*p.Channels, rgb[:f.Width*p.Channels], one)
 		}
@@ -83,53 +97,81 @@ func (f *Format) Picture(frame *Frame) *unirestorer.Picture {
 
 // store writes values of 0 to 1 from sample i on, rounded.
 func store(p *unirestorer.Picture, i int, v []float32, one float32) {
-	for k, s := range v {
-		s = min(max(s, 0), 1)*one + 0.5
-		if p.Depth == 8 {
-			p.Pix[i+k] = uint8(s)
-		} else {
-			p.Pix16[i+k] = uint16(s)
+	if p.Depth == 8 {
+		out := p.Pix[i : i+len(v)]
+		for k, s := range v {
+			out[k] = uint8(min(max(s, 0), 1)*one + 0.5)
 		}
+		return
+	}
+	out := p.Pix16[i : i+len(v)]
+	for k, s := range v {
+		out[k] = uint16(min(max(s, 0), 1)*one + 0.5)
 	}
 }
 
 // rgbRow turns a row of luma and chroma into red, green and blue of 0 to 1.
-func (f *Format) rgbRow(data []byte, y int, cb, cr, rgb []float32) {
+func (f *Format) rgbRow(row, cb, cr, rgb []float32) {
 	black, luma, _ := f.codes()
 	kr, kb := float32(f.Matrix.kr), float32(f.Matrix.kb)
 	kg := 1 - kr - kb
-	for x := range f.Width {
-		l := (f.sample(data, y*f.Width+x) - black) / luma
+	for x, v := range row {
+		l := (v - black) / luma
 		r := l + 2*(1-kr)*cr[x]
 		b := l + 2*(1-kb)*cb[x]
-		rgb[3*x], rgb[3*x+1], rgb[3*x+2] = r, (l-kr*r-kb*b)/kg, b
+		to := rgb[3*x : 3*x+3 : 3*x+3]
+		to[0], to[1], to[2] = r, (l-kr*r-kb*b)/kg, b
 	}
 }
 
-// chromaRow interpolates the chroma of a row of luma, -0.5 to 0.5.
-func (f *Format) chromaRow(data []byte, y int, cb, cr []float32) {
+// column is between which samples of a row of chroma a place lies, and how far from the first to the second.
+type column struct {
+	first, second int
+	share         float32
+}
+
+// columns are those of every place of a row; nil where there is no chroma of its own.
+func (f *Format) columns() []column {
+	if f.Chroma == Mono || f.Chroma == RGB {
+		return nil
+	}
+	w, _ := f.chromaSize()
+	sx, _ := f.shifts()
+	all := make([]column, f.Width)
+	for x := range all {
+		c := &all[x]
+		c.first, c.second, c.share = between(x, sx, w, f.Chroma == Chroma420 && f.Siting == Centre)
+	}
+	return all
+}
+
+// chromaRow interpolates the chroma of a row of luma, -0.5 to 0.5, into out; near has room for the rows that it lies between.
+func (f *Format) chromaRow(data []byte, y int, columns []column, near, out [2][]float32) {
 	w, h := f.chromaSize()
 	p := f.planes()
 	_, _, scale := f.codes()
 	middle := float32(int(1) << (f.Depth - 1))
-	sx, sy := f.shifts()
+	_, sy := f.shifts()
 	r0, r1, fy := between(y, sy, h, f.Chroma == Chroma420 && f.Siting != TopLeft)
-	for k, out := range [][]float32{cb, cr} {
-		top, bottom := p[k+1]+r0*w, p[k+1]+r1*w
-		for x := range out {
-			c0, c1, fx := between(x, sx, w, f.Chroma == Chroma420 && f.Siting == Centre)
-			a := f.sample(data, top+c0)
-			if fx > 0 {
-				a += fx * (f.sample(data, top+c1) - a)
+	top, bottom := near[0][:w], near[1][:w]
+	for k, row := range out {
+		f.samples(data, p[k+1]+r0*w, top)
+		if fy > 0 {
+			f.samples(data, p[k+1]+r1*w, bottom)
+		}
+		for x, c := range columns {
+			a := top[c.first]
+			if c.share > 0 {
+				a += c.share * (top[c.second] - a)
 			}
 			if fy > 0 {
-				b := f.sample(data, bottom+c0)
-				if fx > 0 {
-					b += fx * (f.sample(data, bottom+c1) - b)
+				b := bottom[c.first]
+				if c.share > 0 {
+					b += c.share * (bottom[c.second] - b)
 				}
 				a += fy * (b - a)
 			}
-			out[x] = (a - middle) / scale
+			row[x] = (a - middle) / scale
 		}
 	}
 }
@@ -164,17 +206,22 @@ func (f *Format) Changed(frame *Frame, before, after *unirestorer.Picture) *Fram
 		d := make([]float32, f.Width*3)
 		for y := y0; y < y1; y++ {
 			c.row(y, d)
-			for x := range f.Width {
-				i := y*f.Width + x
-				switch f.Chroma {
-				case Mono:
-					f.add(out.Data, i, d[x]*luma)
-				case RGB:
-					f.add(out.Data, i, d[3*x+1]*luma)
-					f.add(out.Data, n+i, d[3*x+2]*luma)
-					f.add(out.Data, 2*n+i, d[3*x]*luma)
-				default:
-					f.add(out.Data, i, (kr*d[3*x]+kg*d[3*x+1]+kb*d[3*x+2])*luma)
+			i := y * f.Width
+			switch f.Chroma {
+			case Mono:
+				for x, v := range d[:f.Width] {
+					f.add(out.Data, i+x, v*luma)
+				}
+			case RGB:
+				for x := range f.Width {
+					f.add(out.Data, i+x, d[3*x+1]*luma)
+					f.add(out.Data, n+i+x, d[3*x+2]*luma)
+					f.add(out.Data, 2*n+i+x, d[3*x]*luma)
+				}
+			default:
+				for x := range f.Width {
+					rgb := d[3*x : 3*x+3 : 3*x+3]
+					f.add(out.Data, i+x, (kr*rgb[0]+kg*rgb[1]+kb*rgb[2])*luma)
 				}
 			}
 		}
@@ -184,12 +231,13 @@ func (f *Format) Changed(frame *Frame, before, after *unirestorer.Picture) *Fram
 	}
 	w, h := f.chromaSize()
 	p := f.planes()
+	across := f.across()
 	rows(h, func(y0, y1 int) {
 		d, sum := make([]float32, f.Width*3), make([]float32, f.Width*3)
 		for y := y0; y < y1; y++ {
 			f.weighted(c, y, d, sum)
 			for x := range w {
-				r, g, b := f.across(sum, x)
+				r, g, b := across[x].mean(sum)
 				l := kr*r + kg*g + kb*b
 				f.add(out.Data, p[1]+y*w+x, (b-l)/(2*(1-kb))*chroma)
 				f.add(out.Data, p[2]+y*w+x, (r-l)/(2*(1-kr))*chroma)
@@ -222,46 +270,63 @@ func (c *change) row(y int, d []float32) {
 	}
 }
 
-// taps are the places and weights that a chroma sample is the mean of.
-func taps(at, shift, n int, centred bool) (places [4]int, weights [4]float32, count int) {
+// taps are the places and weights that a chroma sample is the mean of; n of them count.
+type taps struct {
+	places  [4]int
+	weights [4]float32
+	n       int
+}
+
+func tapsAt(at, shift, n int, centred bool) taps {
 	switch {
 	case shift == 0:
-		return [4]int{at}, [4]float32{1}, 1
+		return taps{[4]int{at}, [4]float32{1}, 1}
 	case shift == 1 && !centred:
-		return [4]int{max(2*at-1, 0), min(2*at, n-1), min(2*at+1, n-1)}, [4]float32{0.25, 0.5, 0.25}, 3
+		return taps{[4]int{max(2*at-1, 0), min(2*at, n-1), min(2*at+1, n-1)}, [4]float32{0.25, 0.5, 0.25}, 3}
 	case shift == 1:
-		return [4]int{2 * at, min(2*at+1, n-1)}, [4]float32{0.5, 0.5}, 2
+		return taps{[4]int{2 * at, min(2*at+1, n-1)}, [4]float32{0.5, 0.5}, 2}
 	}
+	t := taps{n: 4}
 	for k := range 4 {
-		places[k], weights[k] = min(4*at+k, n-1), 0.25
+		t.places[k], t.weights[k] = min(4*at+k, n-1), 0.25
 	}
-	return places, weights, 4
+	return t
+}
+
+// mean is that of red, green and blue along a row.
+func (t *taps) mean(row []float32) (r, g, b float32) {
+	for k := range t.n {
+		v, w := row[3*t.places[k]:][:3], t.weights[k]
+		r += w * v[0]
+		g += w * v[1]
+		b += w * v[2]
+	}
+	return r, g, b
 }
 
 // weighted is the mean of the changes of the rows of luma that row y of chroma stands for.
 func (f *Format) weighted(c change, y int, d, sum []float32) {
 	_, sy := f.shifts()
-	places, weights, n := taps(y, sy, f.Height, f.Siting != TopLeft)
+	t := tapsAt(y, sy, f.Height, f.Siting != TopLeft)
 	clear(sum)
-	for k := range n {
-		c.row(places[k], d)
+	for k := range t.n {
+		c.row(t.places[k], d)
+		w := t.weights[k]
 		for i, v := range d {
-			sum[i] += weights[k] * v
+			sum[i] += w * v
 		}
 	}
 }
 
-// across is the mean along a row for sample x of chroma.
-func (f *Format) across(row []float32, x int) (r, g, b float32) {
+// across are the taps along a row of each sample of chroma.
+func (f *Format) across() []taps {
 	sx, _ := f.shifts()
-	places, weights, n := taps(x, sx, f.Width, f.Chroma == Chroma420 && f.Siting == Centre)
-	for k := range n {
-		i := 3 * places[k]
-		r += weights[k] * row[i]
-		g += weights[k] * row[i+1]
-		b += weights[k] * row[i+2]
+	w, _ := f.chromaSize()
+	all := make([]taps, w)
+	for x := range all {
+		all[x] = tapsAt(x, sx, f.Width, f.Chroma == Chroma420 && f.Siting == Centre)
 	}
-	return r, g, b
+	return all
 }
 
 // rows shares n rows out among the cores.

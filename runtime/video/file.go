@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"unirestorer"
 	"unirestorer/runtime/folders"
@@ -310,7 +311,12 @@ func (f *file) keptRun(ctx context.Context, r *unirestorer.Restorer) (err error)
 	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", f.out, err), j.close())
 	}
-	defer func() { _ = dst.close() }()
+	defer func() {
+		_ = dst.close()
+		if err != nil && j.known == 0 {
+			_ = j.remove() // there is nothing to go on with
+		}
+	}()
 	if n, _ := dst.done(); n > 0 && f.o.Say != nil {
 		f.o.Say(fmt.Sprintf("%s: %d frames are there from before, going on", f.out, n))
 	}
@@ -437,8 +443,10 @@ func (m *muxed) count(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if got := strings.Trim(strings.TrimSpace(string(text)), ","); got != fmt.Sprint(m.j.known) {
-		return fmt.Errorf("put together: %s frames of %d arrived", got, m.j.known)
+	// ffprobe tells of a stream in a program twice, as in MPEG-TS, and of one with side data with a comma behind.
+	got := strings.FieldsFunc(string(text), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	if len(got) == 0 || got[0] != fmt.Sprint(m.j.known) {
+		return fmt.Errorf("put together: %s frames of %d arrived", strings.Join(got, " or "), m.j.known)
 	}
 	return nil
 }

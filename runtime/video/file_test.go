@@ -223,6 +223,9 @@ func TestClipsThatCannotBeRestoredAreNamed(t *testing.T) {
 		require.ErrorContains(t, err, c.want, c.in)
 		require.NoFileExists(t, filepath.Join(dir, "x.y4m"))
 	}
+	left, err := filepath.Glob(filepath.Join(dir, ".*unfinished"))
+	require.NoError(t, err)
+	require.Empty(t, left, "where no frame was done, nothing is kept")
 	whole := clipOf(t, small(Mono, 8), 3)
 	cut := write("cut.y4m", string(whole[:len(whole)-5]))
 	rep, err := File(context.Background(), r, cut, filepath.Join(dir, "y.y4m"), nil, nil, Options{NoMeasure: true})
@@ -304,6 +307,29 @@ func TestFilesKeepAllButThePixels(t *testing.T) {
 	a, _ := os.ReadFile(whole)
 	b, _ := os.ReadFile(pieces)
 	require.True(t, bytes.Equal(a, b), "interrupted %d times", runs-1)
+}
+
+func TestEveryKindOfFileIsWrittenWithItsSound(t *testing.T) {
+	needFFmpeg(t)
+	if testing.Short() {
+		t.Skip("encodes clips")
+	}
+	r := restorer(t)
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in.mkv")
+	ffmpeg(t, "-f", "lavfi", "-i", "testsrc2=s=34x26:r=25:d=0.2", "-f", "lavfi", "-i", "sine=440:d=0.2", "-c:v", "ffv1", "-c:a", "aac", in)
+	for ext, want := range map[string]string{"mp4": "h264,aac", "m4v": "h264,aac", "mov": "h264,aac", "mkv": "ffv1,aac", "webm": "vp9,opus", "ts": "h264,aac", "nut": "ffv1,aac"} {
+		video, audio, _ := strings.Cut(want, ",")
+		o := Options{Route: []unirestorer.CallOption{unirestorer.WithExpert(7)}, NoMeasure: true, Encoder: Encoder{
+			Codec: map[string]string{"h264": "libx264", "vp9": "libvpx-vp9", "ffv1": ""}[video], Audio: map[string]string{"opus": "libopus"}[audio]}}
+		out := filepath.Join(dir, "out."+ext)
+		rep, err := File(context.Background(), r, in, out, nil, nil, o)
+		require.NoError(t, err, ext)
+		require.EqualValues(t, 5, rep.Frames, ext)
+		text, err := exec.Command("ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", out).Output()
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(strings.Fields(string(text)), ","), want, ext)
+	}
 }
 
 func TestHDRIsRefusedOrMappedByName(t *testing.T) {

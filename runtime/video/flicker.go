@@ -35,13 +35,15 @@ func (p *plane) half() *plane {
 	return q
 }
 
-// at interpolates between four samples; x and y are in halves of a pixel, and the plane goes on at its edges.
-func (p *plane) at(x2, y2 int) float32 {
-	x2, y2 = min(max(x2, 0), 2*p.w-2), min(max(y2, 0), 2*p.h-2)
-	x, y := x2>>1, y2>>1
-	i := y*p.w + x
-	dx, dy := x2&1, (y2&1)*p.w
-	return (p.v[i] + p.v[i+dx] + p.v[i+dy] + p.v[i+dx+dy]) / 4
+// at interpolates between four samples; x and y are in quarters of a pixel, and the plane goes on at its edges.
+func (p *plane) at(x4, y4 int) float32 {
+	x4, y4 = min(max(x4, 0), 4*p.w-4), min(max(y4, 0), 4*p.h-4)
+	i := y4>>2*p.w + x4>>2
+	dx, dy := min(x4&3, 1), min(y4&3, 1)*p.w
+	fx, fy := float32(x4&3)/4, float32(y4&3)/4
+	top := p.v[i] + fx*(p.v[i+dx]-p.v[i])
+	bottom := p.v[i+dy] + fx*(p.v[i+dx+dy]-p.v[i+dy])
+	return top + fy*(bottom-top)
 }
 
 const (
@@ -52,7 +54,7 @@ const (
 	unmatched, unmatchedCodes = 4, 10
 )
 
-type vector struct{ x, y int } // in halves of a pixel
+type vector struct{ x, y int } // in quarters of a pixel
 
 // motion finds for every block of now where it was before.
 func motion(before, now *plane) []vector {
@@ -88,77 +90,121 @@ func motion(before, now *plane) []vector {
 }
 
 // seek looks around start, and around no motion, for where the block of q at (x, y) lies in p; finely in halves of a pixel.
+// Every other row tells enough for that.
 func seek(p, q *plane, x, y int, start vector, reach int, finely bool) vector {
-	best, least := vector{}, mismatch(p, q, x, y, vector{}, math.MaxFloat32)*0.97 // standing still is the usual
+	best, least := vector{}, mismatch(p, q, x, y, vector{}, 2, math.MaxFloat32)*0.97 // standing still is the usual
 	try := func(v vector) {
-		if d := mismatch(p, q, x, y, v, least); d < least {
+		if d := mismatch(p, q, x, y, v, 2, least); d < least {
 			best, least = v, d
 		}
 	}
-	start = vector{start.x &^ 1, start.y &^ 1}
-	for dy := -reach; dy <= reach; dy++ {
-		for dx := -reach; dx <= reach; dx++ {
-			try(vector{start.x + 2*dx, start.y + 2*dy})
-		}
-	}
-	if finely {
-		centre := best
-		for dy := -1; dy <= 1; dy++ {
-			for dx := -1; dx <= 1; dx++ {
+	around := func(centre vector, step int) {
+		for dy := -step; dy <= step; dy += step {
+			for dx := -step; dx <= step; dx += step {
 				if dx != 0 || dy != 0 {
 					try(vector{centre.x + dx, centre.y + dy})
 				}
 			}
 		}
 	}
+	start = vector{start.x &^ 3, start.y &^ 3}
+	if reach > 2 {
+		for dy := -reach; dy <= reach; dy++ {
+			for dx := -reach; dx <= reach; dx++ {
+				try(vector{start.x + 4*dx, start.y + 4*dy})
+			}
+		}
+	} else {
+		try(start)
+		for k, centre := 0, (vector{1, 1}); k < reach && centre != best; k++ {
+			centre = best
+			around(centre, 4)
+		}
+	}
+	if finely {
+		around(best, 2)
+	}
 	return best
 }
 
-// mismatch is the sum of differences of a block of q and what lies at v from it in p; it stops above most.
-func mismatch(p, q *plane, x, y int, v vector, most float32) float32 {
+func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }
+
+// distanceOf sums the differences of a row and the one that lies fx between the samples of from, which has one more. Four
+// sums at a time keep the processor from waiting for each addition.
+func distanceOf(row, from []float32, fx float32) float32 {
+	var s0, s1, s2, s3 float32
+	i := 0
+	if fx == 0 {
+		for ; i+4 <= len(row); i += 4 {
+			a, b := row[i:i+4:i+4], from[i:i+4:i+4]
+			s0 += abs(a[0] - b[0])
+			s1 += abs(a[1] - b[1])
+			s2 += abs(a[2] - b[2])
+			s3 += abs(a[3] - b[3])
+		}
+	}
+	for ; i+4 <= len(row); i += 4 {
+		a, b := row[i:i+4:i+4], from[i:i+5:i+5]
+		s0 += abs(a[0] - b[0] - fx*(b[1]-b[0]))
+		s1 += abs(a[1] - b[1] - fx*(b[2]-b[1]))
+		s2 += abs(a[2] - b[2] - fx*(b[3]-b[2]))
+		s3 += abs(a[3] - b[3] - fx*(b[4]-b[3]))
+	}
+	for ; i < len(row); i++ {
+		s0 += abs(row[i] - from[i] - fx*(from[i+1]-from[i]))
+	}
+	return s0 + s1 + s2 + s3
+}
+
+// mismatch is the sum of differences of a block of q and what lies at v from it in p; of that rows every so many count; it
+// stops above most.
+func mismatch(p, q *plane, x, y int, v vector, every int, most float32) float32 {
 	x1, y1 := min(x+block, q.w), min(y+block, q.h)
 	sum := float32(0)
-	whole := v.x&1 == 0 && v.y&1 == 0 && x+v.x/2 >= 0 && y+v.y/2 >= 0 && x1+v.x/2 <= p.w && y1+v.y/2 <= p.h
-	for r := y; r < y1 && sum < most; r++ {
+	px, py, fx, fy := x+v.x>>2, y+v.y>>2, float32(v.x&3)/4, float32(v.y&3)/4
+	if px < 0 || py < 0 || px+x1-x >= p.w || py+y1-y >= p.h {
+		for r := y; r < y1 && sum < most; r += every {
+			for c := x; c < x1; c++ {
+				sum += abs(q.v[r*q.w+c] - p.at(4*c+v.x, 4*r+v.y))
+			}
+		}
+		return sum
+	}
+	var between [block + 1]float32
+	for r := y; r < y1 && sum < most; r += every {
 		row := q.v[r*q.w+x : r*q.w+x1]
-		if whole {
-			from := p.v[(r+v.y/2)*p.w+x+v.x/2:][:len(row)]
-			for i, s := range row {
-				d := s - from[i]
-				if d < 0 {
-					d = -d
-				}
-				sum += d
+		from := p.v[(py+r-y)*p.w+px:][:len(row)+1]
+		if fy > 0 {
+			below := p.v[(py+r-y+1)*p.w+px:][:len(from)]
+			for i, v := range from {
+				between[i] = v + fy*(below[i]-v)
 			}
-			continue
+			from = between[:len(from)]
 		}
-		for i, s := range row {
-			d := s - p.at(2*(x+i)+v.x, 2*r+v.y)
-			if d < 0 {
-				d = -d
-			}
-			sum += d
-		}
+		sum += distanceOf(row, from, fx)
 	}
 	return sum
 }
 
-// gainOf is by how much out varies where in does, over blocks in which noise averages out: the slope of the line through
-// the two, not below a tenth.
-func gainOf(in, out thumb) float64 {
-	var mi, mo float64
-	n := float64(len(in))
-	for i := range in {
-		mi += float64(in[i]) / n
-		mo += float64(out[i]) / n
-	}
+// gainOf is by how much out varies where in does, over blocks in which noise averages out: the slope of the line through the
+// steps from each block to the next ones across and down, not below a tenth. Steps rather than values, because a restoration
+// may raise contrast and take brightness away from what is far, as in haze: over the whole frame the two cancel out.
+func gainOf(in, out thumb, width int) float64 {
 	var both, own float64
-	for i := range in {
-		a := float64(in[i]) - mi
-		both += a * (float64(out[i]) - mo)
+	step := func(i, k int) {
+		a, b := float64(in[k]-in[i]), float64(out[k]-out[i])
+		both += a * b
 		own += a * a
 	}
-	if own < n { // less than a code: nothing varies
+	for i := range in {
+		if (i+1)%width != 0 {
+			step(i, i+1)
+		}
+		if i+width < len(in) {
+			step(i, i+width)
+		}
+	}
+	if own < float64(len(in))/2 { // half a code a step: nothing varies
 		return 1
 	}
 	return max(both/own, 0.1)
@@ -224,7 +270,7 @@ func (f *Format) compare(a, b *moment, outThumb thumb) measure {
 	errs := make([]float64, len(vectors))
 	areas := make([]float64, len(vectors))
 	residual := func(p, q *plane, i int) float64 {
-		return float64(mismatch(p, q, i%bw*block, i/bw*block, vectors[i], math.MaxFloat32))
+		return float64(mismatch(p, q, i%bw*block, i/bw*block, vectors[i], 1, math.MaxFloat32))
 	}
 	for i := range vectors {
 		x, y := i%bw*block, i/bw*block
@@ -233,7 +279,7 @@ func (f *Format) compare(a, b *moment, outThumb thumb) measure {
 	}
 	sorted := slices.Sorted(slices.Values(errs))
 	limit := max(unmatched*sorted[len(sorted)/2], unmatchedCodes)
-	m := measure{gain: gainOf(b.thumb, outThumb), pairs: 1}
+	m := measure{gain: gainOf(b.thumb, outThumb, min(thumbWidth, f.Width)), pairs: 1}
 	total := 0.0
 	for i, e := range errs {
 		if e > limit {

@@ -1,8 +1,10 @@
 // Command throughput predicts how many pictures a second several GPUs restore, by a model of the queue with discrete events:
 // networks take the times that docs/floors.md predicts, decoding and encoding the processor time that they take on this
-// machine. It writes the table of docs/nvidia.md.
+// machine. It writes the table of docs/nvidia.md. With -queue it plays fleets that take pictures from a queue on NATS, whose
+// speed it measures on this machine, and writes the table of docs/jobs.md.
 //
 //	go run ./tools/throughput
+//	go run ./tools/throughput -queue
 package main
 
 import (
@@ -32,7 +34,7 @@ const pixels = "1280×720"
 
 // Marks in the page.
 const (
-	from = "<!-- throughput: written by go run ./tools/throughput -->"
+	from = "<!-- throughput: written by go run ./tools/throughput"
 	to   = "<!-- /throughput -->"
 )
 
@@ -41,7 +43,15 @@ func main() {
 	log.SetPrefix("throughput: ")
 	dir := flag.String("root", ".", "`folder` of the module")
 	passing := flag.Duration("passing", 300*time.Microsecond, "what the way to a worker's process and back takes of a core")
+	queue := flag.Bool("queue", false, "play fleets at a queue on NATS")
+	measured := flag.Bool("measure", true, "with -queue: measure queues on this machine, for half a minute")
 	flag.Parse()
+	if *queue {
+		if err := runQueue(context.Background(), *dir, *measured); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if err := run(*dir, *passing); err != nil {
 		log.Fatal(err)
 	}
@@ -79,6 +89,49 @@ func run(dir string, passing time.Duration) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return atomicfile.Write(context.Background(), path, func(w io.Writer) error { _, err := io.WriteString(w, made); return err })
+}
+
+// runQueue measures queues of one server and of three on this machine, and plays fleets at them and at faster ones.
+func runQueue(ctx context.Context, dir string, measured bool) error {
+	decode, encode, err := measure(filepath.Join(dir, "testdata", "photos", "rain.png"))
+	if err != nil {
+		return err
+	}
+	// S3 as Amazon documents it: 5,500 reads and 3,500 writes a second a prefix, answers after some 20 to 40 ms.
+	store := func(r *rates, prefixes float64) {
+		r.carries[s3Reads], r.carries[s3Writes] = 5500*prefixes, 3500*prefixes
+		r.latency = [stations]float64{0.5, 1, 0.5, 1, 20, 40}
+	}
+	var all []rates
+	var text strings.Builder
+	for _, n := range []int{1, 3} {
+		if !measured {
+			break
+		}
+		r, err := measureQueue(ctx, n)
+		if err != nil {
+			return fmt.Errorf("queue of %d servers: %w", n, err)
+		}
+		store(&r, 8)
+		r.name = fmt.Sprintf("%d here", n)
+		all = append(all, r)
+		fmt.Fprintf(&text, "Measured here, %d servers on two cores with their callers: %.0f messages published, %.0f records written, %.0f read, %.0f requests for messages answered a second.\n", n, r.carries[messages], r.carries[writes], r.carries[reads], r.carries[requests])
+	}
+	fast := rates{name: "assumed"}
+	fast.carries = [stations]float64{100_000, 20_000, 100_000, 20_000}
+	store(&fast, 8)
+	all = append(all, fast)
+	fmt.Fprintf(&text, "JPEGs of %s, decoding %.0f ms and encoding %.0f ms of one core.\n\n%s", pixels, ms(decode), ms(encode), queueTable(all, [2]float64{ms(decode), ms(encode)}))
+	path := filepath.Join(dir, "docs", "jobs.md")
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	made, err := between(string(old), text.String())
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return atomicfile.Write(ctx, path, func(w io.Writer) error { _, err := io.WriteString(w, made); return err })
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -197,10 +250,11 @@ func least(a, b time.Duration) time.Duration {
 
 // between puts text between the marks of a page.
 func between(page, text string) (string, error) {
-	before, rest, ok := strings.Cut(page, from+"\n")
+	before, rest, ok := strings.Cut(page, from)
+	command, rest, eol := strings.Cut(rest, "\n")
 	_, after, end := strings.Cut(rest, to)
-	if !ok || !end {
+	if !ok || !eol || !end {
 		return "", errors.New("the page has no place for the table")
 	}
-	return before + from + "\n" + text + to + after, nil
+	return before + from + command + "\n" + text + to + after, nil
 }
