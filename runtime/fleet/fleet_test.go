@@ -216,3 +216,18 @@ func FuzzOrders(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkIsolation measures a small picture through a worker in this process and through one in a process of its own.
+func BenchmarkIsolation(b *testing.B) {
+	file := fileOf(b, sample())
+	for name, start := range map[string]func(context.Context, string, int64) (cards.Worker, error){"inside": startInside, "process": startChild} {
+		b.Run(name, func(b *testing.B) {
+			f := openFleet(b, Config{Devices: []string{"one"}, Start: start})
+			for b.Loop() {
+				if _, err := f.RestoreStream(b.Context(), bytes.NewReader(file), io.Discard, unirestorer.WithExpert(3)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
