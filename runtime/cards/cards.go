@@ -279,8 +279,13 @@ func (p *Pool) Do(ctx context.Context, job Job, progress func(done float64)) (Re
 	case r := <-t.done:
 		return r.reply, r.err
 	case <-ctx.Done():
-		return Reply{}, ctx.Err()
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if errors.Is(t.last, errCrowded) { // that is why it took so long
+		return Reply{}, fmt.Errorf("%w: %w", ctx.Err(), t.last)
+	}
+	return Reply{}, ctx.Err()
 }
 
 // Ready waits until a card is ready, and returns an error if none is left. It is for pools with [Options.Eager].

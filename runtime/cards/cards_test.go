@@ -258,6 +258,31 @@ func TestProcessThatDoesNotEndIsLeftBehind(t *testing.T) {
 	require.ErrorContains(t, err, "does not end, though it was killed")
 }
 
+// A job that no card has the memory for at present goes round until one has, or nobody waits any more.
+func TestJobGoesRoundWhileCardsAreCrowded(t *testing.T) {
+	var tries atomic.Int64
+	crowded := func(_ context.Context, job string) (string, error) {
+		if job == "never" || tries.Add(1) < 8 {
+			time.Sleep(time.Millisecond)
+			return "", &JobError{"42 (python3) has it", []string{KindNoRoom, KindCrowded}}
+		}
+		return job, nil
+	}
+	p := open(t, []Card{cardOf("a", crowded), cardOf("b", crowded)}, Options{})
+	_, err := p.Do(context.Background(), spec("x"), nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 8, tries.Load())
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err = p.Do(ctx, spec("never"), nil)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "42 (python3) has it")
+
+	p = open(t, []Card{cardOf("a", crowded), cardOf("b", crowded)}, Options{Patience: 10 * time.Millisecond})
+	_, err = p.Do(context.Background(), spec("never"), nil)
+	require.EqualError(t, err, "42 (python3) has it")
+}
+
 func TestWhyACardWaitsIsTold(t *testing.T) {
 	var events []Event
 	var mu sync.Mutex

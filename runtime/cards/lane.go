@@ -202,6 +202,12 @@ func (c *card) one(ctx context.Context, w Worker, t *task, dog *watchdog) error 
 	}
 	defer c.slot.Release(weight)
 	p.mu.Lock()
+	if t.ctx.Err() != nil { // nobody waits for it any more
+		delete(c.busy, t)
+		p.changed.Broadcast()
+		p.mu.Unlock()
+		return nil
+	}
 	c.busy[t] = time.Now()
 	t.running = true
 	p.mu.Unlock()

@@ -46,7 +46,8 @@ func (l *lane) patiently(ctx context.Context, waits func(why string), f func() e
 		if !l.lacks(err) || l.hopeless(err) {
 			return err
 		}
-		switch others := l.heldByOthers(); {
+		others := l.heldByOthers()
+		switch {
 		case others > 0 && time.Since(start) >= l.wait:
 			return &crowdedError{l.crowd(others), err}
 		case others > 0:
@@ -63,6 +64,9 @@ func (l *lane) patiently(ctx context.Context, waits func(why string), f func() e
 		select {
 		case <-time.After(pause/2 + rand.N(pause)): // not in step with others that wait
 		case <-ctx.Done():
+			if others > 0 {
+				err = &crowdedError{l.crowd(others), err}
+			}
 			return errors.Join(err, ctx.Err())
 		}
 		pause = min(2*pause, lastPause)

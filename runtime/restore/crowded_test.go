@@ -52,6 +52,7 @@ func TestPictureWaitsForMemoryThatOtherProcessesHave(t *testing.T) {
 	defer cancel()
 	_, _, err = r.Restore(ctx, img, Options{Override: only(0)})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, ErrCrowded)
 	r.lane.wait = 0
 	_, _, err = r.Restore(t.Context(), img, Options{Override: only(0)})
 	require.ErrorIs(t, err, ErrCrowded)
