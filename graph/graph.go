@@ -121,6 +121,14 @@ func (g *Graph) Cost() Cost {
 	return c
 }
 
+// CheckRun reports whether host slices fit the graph's ports.
+func (g *Graph) CheckRun(inputs, outputs [][]float32) error {
+	if err := CheckHost("input", g.Inputs, inputs); err != nil {
+		return err
+	}
+	return CheckHost("output", g.Outputs, outputs)
+}
+
 // CheckHost reports whether host slices fit the ports, naming the first that
 // does not.
 func CheckHost(kind string, ports []Port, data [][]float32) error {

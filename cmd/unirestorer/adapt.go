@@ -49,11 +49,7 @@ func adaptAction(c *cli.Context) (err error) {
 	if err := weights.CheckFolderPath(c.String("output"), false); err != nil {
 		return err
 	}
-	host, err := hostLedger(c)
-	if err != nil {
-		return err
-	}
-	s, err := openSession(c)
+	s, host, err := openBounded(c)
 	if err != nil {
 		return err
 	}

@@ -104,11 +104,7 @@ func evaluateAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	host, err := hostLedger(c)
-	if err != nil {
-		return err
-	}
-	s, err := openSession(c)
+	s, host, err := openBounded(c)
 	if err != nil {
 		return err
 	}

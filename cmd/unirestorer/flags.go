@@ -249,6 +249,16 @@ func hostLedger(c *cli.Context) (*ledger.Ledger, error) {
 	return ledger.Host(n, true), nil
 }
 
+// tileFlags say how a picture or a frame is cut, and how much of a change stays.
+func tileFlags(what string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
+		&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", unirestorer.DefaultOverlap)},
+		&cli.Float64Flag{Name: "strength", Value: 1, Usage: "keep this `SHARE` of what the expert changes, 0 to 1"},
+		&cli.BoolFlag{Name: "no-guard", Usage: "let experts change the brightness of parts of a " + what + " beyond what the model allows them"},
+	}
+}
+
 // session is what most commands work with: a model and a device.
 type session struct {
 	model   *experts.Model
@@ -265,6 +275,16 @@ func openSession(c *cli.Context) (*session, error) {
 		return nil, errors.Join(err, m.Close())
 	}
 	return &session{m, b}, nil
+}
+
+// openBounded is openSession, with the memory of the host that pictures are restored in.
+func openBounded(c *cli.Context) (*session, *ledger.Ledger, error) {
+	host, err := hostLedger(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := openSession(c)
+	return s, host, err
 }
 
 func (s *session) close() error { return errors.Join(s.backend.Close(), s.model.Close()) }

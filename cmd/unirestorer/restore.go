@@ -30,7 +30,7 @@ func restoreCommand() *cli.Command {
 			"   unirestorer restore dark.png -o lit.png --degradation 18 --compare\n" +
 			"   unirestorer restore scan.tif -o clean.tif --tile 512 --memory 2GiB\n" +
 			"   cat noisy.png | unirestorer restore - -o - >clean.png",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`OUT` file or folder, or - for standard output"},
 			modelFlag(), netArgsFlag(),
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`FORMAT` of the results: png, jpeg, webp, tiff or bmp; by default that of OUT or of the input"},
@@ -38,10 +38,7 @@ func restoreCommand() *cli.Command {
 			&cli.StringFlag{Name: "page", Aliases: []string{"frame"}, Value: "auto", Usage: "page or frame `N` of files of several, all, or auto: all where OUT's format holds them, else the first"},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse damaged files instead of restoring what is there"},
 			&cli.Int64Flag{Name: "max-pixels", Usage: "allow images of `N` pixels (default 200 million)"},
-			&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
-			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", unirestorer.DefaultOverlap)},
-			&cli.Float64Flag{Name: "strength", Value: 1, Usage: "keep this `SHARE` of what the expert changes, 0 to 1"},
-			&cli.BoolFlag{Name: "no-guard", Usage: "let experts change the brightness of parts of a picture beyond what the model allows them"},
+		}, tileFlags("picture"), []cli.Flag{
 			&cli.StringFlag{Name: "second", Usage: "second `PICTURE` for networks that take two (dual pixel): a file, or a folder with files of the same names"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "restore images of folders again whose result exists, made with the same model and options"},
 			&cli.BoolFlag{Name: "follow", Usage: "go into linked folders"},
@@ -49,7 +46,7 @@ func restoreCommand() *cli.Command {
 			&cli.BoolFlag{Name: "compare", Aliases: []string{"c"}, Usage: "also write a before and after picture, OUT with .compare.png for its extension"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
 			jsonFlag(),
-		}, slices.Concat(isolationFlags("on with several devices"), memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), poolFlags(), deviceFlags())...),
+		}, isolationFlags("on with several devices"), memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), poolFlags(), deviceFlags()),
 		Action: restoreAction,
 	}
 }

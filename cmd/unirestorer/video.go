@@ -31,7 +31,7 @@ func videoCommand() *cli.Command {
 			"   unirestorer video tape.mkv -o tape-restored.mkv --codec ffv1\n" +
 			"   unirestorer video dark.mov -o lit.mov --degradation lowlight --strength 0.8\n" +
 			"   ffmpeg -i in.mp4 -f yuv4mpegpipe - | unirestorer video - -o - | ffmpeg -i - out.mp4",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`OUT` file, or - for standard output"},
 			modelFlag(), netArgsFlag(),
 			&cli.StringFlag{Name: "codec", Usage: "encode with `ENCODER` of ffmpeg (libx264, libx265, libsvtav1, libvpx-vp9, ffv1 and others); by default one of the kind of IN"},
@@ -44,14 +44,11 @@ func videoCommand() *cli.Command {
 			&cli.Float64Flag{Name: "hysteresis", Value: video.DefaultHysteresis, Usage: "by how much more `PROBABLE` another degradation must be in a new scene for the expert to change"},
 			&cli.StringFlag{Name: "reference", Usage: "`CLIP` without degradation, to compare the consistency from frame to frame with"},
 			&cli.BoolFlag{Name: "no-measure", Usage: "do not measure the consistency from frame to frame"},
-			&cli.StringFlag{Name: "tile", Aliases: []string{"t"}, Value: "auto", Usage: "side of the tiles in `PIXELS`, auto, or off"},
-			&cli.IntFlag{Name: "overlap", Usage: fmt.Sprintf("`PIXELS` that neighbouring tiles share (default %d, or half a small tile)", unirestorer.DefaultOverlap)},
-			&cli.Float64Flag{Name: "strength", Value: 1, Usage: "keep this `SHARE` of what the expert changes, 0 to 1"},
-			&cli.BoolFlag{Name: "no-guard", Usage: "let experts change the brightness of parts of a frame beyond what the model allows them"},
+		}, tileFlags("frame"), []cli.Flag{
 			&cli.BoolFlag{Name: "restart", Usage: "throw away what an interrupted run left, and begin anew"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print errors only"},
 			jsonFlag(),
-		}, slices.Concat(memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), poolFlags(), deviceFlags())...),
+		}, memoryFlags(), []cli.Flag{precisionFlag()}, overrideFlags(), poolFlags(), deviceFlags()),
 		Action: videoAction,
 	}
 }

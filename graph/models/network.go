@@ -107,6 +107,23 @@ type Spec struct {
 	Unused bool
 }
 
+// Used are the tensors that inference reads.
+func Used(all []Spec) []Spec {
+	return slices.DeleteFunc(slices.Clone(all), func(s Spec) bool { return s.Unused })
+}
+
+// Tensor reads the tensor, which must have the network's dimensions.
+func (s Spec) Tensor(src weights.Source) (*weights.Tensor, error) {
+	t, err := src.Tensor(s.Name)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(t.Shape, s.Dims) {
+		return nil, fmt.Errorf("tensor %q has shape %v, the network needs %v", s.Name, t.Shape, s.Dims)
+	}
+	return t, nil
+}
+
 // Elems is the number of values.
 func (s Spec) Elems() int64 {
 	n := int64(1)

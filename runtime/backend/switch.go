@@ -29,6 +29,18 @@ type Holding struct {
 	Bytes int64
 }
 
+// Holdings are the parts that a program has for itself and its weights, equal ones once.
+func Holdings[W interface{ Holding() Holding }](own []Holding, weights []W) []Holding {
+	seen := map[any]bool{}
+	for _, w := range weights {
+		if h := w.Holding(); !seen[h.Key] {
+			seen[h.Key] = true
+			own = append(own, h)
+		}
+	}
+	return own
+}
+
 // MemoryOf adds up a program's holdings beside its need of the arena.
 func MemoryOf(arena int64, parts []Holding) Memory {
 	m := Memory{Arena: arena}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"unirestorer/graph/models"
@@ -187,16 +186,10 @@ func (p *Plan) collect(src weights.Source) error {
 		return err
 	}
 	wanted := map[string]bool{}
-	for _, s := range specs {
-		if s.Unused {
-			continue
-		}
-		t, err := src.Tensor(s.Name)
+	for _, s := range models.Used(specs) {
+		t, err := s.Tensor(src)
 		if err != nil {
 			return err
-		}
-		if !slices.Equal(t.Shape, s.Dims) {
-			return fmt.Errorf("tensor %q has shape %v, the network needs %v", s.Name, t.Shape, s.Dims)
 		}
 		wanted[s.Name] = true
 		p.Tensors = append(p.Tensors, t)

@@ -94,10 +94,7 @@ func WriteExpert(ctx context.Context, w io.Writer, m *experts.Model, expert int,
 	}
 	src := m.Config.ExpertSource(m.Source, expert)
 	var all []*weights.Tensor
-	for _, s := range specs {
-		if s.Unused {
-			continue
-		}
+	for _, s := range models.Used(specs) {
 		t, err := src.Tensor(s.Name)
 		if err != nil {
 			return err

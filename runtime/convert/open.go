@@ -180,10 +180,7 @@ func findNetwork(src weights.Source, args json.RawMessage) (*Single, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, spec := range specs {
-		if spec.Unused {
-			continue
-		}
+	for _, spec := range models.Used(specs) {
 		t, err := in.Tensor(spec.Name)
 		if err != nil {
 			return nil, err

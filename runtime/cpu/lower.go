@@ -169,18 +169,11 @@ func (l *lowered) slots() []*weight {
 
 // holdings counts equal weights once.
 func (l *lowered) holdings() []backend.Holding {
-	var all []backend.Holding
+	var own []backend.Holding
 	for _, w := range l.slots() {
-		all = append(all, backend.Holding{Bytes: w.bytes()})
+		own = append(own, backend.Holding{Bytes: w.bytes()})
 	}
-	seen := map[weightKey]bool{}
-	for _, w := range l.weights() {
-		if !seen[w.key] {
-			seen[w.key] = true
-			all = append(all, backend.Holding{Key: w.key, Bytes: w.bytes()})
-		}
-	}
-	return all
+	return backend.Holdings(own, l.weights())
 }
 
 func (l *lowered) memory() backend.Memory { return backend.MemoryOf(l.plan.Peak, l.holdings()) }

@@ -76,19 +76,13 @@ func (p *program) Memory() backend.Memory { return p.memory }
 // Run implements backend.Program.
 func (p *program) Run(ctx context.Context, inputs, outputs [][]float32, opt backend.RunOptions) error {
 	g := p.lowered.graph
-	if err := graph.CheckHost("input", g.Inputs, inputs); err != nil {
-		return fmt.Errorf("run %s: %w", g.Name, err)
-	}
-	if err := graph.CheckHost("output", g.Outputs, outputs); err != nil {
+	if err := g.CheckRun(inputs, outputs); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return fmt.Errorf("run %s: %w", g.Name, errors.New("the program is closed"))
-	}
-	if p.broken != nil {
-		return fmt.Errorf("run %s: %w", g.Name, p.broken)
+	if err := p.usable(); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	if err := p.backend.arena.enter(ctx); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
@@ -104,6 +98,14 @@ func (p *program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 		return err
 	}
 	return backend.CheckFinite(g, outputs)
+}
+
+// usable reports why the program can't run, if it can't.
+func (p *program) usable() error {
+	if p.closed {
+		return errors.New("the program is closed")
+	}
+	return p.broken
 }
 
 // Close implements backend.Program.

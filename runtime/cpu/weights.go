@@ -82,6 +82,9 @@ func (w *weight) data() []float32 {
 	return w.values
 }
 
+// Holding is the weight as what the program holds.
+func (w *weight) Holding() backend.Holding { return backend.Holding{Key: w.key, Bytes: w.bytes()} }
+
 // bytes is what the weight takes; the most it may take if that is not known.
 func (w *weight) bytes() int64 {
 	switch {

@@ -85,10 +85,7 @@ func (m *Model) CheckFinite(expert int) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range specs {
-		if s.Unused {
-			continue
-		}
+	for _, s := range models.Used(specs) {
 		t, err := m.Source.Tensor(s.Name)
 		if err == nil {
 			err = t.CheckFinite()
@@ -109,10 +106,7 @@ func (m *Model) WeightBytes(experts []int) (int64, error) {
 		if err != nil {
 			return err
 		}
-		for _, s := range specs {
-			if s.Unused {
-				continue
-			}
+		for _, s := range models.Used(specs) {
 			t, err := m.Source.Tensor(s.Name)
 			if err != nil {
 				return err

@@ -185,15 +185,7 @@ func (l *lowered) weights() []*weight {
 
 // holdings counts equal weights once.
 func (l *lowered) holdings() []backend.Holding {
-	all := []backend.Holding{{Bytes: l.slots.total}}
-	seen := map[weightKey]bool{}
-	for _, w := range l.weights() {
-		if !seen[w.key] {
-			seen[w.key] = true
-			all = append(all, backend.Holding{Key: w.key, Bytes: w.bytes()})
-		}
-	}
-	return all
+	return backend.Holdings([]backend.Holding{{Bytes: l.slots.total}}, l.weights())
 }
 
 // arenaBytes is the size of the arena, which is never empty.

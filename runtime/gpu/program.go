@@ -129,19 +129,13 @@ func (p *Program) Launches(n *graph.Node) []*kernels.Launch {
 // runs replay; progress is then reported at the end.
 func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt backend.RunOptions) error {
 	g := p.lowered.graph
-	if err := graph.CheckHost("input", g.Inputs, inputs); err != nil {
-		return fmt.Errorf("run %s: %w", g.Name, err)
-	}
-	if err := graph.CheckHost("output", g.Outputs, outputs); err != nil {
+	if err := g.CheckRun(inputs, outputs); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return fmt.Errorf("run %s: %w", g.Name, errors.New("the program is closed"))
-	}
-	if p.broken != nil {
-		return fmt.Errorf("run %s: %w", g.Name, p.broken)
+	if err := p.usable(); err != nil {
+		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
@@ -177,6 +171,14 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 		p.lowered.unscale(i, out)
 	}
 	return p.finite(ctx)
+}
+
+// usable reports why the program can't run, if it can't.
+func (p *Program) usable() error {
+	if p.closed {
+		return errors.New("the program is closed")
+	}
+	return p.broken
 }
 
 // Close implements backend.Program.

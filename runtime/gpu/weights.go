@@ -73,6 +73,9 @@ func (w *weight) at(section int) operand {
 	return operand{weight: w, offset: offset, size: w.sections[section]}
 }
 
+// Holding is the weight as what the program holds.
+func (w *weight) Holding() backend.Holding { return backend.Holding{Key: w.key, Bytes: w.bytes()} }
+
 func (w *weight) bytes() int64 {
 	var n int64
 	for _, s := range w.sections {

@@ -202,10 +202,7 @@ func beside(e Expert, others map[weights.StorageKey]bool) (parameters, bytes int
 		return 0, 0, err
 	}
 	seen := map[weights.StorageKey]bool{}
-	for _, s := range specs {
-		if s.Unused {
-			continue
-		}
+	for _, s := range models.Used(specs) {
 		t, err := e.Source.Tensor(s.Name)
 		if err != nil {
 			return 0, 0, err

@@ -72,16 +72,10 @@ func (p *Plan) set(i int, e Expert, level, base int) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range specs {
-		if s.Unused {
-			continue
-		}
-		t, err := e.Source.Tensor(s.Name)
+	for _, s := range models.Used(specs) {
+		t, err := s.Tensor(e.Source)
 		if err != nil {
 			return fmt.Errorf("expert %s: %w", e.Name, err)
-		}
-		if !slices.Equal(t.Shape, s.Dims) {
-			return fmt.Errorf("expert %s: tensor %q has shape %v, the network needs %v", e.Name, t.Name, t.Shape, s.Dims)
 		}
 		p.added.Set(t.WithName(entry.Prefix + s.Name))
 	}
@@ -114,10 +108,7 @@ func (p *Plan) Finish() (*convert.Plan, error) {
 		return nil, err
 	}
 	out := &convert.Plan{Config: p.Config}
-	for _, s := range specs {
-		if s.Unused {
-			continue
-		}
+	for _, s := range models.Used(specs) {
 		t, err := p.added.Tensor(s.Name)
 		var missing *weights.MissingError
 		if errors.As(err, &missing) {

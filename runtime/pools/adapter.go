@@ -62,11 +62,9 @@ func newTarget(base models.Network) (*target, error) {
 		return nil, err
 	}
 	t := &target{specs: make(map[string]models.Spec, len(specs))}
-	for _, s := range specs {
-		if !s.Unused {
-			t.specs[s.Name] = s
-			t.names = append(t.names, s.Name)
-		}
+	for _, s := range models.Used(specs) {
+		t.specs[s.Name] = s
+		t.names = append(t.names, s.Name)
 	}
 	return t, nil
 }
@@ -278,13 +276,21 @@ func (t *target) kohya(f weights.Source) (*Adapter, error) {
 		if err != nil {
 			return nil, err
 		}
-		l, err := t.low(layer, x, up, scale)
-		if err != nil {
+		if err := t.add(a, layer, x, up, scale); err != nil {
 			return nil, err
 		}
-		a.Layers = append(a.Layers, l)
 	}
 	return a, nil
+}
+
+// add gives the adapter a layer of two factors.
+func (t *target) add(a *Adapter, layer string, down, up *weights.Tensor, scale float64) error {
+	l, err := t.low(layer, down, up, scale)
+	if err != nil {
+		return err
+	}
+	a.Layers = append(a.Layers, l)
+	return nil
 }
 
 // partOfKohya refuses a tensor that belongs to no pair of factors.

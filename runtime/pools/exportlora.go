@@ -162,8 +162,8 @@ func restormerAdapter(m *experts.Model, i int) (*Adapter, map[string][]int, erro
 		return nil, nil, err
 	}
 	a := &Adapter{Form: FormLoralib}
-	for _, s := range specs {
-		if s.Unused || strings.HasSuffix(s.Name, models.FactorA) || strings.HasSuffix(s.Name, models.FactorB) {
+	for _, s := range models.Used(specs) {
+		if strings.HasSuffix(s.Name, models.FactorA) || strings.HasSuffix(s.Name, models.FactorB) {
 			continue
 		}
 		if err := restormerTensor(a, lora, own, base, s.Name); err != nil {

@@ -206,11 +206,9 @@ func (t *target) peft(f weights.Source, c *peftConfig) (*Adapter, error) {
 			if err != nil {
 				return nil, err
 			}
-			l, err := t.low(layer, x, up, scale)
-			if err != nil {
+			if err := t.add(a, layer, x, up, scale); err != nil {
 				return nil, err
 			}
-			a.Layers = append(a.Layers, l)
 			continue
 		}
 		if strings.Contains(short, peftB) {

@@ -124,8 +124,8 @@ func writeModel(ctx context.Context, c *models.Config, tensor func(name string) 
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	for _, s := range specs {
-		if s.Unused || isLinked(c, s.Name) {
+	for _, s := range models.Used(specs) {
+		if isLinked(c, s.Name) {
 			continue
 		}
 		t, err := tensor(s.Name)

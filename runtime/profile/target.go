@@ -109,10 +109,7 @@ func (s *subject) stored(src weights.Source) (int64, error) {
 	}
 	var total int64
 	seen := map[weights.StorageKey]bool{}
-	for _, spec := range s.specs {
-		if spec.Unused { // conversion leaves these out
-			continue
-		}
+	for _, spec := range models.Used(s.specs) { // conversion leaves the others out
 		t, err := folder.Tensor(spec.Name)
 		if err != nil {
 			return 0, err

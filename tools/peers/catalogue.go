@@ -93,13 +93,7 @@ func (n network) stored() ([]models.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	var used []models.Spec
-	for _, s := range all {
-		if !s.Unused {
-			used = append(used, s)
-		}
-	}
-	return used, nil
+	return models.Used(all), nil
 }
 
 // checkpoint lists all tensors of the network's checkpoint.

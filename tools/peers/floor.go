@@ -22,6 +22,7 @@ import (
 	"unirestorer/runtime/backend"
 	"unirestorer/runtime/cpu"
 	"unirestorer/runtime/cpu/simd"
+	"unirestorer/runtime/profile"
 	reports "unirestorer/runtime/report"
 	"unirestorer/weights"
 )
@@ -130,7 +131,7 @@ func (f *floorRun) all(ctx context.Context, networks []network, sizes [][2]int, 
 	if err != nil {
 		return err
 	}
-	m := thisMachine()
+	m := profile.ThisMachine()
 	fmt.Fprintf(out, "%s (%s, %d cores), %d threads, %v instructions, %.1f GB/s by a triad.\n\n", m.CPU, m.OS+"/"+m.Arch, m.Cores, f.threads, simd.Best().ISA(), bandwidth/1e9)
 	t := reports.Table{Columns: []reports.Column{{Name: "network"}, {Name: "size", Align: reports.Right}, {Name: "GMAC", Align: reports.Right}, {Name: "time", Align: reports.Right}, {Name: "GFLOP/s", Align: reports.Right},
 		{Name: "peak", Align: reports.Right}, {Name: "share of peak", Align: reports.Right}, {Name: "share of roofline", Align: reports.Right}}}

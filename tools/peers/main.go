@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"unirestorer/runtime/profile"
 )
 
 func main() {
@@ -100,7 +102,7 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) error 
 		return err
 	}
 	c := o.contest(log)
-	rep := &report{Machine: thisMachine(), Threads: o.threads, Rounds: o.rounds}
+	rep := &report{Machine: profile.ThisMachine(), Threads: o.threads, Rounds: o.rounds}
 	var disagreements []error
 	for _, n := range o.networks {
 		for _, side := range n.sides(o.sizes) {

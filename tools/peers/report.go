@@ -11,14 +11,16 @@ import (
 	"github.com/dustin/go-humanize"
 
 	tables "unirestorer/runtime/report"
+
+	"unirestorer/runtime/profile"
 )
 
 // report is all that was measured in one run of the benchmark.
 type report struct {
-	Machine machine  `json:"machine"`
-	Threads int      `json:"threads"`
-	Rounds  int      `json:"rounds"`
-	Results []result `json:"results"`
+	Machine profile.Machine `json:"machine"`
+	Threads int             `json:"threads"`
+	Rounds  int             `json:"rounds"`
+	Results []result        `json:"results"`
 }
 
 func (r *report) writeJSON(w io.Writer) error {

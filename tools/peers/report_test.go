@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"unirestorer/runtime/profile"
 )
 
 func exampleReport() *report {
 	return &report{
-		Machine: machine{OS: "linux", Arch: "amd64", CPU: "Example", Cores: 4, Memory: 1 << 30}, Threads: 2, Rounds: 2,
+		Machine: profile.Machine{OS: "linux", Arch: "amd64", CPU: "Example", Cores: 4, Memory: 1 << 30}, Threads: 2, Rounds: 2,
 		Results: []result{
 			{
 				Network: "nafnet", Side: 256, MACs: 5e9, Agreement: []agreement{{Got: "ONNX Runtime", Want: "UniRestorer", MaxAbs: 2.5e-6, PSNR: 120.44}},

@@ -82,8 +82,3 @@ func FuzzHighWater(f *testing.F) {
 		}
 	})
 }
-
-func TestProcessorName(t *testing.T) {
-	require.Equal(t, "Example CPU @ 2: fast", cpuModel([]byte("processor\t: 0\nmodel name\t: Example CPU @ 2: fast\nmodel name\t: other\n")))
-	require.Empty(t, cpuModel([]byte("Hardware: board")))
-}

@@ -136,17 +136,9 @@ func cuStreamIsCapturing(handle C.uintptr_t, status *C.int) C.int {
 }
 
 // graphOf returns a graph of the current context.
-func graphOf(handle C.uintptr_t) (*graph, C.int) {
-	c, r := enter()
-	if r != success {
-		return nil, r
-	}
-	g, ok := lookup[*graph](handle)
-	if !ok || g.ctx != c {
-		return nil, fail(invalidHandle, nil)
-	}
-	return g, success
-}
+func graphOf(handle C.uintptr_t) (*graph, C.int) { return own[*graph](handle) }
+
+func (g *graph) context() *context { return g.ctx }
 
 //export cuGraphDestroy
 func cuGraphDestroy(handle C.uintptr_t) C.int {
@@ -222,17 +214,9 @@ func cuGraphInstantiateWithFlags(to *C.uintptr_t, of C.uintptr_t, flags C.ulongl
 }
 
 // execOf returns a graph instance of the current context.
-func execOf(handle C.uintptr_t) (*exec, C.int) {
-	c, r := enter()
-	if r != success {
-		return nil, r
-	}
-	e, ok := lookup[*exec](handle)
-	if !ok || e.ctx != c {
-		return nil, fail(invalidHandle, nil)
-	}
-	return e, success
-}
+func execOf(handle C.uintptr_t) (*exec, C.int) { return own[*exec](handle) }
+
+func (e *exec) context() *context { return e.ctx }
 
 //export cuGraphExecUpdate_v2
 func cuGraphExecUpdate_v2(handle, from C.uintptr_t, info unsafe.Pointer) C.int {

@@ -82,17 +82,9 @@ func writeLog(options []C.int, values unsafe.Pointer, text string) {
 }
 
 // moduleOf returns a module of the current context.
-func moduleOf(handle C.uintptr_t) (*module, C.int) {
-	c, r := enter()
-	if r != success {
-		return nil, r
-	}
-	m, ok := lookup[*module](handle)
-	if !ok || m.ctx != c {
-		return nil, fail(invalidHandle, nil)
-	}
-	return m, success
-}
+func moduleOf(handle C.uintptr_t) (*module, C.int) { return own[*module](handle) }
+
+func (m *module) context() *context { return m.ctx }
 
 //export cuModuleUnload
 func cuModuleUnload(handle C.uintptr_t) C.int {
@@ -148,17 +140,9 @@ func cuModuleGetGlobal_v2(p *C.uint64_t, size *C.size_t, in C.uintptr_t, name *C
 }
 
 // functionOf returns a function of the current context.
-func functionOf(handle C.uintptr_t) (*function, C.int) {
-	c, r := enter()
-	if r != success {
-		return nil, r
-	}
-	f, ok := lookup[*function](handle)
-	if !ok || f.mod.ctx != c {
-		return nil, fail(invalidHandle, nil)
-	}
-	return f, success
-}
+func functionOf(handle C.uintptr_t) (*function, C.int) { return own[*function](handle) }
+
+func (f *function) context() *context { return f.mod.ctx }
 
 // The CUfunction_attribute numbers that can be set here.
 const (

@@ -119,6 +119,19 @@ func enter() (*context, C.int) {
 	return c, success
 }
 
+// own returns what a handle of the current context stands for.
+func own[T interface{ context() *context }](handle C.uintptr_t) (v T, result C.int) {
+	c, r := enter()
+	if r != success {
+		return v, r
+	}
+	found, ok := lookup[T](handle)
+	if !ok || found.context() != c {
+		return v, fail(invalidHandle, nil)
+	}
+	return found, success
+}
+
 // open makes the primary context.
 func (g *gpu) open(index int) (*context, error) {
 	seed, err := order()

@@ -36,19 +36,17 @@ type capture struct {
 
 // streamOf returns a stream of the current context; handle 0 is the context's default stream.
 func streamOf(handle C.uintptr_t) (*stream, C.int) {
+	if handle != 0 {
+		return own[*stream](handle)
+	}
 	c, r := enter()
 	if r != success {
 		return nil, r
 	}
-	if handle == 0 {
-		return c.null, success
-	}
-	s, ok := lookup[*stream](handle)
-	if !ok || s.ctx != c {
-		return nil, fail(invalidHandle, nil)
-	}
-	return s, success
+	return c.null, success
 }
+
+func (s *stream) context() *context { return s.ctx }
 
 // enqueue puts work on a stream, or captures it.
 func (s *stream) enqueue(n node) C.int {
@@ -217,17 +215,9 @@ type event struct {
 }
 
 // eventOf returns an event of the current context.
-func eventOf(handle C.uintptr_t) (*event, C.int) {
-	c, r := enter()
-	if r != success {
-		return nil, r
-	}
-	e, ok := lookup[*event](handle)
-	if !ok || e.ctx != c {
-		return nil, fail(invalidHandle, nil)
-	}
-	return e, success
-}
+func eventOf(handle C.uintptr_t) (*event, C.int) { return own[*event](handle) }
+
+func (e *event) context() *context { return e.ctx }
 
 //export cuEventCreate
 func cuEventCreate(handle *C.uintptr_t, flags C.uint) C.int {

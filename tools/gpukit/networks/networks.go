@@ -126,11 +126,5 @@ func (n Network) Stored() ([]models.Spec, error) {
 			return nil, err
 		}
 	}
-	var used []models.Spec
-	for _, s := range all {
-		if !s.Unused {
-			used = append(used, s)
-		}
-	}
-	return used, nil
+	return models.Used(all), nil
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/dustin/go-humanize"
 
@@ -70,16 +69,10 @@ func write(ctx context.Context, path string, model *models.Config, source weight
 	if err != nil {
 		return summary, err
 	}
-	for _, spec := range specs {
-		if spec.Unused {
-			continue
-		}
-		t, err := source.Tensor(spec.Name)
+	for _, spec := range models.Used(specs) {
+		t, err := spec.Tensor(source)
 		if err != nil {
 			return summary, err
-		}
-		if !slices.Equal(t.Shape, spec.Dims) {
-			return summary, fmt.Errorf("tensor %q has shape %v, the network needs %v", spec.Name, t.Shape, spec.Dims)
 		}
 		if err := folder.Add(ctx, t); err != nil {
 			return summary, err
