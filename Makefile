@@ -21,7 +21,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: kernels-mutants memory-check video-check arm64-short arm64-test page-check clients-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
+.PHONY: kernels-mutants memory-check picture-sets video-check arm64-short arm64-test page-check clients-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -111,6 +111,9 @@ jobs-faults: ## restore 1,000 pictures through kills of workers, servers and sub
 	UNIRESTORER_TEST_JOBS=$(or $(JOBS),1000) $(GO) test -count=1 -timeout 60m -run NothingIsLost -v ./runtime/jobs
 memory-check: ## restore 30 pictures, and the largest ones, in processes with memory bounds; takes minutes, a control group needs root
 	UNIRESTORER_TEST_MEMORY=1 $(GO) test -count=1 -timeout 3h -run 'MemoryPromise|LargestPicture' -v ./cmd/unirestorer
+
+picture-sets: ## read every picture under PICTURES and compare it with what libvips reads; needs Debian's libvips-tools
+	UNIRESTORER_TEST_PICTURES=$(abspath $(PICTURES)) $(GO) test -count=1 -run SetsOfPictures -v ./runtime/imaging
 
 page-check: ## try the server's page in a headless Chromium, which is installed where there is none; needs apt
 	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium

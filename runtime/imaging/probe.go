@@ -106,10 +106,10 @@ func decodeWork(data []byte, c Config) int64 {
 		native = 16 // argb of the transforms, their tables, the image
 	case TIFF:
 		native *= 2 // a strip may be the whole picture
-		if _, _, l, err := readTIFF(data, 0); err == nil && !l.usual {
+		if _, p, l, err := readTIFF(data, 0); err == nil && !l.usual {
 			// libtiff's copies of the file and of a strip, which may be the whole picture, and the samples as numbers.
 			native = satMul(int64(min(max(l.samples, 4), 32)), int64(3*max(l.bits, 8)/8)) + 4
-			return satAdd(satMul(pixels, native), satAdd(codecs.TIFFMemory(len(data), 0), codecSlack))
+			return satAdd(satMul(pixels, native), satAdd(codecs.TIFFMemory(len(data), 0)+decoderWindow(data, p.dir), codecSlack))
 		}
 	case GIF:
 		native = 12 // frames, and two canvases

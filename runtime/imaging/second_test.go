@@ -30,3 +30,36 @@ func TestASecondPictureInAStreamIsAnError(t *testing.T) {
 	_, err := OpenReader(bytes.NewReader(append(mpf, one...)), Limits{})
 	require.NoError(t, err)
 }
+
+// FuzzSecond looks for the end of any bytes' first picture: what is in front of it alone must end there too, with nothing
+// behind, and a picture behind it must be found.
+func FuzzSecond(f *testing.F) {
+	for _, data := range sources(f) {
+		if len(data) < 20000 {
+			f.Add(data)
+			f.Add(append(bytes.Clone(data), data...))
+		}
+	}
+	f.Add([]byte("GIF89a\x02\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x02\x00\x01\x00\x00\x02\x02D\n\x00;"))
+	behind := encoded(f, noise(f, 3, 2, 3, 8), EncodeOptions{Format: PNG})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		format, err := sniff(data)
+		if err != nil {
+			return
+		}
+		if err := checkAlone(data, format); err != nil {
+			require.ErrorIs(t, err, ErrSecond)
+		}
+		end := pictureEnd(data, format)
+		require.GreaterOrEqual(t, end, 0)
+		if end == 0 || end > len(data) {
+			return
+		}
+		one := bytes.Clone(data[:end])
+		require.NoError(t, checkAlone(one, format))
+		if again := pictureEnd(one, format); again != 0 { // a length in the header says nothing where the file ends with it
+			require.Equal(t, end, again)
+		}
+		require.ErrorIs(t, checkAlone(append(one, behind...), format), ErrSecond)
+	})
+}

@@ -16,7 +16,7 @@ import (
 func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (img *Image, err error) {
 	data, missing := tiffPadded(data, page.dir)
 	block := int64(l.w) * int64(max(l.samples, 4)) * int64(max(l.bits, 8)) / 8 * int64(l.h)
-	t, err := codecs.OpenTIFF(context.Background(), data, codecs.TIFFMemory(len(data), min(block, 1<<30)))
+	t, err := codecs.OpenTIFF(context.Background(), data, codecs.TIFFMemory(len(data), min(block, 1<<30))+decoderWindow(data, page.dir))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (b *tiffBlocks) samples(cfg Config) (*Image, error) {
 	l := b.l
 	switch {
 	case l.format == formatFloat && (l.bits == 16 || l.bits == 24 || l.bits == 32 || l.bits == 64):
-	case l.format != formatFloat && l.bits >= 1 && l.bits <= 32:
+	case l.format != formatFloat && (l.bits >= 1 && l.bits <= 32 || l.bits == 64):
 	default:
 		return nil, b.unread()
 	}
@@ -267,7 +267,7 @@ func newSampleStore(l tiffLayout, kept int) (*sampleStore, error) {
 		return nil, err
 	}
 	n *= kept
-	s := &sampleStore{l: l, index: l.photometric == tiffPalette, max: 1<<l.bits - 1}
+	s := &sampleStore{l: l, index: l.photometric == tiffPalette, max: 1<<min(l.bits, 32) - 1}
 	switch {
 	case l.format == formatFloat:
 		s.f = make([]float32, n)
@@ -295,6 +295,8 @@ func (s *sampleStore) put(i int, row []byte, j int) {
 		v = uint64(row[3*j]) | uint64(row[3*j+1])<<8 | uint64(row[3*j+2])<<16
 	case 32:
 		v = uint64(binary.LittleEndian.Uint32(row[4*j:]))
+	case 64: // the upper half tells enough
+		v = uint64(binary.LittleEndian.Uint32(row[8*j+4:]))
 	default: // packed, first bit highest
 		for at := j * bits; at < (j+1)*bits; at++ {
 			v = v<<1 | uint64(row[at/8]>>(7-at%8)&1)
