@@ -342,19 +342,23 @@ var (
 	decodeSRGB = sync.OnceValue(func() curve { return newCurve(false, srgbToLinear) })
 )
 
-// inverted is the inverse of a curve that rises from 0 to 1, by bisection.
-func inverted(fn func(float64) float64) func(float64) float64 {
-	return func(y float64) float64 {
-		lo, hi := 0.0, 1.0
-		for range 40 {
-			if mid := (lo + hi) / 2; fn(mid) < y {
-				lo = mid
-			} else {
-				hi = mid
-			}
+// inverse is the inverse of a curve that rises from 0 to 1; where it falls, it counts as level.
+func (c curve) inverse() curve {
+	k, low := 0, float64(c.v[0])
+	return newCurve(true, func(y float64) float64 { // asked in rising order
+		for k < curvePoints && float64(c.v[k+1]) < y {
+			k++
+			low = max(low, float64(c.v[k]))
 		}
-		return (lo + hi) / 2
-	}
+		if k == curvePoints {
+			return 1
+		}
+		share := 0.0
+		if high := float64(c.v[k+1]); high > low {
+			share = max(0, (y-low)/(high-low))
+		}
+		return (float64(k) + share) / curvePoints
+	})
 }
 
 // matrixMap takes apart a conversion to XYZ that is a curve on each channel and then a matrix.
@@ -380,7 +384,8 @@ func matrixMap(name string, toXYZ func([3]float64) [3]float64) (*colourMap, erro
 			v[c] = x
 			return toXYZ(v)[top] / column[top]
 		}
-		to[c], from[c] = newCurve(false, trc), newCurve(true, inverted(trc))
+		to[c] = newCurve(false, trc)
+		from[c] = to[c].inverse()
 	}
 	var linear [3][3]float64 // linear samples to linear sRGB
 	for c := range 3 {
@@ -430,7 +435,8 @@ func mul32(m *[3][3]float32, x, y, z float32) (out [3]float32) {
 
 // greyMap maps one channel by a curve to sRGB.
 func greyMap(name string, toSRGB func(float64) float64) *colourMap {
-	to, from := newCurve(false, toSRGB), newCurve(true, inverted(toSRGB))
+	to := newCurve(false, toSRGB)
+	from := to.inverse()
 	each := func(c curve) func(v [3]float32) [3]float32 {
 		return func(v [3]float32) [3]float32 { return [3]float32{c.at(v[0]), c.at(v[1]), c.at(v[2])} }
 	}
