@@ -38,7 +38,14 @@ func (g *Graph) Statistics() []*Tensor {
 // The inputs follow the graph's own, in the order of names, as the host's NHWC. What only they needed is dropped.
 // [Graph.Observed] gives a graph that shows statistics.
 func (g *Graph) Given(names []string) (*Graph, error) {
-	out, _, err := g.shared(names, nil)
+	out, _, err := g.shared(names, nil, false)
+	return out, err
+}
+
+// Corrected gives a graph whose statistics are its own plus inputs of their names, which follow the graph's own as the
+// host's NHWC, and are shown by outputs that follow the graph's own. names are in the order of Statistics, and so are both.
+func (g *Graph) Corrected(names []string) (*Graph, error) {
+	out, _, err := g.shared(names, nil, true)
 	return out, err
 }
 
@@ -46,10 +53,10 @@ func (g *Graph) Given(names []string) (*Graph, error) {
 // input whose sides lie on the network's grid or at the image's end: a Gather joins them to the statistics of an image
 // that cores cover. What is around a core is seen, but not counted.
 func (g *Graph) Gathered(names []string, core image.Rectangle) (*Graph, *Gather, error) {
-	return g.shared(names, &core)
+	return g.shared(names, &core, false)
 }
 
-func (g *Graph) shared(names []string, core *image.Rectangle) (*Graph, *Gather, error) {
+func (g *Graph) shared(names []string, core *image.Rectangle, corrected bool) (*Graph, *Gather, error) {
 	s := &sharing{Builder: NewBuilder(g.Name, nil), core: core, image: g.Inputs[0].Shape, own: len(g.Outputs), gather: &Gather{own: len(g.Outputs)}}
 	ports := map[string]int{}
 	inputs := slices.Clone(g.Inputs)
@@ -73,6 +80,10 @@ func (g *Graph) shared(names []string, core *image.Rectangle) (*Graph, *Gather, 
 			if port, ok := ports[t.Name]; ok && inputs[port].Shape == (Shape{}) {
 				inputs[port].Shape = t.Shape
 				tensors[t] = s.Add("given:"+t.Name, &Import{Port: port, Shape: t.Shape, Layout: NHWC})[0]
+				if corrected {
+					tensors[t] = s.Sum("corrected:"+t.Name, outs[i], tensors[t])
+					s.Output("corrected:"+t.Name, tensors[t], NHWC)
+				}
 				given = append(given, t.Name)
 			}
 		}
@@ -86,7 +97,7 @@ func (g *Graph) shared(names []string, core *image.Rectangle) (*Graph, *Gather, 
 		}
 	}
 	s.g.Inputs = inputs
-	if core == nil { // other tensors than the graph's have no known range
+	if core == nil && !corrected { // other tensors than the graph's have no known range
 		s.g.Ranges = g.Ranges
 	}
 	out, err := s.Build()
@@ -203,6 +214,17 @@ type Gather struct {
 	own   int
 	parts []*gathered
 	area  float64
+}
+
+// Empty gives a Gather for other parts of the image.
+func (s *Gather) Empty() *Gather {
+	e := &Gather{own: s.own}
+	for _, p := range s.parts {
+		q := *p
+		q.means, q.squares, q.products = nil, nil, nil
+		e.parts = append(e.parts, &q)
+	}
+	return e
 }
 
 // gathered is what one node's statistics are joined from: places of outputs, and sums over cores.

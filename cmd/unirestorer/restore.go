@@ -190,7 +190,7 @@ func describe(j unirestorer.Job, res *unirestorer.Result) string {
 	if rep.TilesX*rep.TilesY > 1 {
 		fmt.Fprintf(&s, "; %d×%d tiles of %d×%d", rep.TilesX, rep.TilesY, rep.TileWidth, rep.TileHeight)
 		if rep.Passes > 1 {
-			fmt.Fprintf(&s, " in %d passes", rep.Passes)
+			fmt.Fprintf(&s, " in %.1f passes", rep.Passes)
 		}
 	}
 	for _, w := range res.Warnings {

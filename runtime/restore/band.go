@@ -45,17 +45,14 @@ func (b *band) add(tile []float32, ny, nx int) {
 }
 
 // flush stores the rows that no tile below row ny of tiles touches, and moves
-// the others up. changed gets them before.
-func (b *band) flush(out *imaging.Image, ny int, changed *change) error {
+// the others up.
+func (b *band) flush(out *imaging.Image, ny int) error {
 	end := b.y.size
 	if ny+1 < len(b.y.origin) {
 		end, _ = b.y.span(ny + 1)
 	}
 	pitch := b.x.size * 3
 	done := (end - b.first) * pitch
-	if err := changed.again(out, b.rows[:done], b.x.size, b.first, end-b.first); err != nil {
-		return err
-	}
 	if err := storeRows(out, b.rows[:done], b.x.size, b.first, end-b.first); err != nil {
 		return err
 	}
@@ -89,7 +86,7 @@ func (j *job) read(img *imaging.Image, dst []float32, r image.Rectangle) error {
 	if j.second == nil {
 		return readPadded(img, dst, r)
 	}
-	part := j.part
+	part := j.part[:3*r.Dx()*r.Dy()]
 	for k, picture := range []*imaging.Image{img, j.second} {
 		if err := readPadded(picture, part, r); err != nil {
 			return err

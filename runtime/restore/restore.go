@@ -218,9 +218,9 @@ type Report struct {
 	TilesY     int `json:"tiles_y"`
 	TileWidth  int `json:"tile_width"`
 	TileHeight int `json:"tile_height"`
-	// Passes is how often tiles were restored that share statistics of the whole image, see docs/memory.md; 0 where none
-	// had to.
-	Passes int `json:"passes,omitempty"`
+	// Passes is what was done for tiles that share statistics of the whole image, see docs/memory.md, in units of restoring
+	// them once; 0 where none had to.
+	Passes float64 `json:"passes,omitempty"`
 	// Memory is what the expert holds on the device.
 	Memory backend.Memory `json:"memory"`
 	// Notes say, in words, what the network does not tell of the picture, and what
@@ -406,7 +406,7 @@ func (r *Restorer) alone(ctx context.Context, expert int, j *job, img *imaging.I
 	if j.shared == nil {
 		err = j.run(ctx, func(ctx context.Context, _, _ int, in, res []float32, progress func(float64)) error {
 			return lease.Program.Run(ctx, [][]float32{in}, [][]float32{res}, backend.RunOptions{Progress: progress})
-		}, buffers, img, out, opt.Progress, nil)
+		}, buffers, img, out, opt.Progress)
 	} else {
 		lease.Release() // what tiles run are variants of it
 		rep.Passes, err = r.runShared(ctx, j, buffers, img, out, opt.Progress)
@@ -421,7 +421,7 @@ func (r *Restorer) alone(ctx context.Context, expert int, j *job, img *imaging.I
 // acquire loads the program that a job runs, or runs first.
 func (r *Restorer) acquire(ctx context.Context, expert int, j *job) (*experts.Lease, error) {
 	if j.shared != nil {
-		return r.pool.AcquireVariant(ctx, expert, 1, j.y.tile, j.x.tile, j.shared.whole())
+		return r.pool.AcquireVariant(ctx, expert, 1, j.y.tile, j.x.tile, j.shared.given())
 	}
 	return r.pool.Acquire(ctx, expert, 1, j.y.tile, j.x.tile)
 }
@@ -550,12 +550,12 @@ func (r *Restorer) tiled(expert int, net models.Network, h, w, tile, overlap int
 	j := &job{x: x, y: y, pictures: models.Pictures(net)}
 	if j.tiles() > 1 {
 		var err error
-		if j.shared, err = r.share(expert, h, w, y.tile, x.tile); err != nil {
+		if j.shared, err = r.share(expert, j); err != nil {
 			return nil, err
 		}
 	}
-	for _, v := range j.shared.variants(y.tile, x.tile) {
-		m, err := r.memory(expert, y.tile, x.tile, v)
+	for _, v := range j.shared.variants(j) {
+		m, err := r.memory(expert, v.h, v.w, v.Variant)
 		if err != nil {
 			return nil, err
 		}
@@ -671,8 +671,8 @@ func (j *job) carve(buffers []float32) (in, res, rest []float32) {
 type runTile func(ctx context.Context, ny, nx int, in, res []float32, progress func(float64)) error
 
 // run restores img into out, which has its size, by way of as many floats as the
-// job takes. changed gets the rows that are replaced; may be nil.
-func (j *job) run(ctx context.Context, tile runTile, buffers []float32, img, out *imaging.Image, progress func(float64), changed *change) error {
+// job takes.
+func (j *job) run(ctx context.Context, tile runTile, buffers []float32, img, out *imaging.Image, progress func(float64)) error {
 	in, res, rest := j.carve(buffers)
 	one := func(ny, nx int) error {
 		y, x := j.y.origin[ny], j.x.origin[nx]
@@ -700,7 +700,7 @@ func (j *job) run(ctx context.Context, tile runTile, buffers []float32, img, out
 			}
 			band.add(res, ny, nx)
 		}
-		if err := band.flush(out, ny, changed); err != nil {
+		if err := band.flush(out, ny); err != nil {
 			return err
 		}
 	}

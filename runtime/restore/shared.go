@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"image"
-	"math"
 	"strings"
 
 	"unirestorer/graph"
@@ -15,29 +14,33 @@ import (
 )
 
 // shared is how tiles of a network that looks at the whole image come to the statistics of all of it; see
-// [graph.Graph.Statistics]. A run over a mosaic of parts of the picture gives a first guess. Then the picture is
-// restored over and over, each time with the statistics that all tiles together had the time before, until it changes
-// no more: what the first layers gather is exact after one pass, what the next ones do after two, and so on.
+// [graph.Graph.Statistics]. They are a fixed point: what a layer gathers depends on what the layers before were given. It
+// is found on two small models of the picture. A mosaic of parts of it gives the first guess in one run, and tells how later
+// statistics follow earlier ones. Pieces, cut out with what surrounds them and spread over the picture, tell what the
+// statistics are, given the last guess; what they say beyond the mosaic is added to the mosaic's own, layer by layer, which
+// gives the next guess. So tiles themselves run once.
 type shared struct {
 	expert int
 	names  []string // of the statistics
-	floats int64    // of all of them
+	floats []int    // of each
 	grid   int
-	// once leaves it at the mosaic's: half precision has no room for mean squares.
+	mosaic *job // one tile, of the mosaic's size
+	pieces *job // tiles that cover the picture
+	// once leaves it at a mosaic of a tile's size: half precision has no room for mean squares.
 	once bool
 }
 
 const (
-	// leastPasses and mostPasses bound how often the picture is restored. The change from the first to the second says
-	// little: what deep layers gather has not followed yet.
-	leastPasses = 3
-	mostPasses  = 6
-	// settled is the change from one pass to the next, in dB, at which the picture changes no more.
-	settled = 50
-	// mosaicPart is the side of a mosaic's parts in pixels, and mosaicParts how many lie beside each other.
-	mosaicPart       = 128
+	// mosaicSide is the side of a mosaic at most, mosaicPart that of its parts in pixels, largePart where it has a tile's
+	// size, and mosaicParts how many of them lie beside each other.
+	mosaicSide       = 256
+	mosaicPart       = 64
+	largePart        = 128
 	leastMosaicParts = 2
 	mostMosaicParts  = 8
+	// pieceSide and pieceOverlap cut the picture into pieces.
+	pieceSide    = 256
+	pieceOverlap = 32
 )
 
 // whole has a program that records statistics, given has one that reads them.
@@ -47,6 +50,11 @@ func (s *shared) whole() experts.Variant {
 
 func (s *shared) given() experts.Variant {
 	return experts.Variant{Key: "given " + s.key(), Make: func(g *graph.Graph) (*graph.Graph, error) { return g.Given(s.names) }}
+}
+
+// corrected has a program that adds corrections to statistics and shows the sums.
+func (s *shared) corrected() experts.Variant {
+	return experts.Variant{Key: "corrected " + s.key(), Make: func(g *graph.Graph) (*graph.Graph, error) { return g.Corrected(s.names) }}
 }
 
 // gathered has a program that reads statistics and tells those of its core.
@@ -60,15 +68,15 @@ func (s *shared) gathered(core image.Rectangle) experts.Variant {
 // key tells sets of statistics apart, which differ for networks with windows.
 func (s *shared) key() string { return strings.Join(s.names, " ") }
 
-// share finds what tiles of th×tw pixels have to share with an image of h×w; nil if that is nothing.
-func (r *Restorer) share(expert, h, w, th, tw int) (*shared, error) {
+// share finds what tiles of a job have to share with the image; nil if that is nothing.
+func (r *Restorer) share(expert int, j *job) (*shared, error) {
 	net, err := r.model.Config.Expert(expert)
 	if err != nil {
 		return nil, err
 	}
 	s := &shared{expert: expert, grid: net.Grid(), once: r.backend.Info().Half}
 	all := map[string]bool{}
-	for i, size := range [][2]int{{h, w}, {th, tw}} {
+	for i, size := range [][2]int{{j.y.size, j.x.size}, {j.y.tile, j.x.tile}} {
 		g, err := r.model.Config.BuildExpert(nil, expert, 1, size[0], size[1], models.Options{})
 		if err != nil {
 			return nil, err
@@ -78,33 +86,70 @@ func (r *Restorer) share(expert, h, w, th, tw int) (*shared, error) {
 				all[t.Name] = true
 			} else if all[t.Name] {
 				s.names = append(s.names, t.Name)
-				s.floats += int64(t.Shape.Elems())
+				s.floats = append(s.floats, int(t.Shape.Elems()))
 			}
 		}
 	}
 	if len(s.names) == 0 {
 		return nil, nil
 	}
-	return s, nil
+	return s, s.cut(j)
 }
 
-// variants lists the programs that a job of tiles of h×w pixels runs, of the most memory each.
-func (s *shared) variants(h, w int) []experts.Variant {
+// cut places the mosaic and the pieces, none of which is larger than a tile.
+func (s *shared) cut(j *job) error {
+	s.mosaic = &job{pictures: j.pictures, shared: s}
+	s.pieces = &job{pictures: j.pictures, shared: s}
+	for _, side := range []struct{ tile, mosaic, piece **axis }{{&j.y, &s.mosaic.y, &s.pieces.y}, {&j.x, &s.mosaic.x, &s.pieces.x}} {
+		a := *side.tile
+		m := *a
+		if limit := min(a.tile, mosaicSide); !s.once && len(a.origin) > 1 {
+			m.tile = onGrid(limit, a.size, s.grid)
+		}
+		*side.mosaic = &m
+		piece := min(a.tile, pieceSide)
+		overlap := min(pieceOverlap, overlapFor(0, piece, a.size, s.grid))
+		p, err := newAxis(a.size, piece, overlap, s.grid)
+		if err != nil {
+			return err
+		}
+		*side.piece = p
+	}
+	return nil
+}
+
+// running is a variant at a size.
+type running struct {
+	experts.Variant
+	h, w int
+}
+
+// variants lists the programs that a job of tiles runs, of the most memory each.
+func (s *shared) variants(j *job) []running {
+	tile := running{h: j.y.tile, w: j.x.tile}
 	if s == nil {
-		return []experts.Variant{{}}
+		return []running{tile}
 	}
+	tile.Variant = s.given()
 	if s.once {
-		return []experts.Variant{s.whole(), s.given()}
+		return []running{{s.whole(), j.y.tile, j.x.tile}, tile}
 	}
-	return []experts.Variant{s.whole(), s.gathered(image.Rect(0, 0, w, h))}
+	h, w := s.pieces.y.tile, s.pieces.x.tile
+	return []running{{s.corrected(), s.mosaic.y.tile, s.mosaic.x.tile}, {s.gathered(image.Rect(0, 0, w, h)), h, w}, tile}
 }
 
-// bytes is what statistics take on the host: in, out, and joined in double precision.
+// bytes is what statistics take on the host: guess, corrections, what pieces and the mosaic tell, and sums in double
+// precision; and the mosaic with its results.
 func (s *shared) bytes() int64 {
 	if s == nil {
 		return 0
 	}
-	return 8 * 4 * s.floats
+	n := int64(0)
+	for _, f := range s.floats {
+		n += int64(f)
+	}
+	tile := int64(s.mosaic.y.tile) * int64(s.mosaic.x.tile)
+	return 16*4*n + 4*3*(int64(max(1, s.mosaic.pictures))+mosaicResults)*tile
 }
 
 // core is the part of a tile that counts: up to the middle of what it shares with its neighbours.
@@ -125,13 +170,13 @@ func (s *shared) core(j *job, ny, nx int) image.Rectangle {
 	return image.Rect(x0, y0, x1, y1)
 }
 
-// mosaic fills a tile with parts of the picture, evenly spread.
-func (j *job) mosaic(img *imaging.Image, tile []float32) error {
+// fill fills a tile with parts of the picture of about that side, evenly spread.
+func (j *job) fill(img *imaging.Image, tile []float32, part int) error {
 	channels := len(tile) / (j.y.tile * j.x.tile)
 	cut := func(a *axis) (from, to []int) {
 		n := 1
 		if len(a.origin) > 1 {
-			n = min(max(a.tile/mosaicPart, leastMosaicParts), mostMosaicParts)
+			n = min(max(a.tile/part, leastMosaicParts), mostMosaicParts)
 		}
 		for i := range n {
 			side := a.tile*(i+1)/n - a.tile*i/n
@@ -145,13 +190,13 @@ func (j *job) mosaic(img *imaging.Image, tile []float32) error {
 	}
 	top, bottom := cut(j.y)
 	left, right := cut(j.x)
-	part := make([]float32, (bottom[0]-top[0]+1)*(right[0]-left[0]+1)*channels)
+	pixels := make([]float32, (bottom[0]-top[0]+1)*(right[0]-left[0]+1)*channels)
 	y := 0
 	for i := range top {
 		x := 0
 		for k := range left {
 			r := image.Rect(left[k], top[i], right[k], bottom[i])
-			p := part[:r.Dx()*r.Dy()*channels]
+			p := pixels[:r.Dx()*r.Dy()*channels]
 			if err := j.read(img, p, r); err != nil {
 				return err
 			}
@@ -182,110 +227,20 @@ func (r *Restorer) variant(ctx context.Context, j *job, v experts.Variant, in []
 	return out, lease.Program.Run(ctx, in, out, backend.RunOptions{Progress: progress})
 }
 
-// runShared is run for tiles that share statistics, and tells how often they ran.
-func (r *Restorer) runShared(ctx context.Context, j *job, buffers []float32, img, out *imaging.Image, progress func(float64)) (passes int, err error) {
-	s := j.shared
+// runShared is run for tiles that share statistics, and tells how much was done in all, in units of what tiles take.
+func (r *Restorer) runShared(ctx context.Context, j *job, buffers []float32, img, out *imaging.Image, progress func(float64)) (passes float64, err error) {
 	in, res, _ := j.carve(buffers)
-	if err := j.mosaic(img, in); err != nil {
-		return 0, err
-	}
-	first, err := r.variant(ctx, j, s.whole(), [][]float32{in}, res, nil)
+	stats, pixels, err := r.statistics(ctx, j, img, in, res, progress)
 	if err != nil {
 		return 0, fmt.Errorf("statistics of the picture: %w", err)
 	}
-	stats := first[1:]
-	for pass := 0; ; pass++ {
-		gather, err := r.gather(j)
-		if err != nil {
-			return pass, err
-		}
-		changed := &change{img: img, first: pass == 0}
-		err = j.run(ctx, func(ctx context.Context, ny, nx int, in, res []float32, progress func(float64)) error {
-			inputs := append([][]float32{in}, stats...)
-			if s.once {
-				_, err := r.variant(ctx, j, s.given(), inputs, res, progress)
-				return err
-			}
-			core := s.core(j, ny, nx)
-			all, err := r.variant(ctx, j, s.gathered(core), inputs, res, progress)
-			if err == nil {
-				gather.Add(all, core.Dx()*core.Dy())
-			}
-			return err
-		}, buffers, img, out, s.progress(pass, progress), changed)
-		if err != nil || s.once || pass+1 == mostPasses || pass+1 >= leastPasses && changed.decibels() >= settled {
-			return pass + 1, err
-		}
-		values, err := gather.Values()
-		if err != nil {
-			return pass + 1, err
-		}
-		for i, name := range s.names {
-			stats[i] = values[name]
-		}
+	rest := progress
+	if progress != nil {
+		rest = func(done float64) { progress(statisticsShare + (1-statisticsShare)*done) }
 	}
-}
-
-// progress is that of a pass: half of what is left, since nobody knows how many there are.
-func (s *shared) progress(pass int, all func(float64)) func(float64) {
-	if all == nil || s.once {
-		return all
-	}
-	return func(done float64) { all(1 - math.Pow(0.5, float64(pass))*(1-done/2)) }
-}
-
-// gather joins statistics of the job's tiles.
-func (r *Restorer) gather(j *job) (*graph.Gather, error) {
-	g, err := r.pool.Build(j.shared.expert, 1, j.y.tile, j.x.tile)
-	if err != nil {
-		return nil, err
-	}
-	_, gather, err := g.Gathered(j.shared.names, image.Rect(0, 0, j.x.tile, j.y.tile))
-	return gather, err
-}
-
-// change is how far a picture is from what it was a pass before.
-type change struct {
-	img   *imaging.Image // which is restored
-	first bool           // there was no pass before
-
-	row    []float32
-	sum    float64
-	values int
-}
-
-// again compares rows of out from row y on with new values, of RGB and a padded width, and gives out the pixels of the
-// picture there, so that they can be written.
-func (c *change) again(out *imaging.Image, rows []float32, width, y, n int) error {
-	if c == nil || c.first {
-		return nil
-	}
-	if c.row == nil {
-		c.row = make([]float32, 3*out.W)
-	}
-	for i := range min(n, out.H-y) {
-		if err := out.RGBFloat(c.row, image.Rect(0, y+i, out.W, y+i+1)); err != nil {
-			return err
-		}
-		for k, v := range rows[i*width*3:][:3*out.W] {
-			d := float64(min(max(v, 0), 1) - c.row[k])
-			c.sum += d * d
-		}
-		c.values += 3 * out.W
-		from, to := (y+i)*out.W*out.Channels, (y+i+1)*out.W*out.Channels
-		if out.Depth == 8 {
-			copy(out.Pix[from:to], c.img.Pix[from:to])
-		} else {
-			copy(out.Pix16[from:to], c.img.Pix16[from:to])
-		}
-	}
-	return nil
-}
-
-// decibels is the change as a peak signal-to-noise ratio.
-func (c *change) decibels() float64 {
-	if c.first {
-		return 0
-	}
-	return -10 * math.Log10(max(c.sum/float64(max(c.values, 1)), 1e-20))
+	tiles := float64(j.tiles() * j.y.tile * j.x.tile)
+	return 1 + pixels/tiles, j.run(ctx, func(ctx context.Context, _, _ int, in, res []float32, progress func(float64)) error {
+		_, err := r.variant(ctx, j, j.shared.given(), append([][]float32{in}, stats...), res, progress)
+		return err
+	}, buffers, img, out, rest)
 }
