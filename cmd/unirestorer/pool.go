@@ -333,7 +333,7 @@ func poolCheckCommand() *cli.Command {
 
 func poolCheckAction(c *cli.Context) error {
 	return withFolder(c, func(s *session, photos []string) error {
-		records, words, err := runEveryExpert(c, s, photos, "checking")
+		records, _, words, err := runEveryExpert(c, s, photos, "checking")
 		if err != nil {
 			return err
 		}

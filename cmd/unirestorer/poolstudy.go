@@ -98,7 +98,7 @@ func poolPruneCommand() *cli.Command {
 // withStudy runs a study of the model folder that is the first argument.
 func withStudy(c *cli.Context, do func(m *experts.Model, s *evidence.Study) error) error {
 	return withFolder(c, func(s *session, photos []string) error {
-		study, _, err := newStudy(c, s, photos)
+		study, _, _, err := newStudy(c, s, photos)
 		if err != nil {
 			return err
 		}

@@ -195,8 +195,8 @@ func TestReportHasEveryTableAndDrawing(t *testing.T) {
 	r, err := s.Report(func(experts []int) (int64, error) { return int64(len(experts)) * 1e6, nil })
 	require.NoError(t, err)
 	r.Costs = s.Costs(nil)
-	require.Len(t, r.Tables(), 6)
+	require.Len(t, r.Tables(), 7)
 	page, err := r.Page()
 	require.NoError(t, err)
-	require.Len(t, page.Sections, 6)
+	require.Len(t, page.Sections, 7)
 }

@@ -1,7 +1,9 @@
 package evidence
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -30,6 +32,9 @@ func (r *Report) Page() (*report.Page, error) {
 	parts := []part{
 		{"Granularity", "", r.ruleTable(), nil},
 	}
+	if len(r.Expected) > 0 {
+		parts = append(parts, part{"Levels where leaves are mistaken", "Quality against the share of wrong leaves, a line a level", r.expectedTable(), r.drawExpected})
+	}
 	if len(r.Risks) > 0 {
 		parts = append(parts,
 			part{"Can probabilities be believed?", "Share of right leaves against confidence; on the line both are the same", r.reliabilityTable(), r.drawReliability},
@@ -38,6 +43,9 @@ func (r *Report) Page() (*report.Page, error) {
 	parts = append(parts, part{"Balance", "", r.balanceTable(), nil}, part{"Without some experts", "Quality against the bytes of experts' weights", r.cutTable(), r.drawCuts})
 	if len(r.Costs) > 0 {
 		parts = append(parts, part{"Quality against cost", "Filled: nothing else is both faster and better", r.costTable(), r.drawCosts})
+	}
+	if len(r.Partitions) > 0 {
+		parts = append(parts, part{"Clusters", "Quality against the number of clusters found", r.partitionTable(), r.drawPartitions}, part{"Levels of the tree", "", r.depthTable(), nil})
 	}
 	for _, p := range parts {
 		s := report.Section{Title: p.title}
@@ -59,14 +67,59 @@ func (r *Report) Page() (*report.Page, error) {
 }
 
 // curve draws points joined by a line.
-func curve(p *plot.Plot, points plotter.XYs) error {
+func curve(p *plot.Plot, points plotter.XYs) error { return named(p, "", 0, points) }
+
+// glyphs tell curves apart in print.
+var glyphs = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.CrossGlyph{}}
+
+// named draws curve number i with its name in the legend.
+func named(p *plot.Plot, name string, i int, points plotter.XYs) error {
 	line, dots, err := plotter.NewLinePoints(points)
 	if err != nil {
 		return err
 	}
-	line.Color, dots.Color, dots.Shape = chart.Colour(0), chart.Colour(0), draw.CircleGlyph{}
+	line.Color, dots.Color, dots.Shape = chart.Colour(i), chart.Colour(i), glyphs[i%len(glyphs)]
 	p.Add(line, dots)
+	if name != "" {
+		p.Legend.Add(name, line, dots)
+	}
 	return nil
+}
+
+func (r *Report) drawExpected() (*plot.Plot, error) {
+	p := chart.NewPlot("Levels where leaves are mistaken", "pictures with a wrong leaf (%)", "quality (dB)")
+	for l, name := range r.levels {
+		var points plotter.XYs
+		for _, x := range r.Expected {
+			if !x.Measured {
+				points = append(points, plotter.XY{X: 100 * x.Wrong, Y: x.Levels[l]})
+			}
+		}
+		if err := named(p, name, l, points); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (r *Report) drawPartitions() (*plot.Plot, error) {
+	p := chart.NewPlot("Clusters", "clusters", "quality (dB)")
+	for i, m := range partitioners {
+		var points plotter.XYs
+		for _, c := range r.Partitions {
+			if c.Method == m.name {
+				points = append(points, plotter.XY{X: c.Found, Y: c.Value.Mean})
+			}
+		}
+		if len(points) == 0 {
+			continue
+		}
+		slices.SortFunc(points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
+		if err := named(p, m.name, i, points); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 func (r *Report) drawReliability() (*plot.Plot, error) {

@@ -3,6 +3,7 @@ package evidence
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"unirestorer/runtime/evaluate"
 	"unirestorer/runtime/profile"
@@ -19,6 +20,9 @@ type Report struct {
 	Photos   int             `json:"photos"`
 
 	Rules       []Rule               `json:"rules"`
+	Expected    []Expected           `json:"levels_under_error"`
+	Partitions  []Partition          `json:"partitions,omitempty"`
+	Depths      []Depth              `json:"depths,omitempty"`
 	Reliability evaluate.Reliability `json:"reliability"`
 	Risks       []Risk               `json:"risk_coverage"`
 	RiskArea    float64              `json:"area_under_risk_coverage"`
@@ -26,12 +30,16 @@ type Report struct {
 	Cuts        []Cut                `json:"pruning"`
 	Costs       []Spent              `json:"costs,omitempty"`
 
-	names []string
+	names, levels []string
 }
 
-// Report makes all but the costs, which take the profile of networks; see Costs.
+// Report makes all but the costs, which take the profile of networks (see Costs), and the partitions, which take features (see
+// Clusters).
 func (s *Study) Report(bytes func(experts []int) (int64, error)) (*Report, error) {
-	r := &Report{Pictures: len(s.Records), Photos: len(s.photos), Reliability: s.reliability(), Balance: s.balance()}
+	r := &Report{
+		Pictures: len(s.Records), Photos: len(s.photos), Reliability: s.reliability(), Balance: s.balance(), Expected: s.Errors(),
+		levels: s.Config.Tree.Levels,
+	}
 	r.Risks, r.RiskArea = s.risks()
 	var err error
 	if r.Rules, err = s.Rules(); err != nil {
@@ -60,12 +68,18 @@ func (i Interval) String() string {
 // Tables are the report as tables.
 func (r *Report) Tables() []*report.Table {
 	all := []*report.Table{r.ruleTable()}
+	if len(r.Expected) > 0 {
+		all = append(all, r.expectedTable())
+	}
 	if len(r.Risks) > 0 {
 		all = append(all, r.reliabilityTable(), r.riskTable())
 	}
 	all = append(all, r.balanceTable(), r.cutTable())
 	if len(r.Costs) > 0 {
 		all = append(all, r.costTable())
+	}
+	if len(r.Partitions) > 0 {
+		all = append(all, r.partitionTable(), r.depthTable())
 	}
 	return all
 }
@@ -162,6 +176,54 @@ func (r *Report) costTable() *report.Table {
 			mark = "*"
 		}
 		t.Add(append(row, c.Value.String(), mark)...)
+	}
+	return t
+}
+
+func (r *Report) expectedTable() *report.Table {
+	t := &report.Table{
+		Caption: "Levels where leaves are mistaken",
+		Columns: []report.Column{right("wrong leaf", ""), left("", "")},
+		Notes:   []string{"Derived from the router's confusion of degradations and from what experts reach on each, see docs/evidence.md."},
+	}
+	for _, name := range r.levels {
+		t.Columns = append(t.Columns, right(name, "dB"))
+	}
+	t.Columns = append(t.Columns, right("each leaf's best level", "dB"))
+	for _, x := range r.Expected {
+		row := []string{percent(x.Wrong), ""}
+		if x.Measured {
+			row[1] = "as it is"
+		}
+		for _, v := range x.Levels {
+			row = append(row, decimals(v, 2))
+		}
+		t.Add(append(row, decimals(x.Best, 2))...)
+	}
+	return t
+}
+
+func (r *Report) partitionTable() *report.Table {
+	t := &report.Table{
+		Caption: "Clusters of the encoder's features",
+		Columns: []report.Column{left("method", ""), right("K", ""), right("found", ""), right("stability", "ARI"), right("quality", "dB")},
+		Notes: []string{"Stability: the adjusted Rand index of partitions of four fifths of the pictures, the mean (lowest to highest) over pairs of seeds. " +
+			"Quality: each picture by the expert that is best on the nearest cluster of the other photos. For density, K is the least number of pictures in a cluster."},
+	}
+	for _, p := range r.Partitions {
+		t.Add(p.Method, strconv.Itoa(p.K), decimals(p.Found, 1), p.Stability.String(), p.Value.String())
+	}
+	return t
+}
+
+func (r *Report) depthTable() *report.Table {
+	t := &report.Table{
+		Caption: "Levels of the tree",
+		Columns: []report.Column{right("levels", ""), left("nodes", ""), right("quality", "dB")},
+		Notes:   []string{"Each leaf takes the level that does best on photos left out."},
+	}
+	for _, d := range r.Depths {
+		t.Add(strconv.Itoa(d.Levels), strings.Trim(fmt.Sprint(d.Nodes), "[]"), d.Value.String())
 	}
 	return t
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"gonum.org/v1/gonum/mat"
 
-	"unirestorer/tools/cluster"
+	"unirestorer/runtime/cluster"
 )
 
 // maxClusters bounds the numbers of clusters that may be asked for.

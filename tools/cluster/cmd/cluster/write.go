@@ -11,7 +11,7 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 
-	"unirestorer/tools/cluster"
+	"unirestorer/runtime/cluster"
 )
 
 // treeFile is the layout of tree.json. Tree has the form of a model folder's configuration, for a pool with an expert for

@@ -50,7 +50,7 @@ func NewSpectral(ctx context.Context, x *mat.Dense, opt SpectralOptions) (*Spect
 	s := &Spectral{x: x, landmark: make([]int, n), seed: opt.Seed}
 	nodes := x
 	if n > opt.Landmarks {
-		summary, err := kMeans(ctx, x, opt.Landmarks, KMeansOptions{Restarts: 1, Iterations: 15, Seed: opt.Seed})
+		summary, err := KMeans(ctx, x, opt.Landmarks, KMeansOptions{Restarts: 1, Iterations: 15, Seed: opt.Seed})
 		if err != nil {
 			return nil, fmt.Errorf("spectral clustering: landmarks: %w", err)
 		}
@@ -80,9 +80,9 @@ func (s *Spectral) Eigenvalues(n int) []float64 {
 	return slices.Clone(s.values[:min(max(n, 0), len(s.values))])
 }
 
-// cluster partitions the samples into k clusters: the rows of the first k eigenvectors, scaled to length 1, are clustered
+// Cluster partitions the samples into k clusters: the rows of the first k eigenvectors, scaled to length 1, are clustered
 // by k-means.
-func (s *Spectral) cluster(ctx context.Context, k int) (*Clustering, error) {
+func (s *Spectral) Cluster(ctx context.Context, k int) (*Clustering, error) {
 	nodes, _ := s.vectors.Dims()
 	if k < 1 || k > nodes {
 		return nil, fmt.Errorf("spectral clustering: %d clusters of %d landmarks", k, nodes)
@@ -91,7 +91,7 @@ func (s *Spectral) cluster(ctx context.Context, k int) (*Clustering, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spectral clustering: %w", err)
 	}
-	c, err := kMeans(ctx, embedded, k, KMeansOptions{Seed: s.seed})
+	c, err := KMeans(ctx, embedded, k, KMeansOptions{Seed: s.seed})
 	if err != nil {
 		return nil, fmt.Errorf("spectral clustering: %w", err)
 	}

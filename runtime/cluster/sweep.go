@@ -23,7 +23,7 @@ const (
 type SweepOptions struct {
 	Ks     []int // numbers of clusters, each at least 2
 	KMeans KMeansOptions
-	// SilhouetteSamples bounds the samples that silhouettes are computed on, drawn by the seed of kMeans; 0 means 3000.
+	// SilhouetteSamples bounds the samples that silhouettes are computed on, drawn by the seed of KMeans; 0 means 3000.
 	SilhouetteSamples int
 }
 
@@ -61,14 +61,14 @@ func Sweep(ctx context.Context, x *mat.Dense, spectral *Spectral, truth []string
 	}
 	var trials []Trial
 	for _, k := range opt.Ks {
-		c, err := kMeans(ctx, x, k, opt.KMeans)
+		c, err := KMeans(ctx, x, k, opt.KMeans)
 		if err != nil {
 			return nil, err
 		}
 		trials = append(trials, Trial{Method: MethodKMeans, K: k, Clustering: c})
 	}
 	for _, k := range opt.Ks {
-		c, err := spectral.cluster(ctx, k)
+		c, err := spectral.Cluster(ctx, k)
 		if err != nil {
 			return nil, err
 		}

@@ -49,7 +49,7 @@ func wellFormed(data []byte) error {
 
 func TestReportsListTrialsAndTree(t *testing.T) {
 	x, truth := blobs(8, 20, 0.5, fourCentres...)
-	c, err := kMeans(t.Context(), x, 4, KMeansOptions{})
+	c, err := KMeans(t.Context(), x, 4, KMeansOptions{})
 	require.NoError(t, err)
 	tree, err := BuildTree(x, c, 2, truth)
 	require.NoError(t, err)

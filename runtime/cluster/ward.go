@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -109,4 +110,44 @@ func (d dendrogram) order() []int {
 		stack = append(stack, m.B, m.A)
 	}
 	return order
+}
+
+// Agglomerate joins the rows of x bottom-up by Ward's criterion until k clusters are left. Clusters are numbered by their
+// first sample.
+func Agglomerate(ctx context.Context, x *mat.Dense, k int) (*Clustering, error) {
+	n, _ := x.Dims()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	sizes := make([]int, n)
+	for i := range sizes {
+		sizes[i] = 1
+	}
+	d, err := ward(x, sizes)
+	if err != nil {
+		return nil, err
+	}
+	labels, err := d.cut(k)
+	if err != nil {
+		return nil, err
+	}
+	return newClustering(x, labels, k), nil
+}
+
+// Levels gives for each cluster its group where the closest are joined until so many groups are left, for each of the
+// numbers given.
+func (c *Clustering) Levels(groups []int) ([][]int, error) {
+	d, err := ward(c.Centroids, c.Sizes)
+	if err != nil {
+		return nil, err
+	}
+	var all [][]int
+	for _, k := range groups {
+		g, err := d.cut(k)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, g)
+	}
+	return all, nil
 }

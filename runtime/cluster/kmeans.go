@@ -20,18 +20,18 @@ type Clustering struct {
 // k returns the number of clusters.
 func (c *Clustering) k() int { return len(c.Sizes) }
 
-// KMeansOptions tunes [kMeans]. The zero value is usable.
+// KMeansOptions tunes [KMeans]. The zero value is usable.
 type KMeansOptions struct {
 	Restarts   int // independent starts of which the best is kept; 0 means 8
 	Iterations int // of each start at most; 0 means 200
 	Seed       uint64
 }
 
-// kMeans partitions the rows of x (n × d) into k clusters by Lloyd's algorithm (IEEE Trans. Inf. Theory, 1982), started by
+// KMeans partitions the rows of x (n × d) into k clusters by Lloyd's algorithm (IEEE Trans. Inf. Theory, 1982), started by
 // k-means++ (Arthur and Vassilvitskii, SODA 2007), and returns the start of least inertia. A cluster that loses all its
 // samples takes over the sample that is furthest from its centroid. Clusters are numbered by their first sample. It is an
 // error if x has fewer than k distinct rows.
-func kMeans(ctx context.Context, x *mat.Dense, k int, opt KMeansOptions) (*Clustering, error) {
+func KMeans(ctx context.Context, x *mat.Dense, k int, opt KMeansOptions) (*Clustering, error) {
 	if err := checkPoints(x); err != nil {
 		return nil, fmt.Errorf("k-means: %w", err)
 	}

@@ -54,7 +54,7 @@ func requirePurity(t *testing.T, want float64, labels []int, truth []string) {
 
 func TestKMeansFindsSeparateBlobs(t *testing.T) {
 	x, truth := blobs(1, 60, 0.7, fourCentres...)
-	c, err := kMeans(t.Context(), x, 4, KMeansOptions{Seed: 5})
+	c, err := KMeans(t.Context(), x, 4, KMeansOptions{Seed: 5})
 	require.NoError(t, err)
 	requirePurity(t, 1, c.Labels, truth)
 	require.Equal(t, []int{60, 60, 60, 60}, c.Sizes)
@@ -68,16 +68,16 @@ func TestKMeansFindsSeparateBlobs(t *testing.T) {
 
 func TestKMeansAgreesWithASolutionByHand(t *testing.T) {
 	x := mat.NewDense(5, 1, []float64{0, 1, 2, 10, 12})
-	c, err := kMeans(t.Context(), x, 2, KMeansOptions{})
+	c, err := KMeans(t.Context(), x, 2, KMeansOptions{})
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 0, 0, 1, 1}, c.Labels)
 	require.Equal(t, []float64{1, 11}, c.Centroids.RawMatrix().Data)
 	require.InDelta(t, 1+0+1+1+1, c.Inertia, 1e-12)
 
-	one, err := kMeans(t.Context(), x, 1, KMeansOptions{})
+	one, err := KMeans(t.Context(), x, 1, KMeansOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 5.0, one.Centroids.At(0, 0))
-	each, err := kMeans(t.Context(), x, 5, KMeansOptions{})
+	each, err := KMeans(t.Context(), x, 5, KMeansOptions{})
 	require.NoError(t, err)
 	require.Zero(t, each.Inertia)
 }
@@ -86,7 +86,7 @@ func TestInertiaFallsWithMoreClusters(t *testing.T) {
 	x, _ := blobs(2, 40, 3, fourCentres...)
 	last := math.Inf(1)
 	for k := 1; k <= 12; k++ {
-		c, err := kMeans(t.Context(), x, k, KMeansOptions{Seed: 1})
+		c, err := KMeans(t.Context(), x, k, KMeansOptions{Seed: 1})
 		require.NoError(t, err)
 		require.Less(t, c.Inertia, last)
 		last = c.Inertia
@@ -134,7 +134,7 @@ func TestSpectralClusteringFindsRingsThatKMeansMisses(t *testing.T) {
 	x, truth := rings(120)
 	spectral, err := NewSpectral(t.Context(), x, SpectralOptions{})
 	require.NoError(t, err)
-	c, err := spectral.cluster(t.Context(), 2)
+	c, err := spectral.Cluster(t.Context(), 2)
 	require.NoError(t, err)
 	requirePurity(t, 1, c.Labels, truth)
 
@@ -142,7 +142,7 @@ func TestSpectralClusteringFindsRingsThatKMeansMisses(t *testing.T) {
 	require.InDelta(t, 0, values[1], 1e-9, "two parts of the graph, two eigenvalues of 0")
 	require.Greater(t, values[2], 1e-5)
 
-	byMeans, err := kMeans(t.Context(), x, 2, KMeansOptions{})
+	byMeans, err := KMeans(t.Context(), x, 2, KMeansOptions{})
 	require.NoError(t, err)
 	purity, err := purity(byMeans.Labels, truth)
 	require.NoError(t, err)
@@ -154,7 +154,7 @@ func TestSpectralClusteringByLandmarksAgreesWithExact(t *testing.T) {
 	for _, landmarks := range []int{60, 1000} {
 		spectral, err := NewSpectral(t.Context(), x, SpectralOptions{Landmarks: landmarks})
 		require.NoError(t, err)
-		c, err := spectral.cluster(t.Context(), 4)
+		c, err := spectral.Cluster(t.Context(), 4)
 		require.NoError(t, err)
 		requirePurity(t, 1, c.Labels, truth)
 	}
@@ -164,7 +164,7 @@ func TestSpectralClusteringBearsEqualSamples(t *testing.T) {
 	x := mat.NewDense(12, 1, []float64{0, 0, 0, 0, 0, 0, 5, 5, 5, 5, 5, 6})
 	spectral, err := NewSpectral(t.Context(), x, SpectralOptions{Neighbours: 3})
 	require.NoError(t, err)
-	c, err := spectral.cluster(t.Context(), 2)
+	c, err := spectral.Cluster(t.Context(), 2)
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}, c.Labels)
 }
@@ -246,7 +246,7 @@ func TestWardJoinsTheClosestFirst(t *testing.T) {
 func TestTreeHasThreeConsistentLevels(t *testing.T) {
 	// Two far groups of three and two blobs.
 	x, truth := blobs(6, 30, 0.2, []float64{0, 0}, []float64{50, 0}, []float64{3, 0}, []float64{50, 3}, []float64{0, 3})
-	leaves, err := kMeans(t.Context(), x, 5, KMeansOptions{})
+	leaves, err := KMeans(t.Context(), x, 5, KMeansOptions{})
 	require.NoError(t, err)
 	groups, err := BestGroups(t.Context(), x, leaves, 1)
 	require.NoError(t, err)
@@ -382,19 +382,19 @@ func TestBadInputIsAnError(t *testing.T) {
 	spectral, err := NewSpectral(t.Context(), x, SpectralOptions{})
 	require.NoError(t, err)
 	for name, call := range map[string]func() error{
-		"feature 1 of 3 of sample 3 is NaN": func() error { _, err := kMeans(t.Context(), bad, 2, KMeansOptions{}); return err },
-		"no features":                       func() error { _, err := kMeans(t.Context(), nil, 2, KMeansOptions{}); return err },
-		"0 clusters of 20 samples":          func() error { _, err := kMeans(t.Context(), x, 0, KMeansOptions{}); return err },
-		"21 clusters of 20 samples":         func() error { _, err := kMeans(t.Context(), x, 21, KMeansOptions{}); return err },
+		"feature 1 of 3 of sample 3 is NaN": func() error { _, err := KMeans(t.Context(), bad, 2, KMeansOptions{}); return err },
+		"no features":                       func() error { _, err := KMeans(t.Context(), nil, 2, KMeansOptions{}); return err },
+		"0 clusters of 20 samples":          func() error { _, err := KMeans(t.Context(), x, 0, KMeansOptions{}); return err },
+		"21 clusters of 20 samples":         func() error { _, err := KMeans(t.Context(), x, 21, KMeansOptions{}); return err },
 		"only 1 distinct values": func() error {
-			_, err := kMeans(t.Context(), mat.NewDense(4, 2, nil), 2, KMeansOptions{})
+			_, err := KMeans(t.Context(), mat.NewDense(4, 2, nil), 2, KMeansOptions{})
 			return err
 		},
 		"2 samples are too few": func() error {
 			_, err := NewSpectral(t.Context(), mat.NewDense(2, 1, nil), SpectralOptions{})
 			return err
 		},
-		"clusters of 20 landmarks": func() error { _, err := spectral.cluster(t.Context(), 21); return err },
+		"clusters of 20 landmarks": func() error { _, err := spectral.Cluster(t.Context(), 21); return err },
 		"fewer than two clusters":  func() error { _, err := silhouettes(t.Context(), x, make([]int, 20)); return err },
 		"3 labels for 20 samples":  func() error { _, err := silhouettes(t.Context(), x, []int{0, 1, 0}); return err },
 		"label -1 of sample 0":     func() error { _, err := purity([]int{-1}, []string{"a"}); return err },
@@ -417,7 +417,7 @@ func TestCancelledAnalysesReturnTheContextsError(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = kMeans(ctx, x, 4, KMeansOptions{})
+	_, err = KMeans(ctx, x, 4, KMeansOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = NewSpectral(ctx, x, SpectralOptions{})
 	require.ErrorIs(t, err, context.Canceled)
