@@ -42,6 +42,11 @@ func (f *Format) add(data []byte, i int, by float32) {
 	}
 }
 
+// add8 is add for 8 bits, small enough to be inlined.
+func add8(v uint8, by float32) uint8 {
+	return uint8(min(int(float64(max(float32(v)+by, 0))+0.5), 255))
+}
+
 // codes are black and the distance from it to white of luma, and the codes that chroma's 1 stretches over; in samples.
 func (f *Format) codes() (black, luma, chroma float32) {
 	if f.FullRange || f.Chroma == RGB {
@@ -221,7 +226,11 @@ func (f *Format) Changed(frame *Frame, before, after *unirestorer.Picture) *Fram
 			default:
 				for x := range f.Width {
 					rgb := d[3*x : 3*x+3 : 3*x+3]
-					f.add(out.Data, i+x, (kr*rgb[0]+kg*rgb[1]+kb*rgb[2])*luma)
+					if by := (kr*rgb[0] + kg*rgb[1] + kb*rgb[2]) * luma; f.Depth == 8 {
+						out.Data[i+x] = add8(out.Data[i+x], by)
+					} else {
+						f.add(out.Data, i+x, by)
+					}
 				}
 			}
 		}

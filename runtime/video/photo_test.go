@@ -214,9 +214,8 @@ func TestSpeedIsThatOfRestore(t *testing.T) {
 func TestTenSecondsWithSoundGoThroughInterruptions(t *testing.T) {
 	needLong(t)
 	needFFmpeg(t)
-	r, err := unirestorer.Open(context.Background())
-	require.NoError(t, err)
-	defer r.Close()
+	r := restorer(t)
+	o := Options{Route: []unirestorer.CallOption{unirestorer.WithExpert(7)}, Hysteresis: -1} // a quick one
 	dir := t.TempDir()
 	f := format420(640, 360)
 	const half = 150
@@ -226,14 +225,14 @@ func TestTenSecondsWithSoundGoThroughInterruptions(t *testing.T) {
 	ffmpeg(t, "-i", clip, "-f", "lavfi", "-i", "sine=440:d=10", "-c:v", "libx264", "-crf", "18", "-c:a", "aac",
 		"-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv", in)
 	whole, pieces := filepath.Join(dir, "whole.mp4"), filepath.Join(dir, "pieces.mp4")
-	runs, rep := interrupted(t, r, in, pieces, 110, Options{Hysteresis: -1})
+	runs, rep := interrupted(t, r, in, pieces, 110, o)
 	require.Equal(t, 3, runs)
 	require.Len(t, rep.Scenes, 2)
 	require.EqualValues(t, half, rep.Scenes[1].First)
 	before, after := facts(t, in), facts(t, pieces)
 	require.Len(t, before["frames"], 2*half)
 	require.Equal(t, before, after)
-	_, err = File(context.Background(), r, in, whole, nil, nil, Options{Hysteresis: -1})
+	_, err := File(context.Background(), r, in, whole, nil, nil, o)
 	require.NoError(t, err)
 	a, err := os.ReadFile(whole)
 	require.NoError(t, err)

@@ -36,6 +36,9 @@ type sink interface {
 // tell a flash from a cut.
 const lookahead = 12
 
+// measureEvery is the number of pairs of frames of which one is measured: the others tell the same.
+const measureEvery = 2
+
 // samples is how many of them the route is found from.
 const samples = 4
 
@@ -279,7 +282,7 @@ func (v *run) write(ctx context.Context, x restored, before *moment) (*moment, e
 	var now *moment
 	if !v.o.NoMeasure {
 		now = &moment{in: v.base.lumaOf(x.frame), out: v.base.lumaOf(frame), clean: x.clean, thumb: x.thumb}
-		if before != nil && !x.first && x.after != nil {
+		if before != nil && !x.first && x.after != nil && x.n%measureEvery == 0 {
 			m = v.base.compare(before, now, v.base.thumbOf(frame))
 		}
 	}
