@@ -46,20 +46,27 @@ func (b *body) trim() {
 
 // reserve waits until there is room for n bytes, unless as many wait for that as may wait in the queue.
 func (s *Server) reserve(ctx context.Context, n int64) (*body, error) {
-	if s.bodies.TryAcquire(n) {
-		return &body{s: s, held: n}, nil
-	}
-	defer s.wanting.Add(-1)
-	if s.wanting.Add(1) > int64(s.c.Queue) {
-		return nil, queue.ErrFull
-	}
-	if err := s.bodies.Acquire(ctx, n); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = errBusy
+	b := &body{s: s}
+	return b, b.hold(ctx, n)
+}
+
+// hold has a body hold n bytes more, as reserve.
+func (b *body) hold(ctx context.Context, n int64) error {
+	s := b.s
+	if !s.bodies.TryAcquire(n) {
+		defer s.wanting.Add(-1)
+		if s.wanting.Add(1) > int64(s.c.Queue) {
+			return queue.ErrFull
 		}
-		return nil, err
+		if err := s.bodies.Acquire(ctx, n); err != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = errBusy
+			}
+			return err
+		}
 	}
-	return &body{s: s, held: n}, nil
+	b.held += n
+	return nil
 }
 
 // result takes the place of a request's body with an answer's bytes.
@@ -86,18 +93,23 @@ func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if _, waiting := s.gate.Len(); waiting >= s.c.Queue && s.results == nil { // rather than after the body is read
 		return nil, queue.ErrFull
 	}
-	if n < 0 || encoding != "" { // how long it is shows at its end
-		n = s.c.MaxBody
+	rate := float64(s.c.MinRate)
+	deadline, bounded := ctx.Deadline()
+	switch {
+	case n < 0 || encoding != "": // how long it is shows at its end
+		n = min(s.c.MaxBody, 1<<20)
+	case bounded: // who has room kept must use it: the body must come as fast as to be there in time
+		rate = max(rate, float64(n)/max(time.Until(deadline).Seconds(), 1e-3))
 	}
 	b, err := s.reserve(ctx, n)
 	if err != nil {
 		return nil, err
 	}
 	rc := http.NewResponseController(w)
-	src := &steady{from: http.MaxBytesReader(w, r.Body, s.c.MaxBody), rc: rc, s: s, start: time.Now()}
+	src := &steady{from: http.MaxBytesReader(w, r.Body, s.c.MaxBody), rc: rc, s: s, start: time.Now(), rate: rate, deadline: deadline}
 	plain, err := s.decompress(src, encoding)
 	if err == nil {
-		err = b.fill(plain, r, options)
+		err = b.fill(&growing{from: plain, b: b, ctx: ctx, src: src}, r, options)
 	}
 	if err == nil { // what may be behind a form or a compressed body; only at its end is the connection watched
 		if _, err = io.Copy(io.Discard, src); err != nil {
@@ -109,6 +121,9 @@ func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			w.Header().Set("Connection", "close")
 			err = errSlow
+			if bounded && !time.Now().Before(deadline) {
+				err = context.DeadlineExceeded
+			}
 		}
 		return nil, err
 	}
@@ -202,26 +217,59 @@ func (b *body) part(part *multipart.Part, options url.Values) error {
 // broken tells a body that is not what it says from one that is too large or too slow.
 func broken(err error) error {
 	var tooMuch *http.MaxBytesError
-	if errors.As(err, &tooMuch) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if errors.As(err, &tooMuch) {
 		return err
+	}
+	for _, own := range []error{os.ErrDeadlineExceeded, context.Canceled, errBusy, queue.ErrFull} {
+		if errors.Is(err, own) {
+			return err
+		}
 	}
 	return badRequest("read the body: %w", err)
 }
 
-// steady reads from a client as long as it sends at a least speed.
+// steady reads from a client as long as it sends at a rate in bytes a second, until a deadline unless that is zero.
 type steady struct {
-	from  io.Reader
-	rc    *http.ResponseController
-	s     *Server
-	start time.Time
-	n     int64
+	from     io.Reader
+	rc       *http.ResponseController
+	s        *Server
+	start    time.Time
+	rate     float64
+	deadline time.Time
+	n        int64
 }
 
 func (r *steady) Read(p []byte) (int, error) {
+	until := r.start.Add(r.s.c.Grace + time.Duration(float64(r.n)/r.rate*float64(time.Second)))
+	if !r.deadline.IsZero() && r.deadline.Before(until) {
+		until = r.deadline
+	}
 	// Where there are no deadlines, as in tests without a connection, nobody is slow.
-	_ = r.rc.SetReadDeadline(r.s.allowance(r.start, r.n))
+	_ = r.rc.SetReadDeadline(until)
 	n, err := r.from.Read(p)
 	r.n += int64(n)
+	return n, err
+}
+
+// growing has a body hold room for what is read, twice as much each time.
+type growing struct {
+	from io.Reader
+	b    *body
+	ctx  context.Context
+	src  *steady
+	n    int64
+}
+
+func (g *growing) Read(p []byte) (int, error) {
+	n, err := g.from.Read(p)
+	if g.n += int64(n); g.n > g.b.held {
+		began := time.Now()
+		more := max(g.n-g.b.held, min(g.b.held, g.b.s.c.MaxBody-g.b.held))
+		if err := g.b.hold(g.ctx, more); err != nil {
+			return n, err
+		}
+		g.src.start = g.src.start.Add(time.Since(began)) // that was not the client's fault
+	}
 	return n, err
 }
 

@@ -103,9 +103,14 @@ func (s *Server) pace(conn *counted, t *traffic, rated bool) (end func()) {
 	return sync.OnceFunc(func() { close(passed) })
 }
 
-// receive takes a large message.
-func (s *Server) receive(stream grpc.ServerStream, m any) error {
+// receive takes a large message, which is of no use behind ctx's deadline.
+func (s *Server) receive(ctx context.Context, stream grpc.ServerStream, m any) error {
 	if conn := connOf(stream.Context()); conn != nil {
+		defer context.AfterFunc(ctx, func() {
+			if ctx.Err() == context.DeadlineExceeded && stream.Context().Err() == nil { // which gRPC sees to otherwise
+				_ = conn.Close()
+			}
+		})()
 		defer s.pace(conn, &conn.in, true)()
 	}
 	return stream.RecvMsg(m)

@@ -165,6 +165,61 @@ func TestIdleConnectionsMakeRoomForCalls(t *testing.T) {
 	}
 }
 
+// allGivenBack waits until no request holds room for a body.
+func allGivenBack(t *testing.T, s *Server) {
+	require.Eventually(t, func() bool {
+		ok := s.bodies.TryAcquire(s.c.Bodies)
+		if ok {
+			s.bodies.Release(s.c.Bodies)
+		}
+		return ok
+	}, 20*time.Second, time.Millisecond, "all bodies are given back")
+}
+
+func TestWhoHasRoomKeptMustUseIt(t *testing.T) {
+	s, url := start(t, model(t), Config{Grace: 100 * time.Millisecond, MinRate: 1 << 10, MaxBody: 32 << 20, Bodies: 64 << 20})
+	c := connect(t, url)
+	_, err := fmt.Fprintf(c, "POST /v1/restore HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 32<<20)
+	require.NoError(t, err)
+	go func() { // faster than MinRate
+		for {
+			if _, err := c.Write(make([]byte, 100)); err != nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "408")
+	allGivenBack(t, s)
+}
+
+func TestBodiesOfUnknownLengthTakeRoomAsTheyGrow(t *testing.T) {
+	f := &fake{Restorer: model(t), restore: func(context.Context) error { return nil }}
+	s, url := start(t, f, Config{MaxBody: 4 << 20, Bodies: 8 << 20})
+	body := append([]byte("\x89PNG"), bytes.Repeat([]byte("abcdefgh"), 3<<17)...)
+	for range 3 {
+		res, got := sendTo(t, http.DefaultClient, "POST", url+"/v1/restore", io.MultiReader(bytes.NewReader(body)))
+		require.Equal(t, 200, res.StatusCode)
+		require.Equal(t, body, got)
+		res, got = send(t, url+"/v1/restore", gzipped(t, body), "Content-Encoding", "gzip")
+		require.Equal(t, 200, res.StatusCode)
+		require.Equal(t, body, got)
+	}
+	res, _ := sendTo(t, http.DefaultClient, "POST", url+"/v1/restore", io.MultiReader(bytes.NewReader(body), bytes.NewReader(body)))
+	require.Equal(t, 413, res.StatusCode)
+	allGivenBack(t, s)
+
+	// Where others take the room it is not had without end.
+	require.True(t, s.bodies.TryAcquire(6<<20))
+	res, _ = sendTo(t, http.DefaultClient, "POST", url+"/v1/restore", io.MultiReader(bytes.NewReader(body)), "X-Request-Timeout", "0.2")
+	require.Equal(t, 503, res.StatusCode)
+	s.bodies.Release(6 << 20)
+	allGivenBack(t, s)
+}
+
 // frame is an HTTP/2 frame on stream 1, or on 0 where it is one of settings (RFC 9113, section 4.1).
 func frame(kind, flags byte, payload []byte) []byte {
 	head := binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind))
@@ -228,13 +283,7 @@ func TestCallsThatStallAreCutOff(t *testing.T) {
 			}
 			require.Eventually(t, func() bool { return open() == 1 }, 20*time.Second, time.Millisecond)
 			require.Eventually(t, func() bool { return open() == 0 }, 20*time.Second, time.Millisecond)
-			require.Eventually(t, func() bool {
-				ok := s.bodies.TryAcquire(s.c.Bodies)
-				if ok {
-					s.bodies.Release(s.c.Bodies)
-				}
-				return ok
-			}, 20*time.Second, time.Millisecond, "all bodies are given back")
+			allGivenBack(t, s)
 		})
 	}
 }

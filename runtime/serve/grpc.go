@@ -250,7 +250,7 @@ func (r *rpc) modelInfer(ctx context.Context, stream grpc.ServerStream, rec *rec
 	}
 	defer room.release()
 	var q oip.ModelInferRequest
-	if err := r.s.receive(stream, &q); err != nil {
+	if err := r.s.receive(ctx, stream, &q); err != nil {
 		return err
 	}
 	if err := r.s.knows(q.ModelName, q.ModelVersion); err != nil {
