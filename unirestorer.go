@@ -15,6 +15,18 @@
 // took. [Restorer.RestoreFile] works on files instead, and keeps what they hold beside pixels: EXIF, ICC profiles,
 // 16 bits. [Restorer.Route] decides without restoring, [Restorer.Profile] measures what each network costs.
 //
+// # Options
+//
+// An [Option] is for [Open]: the model ([WithModel]), the device ([WithDevice], [WithFallback]), bounds ([WithMemory],
+// [WithThreads]), how LoRA experts run ([WithAdapters]). A [CallOption] is for one picture: the expert ([WithExpert],
+// [WithLevel], [WithDegradation]), tiles ([WithTile]), the file written ([WithFormat], [WithQuality]), progress
+// ([WithProgress]). [Restorer.Check] says beforehand whether they fit the model.
+//
+// # Files
+//
+// [Restorer.RestoreFile] restores a file, [Jobs] and [Restorer.RestoreJob] folders of them, [Restorer.RestoreStream] what
+// comes from anywhere. [Decode] reads a picture with what its file says beside the pixels, [Encode] writes one.
+//
 // # Devices
 //
 // Everything runs on the CPU without cgo. [WithDevice] chooses another device: "sim" runs the CUDA kernels in a

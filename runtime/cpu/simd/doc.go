@@ -15,13 +15,13 @@ package simd
 
 //go:generate go run -C gen . -arch amd64 -family gemm -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg simd
 //go:generate go run -C gen . -arch amd64 -family half -out ../half_amd64.s -stubs ../half_amd64.go -pkg simd
-//go:generate go run -C gen . -arch amd64 -family pointwise -out ../pointwise_amd64.s -stubs ../pointwise_amd64.go -pkg simd
+//go:generate go run -C gen . -arch amd64 -family elementwise -out ../elementwise_amd64.s -stubs ../elementwise_amd64.go -pkg simd
 //go:generate go run -C gen . -arch amd64 -family norm -out ../norm_amd64.s -stubs ../norm_amd64.go -pkg simd
 //go:generate go run -C gen . -arch amd64 -family depthwise -out ../depthwise_amd64.s -stubs ../depthwise_amd64.go -pkg simd
 //go:generate go run -C gen . -arch amd64 -family reduce -out ../reduce_amd64.s -stubs ../reduce_amd64.go -pkg simd
 //go:generate go run -C gen . -arch arm64 -family gemm -out ../gemm_arm64.s -stubs ../gemm_arm64.go -pkg simd
 //go:generate go run -C gen . -arch arm64 -family half -out ../half_arm64.s -stubs ../half_arm64.go -pkg simd
-//go:generate go run -C gen . -arch arm64 -family pointwise -out ../pointwise_arm64.s -stubs ../pointwise_arm64.go -pkg simd
+//go:generate go run -C gen . -arch arm64 -family elementwise -out ../elementwise_arm64.s -stubs ../elementwise_arm64.go -pkg simd
 //go:generate go run -C gen . -arch arm64 -family norm -out ../norm_arm64.s -stubs ../norm_arm64.go -pkg simd
 //go:generate go run -C gen . -arch arm64 -family depthwise -out ../depthwise_arm64.s -stubs ../depthwise_arm64.go -pkg simd
 //go:generate go run -C gen . -arch arm64 -family reduce -out ../reduce_arm64.s -stubs ../reduce_arm64.go -pkg simd

@@ -32,7 +32,7 @@ func TestKernelsReadNothingPastTheirOperands(t *testing.T) {
 			const rows = 3
 			mat := func(rows int) Mat { return Rows(atPageEnd(t, rng, rows*n), n) }
 			row := func() []float32 { return atPageEnd(t, rng, n) }
-			for _, c := range pointwiseCases() {
+			for _, c := range elementwiseCases() {
 				x := []Mat{Row(row()), mat(rows), mat(rows), Row(row())}
 				c.run(k, mat(rows), x[:c.operands], rows, n)
 			}

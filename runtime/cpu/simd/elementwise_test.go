@@ -13,8 +13,8 @@ func geluWant(x float64) float64 {
 	return x * math.Erfc(-x/math.Sqrt2) / 2
 }
 
-// pointwiseCase is a kernel of up to four operands and its definition.
-type pointwiseCase struct {
+// elementwiseCase is a kernel of up to four operands and its definition.
+type elementwiseCase struct {
 	name     string
 	operands int
 	bound    float64 // relative to max(1, |result|)
@@ -22,9 +22,9 @@ type pointwiseCase struct {
 	want     func(x []float64) float64
 }
 
-func pointwiseCases() []pointwiseCase {
+func elementwiseCases() []elementwiseCase {
 	const s = 0.3
-	return []pointwiseCase{
+	return []elementwiseCase{
 		{"add", 2, 3e-7, func(k *Kernels, d Mat, x []Mat, r, n int) { k.Add(d, x[0], x[1], r, n) },
 			func(x []float64) float64 { return x[0] + x[1] }},
 		{"mul", 2, 3e-7, func(k *Kernels, d Mat, x []Mat, r, n int) { k.Mul(d, x[0], x[1], r, n) },
@@ -51,7 +51,7 @@ func pointwiseCases() []pointwiseCase {
 	}
 }
 
-func (c pointwiseCase) wantAt(x []*operand) func(r, col int) float64 {
+func (c elementwiseCase) wantAt(x []*operand) func(r, col int) float64 {
 	return func(r, col int) float64 {
 		v := make([]float64, len(x))
 		for i, o := range x {
@@ -61,8 +61,8 @@ func (c pointwiseCase) wantAt(x []*operand) func(r, col int) float64 {
 	}
 }
 
-func TestPointwiseMatchesDefinition(t *testing.T) {
-	for _, c := range pointwiseCases() {
+func TestElementwiseMatchesDefinition(t *testing.T) {
+	for _, c := range elementwiseCases() {
 		t.Run(c.name, func(t *testing.T) {
 			eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
 				for _, s := range shapes() {
@@ -86,8 +86,8 @@ func TestPointwiseMatchesDefinition(t *testing.T) {
 	}
 }
 
-func TestPointwiseInPlaceEqualsOutOfPlace(t *testing.T) {
-	for _, c := range pointwiseCases() {
+func TestElementwiseInPlaceEqualsOutOfPlace(t *testing.T) {
+	for _, c := range elementwiseCases() {
 		t.Run(c.name, func(t *testing.T) {
 			eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
 				const rows, n = 3, 37
@@ -166,7 +166,7 @@ func TestActivationsOfNonFinite(t *testing.T) {
 
 func TestNothingToDoTouchesNothing(t *testing.T) {
 	eachISA(t, func(t *testing.T, k *Kernels, rng *rand.Rand) {
-		for _, c := range pointwiseCases() {
+		for _, c := range elementwiseCases() {
 			c.run(k, Mat{}, make([]Mat, c.operands), 0, 8)
 			c.run(k, Mat{}, make([]Mat, c.operands), 3, 0)
 		}
@@ -179,9 +179,9 @@ func TestNothingToDoTouchesNothing(t *testing.T) {
 	})
 }
 
-func BenchmarkPointwise(b *testing.B) {
+func BenchmarkElementwise(b *testing.B) {
 	const rows, n = 16, 128 // operands that stay in the first-level cache
-	for _, c := range pointwiseCases() {
+	for _, c := range elementwiseCases() {
 		b.Run(c.name, func(b *testing.B) {
 			eachBenchISA(b, func(b *testing.B, k *Kernels) {
 				x := make([]Mat, c.operands)
