@@ -35,7 +35,7 @@ func compareLoRACommand() *cli.Command {
 			"   unirestorer compare-lora --model nano --pair fine-3-rain:fine-3-rain-twin --data testset/ --html lora.html\n" +
 			"   unirestorer compare-lora --model model/ --pair 9:0 --ranks 1,4,16,64 --json\n" +
 			"   unirestorer compare-lora --released --pair 15:11 --ranks 8 --device cuda",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			modelFlag(), netArgsFlag(),
 			&cli.BoolFlag{Name: "released", Usage: "compare experts of the released configuration with random weights"},
 			&cli.StringSliceFlag{Name: "pair", Usage: "compare `FULL:OTHER`, by number or name: OTHER is a LoRA expert, or the Restormer to adapt; may be repeated"},
@@ -43,12 +43,7 @@ func compareLoRACommand() *cli.Command {
 			&cli.StringFlag{Name: "dtype", Value: "f16", Usage: "`TYPE` of extracted factors: f16, bf16 or f32"},
 			&cli.GenericFlag{Name: "synth", Value: &texts{}, Usage: "degrade crops of the clean `PHOTOS` in this file or folder; may be repeated, and further ones may follow"},
 			&cli.StringFlag{Name: "data", Usage: "use the pairs of files in `DIR`"},
-			&cli.GenericFlag{Name: "case", Value: &texts{}, Usage: "with --synth, use this `CASE` only: a kind, mixed, clean or a spec; may be repeated"},
-			&cli.StringFlag{Name: "severity", Value: "0.25,0.5,0.75", Usage: "with --synth, the `SEVERITIES` that kinds take in turn"},
-			&cli.IntFlag{Name: "count", Value: 12, Usage: "with --synth, `CROPS` for each case"},
-			&cli.IntFlag{Name: "size", Value: 256, Usage: "with --synth, side of the crops in `PIXELS`"},
-			&cli.IntFlag{Name: "max-side", Value: 1024, Usage: "with --synth, photos are made smaller by a whole factor until no side exceeds `PIXELS`"},
-			&cli.Uint64Flag{Name: "seed", Value: 9001, Usage: "`NUMBER` that crops and degradations follow from"},
+		}, testSetFlags("--synth", "crops and degradations"), []cli.Flag{
 			&cli.BoolFlag{Name: "all-pictures", Usage: "measure every pair on every picture"},
 			&cli.IntFlag{Name: "side", Value: 256, Usage: "latency is of an image of `PIXELS` by as many, and of larger pictures so much of the middle is used"},
 			&cli.BoolFlag{Name: "no-times", Usage: "measure no times"},
@@ -57,7 +52,7 @@ func compareLoRACommand() *cli.Command {
 			&cli.StringFlag{Name: "html", Usage: "write the report as a page to `FILE`"},
 			&cli.BoolFlag{Name: "quiet", Usage: "show no progress and no notes"},
 			jsonFlag(),
-		}, deviceFlags()...),
+		}, deviceFlags()),
 		Action: compareLoRAAction,
 	}
 }

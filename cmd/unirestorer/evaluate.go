@@ -44,17 +44,12 @@ func evaluateCommand() *cli.Command {
 			"   unirestorer evaluate --as-saved photos/ --count 100\n" +
 			"   unirestorer evaluate --data SOTS/outdoor/ --protocol dehaze\n" +
 			"   unirestorer evaluate --data testset/ --device cuda --json",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			modelFlag(), netArgsFlag(),
 			&cli.GenericFlag{Name: "synth", Value: &texts{}, Usage: "degrade crops of the clean `PHOTOS` in this file or folder; may be repeated, and further ones may follow"},
 			&cli.GenericFlag{Name: "as-saved", Value: &texts{}, Usage: "like --synth, with the degraded crops saved in several ways"},
 			&cli.StringFlag{Name: "data", Usage: "evaluate on the pairs of files in `DIR`"},
-			&cli.GenericFlag{Name: "case", Value: &texts{}, Usage: "with --synth and --as-saved, evaluate on this `CASE` only: a kind, mixed, clean or a spec; may be repeated"},
-			&cli.StringFlag{Name: "severity", Value: "0.25,0.5,0.75", Usage: "with --synth and --as-saved, the `SEVERITIES` that kinds take in turn"},
-			&cli.IntFlag{Name: "count", Value: 12, Usage: "with --synth and --as-saved, `CROPS` for each case"},
-			&cli.IntFlag{Name: "size", Value: 256, Usage: "with --synth and --as-saved, side of the crops in `PIXELS`"},
-			&cli.IntFlag{Name: "max-side", Value: 1024, Usage: "with --synth and --as-saved, photos are made smaller by a whole factor until no side exceeds `PIXELS`"},
-			&cli.Uint64Flag{Name: "seed", Value: 9001, Usage: "`NUMBER` that crops, degradations and the random policy follow from"},
+		}, testSetFlags("--synth and --as-saved", "crops, degradations and the random policy"), []cli.Flag{
 			protocolFlag(), cropFlag(), gtMeanFlag(),
 			&cli.BoolFlag{Name: "matrix", Usage: "run every expert on every picture"},
 			&cli.StringSliceFlag{Name: "ablation", Usage: "compare with another `POLICY` of choosing the expert; may be repeated"},
@@ -64,8 +59,20 @@ func evaluateCommand() *cli.Command {
 			memoryFlag(),
 			&cli.BoolFlag{Name: "quiet", Usage: "show no progress and no notes"},
 			jsonFlag(),
-		}, deviceFlags()...),
+		}, deviceFlags()),
 		Action: evaluateAction,
+	}
+}
+
+// testSetFlags say what crops of clean photos a test set is made of; with names the flags that ask for one.
+func testSetFlags(with, seeded string) []cli.Flag {
+	return []cli.Flag{
+		&cli.GenericFlag{Name: "case", Value: &texts{}, Usage: "with " + with + ", use this `CASE` only: a kind, mixed, clean or a spec; may be repeated"},
+		&cli.StringFlag{Name: "severity", Value: "0.25,0.5,0.75", Usage: "with " + with + ", the `SEVERITIES` that kinds take in turn"},
+		&cli.IntFlag{Name: "count", Value: 12, Usage: "with " + with + ", `CROPS` for each case"},
+		&cli.IntFlag{Name: "size", Value: 256, Usage: "with " + with + ", side of the crops in `PIXELS`"},
+		&cli.IntFlag{Name: "max-side", Value: 1024, Usage: "with " + with + ", photos are made smaller by a whole factor until no side exceeds `PIXELS`"},
+		&cli.Uint64Flag{Name: "seed", Value: 9001, Usage: "`NUMBER` that " + seeded + " follow from"},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,6 +127,19 @@ func openOptions(c *cli.Context) []unirestorer.Option {
 		unirestorer.WithModel(c.String("model")), unirestorer.WithNetworkArgs(c.String("net-args")),
 		unirestorer.WithDevice(c.String("device")), unirestorer.WithThreads(c.Int("threads")), unirestorer.WithPrecision(c.String("precision")),
 	}
+}
+
+// openRestorer opens what the command line names, with more options behind; a model whose expert is named needs no estimator.
+func openRestorer(c *cli.Context, more []unirestorer.Option) (*unirestorer.Restorer, error) {
+	opening := slices.Concat(openOptions(c), poolOptions(c), more)
+	if c.IsSet("expert") {
+		opening = append(opening, unirestorer.WithLazyEstimator())
+	}
+	r, err := unirestorer.Open(c.Context, opening...)
+	if err != nil {
+		return nil, usageOf(err)
+	}
+	return r, nil
 }
 
 // memoryOptions reads memoryFlags.

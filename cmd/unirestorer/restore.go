@@ -84,13 +84,9 @@ func restoreAction(c *cli.Context) (err error) {
 	if isolate || len(devices) > 1 {
 		return restoreOnCards(c, devices, isolate, jobs, passed, opts)
 	}
-	opening := append(slices.Concat(openOptions(c), bound, poolOptions(c)), unirestorer.WithDevice(devices[0]))
-	if c.IsSet("expert") {
-		opening = append(opening, unirestorer.WithLazyEstimator())
-	}
-	r, err := unirestorer.Open(c.Context, opening...)
+	r, err := openRestorer(c, append(bound, unirestorer.WithDevice(devices[0])))
 	if err != nil {
-		return usageOf(err)
+		return err
 	}
 	defer closing(&err, r.Close)
 	opts = append(opts, unirestorer.WithStreams(c.App.Reader, c.App.Writer))

@@ -65,13 +65,9 @@ func videoAction(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	opening := slices.Concat(openOptions(c), bound, poolOptions(c))
-	if c.IsSet("expert") {
-		opening = append(opening, unirestorer.WithLazyEstimator())
-	}
-	r, err := unirestorer.Open(c.Context, opening...)
+	r, err := openRestorer(c, bound)
 	if err != nil {
-		return usageOf(err)
+		return err
 	}
 	defer closing(&err, r.Close)
 	if err := r.Check(picture...); err != nil {
