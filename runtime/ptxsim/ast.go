@@ -64,7 +64,8 @@ type label struct {
 	pos  int // statement index
 	line int
 
-	targets []string // of a .branchtargets list, which is no place in the code
+	targets []string   // of a .branchtargets or .calltargets list, which is no place in the code
+	proto   *prototype // of a .callprototype
 }
 
 // regRange is a declaration such as .reg .b32 %r<14>.

@@ -48,6 +48,9 @@ func newBlock(c *cluster, rank, n, shared int, check bool) *block {
 		if p.flights && check {
 			w.flights = registerFlights{of: make([]flight, p.timed), written: make([]bool, p.timed), by: make([]int32, p.timed)}
 		}
+		if p.indirect {
+			w.inside = make([]uint32, p.functions)
+		}
 		if check {
 			w.linit = make([]byte, p.localBytes*lanes)
 		}

@@ -10,8 +10,8 @@ import (
 type decoder struct {
 	mod   *module
 	prog  *program
-	infos map[*function]*funcInfo
-	order []*function // callees before callers
+	infos map[*function]*funcInfo // nil while the functions that it calls are collected
+	order []*function             // callees before callers
 
 	fn       *function
 	scope    *scope  // of the statement being decoded
@@ -123,22 +123,30 @@ func decodeKernel(mod *module, kernel *function) (*program, error) {
 			return nil, fmt.Errorf("function %s: %w", fn.name, err)
 		}
 	}
-	d.prog.start = d.infos[kernel].start
+	d.prog.start, d.prog.functions = d.infos[kernel].start, len(d.order)
 	d.prog.registers = estimateRegisters(kernel, d.pressure)
 	return d.prog, nil
 }
 
-// collect lists fn and the functions it calls, callees first, and refuses recursion.
+// collect lists fn and the functions it calls or may call, callees first, and refuses recursion as far as calls name their
+// functions.
 func (d *decoder) collect(fn *function, depth int) error {
 	if depth > maxNesting {
 		return fmt.Errorf("function %s: calls are nested too deeply or recursive", fn.name)
 	}
-	if d.infos[fn] != nil {
+	if _, seen := d.infos[fn]; seen {
 		return nil
 	}
+	d.infos[fn] = nil
 	for i := range fn.body {
 		s := &fn.body[i]
 		if s.op != "call" {
+			continue
+		}
+		if s.indirect() {
+			if err := d.collectTargets(s, depth); err != nil {
+				return fmt.Errorf("line %d: %w", s.line, err)
+			}
 			continue
 		}
 		callee, _, _, err := d.callee(s)
@@ -148,14 +156,14 @@ func (d *decoder) collect(fn *function, depth int) error {
 		if !callee.defined && callee.refused == nil {
 			continue // the system's
 		}
-		if callee == fn {
+		if info, seen := d.infos[callee]; seen && info == nil {
 			return fmt.Errorf("line %d: recursion is not supported", s.line)
 		}
 		if err := d.collect(callee, depth+1); err != nil {
 			return err
 		}
 	}
-	d.infos[fn] = &funcInfo{fn: fn, retRow: d.newRow32()}
+	d.infos[fn] = &funcInfo{fn: fn, id: len(d.order), address: d.mod.codeAddress(fn), retRow: d.newRow32()}
 	d.order = append(d.order, fn)
 	return nil
 }
@@ -324,7 +332,7 @@ func (d *decoder) function(fn *function) error {
 	end := inst{kind: kExit, class: clControl, guard: -1, mem: -1, line: int32(fn.line), x: &extra{text: "end of function"}}
 	if !fn.entry {
 		end.kind = kRet
-		end.a = d.infos[fn].retRow
+		end.a, end.x.fn = d.infos[fn].retRow, d.infos[fn]
 	}
 	code = append(code, end)
 	d.pressure += pressure(fn, code)
@@ -500,6 +508,9 @@ func (d *decoder) lookupVar(name string, s *scope) *variable {
 func (d *decoder) symbol(o operand) (uint64, error) {
 	v := d.lookupVar(o.name, d.scope)
 	if v == nil {
+		if fn := d.mod.function(o.name); fn != nil && !fn.entry {
+			return d.mod.codeAddress(fn) + uint64(o.off), nil
+		}
 		return 0, fmt.Errorf("unknown name %s", o.name)
 	}
 	base, err := d.varAddr(v)

@@ -62,11 +62,11 @@ func (d *decoder) callee(s *stmt) (fn *function, rets, args []operand, err error
 		rets, list = list[0].list, list[1:]
 	}
 	if len(list) == 0 || len(list) > 2 || list[0].kind != opdSymbol {
-		return nil, nil, nil, fmt.Errorf("only direct calls are supported")
+		return nil, nil, nil, fmt.Errorf("has other operands than results, a function and arguments")
 	}
 	if len(list) == 2 {
 		if list[1].kind != opdList {
-			return nil, nil, nil, fmt.Errorf("only direct calls are supported")
+			return nil, nil, nil, fmt.Errorf("has other operands than results, a function and arguments")
 		}
 		args = list[1].list
 	}
@@ -87,6 +87,9 @@ func (d *decoder) callee(s *stmt) (fn *function, rets, args []operand, err error
 
 func decCall(d *decoder, s *stmt, m *modset, in *inst) error {
 	m.take("uni")
+	if s.indirect() {
+		return d.decIndirectCall(s, in)
+	}
 	fn, rets, args, err := d.callee(s)
 	if err != nil {
 		return err
@@ -177,7 +180,7 @@ func decExit(d *decoder, s *stmt, m *modset, in *inst) error {
 	in.class, in.kind = clControl, kExit
 	if s.op == "ret" && !d.fn.entry {
 		in.kind = kRet
-		in.a = d.infos[d.fn].retRow
+		in.a, in.x.fn = d.infos[d.fn].retRow, d.infos[d.fn]
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ const (
 	WarpDivergence    Kind = "warp divergence"
 	ShuffleSource     Kind = "shuffle from an inactive lane"
 	Deadlock          Kind = "deadlock"
+	InvalidCall       Kind = "call of an address that is no such function"
 	StepLimit         Kind = "step limit"
 	Trap              Kind = "trap"
 )

@@ -13,6 +13,7 @@ const (
 	sharedWindow = 0x7ffe_0000_0000
 	localWindow  = 0x7fff_0000_0000
 	paramWindow  = 0x7ffd_0000_0000 // of the kernel's parameters
+	codeBase     = 0x7ffc_0000_0000 // functions, where nothing can be read or written
 	windowSize   = 1 << 32
 )
 
@@ -100,11 +101,12 @@ func markOnes(p []byte) {
 type memory struct {
 	allocs []*allocation // by address
 	next   uint64
+	code   uint64 // address of the next module's functions
 	used   int64
 	track  bool
 }
 
-func newMemory(track bool) *memory { return &memory{next: globalBase, track: track} }
+func newMemory(track bool) *memory { return &memory{next: globalBase, code: codeBase, track: track} }
 
 // alloc reserves memory whose content is undefined: a pattern that is NaN in every format.
 func (m *memory) alloc(size int64) *allocation {

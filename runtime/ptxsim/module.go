@@ -16,6 +16,8 @@ type module struct {
 	vars    map[string]*variable
 	globals map[string]*allocation // .global and .const variables
 	progs   map[string]*program
+	code    uint64           // address of the first function
+	taken   []*function      // whose address is taken
 	refused map[string]error // kernels that cannot run, and why
 }
 
@@ -33,6 +35,7 @@ func newModule(mem *memory, free int64, name string, image []byte) (*module, err
 	for _, v := range f.vars {
 		m.vars[v.name] = v
 	}
+	m.placeFunctions(mem)
 	for _, v := range f.vars {
 		if v.space != spGlobal && v.space != spConst {
 			continue
@@ -107,9 +110,11 @@ func (m *module) initialise(v *variable) error {
 	for i, iv := range v.init {
 		bits := iv.bits
 		if f := m.function(iv.symbol); f != nil {
-			continue // indirect calls are refused where they stand
-		}
-		if iv.symbol != "" {
+			if size != 8 {
+				return fmt.Errorf("line %d: variable %s: the address of function %s has 8 bytes", v.line, v.name, f.name)
+			}
+			bits += m.codeAddress(f)
+		} else if iv.symbol != "" {
 			t := m.globals[iv.symbol]
 			if t == nil || size != 8 {
 				return fmt.Errorf("line %d: variable %s: initial value %s is not the address of a variable", v.line, v.name, iv.symbol)

@@ -60,14 +60,17 @@ func (p *parser) statement() error {
 	if err := p.advance(); err != nil {
 		return err
 	}
-	if p.tok.text == ".branchtargets" {
-		return p.branchTargets(name)
+	switch p.tok.text {
+	case ".branchtargets", ".calltargets":
+		return p.targets(name)
+	case ".callprototype":
+		return p.prototype(name)
 	}
 	return nil
 }
 
-// branchTargets parses the list of labels that an indirect branch chooses from.
-func (p *parser) branchTargets(name string) error {
+// targets parses the list of labels that an indirect branch chooses from, or of functions that an indirect call does.
+func (p *parser) targets(name string) error {
 	if err := p.advance(); err != nil {
 		return err
 	}

@@ -133,6 +133,7 @@ type extra struct {
 	back      []paramCopy // results of a call
 	regsIn    []regCopy   // arguments and results in registers
 	regsBack  []regCopy
+	callees   map[uint64]*callee // of an indirect call, by address
 }
 
 // regRow is the row of a register.
@@ -143,9 +144,11 @@ type regRow struct {
 
 // funcInfo is a function's part of a program.
 type funcInfo struct {
-	fn     *function
-	start  int32 // index of its first instruction
-	retRow int32 // row that holds every lane's return position
+	fn      *function
+	id      int // among the functions of the program
+	address uint64
+	start   int32 // index of its first instruction
+	retRow  int32 // row that holds every lane's return position
 
 	paramRows, resultRows []regRow // of parameters in registers, in order; -1 for the others
 }
@@ -194,6 +197,8 @@ type program struct {
 	distributed    bool // makes addresses of other blocks' shared memory
 	clusterBarrier bool
 	cooperates     bool // asks where the workspace of cooperative launches is
+	indirect       bool // calls functions by their address
+	functions      int
 	prints         bool // blocks run one after another, so that what they print is in order
 	registers      int  // estimate of the registers a thread needs
 	timed          int  // registers of all functions, for timelines

@@ -84,6 +84,7 @@ type warp struct {
 	linit []byte // one byte per byte of it: written
 
 	writtenBy []uint32 // lanes that wrote each watched register
+	inside    []uint32 // lanes that are in each function, where functions are called by their address
 
 	addr row64
 	offs row64
@@ -140,6 +141,7 @@ func (w *warp) reset(mask uint32) {
 	w.turns, w.polls = false, 0
 	clear(w.polled)
 	clear(w.writtenBy)
+	clear(w.inside)
 	w.async.reset()
 	w.wgmmas, w.wgmmaGroups = w.wgmmas[:0], 0
 	w.flights.reset()
@@ -409,30 +411,17 @@ func (w *warp) control(in *inst, mask uint32) bool {
 			w.pc++
 			return true
 		}
-		w.copyParams(in.x.copies, mask)
-		w.copyRegs(in.x.regsIn, mask)
-		ret := &w.r32[in.x.fn.retRow]
-		for m := mask; m != 0; m &= m - 1 {
-			ret[bits.TrailingZeros32(m)&31] = uint32(w.pc + 1)
-		}
 		if stay := w.active &^ mask; stay != 0 {
 			w.splits = append(w.splits, split{w.pc + 1, stay, false})
-		}
-		w.pc, w.active = in.target, mask
-		return w.resume(false)
-	case kRet:
-		if stay := w.active &^ mask; stay != 0 {
-			w.splits = append(w.splits, split{w.pc + 1, stay, false})
-		}
-		ret := &w.r32[in.a]
-		for m := mask; m != 0; m &= m - 1 {
-			l := bits.TrailingZeros32(m) & 31
-			call := w.prog.code[ret[l]-1].x
-			w.copyParams(call.back, 1<<l)
-			w.copyRegs(call.regsBack, 1<<l)
-			w.splits = append(w.splits, split{int32(ret[l]), 1 << l, false})
 		}
 		w.active = 0
+		if in.x.callees != nil {
+			return w.callByAddress(in, mask) && w.resume(false)
+		}
+		w.copyRegs(in.x.regsIn, mask)
+		return w.enter(in, in.x.fn, in.x.copies, mask) && w.resume(false)
+	case kRet:
+		w.returnFrom(in, mask)
 		return w.resume(false)
 	case kSync:
 		return w.syncLanes(in, mask)
