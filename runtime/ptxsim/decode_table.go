@@ -7,7 +7,7 @@ var errNoOpcode = errors.New("unknown instruction")
 
 // otherOpcodes are PTX's instructions (ISA 8.4) that kernels cannot use here.
 var otherOpcodes = map[string]bool{
-	"tex": true, "tld4": true, "txq": true, "istypep": true, "suld": true, "sust": true, "sured": true, "suq": true,
+	"istypep": true, "sured": true,
 	"multimem": true, "tensormap": true, "alloca": true, "stacksave": true, "stackrestore": true,
 	"vadd": true, "vsub": true, "vabsdiff": true, "vmin": true, "vmax": true, "vshl": true, "vshr": true, "vmad": true, "vset": true,
 	"vadd2": true, "vsub2": true, "vavrg2": true, "vabsdiff2": true, "vmin2": true, "vmax2": true, "vset2": true,
@@ -35,6 +35,8 @@ var decoders = map[string]decodeFunc{
 	"applypriority": decPrefetch, "discard": decPrefetch,
 	"atom": decAtom, "red": decAtom, "cp": decCp, "mbarrier": decMbarrier,
 	"ldmatrix": decLdmatrix, "stmatrix": decLdmatrix, "movmatrix": decMovmatrix, "mma": decMMA, "wmma": decWmma, "wgmma": decWgmma,
+
+	"tex": decTex, "tld4": decTex, "suld": decSurface, "sust": decSurface, "txq": decTextureQuery, "suq": decTextureQuery,
 
 	"shfl": decShfl, "vote": decVote, "match": decMatch, "redux": decRedux, "elect": decElect, "activemask": decActivemask,
 	"bar": decBar, "barrier": decBar, "membar": decFence, "fence": decFence,

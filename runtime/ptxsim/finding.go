@@ -27,6 +27,7 @@ const (
 	MbarrierMisuse    Kind = "misuse of an mbarrier"
 	RegisterHazard    Kind = "access to registers of a matrix product in flight"
 	TensorMapMisuse   Kind = "misuse of a tensor map"
+	TextureMisuse     Kind = "misuse of a texture or surface object"
 	BlockLifetime     Kind = "access to the shared memory of a block that may not run"
 	BarrierDivergence Kind = "barrier divergence"
 	WarpDivergence    Kind = "warp divergence"

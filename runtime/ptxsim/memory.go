@@ -104,6 +104,8 @@ type memory struct {
 	code   uint64 // address of the next module's functions
 	used   int64
 	track  bool
+
+	textures []*texture // by handle
 }
 
 func newMemory(track bool) *memory { return &memory{next: globalBase, code: codeBase, track: track} }

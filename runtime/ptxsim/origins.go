@@ -64,7 +64,7 @@ func (d *decoder) followOrigins(fn *function) *origins {
 			switch {
 			case s.op == "ld" || s.op == "ldu":
 				from = o.loaded(s)
-			case s.op == "atom" || s.op == "call" || s.op == "tex" || s.op == "suld":
+			case s.op == "atom" || s.op == "call" || s.op == "tex" || s.op == "tld4" || s.op == "suld":
 				from = originOther
 			case derives[s.op]:
 				for _, a := range s.args[1:] {

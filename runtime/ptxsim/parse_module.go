@@ -185,6 +185,8 @@ func (p *parser) varType() (typ dtype, align, vec int, err error) {
 			vec = int(name[1] - '0')
 		case typeNames[name] != tNone && typ == tNone:
 			typ = typeNames[name]
+		case (name == "texref" || name == "samplerref" || name == "surfref") && typ == tNone:
+			typ = tB64 // opaque, and refused where it is used
 		case name == "attribute": // .attribute(.managed), .attribute(.unified(a, b)): where the host sees it
 			for depth := 0; ; {
 				if p.tok.is("(") {

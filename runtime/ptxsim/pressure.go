@@ -18,7 +18,7 @@ func (b bitset) remove(i int32) { b[i>>6] &^= 1 << (i & 63) }
 // resultless lists the instructions whose first operand is not a destination.
 var resultless = map[string]bool{
 	"st": true, "red": true, "bra": true, "bar": true, "barrier": true, "membar": true, "fence": true, "cp": true,
-	"prefetch": true, "prefetchu": true, "applypriority": true, "discard": true, "stmatrix": true, "call": true,
+	"prefetch": true, "prefetchu": true, "applypriority": true, "discard": true, "stmatrix": true, "call": true, "sust": true, "sured": true,
 	"ret": true, "exit": true, "trap": true, "brkpt": true, "nanosleep": true, "pmevent": true, "griddepcontrol": true, "wgmma": true,
 }
 

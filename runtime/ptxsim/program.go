@@ -126,8 +126,9 @@ type extra struct {
 	srcWide   bool       // the address row of the source is 64-bit
 	wideData  bool       // the rows of data of an asynchronous store are 64-bit
 	tensor    *tensor    // of a copy by a tensor map
-	ownBlock  bool       // shared memory of the block itself only
-	within    []extent   // shared variables the address is derived from; nil if that is not known
+	texture   *textureOperand
+	ownBlock  bool     // shared memory of the block itself only
+	within    []extent // shared variables the address is derived from; nil if that is not known
 	fn        *funcInfo
 	copies    []paramCopy // arguments of a call
 	back      []paramCopy // results of a call

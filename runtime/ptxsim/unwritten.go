@@ -32,6 +32,7 @@ var uses = map[string]bool{
 	"ld": true, "ldu": true, "st": true, "atom": true, "red": true, "cp": true, "ldmatrix": true, "stmatrix": true,
 	"mma": true, "wmma": true, "wgmma": true, "bar": true, "barrier": true, "vote": true, "match": true, "redux": true,
 	"call": true, "bra": true, "brx": true, "mbarrier": true, "clusterlaunchcontrol": true,
+	"tex": true, "tld4": true, "txq": true, "suld": true, "sust": true, "suq": true,
 }
 
 // handsOn reports whether a statement only computes registers.

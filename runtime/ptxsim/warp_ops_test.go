@@ -396,7 +396,13 @@ func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 	require.NoError(t, err)
 	head := ".version 8.4\n.target sm_80\n.address_size 64\n.entry k() {\n.reg .b32 %r<9>; .reg .f32 %f<9>; .reg .b64 %d<4>; .reg .pred %p<4>;\n"
 	for _, c := range []struct{ body, want string }{
-		{"tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f5,%f6}];", "line 6: tex.2d.v4.f32.f32: unsupported instruction"},
+		{"vadd.s32.s32.s32 %r1, %r2, %r3;", "line 6: vadd.s32.s32.s32: unsupported instruction"},
+		{"tex.level.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f5,%f6}], %f7;", "mipmaps are not supported"},
+		{"tex.cube.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f5,%f6,%f7,%f7}];", "unsupported geometry"},
+		{"tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, %d2, {%f5,%f6}];", "samplers of their own are not supported"},
+		{"tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f5}];", "1 coordinates, wants 2"},
+		{"suld.p.2d.v4.b32.trap {%r1,%r2,%r3,%r4}, [%d1, {%r5,%r6}];", "only .b is supported"},
+		{"txq.filter_mode.b32 %r1, [%d1];", "only sizes can be asked for"},
 		{"add.s32.wobble %r1, %r2, %r3;", "line 6: add.s32.wobble: unsupported modifier .wobble"},
 		{"add.s32 %r1, %r2;", "has 2 operands, wants 3"},
 		{"add.s32 %r1, %d1, %r3;", "operand 1: a b64 register for s32"},
@@ -457,6 +463,7 @@ func TestAnUnsupportedKernelLeavesTheOthersOfItsModule(t *testing.T) {
 	ptx := ".version 8.4\n.target sm_80\n.address_size 64\n" +
 		".visible .entry bad() {\nistypep.texref;\nret;\n}\n" +
 		".visible .entry worse() {\n{ .calltargets a; }\nret;\n}\n" +
+		".global .texref image;\n.visible .entry sampled() {\n.reg .f32 %f<6>;\ntex.2d.v4.f32.f32 {%f0,%f1,%f2,%f3}, [image, {%f4,%f5}];\nret;\n}\n" +
 		".visible .entry good(.param .u64 p) {\n.reg .b64 %d<2>;\nld.param.u64 %d0, [p];\nst.global.u32 [%d0], 7;\nret;\n}\n"
 	r := newRig(t, ptxsim.Options{}, "mixed", []byte(ptx))
 	y := r.alloc(4)
@@ -464,5 +471,6 @@ func TestAnUnsupportedKernelLeavesTheOthersOfItsModule(t *testing.T) {
 	require.NoError(t, r.launch("good", device.D1(1), device.D1(1), 0, a.Buf(y)))
 	require.Equal(t, []uint32{7}, fromWords[uint32](r.bytes(y)))
 	require.ErrorContains(t, r.launch("bad", device.D1(1), device.D1(1), 0, nil), "line 5: istypep.texref")
+	require.ErrorContains(t, r.launch("sampled", device.D1(1), device.D1(1), 0, nil), "line 15: tex.2d.v4.f32.f32: texture and surface references are not supported")
 	require.ErrorContains(t, r.launch("worse", device.D1(1), device.D1(1), 0, nil), "line 9: directive")
 }

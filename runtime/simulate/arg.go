@@ -36,7 +36,19 @@ type Arg struct {
 	Fill  Fill
 	Path  string // of the file
 
-	Tensor *Tensor // a tensor map; Type, Count and Fill are those of the buffer that it describes
+	Tensor  *Tensor  // a tensor map; Type, Count and Fill are those of the buffer that it describes
+	Texture *Texture // a texture or surface object; the same
+}
+
+// of is the argument whose buffer a tensor map or a texture describes, -1 for one of its own.
+func (a *Arg) of() int {
+	switch {
+	case a.Tensor != nil:
+		return a.Tensor.Of
+	case a.Texture != nil:
+		return a.Texture.Of
+	}
+	return -1
 }
 
 // sizes are the types by their size in bytes.
@@ -47,12 +59,19 @@ var sizes = map[string]int{
 
 // ArgHelp describes what ParseArg reads.
 const ArgHelp = "TYPE:COUNT (a buffer of zeros), TYPE:COUNT:random, TYPE:COUNT:unset, TYPE:COUNT:FILE or TYPE:FILE (raw little-endian values), " +
-	"TYPE=VALUE (a scalar) or hex=BYTES (a struct by value); types are i8 to i64, u8 to u64, f16, bf16, f32, f64. " + tensorHelp
+	"TYPE=VALUE (a scalar) or hex=BYTES (a struct by value); types are i8 to i64, u8 to u64, f16, bf16, f32, f64. " + tensorHelp + ". " + textureHelp
 
 // ParseArg reads an argument.
 func ParseArg(text string) (Arg, error) {
 	if rest, ok := strings.CutPrefix(text, "tensormap:"); ok {
 		a, err := parseTensor(rest)
+		if a.Text = text; err != nil {
+			return a, fmt.Errorf("argument %q: %w", text, err)
+		}
+		return a, nil
+	}
+	if rest, ok := strings.CutPrefix(text, "texture:"); ok {
+		a, err := parseTexture(rest)
 		if a.Text = text; err != nil {
 			return a, fmt.Errorf("argument %q: %w", text, err)
 		}

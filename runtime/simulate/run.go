@@ -278,7 +278,7 @@ func arguments(dev *ptxsim.Device, stream device.Stream, fn *ptxsim.Function, li
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range list {
 		a := &list[i]
-		if a.Value != nil || a.Tensor != nil && a.Tensor.Of >= 0 {
+		if a.Value != nil || a.of() >= 0 {
 			continue
 		}
 		free, _, err := dev.Memory()
@@ -304,19 +304,25 @@ func arguments(dev *ptxsim.Device, stream device.Stream, fn *ptxsim.Function, li
 		switch a := &list[i]; {
 		case a.Value != nil:
 			args.Struct(params[i].Align, a.Value)
-		case a.Tensor != nil:
+		case a.Tensor != nil || a.Texture != nil:
 			b, ok := buffers[i]
-			if a.Tensor.Of >= 0 {
-				b, ok = buffers[a.Tensor.Of]
+			if a.of() >= 0 {
+				b, ok = buffers[a.of()]
 			}
 			if !ok {
-				return nil, nil, fmt.Errorf("argument %q: argument %d is no buffer", a.Text, a.Tensor.Of)
+				return nil, nil, fmt.Errorf("argument %q: argument %d is no buffer", a.Text, a.of())
 			}
-			m, err := a.Tensor.encode(b)
+			var value []byte
+			var err error
+			if a.Tensor != nil {
+				value, err = a.Tensor.encode(b)
+			} else {
+				value, err = a.Texture.object(dev, b)
+			}
 			if err != nil {
 				return nil, nil, fmt.Errorf("argument %q: %w", a.Text, err)
 			}
-			args.Struct(params[i].Align, m)
+			args.Struct(params[i].Align, value)
 		default:
 			args.Buf(buffers[i])
 		}
