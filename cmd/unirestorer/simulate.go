@@ -31,6 +31,7 @@ func simulateCommand() *cli.Command {
 			&cli.StringFlag{Name: "grid", Value: "1", Usage: "blocks, `X[,Y[,Z]]`"},
 			&cli.StringFlag{Name: "block", Value: "1", Usage: "threads of a block, `X[,Y[,Z]]`"},
 			&cli.StringFlag{Name: "cluster", Usage: "blocks of a cluster, `X[,Y[,Z]]`; without it, what the kernel says"},
+			&cli.BoolFlag{Name: "cooperative", Usage: "launch all blocks together, for kernels that synchronise their grid"},
 			&cli.IntFlag{Name: "shared", Usage: "dynamic shared memory in `BYTES`"},
 			&cli.StringFlag{Name: "arch", Usage: "`sm_NN` to simulate; without it, what the file is written for"},
 			&cli.StringFlag{Name: "card", Usage: "predict the time on `CARD`: " + cardNames()},
@@ -82,7 +83,7 @@ func cardNames() string {
 }
 
 func simulateOptions(c *cli.Context) (o simulate.Options, err error) {
-	o = simulate.Options{File: c.Args().First(), Kernel: c.String("kernel"), Shared: c.Int("shared"), Card: c.String("card"),
+	o = simulate.Options{File: c.Args().First(), Kernel: c.String("kernel"), Cooperative: c.Bool("cooperative"), Shared: c.Int("shared"), Card: c.String("card"),
 		Schedules: c.Int("schedules"), Values: c.Int("values"), NoCheck: c.Bool("no-check"), Rough: c.Bool("rough"), MaxSteps: c.Int64("max-steps"), Save: map[int]string{}}
 	if o.Grid, err = simulate.ParseDim(c.String("grid")); err != nil {
 		return o, fmt.Errorf("--grid: %w", err)
@@ -113,7 +114,7 @@ func simulateOptions(c *cli.Context) (o simulate.Options, err error) {
 	for _, text := range c.StringSlice("save") {
 		number, path, ok := strings.Cut(text, "=")
 		i, err := strconv.Atoi(number)
-		if !ok || err != nil || path == "" || i < 0 || i >= len(o.Args) || o.Args[i].Value != nil {
+		if !ok || err != nil || path == "" || i < 0 || i >= len(o.Args) || !o.Args[i].HasBuffer() {
 			return o, fmt.Errorf("--save %s: want I=FILE with the number of a buffer among the arguments, from 0", text)
 		}
 		o.Save[i] = path

@@ -100,6 +100,10 @@ type Shape struct {
 	// griddepcontrol.launch_dependents or ended, and must execute griddepcontrol.wait before it reads what that
 	// kernel writes or writes what it reads. Devices before compute capability 9.0 launch it as any other.
 	Programmatic bool `json:"programmatic,omitempty"`
+
+	// Cooperative launches a grid whose blocks all run at the same time, so that they may wait for each other (grid.sync of
+	// cooperative groups). A grid that does not fit the device at once is refused.
+	Cooperative bool `json:"cooperative,omitempty"`
 }
 
 // String formats s for messages, "grid (4,1,1), block (128,1,1), 1024 bytes shared".

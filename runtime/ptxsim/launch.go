@@ -109,7 +109,7 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 		l.races.sync = newBlockOrder(l.warpsPerBlock())
 	}
 	l.markWritten()
-	if l.prog.cooperates {
+	if l.prog.cooperates && l.shape.Cooperative {
 		l.workspace = l.mem.alloc(64)
 		l.workspace.name, l.workspace.init = "workspace of cooperative groups", nil
 		clear(l.workspace.data)

@@ -1,6 +1,7 @@
 package ptxsim
 
 import (
+	"errors"
 	"fmt"
 
 	"unirestorer/runtime/device"
@@ -188,10 +189,23 @@ func (f *Function) checkShape(s device.Shape) error {
 			return fmt.Errorf("%d registers for each of %d threads are more than the %d of a multiprocessor", n, s.Block.Count(), a.Registers)
 		}
 	}
+	if n, most := s.Grid.Count(), f.residentBlocks(s); s.Cooperative && n > most {
+		return fmt.Errorf("%w: %d, of which %d run at a time", ErrTooManyBlocks, n, most)
+	}
 	if s.Shared < 0 || s.Shared > f.dynamicLimit() {
 		return fmt.Errorf("%d bytes of dynamic shared memory: the kernel may have %d (SetMaxDynamicShared raises it)", s.Shared, f.dynamicLimit())
 	}
 	return nil
+}
+
+// ErrTooManyBlocks says that the blocks of a cooperative launch cannot all run at the same time.
+var ErrTooManyBlocks = errors.New("too many blocks for a cooperative launch")
+
+// residentBlocks is how many blocks of a launch the device runs at a time.
+func (f *Function) residentBlocks(s device.Shape) uint64 {
+	d := f.mod.dev
+	o := d.arch.Occupancy(int(s.Block.Count()), f.registers(), f.prog.staticShared+s.Shared)
+	return uint64(o.Blocks * d.Info().SMs)
 }
 
 // checkArgs compares the arguments with the kernel's parameters.

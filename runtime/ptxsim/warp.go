@@ -434,7 +434,11 @@ func (w *warp) control(in *inst, mask uint32) bool {
 			w.pc++
 			return true
 		}
-		w.fatal(in, bits.TrailingZeros32(mask), Trap, "the kernel asked to stop")
+		hint := ""
+		if w.prog.cooperates && !w.blk.launch.shape.Cooperative {
+			hint = "; its blocks wait for each other, which needs a cooperative launch"
+		}
+		w.fatal(in, bits.TrailingZeros32(mask), Trap, "the kernel asked to stop%s", hint)
 	}
 	return false
 }

@@ -40,6 +40,9 @@ type Arg struct {
 	Texture *Texture // a texture or surface object; the same
 }
 
+// HasBuffer reports whether the argument has a buffer of its own.
+func (a *Arg) HasBuffer() bool { return a.Value == nil && a.of() < 0 }
+
 // of is the argument whose buffer a tensor map or a texture describes, -1 for one of its own.
 func (a *Arg) of() int {
 	switch {

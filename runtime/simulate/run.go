@@ -27,6 +27,7 @@ type Options struct {
 	Kernel      string // may be empty where the file has one
 	Grid, Block device.Dim3
 	Cluster     device.Dim3 // blocks of a cluster; zero for what the kernel says
+	Cooperative bool        // all blocks run at the same time and may wait for each other
 	Shared      int         // dynamic shared memory in bytes
 	Arch        int         // 90 for sm_90, 0 for what the file is written for
 	Card        string      // whose time is predicted, as predict.Cards names it; empty for the architecture's first
@@ -191,7 +192,7 @@ func run(ctx context.Context, o Options, card predict.Card, ptx []byte, seed int
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.File, err)
 	}
-	shape := device.Shape{Grid: o.Grid, Block: o.Block, Shared: o.Shared, Cluster: o.Cluster}
+	shape := device.Shape{Grid: o.Grid, Block: o.Block, Shared: o.Shared, Cluster: o.Cluster, Cooperative: o.Cooperative}
 	fn.AllowNonPortableCluster(true)
 	if shape.Shared > 0 {
 		if err := fn.SetMaxDynamicShared(shape.Shared); err != nil {
@@ -278,7 +279,7 @@ func arguments(dev *ptxsim.Device, stream device.Stream, fn *ptxsim.Function, li
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range list {
 		a := &list[i]
-		if a.Value != nil || a.of() >= 0 {
+		if !a.HasBuffer() {
 			continue
 		}
 		free, _, err := dev.Memory()

@@ -220,6 +220,41 @@ func TestTensorMapsAreArguments(t *testing.T) {
 	require.ErrorContains(t, err, "larger than the buffer")
 }
 
+func TestTexturesAndSurfacesAreArguments(t *testing.T) {
+	o := options(t, "texture:f32:3x2:random", "texture:f32:2x3:unset")
+	o.File, o.Kernel, o.Grid, o.Block, o.Values = filepath.Join("..", "ptxsim", "testdata", "texture.ptx"), "turn", device.D1(1), device.D2(3, 2), 6
+	r, err := Run(context.Background(), o)
+	require.NoError(t, err)
+	require.True(t, r.Clean, r.Findings)
+	x, y := r.Buffers[0].Values, r.Buffers[1].Values
+	require.NotEqual(t, x[0], x[1])
+	require.Equal(t, []string{x[0], x[3], x[1], x[4], x[2], x[5]}, y)
+	o.Args[1], err = ParseArg("texture:f32:3x2:of=0")
+	require.NoError(t, err)
+	require.False(t, o.Args[1].HasBuffer())
+	r, err = Run(context.Background(), o)
+	require.NoError(t, err)
+	require.False(t, r.Clean, "it reads what it writes, and a row of three texels is not of two")
+	for text, want := range map[string]string{
+		"texture:f32":                     "want texture",
+		"texture:f64:4":                   "unknown type",
+		"texture::4":                      "unknown type",
+		"texture:f32xy:4":                 "unknown type",
+		"texture:f32x3:4":                 "3 channels",
+		"texture:f32:4x0":                 "want sizes",
+		"texture:f32:4x4x4x4":             "more than three dimensions",
+		"texture:f32:999999x2":            "999999 texels in dimension 0",
+		"texture:u8:4:linear":             "integers cannot be interpolated",
+		"texture:f32:4:layers=0":          "no number of layers",
+		"texture:f32:4:of=-1":             "no number of an argument",
+		"texture:f32:4:fast":              "unknown option",
+		"texture:f32x4:16384x16384x16384": "too large",
+	} {
+		_, err := ParseArg(text)
+		require.ErrorContains(t, err, want, text)
+	}
+}
+
 func TestKernelsPrintAndLoopsEnd(t *testing.T) {
 	o := options(t)
 	o.File, o.Kernel = filepath.Join("..", "ptxsim", "testdata", "print.ptx"), ""

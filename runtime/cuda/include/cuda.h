@@ -322,6 +322,7 @@ typedef enum CUjit_option_enum {
 } CUjit_option;
 
 typedef enum CUlaunchAttributeID_enum {
+	CU_LAUNCH_ATTRIBUTE_COOPERATIVE = 2,
 	CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6,
 } CUlaunchAttributeID;
 
@@ -574,6 +575,7 @@ typedef struct CUgraphExecUpdateResultInfo_st {
 
 typedef union CUlaunchAttributeValue_union {
 	char pad[64];
+	int cooperative;
 	int programmaticStreamSerializationAllowed;
 } CUlaunchAttributeValue;
 

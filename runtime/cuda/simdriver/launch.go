@@ -6,6 +6,7 @@ package simdriver
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -61,9 +62,7 @@ func cuLaunchKernelEx(config unsafe.Pointer, handle C.uintptr_t, params, extra *
 		switch a.id {
 		case attributeIgnore, attributePolicy:
 		case attributeCooperative:
-			if *(*int32)(unsafe.Pointer(&a.value)) != 0 {
-				return fail(notSupported, fmt.Errorf("cooperative launches are not simulated by this driver"))
-			}
+			shape.Cooperative = *(*int32)(unsafe.Pointer(&a.value)) != 0
 		case attributeCluster:
 			d := (*[3]uint32)(unsafe.Pointer(&a.value))
 			shape.Cluster = device.Dim3{X: d[0], Y: d[1], Z: d[2]}
@@ -85,7 +84,9 @@ func launch(handle C.uintptr_t, shape device.Shape, on C.uintptr_t, params, extr
 	if err != nil {
 		return fail(launchResources, err)
 	}
-	if err := f.fn.Check(shape, args); err != nil {
+	if err := f.fn.Check(shape, args); errors.Is(err, ptxsim.ErrTooManyBlocks) {
+		return fail(cooperativeTooLarge, err)
+	} else if err != nil {
 		return fail(invalidValue, err)
 	}
 	s, r := streamOf(on)

@@ -17,6 +17,7 @@ import (
 
 	"unirestorer/runtime/cuda/internal/cuext"
 	"unirestorer/runtime/cuda/simdriver"
+	"unirestorer/runtime/device"
 )
 
 // axpyPTX has axpy(y, x, a, n): y[i] += a·x[i] for i < n, and poke(p): *p = 1.
@@ -328,4 +329,30 @@ func TestLeaksAreReported(t *testing.T) {
 	require.Empty(t, simdriver.Leaked())
 	requireResult(t, "InvalidContext", d.ReleasePrimaryCtx())
 	requireResult(t, "InvalidContext", cu.Synchronize())
+}
+
+func TestCooperativeLaunchesRunAllBlocksTogether(t *testing.T) {
+	_, ctx := retain(t, 0)
+	ptx, err := os.ReadFile("../../ptxsim/testdata/cooperative.ptx")
+	require.NoError(t, err)
+	m, err := cu.LoadDataEx(string(ptx))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = m.Unload() }) // refused after a fault
+	f, err := m.Function("mirrored")
+	require.NoError(t, err)
+	s := stream(t)
+	x, part, y := upload(t, floats(1, 2, 3, 4, 5, 6)), upload(t, make([]byte, 24)), upload(t, make([]byte, 24))
+	var args []byte
+	for _, p := range []cu.DevicePtr{x, part, y} {
+		args = binary.LittleEndian.AppendUint64(args, uint64(p))
+	}
+	shape := device.Shape{Grid: device.D1(3), Block: device.D1(2), Cooperative: true}
+	require.NoError(t, cuext.Launch(ctx, f, &shape, s, args, false))
+	require.NoError(t, s.Synchronize())
+	require.Equal(t, floats(12, 10, 8, 6, 4, 2), download(t, y, 24))
+	shape.Grid.X = 1 << 20
+	requireResult(t, "CooperativeLaunchTooLarge", cuext.Launch(ctx, f, &shape, s, args, false))
+	shape.Grid.X, shape.Cooperative = 3, false
+	require.NoError(t, cuext.Launch(ctx, f, &shape, s, args, false))
+	require.Error(t, s.Synchronize(), "an ordinary launch of a grid with barriers")
 }

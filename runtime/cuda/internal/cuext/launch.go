@@ -15,20 +15,25 @@ static CUresult launch(CUcontext ctx, CUfunction f, unsigned gx, unsigned gy, un
 	return cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, s, NULL, size ? packed : NULL);
 }
 
-static CUresult launch_programmatic(CUcontext ctx, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
-                                    unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s, void *args, size_t size)
+static CUresult launch_with(int programmatic, int cooperative, CUcontext ctx, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
+                            unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s, void *args, size_t size)
 {
 	CUresult r = cuCtxSetCurrent(ctx);
 	if (r != CUDA_SUCCESS)
 		return r;
 	void *packed[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, args, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
-	CUlaunchAttribute attribute = {
-		.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-		.value = {.programmaticStreamSerializationAllowed = 1},
-	};
+	CUlaunchAttribute attributes[2];
+	unsigned n = 0;
+	if (programmatic)
+		attributes[n++] = (CUlaunchAttribute){
+			.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+			.value = {.programmaticStreamSerializationAllowed = 1},
+		};
+	if (cooperative)
+		attributes[n++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value = {.cooperative = 1}};
 	CUlaunchConfig config = {
 		.gridDimX = gx, .gridDimY = gy, .gridDimZ = gz, .blockDimX = bx, .blockDimY = by, .blockDimZ = bz,
-		.sharedMemBytes = shared, .hStream = s, .attrs = &attribute, .numAttrs = 1,
+		.sharedMemBytes = shared, .hStream = s, .attrs = attributes, .numAttrs = n,
 	};
 	return cuLaunchKernelEx(&config, f, NULL, size ? packed : NULL);
 }
@@ -62,8 +67,14 @@ import (
 // every argument, too many for a float and too few for a struct.
 func Launch(ctx cu.CUContext, f cu.Function, shape *device.Shape, s cu.Stream, args []byte, programmatic bool) error {
 	grid, block := shape.Grid, shape.Block
-	if programmatic {
-		return check(C.launch_programmatic(context(ctx), function(f), C.uint(grid.X), C.uint(grid.Y), C.uint(grid.Z),
+	if programmatic || shape.Cooperative {
+		flag := func(set bool) C.int {
+			if set {
+				return 1
+			}
+			return 0
+		}
+		return check(C.launch_with(flag(programmatic), flag(shape.Cooperative), context(ctx), function(f), C.uint(grid.X), C.uint(grid.Y), C.uint(grid.Z),
 			C.uint(block.X), C.uint(block.Y), C.uint(block.Z), C.uint(shape.Shared), stream(s),
 			unsafe.Pointer(unsafe.SliceData(args)), C.size_t(len(args))))
 	}
