@@ -38,7 +38,7 @@ func simulateCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "arg", Aliases: []string{"a"}, Usage: "the next `ARGUMENT`, see above; one for each parameter"},
 			&cli.IntFlag{Name: "schedules", Value: 1, Usage: "run in `N` orders of blocks and warps, until one has findings"},
 			&cli.IntFlag{Name: "values", Usage: "report the first `N` values of every buffer"},
-			&cli.StringSliceFlag{Name: "save", Usage: "write the buffer of argument I to a file, `I=FILE` (I from 0)"},
+			&cli.GenericFlag{Name: "save", Value: &texts{}, Usage: "write the buffer of argument I to a file, `I=FILE` (I from 0)"},
 			&cli.Int64Flag{Name: "max-steps", Value: 1 << 27, Usage: "instructions that a warp may execute, `N`, before that is a finding: for loops without end"},
 			&cli.BoolFlag{Name: "rough", Usage: "arithmetic no better than a card's may be"},
 			&cli.BoolFlag{Name: "no-check", Usage: "skip the checker but for bounds and alignment"},
@@ -111,7 +111,7 @@ func simulateOptions(c *cli.Context) (o simulate.Options, err error) {
 		}
 		o.Args = append(o.Args, a)
 	}
-	for _, text := range c.StringSlice("save") {
+	for _, text := range repeated(c, "save") {
 		number, path, ok := strings.Cut(text, "=")
 		i, err := strconv.Atoi(number)
 		if !ok || err != nil || path == "" || i < 0 || i >= len(o.Args) || !o.Args[i].HasBuffer() {

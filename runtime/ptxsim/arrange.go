@@ -142,51 +142,105 @@ func markBypasses(code []inst) {
 		return
 	}
 	f := blocksOf(code)
-	n := len(f.first)
-	words := (n + 63) / 64
-	after := make([]bitset, n) // blocks through which all ways from a block lead, itself among them
-	for b := range after {
-		after[b] = make(bitset, words)
-		for i := range after[b] {
-			after[b][i] = ^uint64(0)
-		}
-	}
-	for changed := true; changed; {
-		changed = false
-		for b := n - 1; b >= 0; b-- {
-			all := make(bitset, words)
-			for k, s := range f.succ[b] {
-				for i := range all {
-					if k == 0 {
-						all[i] = after[s][i]
-					} else {
-						all[i] &= after[s][i]
-					}
-				}
-			}
-			all.add(int32(b))
-			if !slices.Equal(all, after[b]) {
-				after[b], changed = all, true
-			}
-		}
-	}
-	for b := range n {
-		nearest := -1
-		for c := range n {
-			// The nearest one is that from which the most others follow.
-			if c != b && after[b].has(int32(c)) && (nearest < 0 || after[nearest].count() < after[c].count()) {
-				nearest = c
-			}
-		}
-		if nearest < 0 || code[f.first[nearest]].kind == kExit && code[f.first[nearest]].guard < 0 {
+	after := f.postDominators()
+	for b := range f.first {
+		to := after[b]
+		if to < 0 || code[f.first[to]].kind == kExit && code[f.first[to]].guard < 0 {
 			continue
 		}
 		for i := f.first[b]; i < f.last[b]; i++ {
 			if code[i].blocks() {
-				code[i].target = int32(f.first[nearest])
+				code[i].target = int32(f.first[to])
 			}
 		}
 	}
+}
+
+// postDominators returns for every block the nearest other one through which all ways from it to the function's end lead, -1 if
+// there is none (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm", 2001, on the reversed graph).
+func (f *flow) postDominators() []int {
+	n := len(f.first)
+	end := n // where all ways end
+	number := make([]int, n+1)
+	order := f.fromTheEnd(number)
+	to := make([]int, n+1)
+	for b := range to {
+		to[b] = -1
+	}
+	to[end] = end
+	meet := func(a, b int) int {
+		for a != b {
+			for number[a] < number[b] {
+				a = to[a]
+			}
+			for number[b] < number[a] {
+				b = to[b]
+			}
+		}
+		return a
+	}
+	for changed := true; changed; {
+		changed = false
+		for _, b := range order {
+			nearest := -1
+			if len(f.succ[b]) == 0 {
+				nearest = end
+			}
+			for _, s := range f.succ[b] {
+				switch {
+				case to[s] < 0:
+				case nearest < 0:
+					nearest = s
+				default:
+					nearest = meet(nearest, s)
+				}
+			}
+			if nearest != to[b] {
+				to[b], changed = nearest, true
+			}
+		}
+	}
+	for b := range n {
+		if to[b] == end {
+			to[b] = -1
+		}
+	}
+	return to[:n]
+}
+
+// fromTheEnd lists the blocks that lead to the function's end, each after one that it leads to, and numbers them: the end has
+// the highest number.
+func (f *flow) fromTheEnd(number []int) (order []int) {
+	type visit struct{ b, edge int }
+	n := len(f.first)
+	seen := make([]bool, n)
+	var done []int
+	for last := range n {
+		if len(f.succ[last]) > 0 || seen[last] {
+			continue
+		}
+		seen[last] = true
+		for stack := []visit{{last, 0}}; len(stack) > 0; {
+			v := &stack[len(stack)-1]
+			if v.edge < len(f.pred[v.b]) {
+				p := f.pred[v.b][v.edge]
+				v.edge++
+				if !seen[p] {
+					seen[p] = true
+					stack = append(stack, visit{p, 0})
+				}
+				continue
+			}
+			done = append(done, v.b)
+			stack = stack[:len(stack)-1]
+		}
+	}
+	for i, b := range done {
+		number[b] = i
+	}
+	number[n] = n
+	slices.Reverse(done)
+	return done
 }
 
 // order returns the reachable blocks in layout order.

@@ -202,9 +202,19 @@ func execCpAsyncWait(w *warp, in *inst) {
 // deliver makes the bytes of some lanes' copies appear.
 func (w *warp) deliver(c *asyncCopy, ready uint32) {
 	acc := access{w: w, in: c.in, write: true}
+	s := &w.blk.shadow
 	for m := ready; m != 0; m &= m - 1 {
-		acc.lane, acc.thread = lowest(m), lowest(m)
-		w.deliverAs(acc, c, 1<<acc.lane)
+		l := lowest(m)
+		d := c.dst[l]
+		copy(w.blk.shared[d:int(d)+c.n], c.data[l][:c.n])
+		if !w.blk.launch.check {
+			continue
+		}
+		s.setPending(d, c.n, 0)
+		if !s.easy(w, d, c.n, l, true) {
+			acc.lane, acc.thread = l, l
+			s.touch(&acc, d, c.n)
+		}
 	}
 }
 
@@ -212,9 +222,8 @@ func (w *warp) deliver(c *asyncCopy, ready uint32) {
 func (w *warp) deliverAs(acc access, c *asyncCopy, ready uint32) {
 	b := w.blk
 	for m := ready; m != 0; m &= m - 1 {
-		l := lowest(m)
-		d := c.dst[l]
-		copy(b.shared[d:int(d)+c.n], c.data[l][:c.n])
+		d := c.dst[lowest(m)]
+		copy(b.shared[d:int(d)+c.n], c.data[lowest(m)][:c.n])
 		if b.launch.check {
 			b.shadow.setPending(d, c.n, 0)
 			b.shadow.touch(&acc, d, c.n)

@@ -46,7 +46,7 @@ func (p *program) takeCluster(l *launch) *cluster {
 		}
 	}
 	c := &cluster{prog: p}
-	c.races.last = make([]int32, p.memInsts)
+	c.races.last = make([]lastRequest, p.memInsts*n*k)
 	c.inside.last = make([]int32, p.memInsts*n*k)
 	for rank := range k {
 		b := newBlock(c, rank, n, shared, l.check)

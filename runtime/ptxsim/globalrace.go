@@ -58,7 +58,7 @@ func (t *touched) has(f accessFlags) bool { return t.flags&f != 0 }
 // raceLog collects what one block touched.
 type raceLog struct {
 	log  []touched
-	last []int32 // by memory instruction: index of its last record + 1
+	last []lastRequest // by memory instruction and warp
 
 	keys  []touchedKey
 	spare []touched
@@ -71,11 +71,16 @@ func (r *raceLog) begin() {
 	clear(r.last)
 }
 
-// add records an access by memory instruction mem.
-func (r *raceLog) add(mem int32, a touched) {
-	if i := r.last[mem] - 1; i >= 0 {
-		t := &r.log[i]
-		if t.when == a.when && t.flags == a.flags && a.lo <= t.hi && a.hi >= t.lo {
+// lastRequest says where the records of a warp's last request by an instruction are. Loops over rows go on where each row
+// ended.
+type lastRequest struct{ at, n int32 }
+
+// add records the i-th range of an access; by is the instruction and the warp.
+func (r *raceLog) add(by, i int, a touched) {
+	l := &r.last[by]
+	if i < int(l.n) {
+		t := &r.log[int(l.at)+i]
+		if t.pc == a.pc && t.kind == a.kind && t.when == a.when && t.flags == a.flags && a.lo <= t.hi && a.hi >= t.lo {
 			t.lo, t.hi, t.lanes = min(t.lo, a.lo), max(t.hi, a.hi), t.lanes|a.lanes
 			return
 		}
@@ -83,8 +88,10 @@ func (r *raceLog) add(mem int32, a touched) {
 	if len(r.log) >= raceCompact && len(r.log) == cap(r.log) {
 		r.compact()
 	}
+	if at := len(r.log) - i; at >= 0 {
+		l.at, l.n = int32(at), int32(i+1)
+	}
 	r.log = append(r.log, a)
-	r.last[mem] = int32(len(r.log))
 }
 
 // touchedKey is what ranges are sorted by, without moving them: kind and flags, in kernels that order their blocks the

@@ -176,8 +176,9 @@ func (w *warp) checkGlobal(in *inst, a *allocation, mask uint32, size uint64, ki
 		if kind == accCopy {
 			kind = accRead
 		}
-		for _, s := range segs {
-			b.races.add(in.mem, touched{s.lo, s.hi, w.pc, w.threadOf(s.lane), kind, flags, now, mask})
+		by := int(in.mem)*len(b.all) + w.slot
+		for i, s := range segs {
+			b.races.add(by, i, touched{s.lo, s.hi, w.pc, w.threadOf(s.lane), kind, flags, now, mask})
 			lo, hi := s.lo-a.base, s.hi-a.base
 			if kind == accWrite {
 				if a.init != nil {

@@ -338,7 +338,10 @@ func (p *parser) simpleOperand(depth int) (operand, error) {
 		if err := p.advance(); err != nil {
 			return operand{}, err
 		}
-		o, err := p.simpleOperand(depth + 5) // no nesting behind a sign
+		if p.tok.kind != tokNumber && p.tok.kind != tokIdent {
+			return operand{}, p.errorf("expected a constant or a name after a sign, found %v", p.tok)
+		}
+		o, err := p.simpleOperand(depth)
 		if err != nil {
 			return o, err
 		}

@@ -119,6 +119,69 @@ func (s *shadow) touch(a *access, addr uint32, n int) {
 	}
 }
 
+// easy does what touch does for an access that needs no more than a look at one cell: to 16 bytes that have one state, or to 4
+// bytes that do, which all barriers order after what others did there. It returns false, and has done nothing, if there is
+// more to it. lane is a lane's number or what laneCode gives for several.
+func (s *shadow) easy(w *warp, addr uint32, n, lane int, write bool) bool {
+	c := &s.c16[addr>>4]
+	if n != 16 {
+		if n != 4 || !c.split {
+			return false
+		}
+		c = &s.c4[addr>>2]
+	}
+	if c.split || c.pending != 0 || c.w == 0 && !write || !w.isAfter(c.w, lane) {
+		return false
+	}
+	me := pack(w.clock, w.slot, lane)
+	if write {
+		if !s.allBefore(w, c.r, lane) {
+			return false
+		}
+		s.dropReaders(c)
+		c.w, c.wpc = me, w.pc
+		return true
+	}
+	switch r := c.r; {
+	case r&accShared != 0:
+		own := &s.readers[int(accClock(r))*s.warps+w.slot]
+		if !w.isAfter(*own, lane) {
+			return false
+		}
+		*own = me
+	case w.isAfter(r, lane):
+		c.r = me
+	case accWarp(r) != w.slot:
+		s.share(c, me)
+	default:
+		return false
+	}
+	c.rpc = w.pc
+	return true
+}
+
+// allBefore reports whether what a warp does now is ordered after all readers of a cell.
+func (s *shadow) allBefore(w *warp, r uint64, lane int) bool {
+	if r&accShared == 0 {
+		return w.isAfter(r, lane)
+	}
+	for _, v := range s.readersOf(r) {
+		if !w.isAfter(v, lane) {
+			return false
+		}
+	}
+	return true
+}
+
+// isAfter reports whether barriers of all lanes of a warp, or being of the same lane, order what w does now after an access; the
+// access 0 is before everything.
+func (w *warp) isAfter(earlier uint64, lane int) bool {
+	if accWarp(earlier) != w.slot {
+		return accClock(earlier) <= w.vc[accWarp(earlier)]
+	}
+	return accClock(earlier) <= w.allMet || accLane(earlier) == lane && lane&accManyLanes == 0
+}
+
 func (s *shadow) whole16(a *access, c *cell, addr uint32) {
 	if !c.split {
 		s.check(a, c, addr, 16)
@@ -339,11 +402,16 @@ func (s *shadow) read(w *warp, c *cell, me uint64) {
 	case accClock(c.r) <= w.vc[accWarp(c.r)]:
 		c.r = me
 	default:
-		r := s.newReaders()
-		v := s.readersOf(r)
-		v[accWarp(c.r)], v[w.slot] = c.r, me
-		c.r = r
+		s.share(c, me)
 	}
+}
+
+// share adds a second reader of another warp.
+func (s *shadow) share(c *cell, me uint64) {
+	r := s.newReaders()
+	v := s.readersOf(r)
+	v[accWarp(c.r)], v[accWarp(me)] = c.r, me
+	c.r = r
 }
 
 // mergeReaders combines two reads by one warp. Earlier reads by lanes that have not met those of the later one count as

@@ -105,7 +105,9 @@ func (w *warp) sharedTouch(b *block, in *inst, mask uint32, n int, write, atomic
 	for m := mask; m != 0; m &= m - 1 {
 		l := lowest(m)
 		acc.lane, acc.thread = l, l
-		s.touch(&acc, uint32(w.addr[l]), n)
+		if at := uint32(w.addr[l]); atomic || !s.easy(w, at, n, l, write) {
+			s.touch(&acc, at, n)
+		}
 	}
 }
 
@@ -222,8 +224,25 @@ func (w *warp) wavefronts(mask uint32, n int) (got, ideal uint64) {
 	return got, ideal
 }
 
+// distinctBanks reports whether the lanes of mask, aligned, ask for different banks.
+func distinctBanks(addr *row64, mask uint32, n int) bool {
+	seen, shift := uint32(0), uint(bits.TrailingZeros(uint(max(n, 4))))&7
+	all := uint64(128)>>shift - 1
+	for m := mask; m != 0; m &= m - 1 {
+		bit := uint32(1) << (addr[lowest(m)] >> shift & all)
+		if seen&bit != 0 {
+			return false
+		}
+		seen |= bit
+	}
+	return true
+}
+
 // bankPasses returns the largest number of distinct words that the lanes of mask ask of one bank.
 func bankPasses(addr *row64, mask uint32, n int) int {
+	if distinctBanks(addr, mask, n) {
+		return 1
+	}
 	words := (n + 3) / 4
 	var first [lanes]uint32 // word+1 seen first in the bank
 	var count [lanes]uint8

@@ -170,16 +170,21 @@ func (s *Stream) Launch(ctx context.Context, f device.Function, shape device.Sha
 
 // launch runs a kernel now.
 func (d *Device) launch(ctx context.Context, f *Function, shape device.Shape, params []byte, before *past) (*past, error) {
-	if err := d.lock(); err != nil {
-		return nil, err
-	}
-	report, ran, err := d.runLaunch(ctx, f, shape, params, before)
-	d.last = report
-	d.mu.Unlock()
+	report, ran, err := d.lockedLaunch(ctx, f, shape, params, before)
 	if d.opt.OnLaunch != nil && report.Kernel != "" {
 		d.opt.OnLaunch(report)
 	}
 	return ran, err
+}
+
+func (d *Device) lockedLaunch(ctx context.Context, f *Function, shape device.Shape, params []byte, before *past) (report Report, ran *past, err error) {
+	if err := d.lock(); err != nil {
+		return Report{}, nil, err
+	}
+	defer d.mu.Unlock()
+	report, ran, err = d.runLaunch(ctx, f, shape, params, before)
+	d.last = report
+	return report, ran, err
 }
 
 func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape, params []byte, before *past) (Report, *past, error) {

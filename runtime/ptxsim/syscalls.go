@@ -20,6 +20,10 @@ const maxPrinted = 1 << 20
 
 // decSystemCall translates a call of a function that is not in the module.
 func (d *decoder) decSystemCall(s *stmt, in *inst, fn *function, rets, args []operand) error {
+	sizes := map[string][]int64{"vprintf": {8, 8}, "__assertfail": {8, 8, 4, 8, 8}}[fn.name]
+	if len(args) != len(sizes) || len(rets) > 1 {
+		return fmt.Errorf("call of %s with %d arguments and %d results", fn.name, len(args), len(rets))
+	}
 	var places []int64
 	ret := int64(-1)
 	for i, o := range append(args, rets...) {
@@ -27,14 +31,14 @@ func (d *decoder) decSystemCall(s *stmt, in *inst, fn *function, rets, args []op
 		if o.kind != opdSymbol || v == nil || v.space != spParam {
 			return fmt.Errorf("only variables can be passed to functions")
 		}
+		if size := append(sizes, 4)[i]; v.size() != size {
+			return fmt.Errorf("variable %s of %d bytes for %d", v.name, v.size(), size)
+		}
 		if i < len(args) {
 			places = append(places, d.varOff[v])
 		} else {
 			ret = d.varOff[v]
 		}
-	}
-	if want := map[string]int{"vprintf": 2, "__assertfail": 5}[fn.name]; len(args) != want {
-		return fmt.Errorf("call of %s with %d arguments", fn.name, len(args))
 	}
 	call := systemCalls[fn.name]
 	in.class, in.kind = clControl, kExec

@@ -158,14 +158,19 @@ func execLdmatrix(w *warp, in *inst) {
 	for m := range in.x.n {
 		d := &w.r32[in.x.rows[m]]
 		rows := w.addr[8*m : 8*m+8]
-		for l := range d {
-			if in.x.mode == "trans" {
-				lo := data[rows[2*(l%4)]+uint64(l/4*2):]
-				hi := data[rows[2*(l%4)+1]+uint64(l/4*2):]
-				d[l] = uint32(binary.LittleEndian.Uint16(lo)) | uint32(binary.LittleEndian.Uint16(hi))<<16
-			} else {
-				d[l] = binary.LittleEndian.Uint32(data[rows[l/4]+uint64(l%4*4):])
+		if in.x.mode != "trans" {
+			for r, at := range rows {
+				from, to := data[at:][:16], d[4*r:][:4]
+				for i := range to {
+					to[i] = binary.LittleEndian.Uint32(from[4*i:])
+				}
 			}
+			continue
+		}
+		for l := range d {
+			lo := data[rows[2*(l%4)]+uint64(l/4*2):]
+			hi := data[rows[2*(l%4)+1]+uint64(l/4*2):]
+			d[l] = uint32(binary.LittleEndian.Uint16(lo)) | uint32(binary.LittleEndian.Uint16(hi))<<16
 		}
 	}
 }
@@ -212,8 +217,10 @@ func (w *warp) matrixRows(in *inst, write bool) bool {
 	if b.launch.check {
 		acc := access{w: w, in: in, write: write, lane: accManyLanes}
 		for l := range 8 * in.x.n {
-			acc.thread = l
-			b.shadow.touch(&acc, uint32(w.addr[l]), 16)
+			if at := uint32(w.addr[l]); !b.shadow.easy(w, at, 16, accManyLanes, write) {
+				acc.thread = l
+				b.shadow.touch(&acc, at, 16)
+			}
 		}
 	}
 	got := uint64(0)

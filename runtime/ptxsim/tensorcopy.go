@@ -15,6 +15,8 @@ type tensor struct {
 	base   int32 // row of the map's generic address
 	off    int64
 	coords []int32 // rows
+	im2col bool
+	shifts []int32 // rows of the offsets of a copy in im2col mode
 }
 
 // tensorOperand reads [map, {coordinates}].
@@ -44,15 +46,16 @@ func (d *decoder) tensorOperand(o operand, rank int) (*tensor, error) {
 
 // decTensor translates cp.async.bulk.tensor and cp.reduce.async.bulk.tensor; op is the operation of a reduction.
 func (d *decoder) decTensor(s *stmt, m *modset, in *inst, op string) (err error) {
-	if m.one("im2col", "im2col_no_offs") != "" {
-		return fmt.Errorf("copies of tensors in im2col mode are not supported")
-	}
+	im2col := m.one("im2col", "im2col_no_offs")
 	dims := m.one("1d", "2d", "3d", "4d", "5d")
 	if dims == "" {
 		return fmt.Errorf("needs the number of dimensions")
 	}
 	rank := int(dims[0] - '0')
 	m.take("tile")
+	if im2col != "" && rank < 3 {
+		return fmt.Errorf("im2col mode needs three to five dimensions")
+	}
 	x := in.x
 	args := s.args
 	if cacheHints(m) && len(args) > 0 {
@@ -68,11 +71,21 @@ func (d *decoder) decTensor(s *stmt, m *modset, in *inst, op string) (err error)
 			x.multicast, want = true, 4
 			d.prog.distributed = true
 		}
+		var shifts []operand
+		if im2col == "im2col" && len(args) == want+1 {
+			shifts = args[3].list
+			args = slices.Delete(slices.Clone(args), 3, 4)
+		} else if im2col != "" {
+			return fmt.Errorf("wrong operands")
+		}
 		if len(args) != want || args[0].kind != opdAddress || args[2].kind != opdAddress {
 			return fmt.Errorf("wrong operands")
 		}
 		in.exec, x.space = execTensorLoad, spShared
 		if x.tensor, err = d.tensorOperand(args[1], rank); err != nil {
+			return err
+		}
+		if err := d.shifts(x.tensor, im2col, shifts); err != nil {
 			return err
 		}
 		if err := d.address(args[0], in); err != nil {
@@ -97,6 +110,9 @@ func (d *decoder) decTensor(s *stmt, m *modset, in *inst, op string) (err error)
 		if x.tensor, err = d.tensorOperand(args[0], rank); err != nil {
 			return err
 		}
+		if x.tensor.im2col = im2col != ""; im2col == "im2col" {
+			return fmt.Errorf("stores in im2col mode have no offsets (.im2col_no_offs)")
+		}
 		in.b, x.wide, err = d.base(args[1])
 		x.m = int(args[1].off)
 		return err
@@ -118,6 +134,10 @@ func (w *warp) tensorMap(in *inst, l int) (t TensorMap, at [5]int64, ok bool) {
 		w.fatal(in, l, TensorMapMisuse, "there is no tensor map at 0x%x, as cuTensorMapEncodeTiled makes them, or it was changed", addr)
 	case t.Rank != x.rank:
 		w.fatal(in, l, TensorMapMisuse, "the copy has %d dimensions, the tensor map %d", x.rank, t.Rank)
+		ok = false
+	}
+	if ok && t.Im2col != x.im2col {
+		w.fatal(in, l, TensorMapMisuse, "the copy is in im2col mode: %v, the tensor map: %v", x.im2col, t.Im2col)
 		ok = false
 	}
 	for i, c := range x.coords {
@@ -156,6 +176,7 @@ func (w *warp) sharedBox(in *inst, l int, addr uint64) bool {
 }
 
 func execTensorLoad(w *warp, in *inst) {
+	x := in.x.tensor
 	for rest := w.mask; rest != 0; rest &= rest - 1 {
 		l := lowest(rest)
 		t, coords, ok := w.tensorMap(in, l)
@@ -176,7 +197,7 @@ func execTensorLoad(w *warp, in *inst) {
 			fill = 0xff
 		}
 		inner := t.count(0) * t.Type.Size()
-		t.rows(coords, func(r row) bool {
+		t.rows(coords, w.shiftsOf(x, l), func(r row) bool {
 			n := inner
 			if r.scattered {
 				n = r.outside + r.inside
@@ -242,7 +263,7 @@ func execTensorStore(w *warp, in *inst) {
 			kind = accStrong
 		}
 		size := t.Type.Size()
-		t.rows(coords, func(r row) bool {
+		t.rows(coords, [3]int64{}, func(r row) bool {
 			if r.inside == 0 {
 				return true
 			}

@@ -57,6 +57,12 @@ type TensorMap struct {
 	Steps   [5]uint32 // every so manyth element, 1 to 8
 	Swizzle int       // bytes of a line in shared memory whose pieces of 16 are mixed: 32, 64, 128, or 0
 	NaN     bool      // elements outside are NaN, not zero
+
+	// Im2col makes it a map as cuTensorMapEncodeIm2col does: dimensions are channels, width, height, depth and images, and a copy
+	// moves Box[0] channels of Box[1] pixels, 1 to 1024, which follow each other within the bounding box from Lower to the last
+	// pixel plus Upper, the width first. Steps are those of the pixels.
+	Im2col       bool
+	Lower, Upper [3]int // of width, height, depth
 }
 
 // TensorMapSize is the bytes of an encoded map, which lie at a multiple of 64.
@@ -81,13 +87,16 @@ func (t *TensorMap) Check() error {
 		switch {
 		case t.Dims[i] == 0 || t.Dims[i] > 1<<32:
 			return fmt.Errorf("tensor map: dimension %d has %d elements", i, t.Dims[i])
-		case t.Box[i] == 0 || t.Box[i] > 256:
+		case (t.Box[i] == 0 || t.Box[i] > 256) && !(t.Im2col && i > 0):
 			return fmt.Errorf("tensor map: the box has %d elements of dimension %d, not 1 to 256", t.Box[i], i)
 		case t.Steps[i] == 0 || t.Steps[i] > 8:
 			return fmt.Errorf("tensor map: a step of %d in dimension %d, not 1 to 8", t.Steps[i], i)
 		case i > 0 && (t.Strides[i-1]%16 != 0 || t.Strides[i-1] >= 1<<40):
 			return fmt.Errorf("tensor map: a stride of %d bytes is not a multiple of 16 below 2^40", t.Strides[i-1])
 		}
+	}
+	if err := t.checkIm2col(); err != nil {
+		return err
 	}
 	switch inner := int(t.Box[0]) * size; {
 	case inner%16 != 0:
@@ -111,6 +120,9 @@ func (t *TensorMap) Encode() ([]byte, error) {
 	if t.NaN {
 		flags |= 1 << 16
 	}
+	if t.Im2col {
+		flags |= 1 << 17
+	}
 	b = binary.LittleEndian.AppendUint32(b, tensorMagic)
 	b = binary.LittleEndian.AppendUint32(b, uint32(t.Type)|uint32(t.Rank)<<16)
 	b = binary.LittleEndian.AppendUint32(b, flags)
@@ -125,6 +137,10 @@ func (t *TensorMap) Encode() ([]byte, error) {
 		b = binary.LittleEndian.AppendUint16(b, uint16(t.Box[i]))
 		b = append(b, byte(t.Steps[i]))
 	}
+	for i := range t.Lower {
+		b = binary.LittleEndian.AppendUint16(b, uint16(t.Lower[i]))
+		b = binary.LittleEndian.AppendUint16(b, uint16(t.Upper[i]))
+	}
 	b = b[:TensorMapSize-4]
 	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b)), nil
 }
@@ -136,7 +152,8 @@ func decodeTensorMap(b []byte) (t TensorMap, ok bool) {
 		return t, false
 	}
 	kind, flags := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
-	t.Type, t.Rank, t.Swizzle, t.NaN = TensorType(kind&0xffff), int(kind>>16), int(flags&0xffff), flags>>16 != 0
+	t.Type, t.Rank, t.Swizzle, t.NaN = TensorType(kind&0xffff), int(kind>>16), int(flags&0xffff), flags>>16&1 != 0
+	t.Im2col = flags>>17&1 != 0
 	t.Address = binary.LittleEndian.Uint64(b[12:])
 	for i := range t.Dims {
 		t.Dims[i] = binary.LittleEndian.Uint64(b[20+8*i:])
@@ -146,6 +163,10 @@ func decodeTensorMap(b []byte) (t TensorMap, ok bool) {
 	}
 	for i := range t.Box {
 		t.Box[i], t.Steps[i] = uint32(binary.LittleEndian.Uint16(b[92+3*i:])), uint32(b[94+3*i])
+	}
+	for i := range t.Lower {
+		t.Lower[i] = int(int16(binary.LittleEndian.Uint16(b[107+4*i:])))
+		t.Upper[i] = int(int16(binary.LittleEndian.Uint16(b[109+4*i:])))
 	}
 	return t, t.Check() == nil
 }
@@ -163,18 +184,26 @@ type row struct {
 // image is how many bytes a box takes in shared memory, and how many are copied.
 func (t *TensorMap) image() (span, moved int) {
 	rows := 1
-	for i := 1; i < t.Rank; i++ {
+	for i := 1; i < t.Rank && !t.Im2col; i++ {
 		rows *= t.count(i)
+	}
+	if t.Im2col {
+		rows = int(t.Box[1])
 	}
 	inner := t.count(0) * t.Type.Size()
 	return rows * max(inner, t.Swizzle), rows * inner
 }
 
 // count is how many elements a box has along a dimension.
-func (t *TensorMap) count(i int) int { return int((t.Box[i] + t.Steps[i] - 1) / t.Steps[i]) }
+func (t *TensorMap) count(i int) int {
+	if t.Im2col {
+		return int(t.Box[i])
+	}
+	return int((t.Box[i] + t.Steps[i] - 1) / t.Steps[i])
+}
 
-// rows lists the runs of the box at some coordinates, and calls f for each.
-func (t *TensorMap) rows(at [5]int64, f func(r row) bool) {
+// boxRows lists the runs of the box at some coordinates, and calls f for each.
+func (t *TensorMap) boxRows(at [5]int64, f func(r row) bool) {
 	size := int64(t.Type.Size())
 	inner := int64(t.count(0))
 	pitch := int64(max(int(inner*size), t.Swizzle))

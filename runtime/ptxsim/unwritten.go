@@ -23,8 +23,9 @@ type unwritten struct {
 	d        *decoder
 	fn       *function
 	flow     *flow
-	suspects map[int32]int32 // registers to watch, and the index of their mask
-	reads    map[int][]int32 // by statement: registers that it may read unwritten
+	names    map[int32]string // of registers, when they are needed
+	suspects map[int32]int32  // registers to watch, and the index of their mask
+	reads    map[int][]int32  // by statement: registers that it may read unwritten
 }
 
 // uses lists the instructions that do something with what they read, beyond computing a register from it.
@@ -217,16 +218,19 @@ func (u *unwritten) instrument(code []inst) []inst {
 
 // regName is a register as the function names it.
 func (u *unwritten) regName(r int32) string {
-	for i := range u.fn.body {
-		for s := u.fn.body[i].scope; s != nil; s = s.parent {
-			for name, v := range s.regs {
-				if v == r {
-					return name
+	if u.names == nil {
+		u.names = map[int32]string{}
+		seen := map[*scope]bool{}
+		for i := range u.fn.body {
+			for s := u.fn.body[i].scope; s != nil && !seen[s]; s = s.parent {
+				seen[s] = true
+				for name, v := range s.regs {
+					u.names[v] = name
 				}
 			}
 		}
 	}
-	return "a register"
+	return u.names[r]
 }
 
 // checkWritten reports lanes that read a watched register without having written it.

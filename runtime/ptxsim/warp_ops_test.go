@@ -394,7 +394,7 @@ func TestLoadsAndStoresOfAllWidths(t *testing.T) {
 func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 	dev, err := ptxsim.New(ptxsim.Options{Arch: 80, Memory: 4 << 20})
 	require.NoError(t, err)
-	head := ".version 8.4\n.target sm_80\n.address_size 64\n.entry k() {\n.reg .b32 %r<9>; .reg .f32 %f<9>; .reg .b64 %d<4>; .reg .pred %p<4>;\n"
+	head := ".version 8.4\n.target sm_80\n.address_size 64\n.extern .func (.param .b32 r) vprintf (.param .b64 a, .param .b64 b); .entry k() {\n.reg .b32 %r<9>; .reg .f32 %f<9>; .reg .b64 %d<4>; .reg .pred %p<4>;\n"
 	for _, c := range []struct{ body, want string }{
 		{"vadd.s32.s32.s32 %r1, %r2, %r3;", "line 6: vadd.s32.s32.s32: unsupported instruction"},
 		{"tex.level.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f5,%f6}], %f7;", "mipmaps are not supported"},
@@ -414,6 +414,9 @@ func TestUnsupportedCodeIsRefusedWithItsLine(t *testing.T) {
 		{"ld.global.v4.u64 {%d0,%d1,%d2,%d3}, [%d0];", "vector of 32 bytes"},
 		{"sqrt.f32 %f1, %f2;", "needs a rounding mode"},
 		{"call helper;", "unknown function helper"},
+		{"{ .param .b32 x; .param .b32 y; .param .b32 z; .param .b32 w; call (x), vprintf, (w, w); }", "variable w of 4 bytes for 8"},
+		{"{ .param .b64 x; .param .b8 y; call (y), vprintf, (x, x); }", "variable y of 1 bytes for 4"},
+		{"{ .param .b64 x; call vprintf, (x); }", "call of vprintf with 1 arguments"},
 	} {
 		require.ErrorContains(t, refusal(t, dev, head+c.body+"\nret;\n}\n"), c.want, c.body)
 	}

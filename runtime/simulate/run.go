@@ -107,14 +107,7 @@ const maxFile = 256 << 20
 
 // Run runs the kernel. Findings are part of the report; an error means that it could not be run.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	info, err := os.Stat(o.File)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() || info.Size() > maxFile {
-		return nil, fmt.Errorf("%s: not a PTX file", o.File)
-	}
-	ptx, err := os.ReadFile(o.File)
+	ptx, err := readPTX(ctx, o.File)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +133,41 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 	}
 	return report, nil
+}
+
+// readPTX reads a file, which may be a pipe: one that nobody writes to must not keep the command from ending.
+func readPTX(ctx context.Context, path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() || info.Size() > maxFile {
+		return nil, fmt.Errorf("%s: not a PTX file", path)
+	}
+	type content struct {
+		ptx []byte
+		err error
+	}
+	done := make(chan content, 1)
+	go func() {
+		f, err := os.Open(path)
+		if err != nil {
+			done <- content{nil, err}
+			return
+		}
+		defer f.Close()
+		ptx, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+		done <- content{ptx, err}
+	}()
+	select {
+	case c := <-done:
+		if c.err == nil && len(c.ptx) > maxFile {
+			return nil, fmt.Errorf("%s: not a PTX file", path)
+		}
+		return c.ptx, c.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read %s: %w", path, ctx.Err())
+	}
 }
 
 // target returns the architecture that the PTX is written for, as far as it is one that can be simulated.
@@ -333,7 +361,7 @@ func arguments(dev *ptxsim.Device, stream device.Stream, fn *ptxsim.Function, li
 
 // describe makes the report of a launch.
 func describe(o Options, card predict.Card, fn *ptxsim.Function, l ptxsim.Report, ptx []byte) *Report {
-	lines := strings.Split(string(ptx), "\n")
+	lines := strings.Split(strings.TrimRight(string(ptx), "\x00"), "\n")
 	r := &Report{
 		File: o.File, Kernel: fn.Name(), Arch: fmt.Sprintf("sm_%d", o.Arch), Shape: l.Shape, Findings: []Finding{},
 		Clean: len(l.Findings) == 0, Registers: l.Registers, Occupancy: l.Occupancy, Counters: l.Counters, Card: card.Title,

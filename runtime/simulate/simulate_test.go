@@ -202,14 +202,16 @@ func TestTensorMapsAreArguments(t *testing.T) {
 	require.False(t, r.Clean, "without a wait")
 
 	for text, want := range map[string]string{
-		"tensormap:f32:40x20":            "want tensormap",
-		"tensormap:q:4x4:4x4":            "unknown type",
-		"tensormap:f32:40x20:16":         "a box of 1 dimensions for 2",
-		"tensormap:f32:40x20:3x1":        "multiple of 16",
-		"tensormap:f32:40x20:16x8:a=b":   "unknown option",
-		"tensormap:f32:4x0:4x1":          "want sizes",
-		"tensormap:f32:40x2:16x1:of=x":   "no number",
-		"tensormap:f32:9x9:4x4:pitch=16": "a pitch of 16",
+		"tensormap:f32:40x20":          "want tensormap",
+		"tensormap:q:4x4:4x4":          "unknown type",
+		"tensormap:f32:40x20:16":       "a box of 1 dimensions for 2",
+		"tensormap:f32:40x20:3x1":      "multiple of 16",
+		"tensormap:f32:40x20:16x8:a=b": "unknown option",
+		"tensormap:f32:4x0:4x1":        "want sizes",
+		"tensormap:f32:40x2:16x1:of=x": "no number",
+
+		"tensormap:f32:4294967296x4294967296x4:4x4x4": "too large",
+		"tensormap:f32:9x9:4x4:pitch=16":              "a pitch of 16",
 	} {
 		_, err := ParseArg(text)
 		require.ErrorContains(t, err, want, text)

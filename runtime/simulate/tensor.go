@@ -104,9 +104,10 @@ func parseTensor(text string) (a Arg, err error) {
 	}
 	for i := 1; i < len(dims); i++ {
 		t.Map.Strides[i-1] = stride
-		if stride *= dims[i]; stride > 1<<40 {
+		if stride > 1<<40/dims[i] {
 			return a, errors.New("the tensor is too large")
 		}
+		stride *= dims[i]
 	}
 	a.Count = int64(stride / size)
 	return a, t.Map.Check()

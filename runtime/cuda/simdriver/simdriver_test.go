@@ -351,7 +351,7 @@ func TestCooperativeLaunchesRunAllBlocksTogether(t *testing.T) {
 	require.NoError(t, s.Synchronize())
 	require.Equal(t, floats(12, 10, 8, 6, 4, 2), download(t, y, 24))
 	shape.Grid.X = 1 << 20
-	requireResult(t, "CooperativeLaunchTooLarge", cuext.Launch(ctx, f, &shape, s, args, false))
+	requireResult(t, "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE", cuext.Launch(ctx, f, &shape, s, args, false))
 	shape.Grid.X, shape.Cooperative = 3, false
 	require.NoError(t, cuext.Launch(ctx, f, &shape, s, args, false))
 	require.Error(t, s.Synchronize(), "an ordinary launch of a grid with barriers")

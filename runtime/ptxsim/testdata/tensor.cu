@@ -135,3 +135,31 @@ KERNEL halo(const __grid_constant__ Map m, unsigned short* out, int bug) {
     wait(&bar, 0);
     for (int i = threadIdx.x; i < 192; i += 32) out[i] = s[i];
 }
+
+// 16 channels of 12 pixels in im2col mode, from pixel x, y of image n, for the filter's tap dx, dy.
+KERNEL im2col(const __grid_constant__ Map m, uint16_t* out, int c, int x, int y, int n, int dx, int dy, int bug) {
+    __shared__ alignas(128) uint16_t s[12 * 16];
+    __shared__ uint64_t bar;
+    if (threadIdx.x == 0) {
+        init(&bar, 1);
+        expect(&bar, sizeof(s));
+        asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};" ::"r"(at(s)),
+                     "l"(&m), "r"(at(&bar)), "r"(c), "r"(x), "r"(y), "r"(n), "h"((uint16_t)dx), "h"((uint16_t)dy) : "memory");
+    }
+    __syncthreads();
+    if (!bug) wait(&bar, 0);
+    for (int i = threadIdx.x; i < 12 * 16; i += 32) out[i] = s[i];
+}
+
+// The same pixels written back.
+KERNEL col2im(const __grid_constant__ Map m, int x, int y, int n) {
+    __shared__ alignas(128) uint16_t s[12 * 16];
+    for (int i = threadIdx.x; i < 12 * 16; i += 32) s[i] = 1000 + i;
+    fence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.im2col_no_offs.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(&m), "r"(at(s)), "r"(0), "r"(x), "r"(y), "r"(n) : "memory");
+        asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+        asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    }
+}
