@@ -269,6 +269,7 @@ func TestTilesOfPixelsEqualTheReference(t *testing.T) {
 		for j, test := range []func(t testing.TB, opt convOptions) func(r *rig){
 			conv3Test(graph.Shape{N: 2, H: 19, W: 33, C: 12}, 72, 0), conv3Test(graph.Shape{N: 1, H: 18, W: 20, C: 40}, 40, -2),
 			conv3Test(graph.Shape{N: 2, H: 7, W: 17, C: 3}, 64, 2), conv3Test(graph.Shape{N: 1, H: 3, W: 9, C: 24}, 56, -3),
+			conv3Test(graph.Shape{N: 1, H: 6, W: 22, C: 16}, 32, -2),
 		} {
 			t.Run(fmt.Sprintf("%dx%d/%d", opt.tile, opt.columns, j), func(t *testing.T) {
 				if testing.Short() && (i+j)%3 > 0 {
@@ -302,6 +303,26 @@ func conv3Test(in graph.Shape, filters, shuffle int) func(t testing.TB, opt conv
 		return func(r *rig) {
 			o, op := single(r, g, 11)
 			requireClose(r, runConv(o, op, opt), want)
+		}
+	}
+}
+
+// TestNaturalOrderWithEveryPartAndWithout covers the launch that finishes products in the order of their channels.
+func TestNaturalOrderWithEveryPartAndWithout(t *testing.T) {
+	for _, gate := range []graph.Gate{graph.NoGate, graph.SimpleGate, graph.GELUGate} {
+		for _, bias := range []bool{false, true} {
+			filters := 44
+			if gate != graph.NoGate {
+				filters *= 2
+			}
+			shapes := []graph.Shape{{N: 2, H: 5, W: 7, C: 20}, {N: 2, H: 1, W: 2, C: 44}, {N: 2, H: 10, W: 14, C: 11}}
+			compareGraph(t, oneOp(t, shapes, func(x []*graph.Tensor) graph.Op {
+				c := &graph.Conv{X: x[0], Weight: param(t, 1, 0, 0.2, filters, 20), OutAffine: x[1], Gate: gate, Shuffle: 2}
+				if bias {
+					c.Bias, c.Scale, c.Residual = param(t, 2, 0, 0.5, filters), param(t, 3, 1, 0.3, 44), x[2]
+				}
+				return c
+			}), func(o *one, op graph.Op) [][]float32 { return runConv(o, op, convOptions{}) })
 		}
 	}
 }

@@ -91,6 +91,15 @@ func TestDepthwiseConvolutionsEqualTheReference(t *testing.T) {
 	}
 }
 
+// TestPartialSumsOfAllColumns covers blocks whose threads all have columns of their own: 5, 10 and 32 of a pair of channels.
+func TestPartialSumsOfAllColumns(t *testing.T) {
+	for _, gate := range []graph.Gate{graph.NoGate, graph.SimpleGate, graph.GELUGate} {
+		for _, s := range []struct{ h, w, c int }{{9, 21, 48}, {5, 41, 24}, {4, 130, 8}} {
+			pooledTest(gate, 1, s.h, s.w, s.c, s.c == 24)(t)(newRig(t))
+		}
+	}
+}
+
 // oneOp builds a graph of one operation.
 func oneOp(t testing.TB, inputs []graph.Shape, build func(in []*graph.Tensor) graph.Op) *graph.Graph {
 	t.Helper()
@@ -139,7 +148,7 @@ func TestGramOfWideHeads(t *testing.T) {
 
 // TestGramOfHeadsWiderThanATile covers Gram matrices that take several tiles.
 func TestGramOfHeadsWiderThanATile(t *testing.T) {
-	for _, s := range []struct{ head, heads, pixels int }{{72, 2, 100}, {130, 1, 65}, {64, 1, 64}, {5, 3, 200}} {
+	for _, s := range []struct{ head, heads, pixels int }{{72, 2, 100}, {130, 1, 65}, {64, 1, 64}, {64, 1, 200}, {5, 3, 200}} {
 		r := newRig(t)
 		c := s.head * s.heads
 		in := graph.Shape{N: 2, H: 1, W: s.pixels, C: 3 * c}

@@ -18,6 +18,9 @@ func TestVectorProductsEqualTheReference(t *testing.T) {
 	}{
 		{1, 64, 64, nil},
 		{3, 37, 11, nil},
+		{7, 40, 9, nil},
+		{6, 72, 20, func(c *graph.Conv) { c.Gate, c.Bias = graph.SimpleGate, param(t, 3, 0, 1, 20) }},
+		{4, 264, 8, nil},
 		{8, 520, 130, func(c *graph.Conv) { c.Act = graph.LeakyReLU }},
 		{2, 512, 44, func(c *graph.Conv) { c.Bias = param(t, 3, 0, 1, 44) }},
 		{1, 16, 34, func(c *graph.Conv) { c.Gate = graph.GELUGate }},

@@ -88,7 +88,7 @@ var subjects = []subject{
 	}, spared: map[string]spared{
 		"drop a predicate: @%p143": {4, "the residual of later octets, which every shape that comes this way has"},
 	}},
-	{module: "depthwise", kernel: "depthwise3_simple_gate", test: all(pooledTest(1, 33, 27, 128, true), pooledTest(2, 9, 37, 24, false)), spared: map[string]spared{
+	{module: "depthwise", kernel: "depthwise3_simple_gate", test: all(pooledTest(graph.SimpleGate, 1, 33, 27, 128, true), pooledTest(graph.SimpleGate, 2, 9, 37, 24, false)), spared: map[string]spared{
 		"drop a predicate: @%p86": {1, "a column beyond the strip, which the sizes tried here do not use"},
 	}},
 	{module: "gram", kernel: "depthwise_gram", test: all(depthwiseGramTest(48, true), depthwiseGramTest(24, false)), spared: map[string]spared{
@@ -109,6 +109,16 @@ var subjects = []subject{
 		"shift an address: ld.global.f32": {4, "the largest logit of a row, which cancels in the softmax"},
 	}},
 	{module: "fold", kernel: "fold_wide", test: foldTest(120)},
+}
+
+// TestSubjectsPass runs the tests of the mutants with the kernels as they are.
+func TestSubjectsPass(t *testing.T) {
+	for _, s := range subjects {
+		t.Run(s.kernel, func(t *testing.T) {
+			t.Parallel()
+			s.test(t)(newRig(t))
+		})
+	}
 }
 
 func normTest(splits int, set func(t testing.TB, c *graph.Conv)) func(t testing.TB) func(r *rig) {
@@ -168,12 +178,16 @@ func scaledTest(h, w int) func(t testing.TB) func(r *rig) {
 		})
 }
 
-// pooledTest is a gated convolution that sums what it stores.
-func pooledTest(images, h, w, c int, bias bool) func(t testing.TB) func(r *rig) {
-	return oneOpTest(runDepthwise, []graph.Shape{{N: images, H: h, W: w, C: 2 * c}}, func(t testing.TB, in []*graph.Tensor) graph.Op {
-		d := &graph.Depthwise{X: in[0], Weight: param(t, 1, 0, 0.4, 2*c, 1, 3, 3), Gate: graph.SimpleGate, Pool: true}
+// pooledTest is a gated convolution to c channels that sums what it stores.
+func pooledTest(gate graph.Gate, images, h, w, c int, bias bool) func(t testing.TB) func(r *rig) {
+	in := c
+	if gate != graph.NoGate {
+		in *= 2
+	}
+	return oneOpTest(runDepthwise, []graph.Shape{{N: images, H: h, W: w, C: in}}, func(t testing.TB, x []*graph.Tensor) graph.Op {
+		d := &graph.Depthwise{X: x[0], Weight: param(t, 1, 0, 0.4, in, 1, 3, 3), Gate: gate, Pool: true}
 		if bias {
-			d.Bias = param(t, 2, 0, 0.5, 2*c)
+			d.Bias = param(t, 2, 0, 0.5, in)
 		}
 		return d
 	})

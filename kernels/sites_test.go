@@ -321,7 +321,7 @@ func opcode(l string) string {
 // what they cost, together.
 const (
 	firstTests = 3
-	otherTried = 9
+	otherTried = 27
 )
 
 // try runs tests that execute a site until one notices the mutant.

@@ -72,7 +72,7 @@ func execCpAsync(w *warp, in *inst) {
 	if b.launch.check {
 		w.sharedTouch(b, in, mask, x.n, true, false)
 		for m := mask; m != 0; m &= m - 1 {
-			b.shadow.setPending(uint32(w.addr[lowest(m)]), x.n, 1)
+			b.shadow.pend(uint32(w.addr[lowest(m)]), x.n, 1)
 		}
 	}
 	b.ctr.AsyncStore.add(w.wavefronts(mask, x.n))
@@ -121,7 +121,11 @@ func execCpAsync(w *warp, in *inst) {
 			for m := ok; m != 0; m &= m - 1 {
 				l := lowest(m)
 				off := w.addr[l] - a.base
-				copy(c.data[l][:size], a.data[off:off+uint64(size)])
+				if size == 16 {
+					c.data[l] = [16]byte(a.data[off : off+16])
+				} else {
+					copy(c.data[l][:size], a.data[off:off+uint64(size)])
+				}
 			}
 		}
 		read &^= done
@@ -206,11 +210,15 @@ func (w *warp) deliver(c *asyncCopy, ready uint32) {
 	for m := ready; m != 0; m &= m - 1 {
 		l := lowest(m)
 		d := c.dst[l]
-		copy(w.blk.shared[d:int(d)+c.n], c.data[l][:c.n])
+		if c.n == 16 {
+			*(*[16]byte)(w.blk.shared[d:]) = c.data[l]
+		} else {
+			copy(w.blk.shared[d:int(d)+c.n], c.data[l][:c.n])
+		}
 		if !w.blk.launch.check {
 			continue
 		}
-		s.setPending(d, c.n, 0)
+		s.pend(d, c.n, 0)
 		if !s.easy(w, d, c.n, l, true) {
 			acc.lane, acc.thread = l, l
 			s.touch(&acc, d, c.n)

@@ -479,5 +479,14 @@ func (s *shadow) setPending(addr uint32, n int, v uint8) {
 	}
 }
 
+// pend is setPending, in short for 16 bytes that have one state.
+func (s *shadow) pend(addr uint32, n int, v uint8) {
+	if c := &s.c16[addr>>4]; n == 16 && !c.split {
+		c.pending = v
+		return
+	}
+	s.setPending(addr, n, v)
+}
+
 // lowest returns the number of the lowest set bit.
 func lowest(m uint32) int { return bits.TrailingZeros32(m) & 31 }

@@ -85,6 +85,9 @@ type texture struct {
 	base uint64
 }
 
+// textureAlignment is what CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT says of these cards.
+const textureAlignment = 512
+
 // textureHandles is where handles begin, which are no addresses.
 const textureHandles = 0x7ffb_0000_0000
 
@@ -96,6 +99,9 @@ func (d *Device) NewTexture(b device.Buffer, t Texture) (uint64, error) {
 	}
 	if n := t.Bytes(); n > b.Size {
 		return 0, fmt.Errorf("texture: %d bytes in a buffer of %d", n, b.Size)
+	}
+	if b.Ptr%textureAlignment != 0 {
+		return 0, fmt.Errorf("texture: address 0x%x is not a multiple of %d", uint64(b.Ptr), textureAlignment)
 	}
 	if err := d.lock(); err != nil {
 		return 0, err

@@ -233,6 +233,8 @@ func TestTexturesThatCannotBeAreRefused(t *testing.T) {
 	good := ptxsim.Texture{Type: ptxsim.TensorF32, Channels: 1, Dims: 2, Size: [3]int{4, 4}}
 	_, err = dev.NewTexture(b, good)
 	require.NoError(t, err)
+	_, err = dev.NewTexture(device.Buffer{Ptr: b.Ptr + 16, Size: 48}, ptxsim.Texture{Type: ptxsim.TensorF32, Channels: 1, Dims: 1, Size: [3]int{4}})
+	require.ErrorContains(t, err, "multiple of 512")
 	for want, change := range map[string]func(d *ptxsim.Texture){
 		"68 bytes in a buffer of 64":      func(d *ptxsim.Texture) { d.Dims, d.Size[0] = 1, 17 },
 		"channels of type":                func(d *ptxsim.Texture) { d.Type = ptxsim.TensorF64 },

@@ -3,8 +3,10 @@ package simulate
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -268,4 +270,19 @@ func TestKernelsPrintAndLoopsEnd(t *testing.T) {
 	r, err := Run(context.Background(), o)
 	require.NoError(t, err)
 	require.Equal(t, ptxsim.StepLimit, r.Findings[0].Kind)
+}
+
+// A pipe that nobody writes to does not keep the command from being interrupted.
+func TestReadingEndsWithTheContext(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("pipes have no names here")
+	}
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer w.Close()
+	defer r.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = Run(ctx, Options{File: fmt.Sprintf("/dev/fd/%d", r.Fd()), Grid: device.D1(1), Block: device.D1(1)})
+	require.ErrorIs(t, err, context.Canceled)
 }
