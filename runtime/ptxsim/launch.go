@@ -109,12 +109,7 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 		l.races.sync = newBlockOrder(l.warpsPerBlock())
 	}
 	l.markWritten()
-	if l.prog.cooperates && l.shape.Cooperative {
-		l.workspace = l.mem.alloc(64)
-		l.workspace.name, l.workspace.init = "workspace of cooperative groups", nil
-		clear(l.workspace.data)
-		defer l.mem.free(l.workspace)
-	}
+	defer l.cooperate()()
 	perCluster := uint64(l.clusterBlocks())
 	grid := l.shape.Grid.Count() / perCluster // clusters
 	if l.prog.ordered || l.prog.prints {
@@ -186,6 +181,17 @@ func (l *launch) run(ctx context.Context, workers int) (Report, error) {
 		return report, fmt.Errorf("launch was stopped: %w", err)
 	}
 	return report, nil
+}
+
+// cooperate makes the workspace of a cooperative launch, and returns what frees it.
+func (l *launch) cooperate() func() {
+	if !l.prog.cooperates || !l.shape.Cooperative {
+		return func() {}
+	}
+	l.workspace = l.mem.alloc(64)
+	l.workspace.name, l.workspace.init = "workspace of cooperative groups", nil
+	clear(l.workspace.data)
+	return func() { l.mem.free(l.workspace) }
 }
 
 // blockOrder returns the order in which blocks are started: ascending without a seed, else a permutation.

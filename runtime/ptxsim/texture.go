@@ -63,17 +63,24 @@ func (t *Texture) Check() error {
 		return fmt.Errorf("texture: %d dimensions, not 1 to 3", t.Dims)
 	case t.Layers < 0 || t.Layers > 2048 || t.Layers > 0 && t.Dims == 3:
 		return fmt.Errorf("texture: %d layers of %d dimensions", t.Layers, t.Dims)
+	}
+	for i := range t.Dims {
+		if most := maxTexture[t.Dims][i]; t.Size[i] < 1 || t.Size[i] > most {
+			return fmt.Errorf("texture: %d texels in dimension %d, not 1 to %d", t.Size[i], i, most)
+		}
+	}
+	return t.checkReading()
+}
+
+// checkReading is Check for how texels are read.
+func (t *Texture) checkReading() error {
+	switch {
 	case t.AsFloat && (!t.integer() || t.Type.Size() > 2):
 		return fmt.Errorf("texture: only integers of 8 and 16 bits are read as floats")
 	case t.Linear && t.integer() && !t.AsFloat:
 		return fmt.Errorf("texture: integers cannot be interpolated")
 	case t.Address > AddressBorder:
 		return fmt.Errorf("texture: address mode %d", t.Address)
-	}
-	for i := range t.Dims {
-		if most := maxTexture[t.Dims][i]; t.Size[i] < 1 || t.Size[i] > most {
-			return fmt.Errorf("texture: %d texels in dimension %d, not 1 to %d", t.Size[i], i, most)
-		}
 	}
 	return nil
 }
