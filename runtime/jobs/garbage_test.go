@@ -131,6 +131,7 @@ func FuzzRecord(f *testing.F) {
 func TestKeysThatS3RefusesAreNoFaultOfPictures(t *testing.T) {
 	ctx := bounded(t)
 	q, r := local(t), opened(t)
+	q.limits.AckWait = 500 * time.Millisecond
 	fakeS3(t)
 	in := filepath.Join(t.TempDir(), "a.png")
 	pictureFile(t, in, 4)
