@@ -8,6 +8,7 @@ import (
 
 	"unirestorer/graph/graphtest"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 	"unirestorer/runtime/ledger"
 )
 
@@ -15,7 +16,7 @@ func TestProgramsShareOneArenaOfTheLargest(t *testing.T) {
 	before := ledger.Mapped()
 	b := newBackend(t, Options{Threads: 2})
 	var most int64
-	for _, g := range chains(t) {
+	for _, g := range backendtest.Chains(t) {
 		p := compile(t, b, g)
 		run(t, p, graphtest.RandomInputs(g, 1))
 		most = max(most, p.Memory().Arena)
@@ -30,7 +31,7 @@ func TestProgramsShareOneArenaOfTheLargest(t *testing.T) {
 
 func TestAProgramFindsItsMemoryAfterATrim(t *testing.T) {
 	b := newBackend(t, Options{Threads: 2})
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	p, in := compile(t, b, g), graphtest.RandomInputs(g, 2)
 	want := run(t, p, in)
 	for range 3 {
@@ -41,7 +42,7 @@ func TestAProgramFindsItsMemoryAfterATrim(t *testing.T) {
 
 func TestATrimLeavesARunAlone(t *testing.T) {
 	b := newBackend(t, Options{Threads: 2})
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	p, in := compile(t, b, g), graphtest.RandomInputs(g, 2)
 	want := run(t, p, in)
 	outputs := newOutputs(g)

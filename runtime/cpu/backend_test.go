@@ -11,6 +11,7 @@ import (
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/reference"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 	"unirestorer/runtime/cpu/simd"
 )
 
@@ -109,7 +110,7 @@ func TestCasesMatchInterpreter(t *testing.T) {
 }
 
 func TestFusedNodesMatchInterpreter(t *testing.T) {
-	for _, g := range chains(t) {
+	for _, g := range backendtest.Chains(t) {
 		inputs := graphtest.RandomInputs(g, 11)
 		want, err := reference.Run(g, inputs)
 		require.NoError(t, err)

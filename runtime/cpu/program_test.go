@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"context"
-	"errors"
 	"math"
 	"sync"
 	"testing"
@@ -29,21 +28,6 @@ func caseGraph(t testing.TB, name string) *graph.Graph {
 	return nil
 }
 
-// chains are graphs of several nodes.
-func chains(t testing.TB) []*graph.Graph {
-	t.Helper()
-	var all []*graph.Graph
-	for _, c := range graphtest.Cases() {
-		if c.Chain {
-			g, err := c.Build()
-			require.NoError(t, err)
-			all = append(all, g)
-		}
-	}
-	require.NotEmpty(t, all)
-	return all
-}
-
 func TestPlanTellsWhatAProgramHolds(t *testing.T) {
 	b := newBackend(t, Options{Threads: 3})
 	for _, c := range graphtest.Cases() {
@@ -61,55 +45,8 @@ func TestPlanTellsWhatAProgramHolds(t *testing.T) {
 	}
 }
 
-func TestPlanReadsNoWeights(t *testing.T) {
-	k := graph.NewBuilder("unreadable", nil)
-	x := k.Input("x", graph.Shape{N: 1, H: 8, W: 8, C: 4}, graph.NHWC)
-	w := graph.NewParam("w", []int{6, 4}, nil, func([]float32) error { return errors.New("the disk is gone") })
-	k.Output("y", k.Conv("conv", graph.Conv{X: x, Weight: w}), graph.NHWC)
-	g, err := k.Build()
-	require.NoError(t, err)
-	b := newBackend(t, Options{})
-	_, err = b.Plan(g)
-	require.NoError(t, err)
-	_, err = b.Compile(context.Background(), g)
-	require.ErrorContains(t, err, `compile unreadable: parameter "w": the disk is gone`)
-	require.Zero(t, b.weights.Total(), "a failed compilation keeps no weights")
-}
-
-func TestProgramsShareEqualWeights(t *testing.T) {
-	reads := 0
-	build := func(h int) *graph.Graph {
-		k := graph.NewBuilder("shared", nil)
-		x := k.Input("x", graph.Shape{N: 1, H: h, W: 8, C: 4}, graph.NHWC)
-		w := graph.NewParam("w", []int{40, 4}, "w", func(dst []float32) error {
-			reads++
-			for i := range dst {
-				dst[i] = float32(i)
-			}
-			return nil
-		})
-		k.Output("y", k.Conv("conv", graph.Conv{X: x, Weight: w}), graph.NHWC)
-		g, err := k.Build()
-		require.NoError(t, err)
-		return g
-	}
-	b := newBackend(t, Options{})
-	p, err := b.Compile(context.Background(), build(8))
-	require.NoError(t, err)
-	q, err := b.Compile(context.Background(), build(16))
-	require.NoError(t, err)
-	require.Equal(t, 1, reads)
-	require.Equal(t, p.Memory().Weights, b.weights.Total())
-	require.NoError(t, p.Close())
-	require.NoError(t, p.Close())
-	require.Equal(t, q.Memory().Weights, b.weights.Total(), "the second program still holds them")
-	require.Error(t, b.Close(), "a program is open")
-	require.NoError(t, q.Close())
-	require.Zero(t, b.weights.Total())
-}
-
 func TestResultsTakeNoMoreMemoryThanPlanned(t *testing.T) {
-	for _, g := range chains(t) {
+	for _, g := range backendtest.Chains(t) {
 		b := newBackend(t, Options{Threads: 2})
 		p := compile(t, b, g)
 		inputs, outputs := graphtest.RandomInputs(g, 3), newOutputs(g)
@@ -134,7 +71,7 @@ func TestEveryStepRunsWithoutAllocating(t *testing.T) {
 }
 
 func TestRunsRepeatExactly(t *testing.T) {
-	for _, g := range chains(t) {
+	for _, g := range backendtest.Chains(t) {
 		p := compile(t, newBackend(t, Options{Threads: 3}), g)
 		inputs := graphtest.RandomInputs(g, 3)
 		first := run(t, p, inputs)
@@ -217,7 +154,7 @@ func TestCancelledRunReturnsPromptly(t *testing.T) {
 func TestProgramsOfOneBackendTakeTurnsOnItsArena(t *testing.T) {
 	b := newBackend(t, Options{Threads: 3})
 	var wg sync.WaitGroup
-	for _, g := range chains(t) {
+	for _, g := range backendtest.Chains(t) {
 		p := compile(t, b, g)
 		inputs := graphtest.RandomInputs(g, 2)
 		want := run(t, p, inputs)
@@ -260,7 +197,7 @@ func TestRunRefusesWrongHosts(t *testing.T) {
 }
 
 func TestProgressAndNodesAreReported(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	p := compile(t, newBackend(t, Options{}), g)
 	var last float64
 	var nodes []*graph.Node
@@ -281,4 +218,14 @@ func TestOutputsThatAreNotFiniteAreErrors(t *testing.T) {
 	err := p.Run(context.Background(), [][]float32{in}, out, backend.RunOptions{})
 	require.ErrorIs(t, err, backend.ErrNotFinite)
 	require.EqualError(t, err, `run doubling: the network's output is not finite: 2 of 90 values of "twice"`)
+}
+
+func TestPlanReadsNoWeights(t *testing.T) {
+	b := newBackend(t, Options{})
+	backendtest.PlanReadsNoWeights(t, b, b.weights.Total)
+}
+
+func TestProgramsShareEqualWeights(t *testing.T) {
+	b := newBackend(t, Options{})
+	backendtest.SharesEqualWeights(t, b, b.weights.Total, func(backend.Program) int64 { return 0 })
 }

@@ -13,6 +13,7 @@ import (
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/models"
 	"unirestorer/graph/reference"
+	"unirestorer/runtime/backend/backendtest"
 	"unirestorer/runtime/device"
 )
 
@@ -224,7 +225,7 @@ func TestWhatNoKernelTakesIsRefusedWhenCompiled(t *testing.T) {
 }
 
 func TestFailedCompilationsLeaveNothingBehind(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	broken := errors.New("broken")
 	for fail := int64(1); ; fail++ {
 		dev := &watched{Device: newSimulator(t), failAlloc: func(n int64) error {

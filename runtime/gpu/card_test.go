@@ -12,6 +12,7 @@ import (
 	"unirestorer/graph/graphtest"
 	"unirestorer/graph/reference"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 	"unirestorer/runtime/cuda"
 	"unirestorer/runtime/device"
 	"unirestorer/runtime/verify"
@@ -60,7 +61,7 @@ func TestCasesMatchInterpreterThroughCUDA(t *testing.T) {
 
 func TestReplayEqualsDirectRunThroughCUDA(t *testing.T) {
 	b, apart := card(t, Options{}), card(t, Options{NoGraphs: true})
-	for _, g := range chains(t)[:3] {
+	for _, g := range backendtest.Chains(t)[:3] {
 		inputs := graphtest.RandomInputs(g, 3)
 		p := compile(t, b, g)
 		want := run(t, p, inputs)
@@ -70,7 +71,7 @@ func TestReplayEqualsDirectRunThroughCUDA(t *testing.T) {
 }
 
 func TestCancelledRunLeavesTheProgramUsableThroughCUDA(t *testing.T) {
-	p := compile(t, card(t, Options{}), chains(t)[0])
+	p := compile(t, card(t, Options{}), backendtest.Chains(t)[0])
 	inputs := graphtest.RandomInputs(p.Graph(), 3)
 	want := run(t, p, inputs)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -12,11 +12,12 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 )
 
 // meeting is a graph with a kernel whose blocks meet at counters.
 func meeting(t *testing.T) *graph.Graph {
-	for _, g := range chains(t) {
+	for _, g := range backendtest.Chains(t) {
 		for _, n := range g.Nodes {
 			if _, ok := n.Op.(*graph.Fold); ok {
 				return g

@@ -75,21 +75,6 @@ func newOutputs(g *graph.Graph) [][]float32 {
 	return outputs
 }
 
-// chains are graphs of several nodes.
-func chains(t testing.TB) []*graph.Graph {
-	t.Helper()
-	var all []*graph.Graph
-	for _, c := range graphtest.Cases() {
-		if c.Chain {
-			g, err := c.Build()
-			require.NoError(t, err)
-			all = append(all, g)
-		}
-	}
-	require.NotEmpty(t, all)
-	return all
-}
-
 func wave(n int) []float32 {
 	v := make([]float32, n)
 	for i := range v {

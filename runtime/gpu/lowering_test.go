@@ -6,11 +6,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/runtime/device"
+
+	"unirestorer/runtime/backend/backendtest"
 )
 
 func TestLoweringListsTheLaunchesOfAProgram(t *testing.T) {
 	b := newBackend(t, Options{})
-	for _, g := range chains(t)[:3] {
+	for _, g := range backendtest.Chains(t)[:3] {
 		p := compile(t, b, g)
 		l, err := Lower(g, b.info)
 		require.NoError(t, err)

@@ -7,10 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph/graphtest"
+	"unirestorer/runtime/backend/backendtest"
 )
 
 func TestMeasuringLeavesResultsAndMemoryAlone(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	for _, replay := range []bool{true, false} {
 		p := compile(t, newBackend(t, Options{}), g)
 		inputs := graphtest.RandomInputs(g, 3)
@@ -31,7 +32,7 @@ func TestMeasuringLeavesResultsAndMemoryAlone(t *testing.T) {
 }
 
 func TestMeasureRefusesWhatItCannotDo(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	p := compile(t, newBackend(t, Options{}), g)
 	inputs := graphtest.RandomInputs(g, 3)
 	want := run(t, p, inputs)

@@ -12,6 +12,7 @@ import (
 	"unirestorer/graph"
 	"unirestorer/graph/graphtest"
 	"unirestorer/runtime/backend"
+	"unirestorer/runtime/backend/backendtest"
 	"unirestorer/runtime/device"
 )
 
@@ -42,56 +43,10 @@ func TestPlanTellsWhatAProgramHolds(t *testing.T) {
 	}
 }
 
-func TestPlanReadsNoWeights(t *testing.T) {
-	k := graph.NewBuilder("unreadable", nil)
-	x := k.Input("x", graph.Shape{N: 1, H: 8, W: 8, C: 4}, graph.NHWC)
-	w := graph.NewParam("w", []int{6, 4}, nil, func([]float32) error { return errors.New("the disk is gone") })
-	k.Output("y", k.Conv("conv", graph.Conv{X: x, Weight: w}), graph.NHWC)
-	g, err := k.Build()
-	require.NoError(t, err)
-	b := newBackend(t, Options{})
-	_, err = b.Plan(g)
-	require.NoError(t, err)
-	_, err = b.Compile(context.Background(), g)
-	require.ErrorContains(t, err, `compile unreadable: parameter "w": the disk is gone`)
-	require.Zero(t, b.weights.Total(), "a failed compilation keeps no weights")
-}
-
-func TestProgramsShareEqualWeights(t *testing.T) {
-	reads := 0
-	build := func(h int) *graph.Graph {
-		k := graph.NewBuilder("shared", nil)
-		x := k.Input("x", graph.Shape{N: 1, H: h, W: 8, C: 4}, graph.NHWC)
-		w := graph.NewParam("w", []int{40, 4}, "w", func(dst []float32) error {
-			reads++
-			copy(dst, wave(len(dst)))
-			return nil
-		})
-		k.Output("y", k.Conv("conv", graph.Conv{X: x, Weight: w}), graph.NHWC)
-		g, err := k.Build()
-		require.NoError(t, err)
-		return g
-	}
-	b := newBackend(t, Options{})
-	p, err := b.Compile(context.Background(), build(8))
-	require.NoError(t, err)
-	q, err := b.Compile(context.Background(), build(16))
-	require.NoError(t, err)
-	require.Equal(t, 1, reads)
-	own := p.(*Program).slots.Size
-	require.Equal(t, p.Memory().Weights-own, b.weights.Total())
-	require.NoError(t, p.Close())
-	require.NoError(t, p.Close())
-	require.Equal(t, q.Memory().Weights-own, b.weights.Total(), "the second program still holds them")
-	require.Error(t, b.Close(), "a program is open")
-	require.NoError(t, q.Close())
-	require.Zero(t, b.weights.Total())
-}
-
 // The replayed graph, launches one by one and launches timed one by one give
 // the same bits, and so do repeated runs.
 func TestReplayEqualsDirectRun(t *testing.T) {
-	graphs := chains(t)
+	graphs := backendtest.Chains(t)
 	if testing.Short() {
 		graphs = graphs[:2]
 	}
@@ -111,7 +66,7 @@ func TestReplayEqualsDirectRun(t *testing.T) {
 }
 
 func TestRunsOnlyWaitAtTheEnd(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	for _, opts := range []Options{{}, {NoGraphs: true}} {
 		dev := &watched{Device: newSimulator(t)}
 		p := compile(t, backendOn(t, dev, opts), g)
@@ -184,7 +139,7 @@ func TestCancelledRunReturnsPromptlyAndLeavesTheProgramUsable(t *testing.T) {
 func TestProgramsOfOneBackendRunAtTheSameTime(t *testing.T) {
 	b := newBackend(t, Options{})
 	var wg sync.WaitGroup
-	for _, g := range chains(t)[:4] {
+	for _, g := range backendtest.Chains(t)[:4] {
 		p := compile(t, b, g)
 		inputs := graphtest.RandomInputs(g, 2)
 		want := run(t, p, inputs)
@@ -227,7 +182,7 @@ func TestRunRefusesWrongHosts(t *testing.T) {
 }
 
 func TestProgressAndNodesAreReported(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	p := compile(t, newBackend(t, Options{}), g)
 	for _, timed := range []bool{false, true} {
 		var last float64
@@ -254,7 +209,7 @@ func TestProgressAndNodesAreReported(t *testing.T) {
 }
 
 func TestErrorsNameNodeKernelAndShape(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	for _, opts := range []Options{{}, {NoGraphs: true}} {
 		broken := errors.New("broken")
 		fail := true
@@ -308,7 +263,7 @@ func TestAdaptersShareTheirBase(t *testing.T) {
 }
 
 func TestFailedReplayNamesItsNode(t *testing.T) {
-	g := chains(t)[0]
+	g := backendtest.Chains(t)[0]
 	dev := &watched{Device: newSimulator(t)}
 	p := compile(t, backendOn(t, dev, Options{}), g)
 	inputs := graphtest.RandomInputs(g, 1)
@@ -321,4 +276,14 @@ func TestFailedReplayNamesItsNode(t *testing.T) {
 	require.ErrorContains(t, err, "kernel "+l.Kernel+" ("+l.Shape.String()+"): broken")
 	dev.failReplay = nil
 	run(t, p, inputs)
+}
+
+func TestPlanReadsNoWeights(t *testing.T) {
+	b := newBackend(t, Options{})
+	backendtest.PlanReadsNoWeights(t, b, b.weights.Total)
+}
+
+func TestProgramsShareEqualWeights(t *testing.T) {
+	b := newBackend(t, Options{})
+	backendtest.SharesEqualWeights(t, b, b.weights.Total, func(p backend.Program) int64 { return p.(*Program).slots.Size })
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"unirestorer/graph"
+	"unirestorer/graph/graphtest"
 )
 
 // Doubling is a graph of one input "x" of 5×6 pixels in 3 channels, whose
@@ -22,4 +23,19 @@ func Doubling(t testing.TB) *graph.Graph {
 	g, err := k.Build()
 	require.NoError(t, err)
 	return g
+}
+
+// Chains are the cases of graphtest with several nodes.
+func Chains(t testing.TB) []*graph.Graph {
+	t.Helper()
+	var all []*graph.Graph
+	for _, c := range graphtest.Cases() {
+		if c.Chain {
+			g, err := c.Build()
+			require.NoError(t, err)
+			all = append(all, g)
+		}
+	}
+	require.NotEmpty(t, all)
+	return all
 }
