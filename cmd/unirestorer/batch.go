@@ -124,6 +124,11 @@ type restoring func(ctx context.Context, i int, j unirestorer.Job) (*unirestorer
 func (b *batch) attempt(ctx context.Context, i int, do restoring) (claimed bool) {
 	j := b.jobs[i]
 	res := &restored{In: j.In, Out: j.Out}
+	if b.current(j) { // without a claim, which a folder that is only read does not take
+		res.Skipped = true
+		b.note(ctx, i, res, nil)
+		return false
+	}
 	if j.Folder != "" {
 		claim, err := folders.TakeClaim(j.Out)
 		switch {
@@ -198,6 +203,19 @@ func (b *batch) record(j unirestorer.Job) error {
 		return fmt.Errorf("restore %s: keep account of the result: %w", j.In, err)
 	}
 	return nil
+}
+
+// current tells whether a folder's picture has the very result that would be made.
+func (b *batch) current(j unirestorer.Job) bool {
+	if !j.FromFolder || b.c.Bool("overwrite") || len(b.left[j.Out]) > 0 {
+		return false
+	}
+	state, err := b.journals[j.Folder].State(j.Out, j.In, b.settings)
+	if err != nil || state != folders.Current {
+		return false
+	}
+	b.say("%s: %s exists, skipped (--overwrite restores it again)", j.In, j.Out)
+	return true
 }
 
 // skip tells whether a folder's picture has its result already, and why one that is there is not it.
@@ -342,6 +360,11 @@ func (b *batch) waits(why string) {
 func (b *batch) say(format string, args ...any) {
 	if b.c.Bool("quiet") {
 		return
+	}
+	for i, arg := range args {
+		if name, ok := arg.(string); ok { // a name may have a line's end in it
+			args[i] = report.Printable(name)
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

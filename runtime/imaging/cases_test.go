@@ -152,6 +152,7 @@ func TestLargePicturesAreAllowedOnDemand(t *testing.T) {
 	data := caseFile(t, "200mp-1bit.png")
 	_, err := DecodeConfig(bytes.NewReader(data), Limits{})
 	require.ErrorIs(t, err, ErrTooLarge)
+	require.ErrorContains(t, err, "max-pixels", "what raises it")
 	cfg, err := DecodeConfig(bytes.NewReader(data), Limits{MaxPixels: 1e9})
 	require.NoError(t, err)
 	require.Equal(t, [2]int{20000, 10001}, [2]int{cfg.W, cfg.H})

@@ -40,7 +40,7 @@ func (l Limits) checkPixels(w, h int) error {
 		return fmt.Errorf("image of %d×%d pixels", w, h)
 	}
 	if int64(w) > l.MaxPixels/int64(h) {
-		return fmt.Errorf("%w: %d×%d pixels, the limit is %d", ErrTooLarge, w, h, l.MaxPixels)
+		return fmt.Errorf("%w: %d×%d pixels, the limit (max-pixels) is %d", ErrTooLarge, w, h, l.MaxPixels)
 	}
 	return nil
 }
@@ -145,19 +145,46 @@ func readFile(path string, limits Limits) ([]byte, error) {
 // that size.
 func readAll(r io.Reader, limits Limits) ([]byte, error) {
 	limit := limits.withDefaults().MaxBytes
-	var b bytes.Buffer
-	if s, ok := r.(interface{ Stat() (os.FileInfo, error) }); ok {
-		if info, err := s.Stat(); err == nil && info.Mode().IsRegular() && info.Size() <= limit {
-			b.Grow(int(info.Size()) + bytes.MinRead)
-		}
-	}
-	if _, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
+	// What cannot be a picture is refused before it is read on, which may be for ever.
+	start := make([]byte, 512)
+	n, err := io.ReadFull(r, start)
+	start = start[:n]
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("read image: %w", err)
 	}
-	if int64(b.Len()) > limit {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	if _, err := sniff(start); err != nil {
+		return nil, err
 	}
-	return b.Bytes(), nil
+	next := int64(1 << 20)
+	if s, ok := r.(interface{ Stat() (os.FileInfo, error) }); ok {
+		if info, err := s.Stat(); err == nil && info.Mode().IsRegular() && info.Size() <= limit {
+			next = info.Size() + 1
+		}
+	}
+	// One piece for a file whose size is known; several otherwise, so that twice the stream is held at most.
+	var pieces [][]byte
+	total := int64(0)
+	for total <= limit {
+		piece := make([]byte, max(min(next, limit+1-total), int64(len(start))+1))
+		n, err := io.ReadFull(r, piece[copy(piece, start):])
+		n += len(start)
+		start = nil
+		pieces, total = append(pieces, piece[:n]), total+int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read image: %w", err)
+		}
+		next = max(1<<20, total/4)
+	}
+	switch {
+	case total > limit:
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	case len(pieces) == 1:
+		return pieces[0], nil
+	}
+	return bytes.Join(pieces, nil), nil
 }
 
 func configBytes(data []byte, limits Limits) (cfg Config, c codec, err error) {

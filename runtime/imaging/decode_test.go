@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -251,4 +252,39 @@ func TestFormatComesFromTheExtension(t *testing.T) {
 		_, err := FormatFromPath(path)
 		require.Error(t, err, path)
 	}
+}
+
+// TestStreamsAreReadInPiecesAndRubbishAtOnce reads from something that has no size, byte by byte and at once.
+func TestStreamsAreReadInPiecesAndRubbishAtOnce(t *testing.T) {
+	img := noise(t, 900, 800, 3, 8) // two megabytes that do not compress
+	data := encoded(t, img, EncodeOptions{Format: PNG})
+	require.Greater(t, len(data), 2<<20)
+	for name, r := range map[string]io.Reader{"whole": bytes.NewReader(data), "halves": iotest.HalfReader(bytes.NewReader(data)), "with its end": iotest.DataErrReader(bytes.NewReader(data))} {
+		got, err := Decode(r, Limits{})
+		require.NoError(t, err, name)
+		requirePixels(t, img, got, 0)
+	}
+	for _, n := range []int{0, 1, 511, 512, 513, 1 << 20, 1<<20 + 1, len(data)} {
+		got, err := readAll(iotest.HalfReader(bytes.NewReader(data[:n])), Limits{})
+		if n < 8 {
+			require.ErrorIs(t, err, ErrFormat)
+			continue
+		}
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(data[:n], got), n)
+	}
+	_, err := readAll(bytes.NewReader(data), Limits{MaxBytes: int64(len(data)) - 1})
+	require.ErrorIs(t, err, ErrTooLarge)
+	_, err = Decode(endless{}, Limits{})
+	require.ErrorIs(t, err, ErrFormat)
+}
+
+// endless is a stream of letters.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'y'
+	}
+	return len(p), nil
 }

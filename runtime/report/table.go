@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
 )
@@ -189,16 +190,19 @@ func wrapped(s string) string {
 	return b.String()
 }
 
-// Printable escapes what would move a terminal's cursor or change its state.
+// Printable escapes what would move a terminal's cursor or change its state, and bytes that are no text.
 func Printable(s string) string {
-	if strings.IndexFunc(s, control) < 0 {
+	if strings.IndexFunc(s, control) < 0 && utf8.ValidString(s) {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s {
-		if control(r) {
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case control(r):
 			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		} else {
+		default:
 			b.WriteRune(r)
 		}
 	}

@@ -119,3 +119,11 @@ func TestDigitsAreThree(t *testing.T) {
 		require.Equal(t, want, Digits(v))
 	}
 }
+
+func TestNamesAreShownHarmless(t *testing.T) {
+	for in, want := range map[string]string{
+		"photo ü.png": "photo ü.png", "a\x1b[31m": `a\x1b[31m`, "a\nb": `a\nb`, "\xff\xfe.jpg": `\xff\xfe.jpg`, "a\u202eb": `a\u202eb`, "\ufffd\xff": "\ufffd" + `\xff`,
+	} {
+		require.Equal(t, want, Printable(in))
+	}
+}
