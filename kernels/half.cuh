@@ -65,6 +65,11 @@ __device__ __forceinline__ void store4(__half *p, float4 v) {
     *reinterpret_cast<uint2 *>(p) = make_uint2(pack2(v.x, v.y), pack2(v.z, v.w));
 }
 
+// store4_if writes four channels to global memory, or nothing: a predicate instead of a branch.
+__device__ __forceinline__ void store4_if(bool exists, __half *p, float4 v) {
+    asm volatile("{ .reg .pred q; setp.ne.u32 q, %3, 0; @q st.global.v2.b32 [%0], {%1,%2}; }\n" ::"l"(__cvta_generic_to_global(p)), "r"(pack2(v.x, v.y)), "r"(pack2(v.z, v.w)), "r"(static_cast<unsigned>(exists)) : "memory");
+}
+
 // store4_shared writes four channels to shared memory and returns what they are in fp16. It says so in assembly because the
 // compiler splits the store in two, each of which leaves every other bank idle.
 __device__ __forceinline__ float4 store4_shared(__half *p, float4 v) {

@@ -159,8 +159,8 @@ func TestFullSizeNetworksTakeFewLaunches(t *testing.T) {
 		arch, args string
 		most       int
 	}{
-		{models.RestormerName, ``, 350},
-		{models.LoRARestormerName, ``, 350},
+		{models.RestormerName, ``, 280},
+		{models.LoRARestormerName, ``, 280},
 		{models.DehazeFormerName, ``, 460},
 		{models.RetinexFormerName, ``, 100},
 		{models.NAFNetLocalName, `{"width":64,"enc_blk_nums":[1,1,1,28],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`, 240},

@@ -47,6 +47,9 @@ func (p *Program) overflowed(ctx context.Context) (_ string, err error) {
 		if err := p.enqueue(ctx, n.ID); err != nil {
 			return "", errors.Join(err, p.finish(ctx))
 		}
+		if p.lowered.absent(n) {
+			continue
+		}
 		for _, t := range n.Outputs {
 			bad, all, err := p.countNonFinite(ctx, t, state, result)
 			if err != nil {
@@ -85,7 +88,6 @@ func (p *Program) countNonFinite(ctx context.Context, t *graph.Tensor, state, re
 
 // stored is where and how a tensor lies.
 func (p *Program) stored(t *graph.Tensor) (device.Buffer, format, error) {
-	f := p.lowered.formats[t.ID]
-	place, err := p.backend.arena.memory.Slice(p.lowered.plan.Offset[t.ID], f.bytes(t.Shape))
-	return place, f, err
+	place, err := p.backend.arena.memory.Slice(p.lowered.plan.Offset[t.ID], p.lowered.bytes(t))
+	return place, p.lowered.formats[t.ID], err
 }

@@ -43,7 +43,7 @@ func (f format) bytes(s graph.Shape) int64 {
 
 // choose settles the format of every tensor: plain fp16, unless its readers
 // want another and its producer can write it.
-func choose(g *graph.Graph, c chooser) []format {
+func choose(g *graph.Graph, c chooser, fused fusion) []format {
 	readers := make([][]*graph.Node, len(g.Tensors))
 	for _, n := range g.Nodes {
 		for _, t := range n.Op.Inputs() {
@@ -52,7 +52,7 @@ func choose(g *graph.Graph, c chooser) []format {
 	}
 	formats := make([]format, len(g.Tensors))
 	for _, t := range g.Tensors {
-		formats[t.ID] = c.format(t, readers[t.ID])
+		formats[t.ID] = c.format(t, readers[t.ID], fused)
 	}
 	return formats
 }
@@ -60,7 +60,7 @@ func choose(g *graph.Graph, c chooser) []format {
 // chooser knows what kernels a device runs.
 type chooser struct{ sms, shared int }
 
-func (c chooser) format(t *graph.Tensor, readers []*graph.Node) format {
+func (c chooser) format(t *graph.Tensor, readers []*graph.Node, fused fusion) format {
 	f := plain(t.Shape.C)
 	second := t.Producer.Outputs[0] != t
 	readers = forAll(readers)
@@ -94,6 +94,9 @@ func (c chooser) format(t *graph.Tensor, readers []*graph.Node) format {
 			shares := c.gramShares(op.Gram, op.X.Shape)
 			if fusesGram(op) {
 				_, shares = c.gramTiling(op.Gram, op.X.Shape)
+			}
+			if q := fused.queries[t.Producer]; q != nil {
+				shares = q.tiling.Splits
 			}
 			return c.gramFormat(t, readers, shares)
 		case second && every(readers, func(n *graph.Node) bool { return isSqueeze(n.Op, t) }):

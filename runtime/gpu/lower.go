@@ -19,6 +19,7 @@ type lowered struct {
 	steps   []*step      // by node
 	plan    *graph.Plan
 	slots   *slots // of private weights
+	fusion  fusion
 }
 
 // lower turns every node into a step and plans the arena; it reads no weights.
@@ -28,18 +29,26 @@ func lower(g *graph.Graph, info device.Info) (*lowered, error) {
 	c := chooser{max(info.SMs, 1), max(info.SharedPerBlockOptin, 48<<10)}
 	l := &lowered{source: g}
 	g, l.exps = g.Scaled()
-	l.graph, l.formats = g, choose(g, c)
+	l.graph, l.fusion = g, c.fuse(g)
+	l.formats = choose(g, c, l.fusion)
 	flag := newOverflowFlag()
 	for _, n := range g.Nodes {
 		e := &emitter{chooser: c, node: n, formats: l.formats, flag: flag, step: &step{node: n}}
-		e.emit()
+		switch feed, queries := l.fusion.feedForwards[n], l.fusion.queries[n]; {
+		case feed != nil:
+			e.feedForward(feed)
+		case queries != nil:
+			e.queries(queries)
+		case !l.absent(n):
+			e.emit()
+		}
 		if e.err != nil {
 			return nil, fmt.Errorf("lower %s: %s (%s): %w", g.Name, n.Name, n.Op.Kind(), e.err)
 		}
 		l.steps = append(l.steps, e.step)
 	}
 	plan, err := graph.NewPlan(g, graph.PlanOptions{
-		Size:    func(t *graph.Tensor) int64 { return l.formats[t.ID].bytes(t.Shape) },
+		Size:    l.bytes,
 		Scratch: func(n *graph.Node) int64 { return l.steps[n.ID].scratch },
 		Align:   alignment,
 	})
@@ -58,6 +67,19 @@ func lower(g *graph.Graph, info device.Info) (*lowered, error) {
 		return nil, fmt.Errorf("lower %w", err)
 	}
 	return l, nil
+}
+
+// bytes is the memory that a tensor takes.
+func (l *lowered) bytes(t *graph.Tensor) int64 {
+	if l.fusion.inner[t] {
+		return 0
+	}
+	return l.formats[t.ID].bytes(t.Shape)
+}
+
+// absent tells that another node does a node's work.
+func (l *lowered) absent(n *graph.Node) bool {
+	return len(n.Outputs) > 0 && l.fusion.inner[n.Outputs[0]]
 }
 
 // emit collects the step of one node.
