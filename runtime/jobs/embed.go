@@ -55,9 +55,9 @@ func (w *words) Errorf(format string, args ...any) {
 // embeddedName is what a server inside the program calls itself.
 const embeddedName = "unirestorer"
 
-// StartServer starts a server with JetStream at a URL, keeping everything in a folder, which no other may have at the same
+// startServer starts a server with JetStream at a URL, keeping everything in a folder, which no other may have at the same
 // time: that is an error that wraps [folders.ErrClaimed].
-func StartServer(at, store string, log *slog.Logger) (_ *Server, err error) {
+func startServer(at, store string, log *slog.Logger) (_ *Server, err error) {
 	u, err := url.Parse(at)
 	if err != nil {
 		return nil, err
@@ -107,8 +107,8 @@ func StartServer(at, store string, log *slog.Logger) (_ *Server, err error) {
 // whole tells whether the server keeps what it is given: one that has run out of disk does not any more.
 func (s *Server) whole() bool { return s.s.JetStreamEnabled() && !s.words.broken.Load() }
 
-// Close ends the server; what it keeps stays.
-func (s *Server) Close() {
+// close ends the server; what it keeps stays.
+func (s *Server) close() {
 	s.s.Shutdown()
 	s.s.WaitForShutdown()
 	s.claim.Release()

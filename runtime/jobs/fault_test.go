@@ -230,7 +230,7 @@ func checkResults(ctx context.Context, t *testing.T, q *Queue, names map[string]
 	results := map[string][]byte{}
 	for _, k := range keys {
 		if !strings.Contains(k, "/.inputs/") {
-			results[filepath.Base(k)], err = st.read(ctx, "s3://bucket/"+k, MaxBytes)
+			results[filepath.Base(k)], err = st.read(ctx, "s3://bucket/"+k, maxBytes)
 			require.NoError(t, err)
 		}
 	}
@@ -261,7 +261,7 @@ func checkResults(ctx context.Context, t *testing.T, q *Queue, names map[string]
 		}
 		require.Equal(t, "poison.png", filepath.Base(r.Name))
 		require.NotEmpty(t, r.Error)
-		s, err := q.js.Stream(ctx, DeadName)
+		s, err := q.js.Stream(ctx, deadName)
 		require.NoError(t, err)
 		m, err := s.GetLastMsgForSubject(ctx, deadRoot+"."+r.Model+"."+r.ID)
 		require.NoError(t, err)

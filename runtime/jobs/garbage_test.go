@@ -22,7 +22,7 @@ func TestGarbageInTheStreamsStopsNobody(t *testing.T) {
 	q, r := local(t), opened(t)
 	dir := t.TempDir()
 	s := submission(t, dir, 2, r.ModelDigest())
-	model := ModelKey(r.ModelDigest())
+	model := modelKey(r.ModelDigest())
 	id := func(c string) string { return strings.Repeat(c, 32) }
 	secret := filepath.Join(dir, "secret.png")
 	pictureFile(t, secret, 99)
@@ -82,7 +82,7 @@ func TestGarbageInTheStreamsStopsNobody(t *testing.T) {
 	require.Equal(t, Failed, state[id("e")])
 	require.Equal(t, Failed, state[id("f")])
 	require.Equal(t, Done, state[id("1")], "it waits in the object store")
-	require.True(t, state[id("2")].Final())
+	require.True(t, state[id("2")].final())
 	info, err := q.stream.Info(ctx)
 	require.NoError(t, err)
 	require.Zero(t, info.State.Msgs)

@@ -39,7 +39,7 @@ func (h *Host) Connect(ctx context.Context, a Access, l Limits) (*Queue, error) 
 	q, err := Connect(ctx, a, l)
 	if errors.Is(err, ErrNoServer) {
 		var trouble error
-		if h.server, trouble = StartServer(h.At, h.Store, h.Log); trouble == nil {
+		if h.server, trouble = startServer(h.At, h.Store, h.Log); trouble == nil {
 			h.Log.Info("started a queue inside this process", "address", h.At, "store", h.Store)
 		}
 		// Where it did not start, another process may be starting it.
@@ -75,7 +75,7 @@ func (h *Host) keep(ctx context.Context, q *Queue) {
 			h.stop()
 			wait(ctx, mendPoll)
 		case h.server == nil && !q.nc.IsConnected():
-			s, err := StartServer(h.At, h.Store, h.Log)
+			s, err := startServer(h.At, h.Store, h.Log)
 			if err != nil {
 				h.Log.Debug("take the queue over", "error", err) // another was faster, or will be
 				continue
@@ -88,7 +88,7 @@ func (h *Host) keep(ctx context.Context, q *Queue) {
 
 func (h *Host) stop() {
 	if h.server != nil {
-		h.server.Close()
+		h.server.close()
 		h.server = nil
 	}
 }

@@ -78,7 +78,7 @@ func TestAnotherWorkerTakesTheQueueOverFromOneThatIsKilled(t *testing.T) {
 	for i := range 12 {
 		require.FileExists(t, filepath.Join(s.To, fmt.Sprintf("p%02d.png", i)))
 	}
-	_, err = StartServer(fmt.Sprintf("nats://127.0.0.1:%d", freePorts(t, 1)[0]), a.Store, slog.New(slog.DiscardHandler))
+	_, err = startServer(fmt.Sprintf("nats://127.0.0.1:%d", freePorts(t, 1)[0]), a.Store, slog.New(slog.DiscardHandler))
 	require.ErrorIs(t, err, folders.ErrClaimed, "two servers never share a store")
 }
 
@@ -132,9 +132,9 @@ func TestAQueueWhoseDiskRanFullGoesOnWhenThereIsRoom(t *testing.T) {
 func TestOldMessagesComeBackAndNothingIsDoneTwice(t *testing.T) {
 	ctx := bounded(t)
 	at := fmt.Sprintf("nats://127.0.0.1:%d", freePorts(t, 1)[0])
-	server, err := StartServer(at, t.TempDir(), slog.New(slog.DiscardHandler))
+	server, err := startServer(at, t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	defer server.Close()
+	defer server.close()
 	q, err := Connect(ctx, Access{URL: at}, Limits{AckWait: 200 * time.Millisecond, Duplicates: 300 * time.Millisecond, MaxAge: 600 * time.Millisecond})
 	require.NoError(t, err)
 	defer q.Close()

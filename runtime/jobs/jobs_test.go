@@ -23,9 +23,9 @@ import (
 func local(t *testing.T) *Queue {
 	t.Helper()
 	at := fmt.Sprintf("nats://127.0.0.1:%d", freePorts(t, 1)[0])
-	s, err := StartServer(at, t.TempDir(), slog.New(slog.DiscardHandler))
+	s, err := startServer(at, t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	t.Cleanup(s.Close)
+	t.Cleanup(s.close)
 	q, err := Connect(context.Background(), Access{URL: at, Patience: 5 * time.Second}, Limits{AckWait: 2 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(q.Close)
@@ -183,7 +183,7 @@ func TestPlacesThatMakeNoSenseAreRefused(t *testing.T) {
 func TestIdentityIsContentOptionsAndModel(t *testing.T) {
 	a := sha256.Sum256([]byte("a"))
 	id := func(c [32]byte, o Options, m string) string {
-		s, err := Identity(c, o, m)
+		s, err := identity(c, o, m)
 		require.NoError(t, err)
 		return s
 	}
@@ -213,7 +213,7 @@ func TestPicturesComeFromAndGoToS3(t *testing.T) {
 	dir := t.TempDir()
 	picture := pictureFile(t, filepath.Join(dir, "a.png"), 5)
 	require.NoError(t, st.putS3(ctx, "s3://bucket/in/deep/a.png", picture))
-	back, err := st.read(ctx, "s3://bucket/in/deep/a.png", MaxBytes)
+	back, err := st.read(ctx, "s3://bucket/in/deep/a.png", maxBytes)
 	require.NoError(t, err)
 	require.Equal(t, picture, back)
 	expert := 9
@@ -222,12 +222,12 @@ func TestPicturesComeFromAndGoToS3(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, res.Errors)
 	drain(t, q, r)
-	one, err := st.read(ctx, "s3://bucket/out/deep/a.png", MaxBytes)
+	one, err := st.read(ctx, "s3://bucket/out/deep/a.png", maxBytes)
 	require.NoError(t, err)
-	two, err := st.read(ctx, "s3://bucket/out/a.png", MaxBytes)
+	two, err := st.read(ctx, "s3://bucket/out/a.png", maxBytes)
 	require.NoError(t, err)
 	require.Equal(t, one, two)
-	_, err = st.read(ctx, "s3://bucket/gone", MaxBytes)
+	_, err = st.read(ctx, "s3://bucket/gone", maxBytes)
 	require.True(t, missing(err), "%v", err)
 	require.True(t, refused(st.putS3(ctx, "s3://nosuchbucket/x", picture)))
 }

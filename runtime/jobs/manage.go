@@ -123,7 +123,7 @@ func (q *Queue) collect(ctx context.Context, r *Record) (*Record, error) {
 		if !o.Done || o.Object == "" || !sees(o) {
 			continue
 		}
-		data, err := st.stored(ctx, o, MaxBytes)
+		data, err := st.stored(ctx, o, maxBytes)
 		if err != nil {
 			return r, fmt.Errorf("fetch the result of %s: %w", r.Name, err)
 		}
@@ -207,7 +207,7 @@ func (q *Queue) Cancel(ctx context.Context, all []*Record) (n int, err error) {
 	for _, r := range all {
 		hit := false
 		r, err := q.change(ctx, r.ID, func(r *Record) (*Record, error) {
-			if hit = r != nil && !r.State.Final(); !hit {
+			if hit = r != nil && !r.State.final(); !hit {
 				return nil, errUnchanged
 			}
 			r.State, r.Error = Cancelled, "cancelled"
@@ -253,8 +253,8 @@ func (q *Queue) Retry(ctx context.Context, all []*Record) (n int, err error) {
 	return n, nil
 }
 
-// Dead is a message of the dead-letter stream.
-type Dead struct {
+// dead is a message of the dead-letter stream.
+type dead struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
 	Reason string `json:"reason"`

@@ -42,7 +42,7 @@ func TestQueueDepthIsWhatTheExporterReads(t *testing.T) {
 	depth := map[string]uint64{}
 	for _, account := range info.AccountDetails {
 		for _, stream := range account.Streams {
-			if stream.Name != StreamName {
+			if stream.Name != streamName {
 				continue
 			}
 			for _, c := range stream.Consumer {

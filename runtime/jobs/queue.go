@@ -21,10 +21,10 @@ import (
 
 // Names of what lies on the server.
 const (
-	StreamName = "UNIRESTORER"          // messages of pictures to route and to restore
-	DeadName   = "UNIRESTORER_DEAD"     // what could not be restored, with the reason
-	RecordName = "UNIRESTORER_JOBS"     // key-value bucket: a record a job
-	ObjectName = "UNIRESTORER_PICTURES" // object store: pictures that lie nowhere else
+	streamName = "UNIRESTORER"          // messages of pictures to route and to restore
+	deadName   = "UNIRESTORER_DEAD"     // what could not be restored, with the reason
+	recordName = "UNIRESTORER_JOBS"     // key-value bucket: a record a job
+	objectName = "UNIRESTORER_PICTURES" // object store: pictures that lie nowhere else
 	root       = "unirestorer"          // of subjects: root.MODEL.STAGE.ID, STAGE being route or e and an expert's number
 	deadRoot   = "unirestorer-dead"     // deadRoot.MODEL.ID
 	routeStage = "route"
@@ -165,7 +165,7 @@ func (q *Queue) create(ctx context.Context) (err error) {
 		}
 	}
 	q.stream, err = q.stream1(ctx, jetstream.StreamConfig{
-		Name: StreamName, Subjects: []string{root + ".>"}, Retention: jetstream.WorkQueuePolicy, MaxAge: l.MaxAge,
+		Name: streamName, Subjects: []string{root + ".>"}, Retention: jetstream.WorkQueuePolicy, MaxAge: l.MaxAge,
 		Duplicates: l.Duplicates, Replicas: replicas,
 		Description: "pictures to route (unirestorer.MODEL.route.ID) and to restore (unirestorer.MODEL.eN.ID)",
 	})
@@ -173,22 +173,22 @@ func (q *Queue) create(ctx context.Context) (err error) {
 		return err
 	}
 	if _, err = q.stream1(ctx, jetstream.StreamConfig{
-		Name: DeadName, Subjects: []string{deadRoot + ".>"}, MaxAge: l.KeepFor, Replicas: replicas, Duplicates: min(l.Duplicates, l.KeepFor),
+		Name: deadName, Subjects: []string{deadRoot + ".>"}, MaxAge: l.KeepFor, Replicas: replicas, Duplicates: min(l.Duplicates, l.KeepFor),
 		Description: "pictures that could not be restored, with the reason",
 	}); err != nil {
 		return err
 	}
-	if q.kv, err = q.js.KeyValue(ctx, RecordName); errors.Is(err, jetstream.ErrBucketNotFound) {
-		q.kv, err = q.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: RecordName, TTL: l.KeepFor, Replicas: replicas})
+	if q.kv, err = q.js.KeyValue(ctx, recordName); errors.Is(err, jetstream.ErrBucketNotFound) {
+		q.kv, err = q.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: recordName, TTL: l.KeepFor, Replicas: replicas})
 	}
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", RecordName, err)
+		return fmt.Errorf("bucket %s: %w", recordName, err)
 	}
-	if q.obj, err = q.js.ObjectStore(ctx, ObjectName); errors.Is(err, jetstream.ErrBucketNotFound) {
-		q.obj, err = q.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: ObjectName, TTL: l.KeepFor, Replicas: replicas})
+	if q.obj, err = q.js.ObjectStore(ctx, objectName); errors.Is(err, jetstream.ErrBucketNotFound) {
+		q.obj, err = q.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: objectName, TTL: l.KeepFor, Replicas: replicas})
 	}
 	if err != nil {
-		return fmt.Errorf("object store %s: %w", ObjectName, err)
+		return fmt.Errorf("object store %s: %w", objectName, err)
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ const (
 	Cancelled State = "cancelled"
 )
 
-// Final reports whether nothing will happen any more.
-func (s State) Final() bool { return s == Done || s == Failed || s == Cancelled }
+// final reports whether nothing will happen any more.
+func (s State) final() bool { return s == Done || s == Failed || s == Cancelled }
 
 // Record is what is known of a job.
 type Record struct {
@@ -85,8 +85,8 @@ type Options struct {
 	Expert       string   `json:"expert,omitempty"`
 }
 
-// Identity is the identity of a job: content, options and model.
-func Identity(content [sha256.Size]byte, o Options, model string) (string, error) {
+// identity is the identity of a job: content, options and model.
+func identity(content [sha256.Size]byte, o Options, model string) (string, error) {
 	text, err := json.Marshal(o)
 	if err != nil {
 		return "", err
@@ -96,8 +96,8 @@ func Identity(content [sha256.Size]byte, o Options, model string) (string, error
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
-// ModelKey shortens a model's digest to what subjects and consumers are named by.
-func ModelKey(digest string) string {
+// modelKey shortens a model's digest to what subjects and consumers are named by.
+func modelKey(digest string) string {
 	sum := sha256.Sum256([]byte(digest))
 	return hex.EncodeToString(sum[:6])
 }
@@ -226,7 +226,7 @@ func parseRecord(key string, value []byte) *Record {
 	return r
 }
 
-// isIdentity tells whether a word has the form of Identity's.
+// isIdentity tells whether a word has the form of identity's.
 func isIdentity(id string) bool {
 	_, err := hex.DecodeString(id)
 	return err == nil && len(id) == 32

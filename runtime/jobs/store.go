@@ -40,8 +40,8 @@ const (
 	tokenName = ".unirestorer-folder"
 )
 
-// IsS3 reports whether a name is one of S3.
-func IsS3(name string) bool { return strings.HasPrefix(name, s3Scheme) }
+// isS3 reports whether a name is one of S3.
+func isS3(name string) bool { return strings.HasPrefix(name, s3Scheme) }
 
 // splitS3 takes s3://bucket/key apart.
 func splitS3(name string) (bucket, key string, err error) {
@@ -80,7 +80,7 @@ func (s *Storage) client() (*minio.Client, error) {
 func (s *Storage) read(ctx context.Context, name string, limit int64) ([]byte, error) {
 	var r io.ReadCloser
 	switch {
-	case IsS3(name):
+	case isS3(name):
 		bucket, key, err := splitS3(name)
 		if err != nil {
 			return nil, err
@@ -179,7 +179,7 @@ func (s *Storage) store(ctx context.Context, o *Out, data []byte) error {
 	sum := sha256.Sum256(data)
 	o.Sum, o.Object = hex.EncodeToString(sum[:]), ""
 	switch {
-	case IsS3(o.To):
+	case isS3(o.To):
 		if err := s.putS3(ctx, o.To, data); err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (s *Storage) stored(ctx context.Context, o *Out, limit int64) ([]byte, erro
 	name := o.To
 	if o.Object != "" {
 		name = objectScheme + o.Object
-	} else if !IsS3(name) && !sees(o) {
+	} else if !isS3(name) && !sees(o) {
 		return nil, fs.ErrNotExist
 	}
 	b, err := s.read(ctx, name, limit)

@@ -18,8 +18,8 @@ import (
 	"unirestorer"
 )
 
-// MaxBytes bounds the file of a picture.
-const MaxBytes = 1 << 30
+// maxBytes bounds the file of a picture.
+const maxBytes = 1 << 30
 
 // Submission is what somebody wants restored.
 type Submission struct {
@@ -66,7 +66,7 @@ func (q *Queue) Submit(ctx context.Context, s Submission) (*Submitted, error) {
 		return nil, err
 	}
 	token := ""
-	if IsS3(s.To) {
+	if isS3(s.To) {
 		if _, _, err := splitS3(s.To); err != nil {
 			return nil, err
 		}
@@ -134,7 +134,7 @@ func (s *Submission) pairs(ctx context.Context, st *Storage) ([]pair, error) {
 	var all []pair
 	var local []string
 	for _, in := range s.Inputs {
-		if !IsS3(in) {
+		if !isS3(in) {
 			local = append(local, in)
 			continue
 		}
@@ -157,7 +157,7 @@ func (s *Submission) pairs(ctx context.Context, st *Storage) ([]pair, error) {
 			opts = append(opts, unirestorer.WithLinkedFolders())
 		}
 		base := s.To
-		if IsS3(s.To) {
+		if isS3(s.To) {
 			base = filepath.Join(os.TempDir(), "unirestorer-"+rand.Text())
 		}
 		found, passed, err := unirestorer.FindJobs(local, base+string(filepath.Separator), opts...)
@@ -198,7 +198,7 @@ func (s *Submission) renamed(name string) string {
 func (s *Submission) place(all []pair) error {
 	seen := map[string]string{}
 	folder := ""
-	if !IsS3(s.To) {
+	if !isS3(s.To) {
 		var err error
 		if folder, err = filepath.Abs(s.To); err != nil {
 			return err
@@ -226,7 +226,7 @@ func (s *Submission) place(all []pair) error {
 
 // submit1 puts one picture in. The kind is Queued for a new job, Running for one that was known and Done.
 func (q *Queue) submit1(ctx context.Context, st *Storage, s *Submission, p pair, out Out, batch string) (*Record, State, error) {
-	data, err := st.read(ctx, p.in, MaxBytes)
+	data, err := st.read(ctx, p.in, maxBytes)
 	if err != nil {
 		return nil, "", err
 	}
@@ -235,15 +235,15 @@ func (q *Queue) submit1(ctx context.Context, st *Storage, s *Submission, p pair,
 	if o.Format == "" {
 		o.Format = strings.TrimPrefix(strings.ToLower(path.Ext(filepath.ToSlash(p.out))), ".")
 	}
-	model := ModelKey(s.Model)
-	id, err := Identity(sum, o, s.Model)
+	model := modelKey(s.Model)
+	id, err := identity(sum, o, s.Model)
 	if err != nil {
 		return nil, "", err
 	}
 	input := p.in
-	if !IsS3(input) {
+	if !isS3(input) {
 		name := "picture-" + hex.EncodeToString(sum[:])
-		if IsS3(s.To) {
+		if isS3(s.To) {
 			input = strings.TrimSuffix(s.To, "/") + "/.inputs/" + name
 			err = st.putS3(ctx, input, data)
 		} else {
@@ -268,7 +268,7 @@ func (q *Queue) submit1(ctx context.Context, st *Storage, s *Submission, p pair,
 		} else {
 			r.Outs[i].Token, r.Outs[i].Folder = out.Token, out.Folder
 			if r.Outs[i].Done {
-				_, err := st.stored(ctx, &r.Outs[i], MaxBytes)
+				_, err := st.stored(ctx, &r.Outs[i], maxBytes)
 				r.Outs[i].Done = err == nil
 			}
 		}
@@ -276,7 +276,7 @@ func (q *Queue) submit1(ctx context.Context, st *Storage, s *Submission, p pair,
 		switch {
 		case !open:
 			kind = Done
-		case r.State.Final():
+		case r.State.final():
 			kind = Queued
 			r.again()
 		default:
@@ -308,7 +308,7 @@ func (r *Record) again() {
 
 // renew gives a job that is not final a new generation.
 func renew(r *Record) (*Record, error) {
-	if r == nil || r.State.Final() {
+	if r == nil || r.State.final() {
 		return nil, errUnchanged
 	}
 	r.State, r.Deferred = Queued, 0

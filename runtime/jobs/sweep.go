@@ -60,7 +60,7 @@ func (q *Queue) sweep(ctx context.Context, model string) (n int, err error) {
 		return 0, err
 	}
 	for _, r := range all {
-		if r.Model != model || r.State.Final() || time.Since(r.Updated) < q.limits.AckWait {
+		if r.Model != model || r.State.final() || time.Since(r.Updated) < q.limits.AckWait {
 			continue
 		}
 		there, err := q.pending(ctx, r)
@@ -74,7 +74,7 @@ func (q *Queue) sweep(ctx context.Context, model string) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		if again == nil || again.State.Final() {
+		if again == nil || again.State.final() {
 			continue
 		}
 		if err := q.enqueue(ctx, again); err != nil {

@@ -117,7 +117,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 		host, _ := os.Hostname()
 		w.Name = fmt.Sprintf("%s-%d", host, os.Getpid())
 	}
-	w.model = ModelKey(w.Restorer.ModelDigest())
+	w.model = modelKey(w.Restorer.ModelDigest())
 	w.st = &Storage{q: w.Queue}
 	w.stages = []string{routeStage}
 	for _, e := range w.Restorer.Experts() {
@@ -286,7 +286,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg, stage string) {
 		_ = msg.NakWithDelay(time.Second)
 		return
 	}
-	if r == nil || r.State.Final() {
+	if r == nil || r.State.final() {
 		w.ack(ctx, msg)
 		return
 	}
@@ -424,7 +424,7 @@ func (w *Worker) letGo(msg jetstream.Msg, t *task) {
 // note changes a record that is not final, and returns it; nil in trouble, which is for the next delivery.
 func (w *Worker) note(ctx context.Context, id string, change func(*Record)) *Record {
 	r, err := w.Queue.change(ctx, id, func(r *Record) (*Record, error) {
-		if r == nil || r.State.Final() {
+		if r == nil || r.State.final() {
 			return nil, errUnchanged
 		}
 		change(r)
@@ -476,11 +476,11 @@ func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, t *task, err err
 
 // bury publishes a job to the dead letters, says so in its record, and ends its message.
 func (w *Worker) bury(ctx context.Context, msg jetstream.Msg, t *task, reason string) {
-	text, _ := json.Marshal(Dead{ID: t.r.ID, Name: t.r.Name, Reason: reason, Tries: w.Tries})
+	text, _ := json.Marshal(dead{ID: t.r.ID, Name: t.r.Name, Reason: reason, Tries: w.Tries})
 	_, err := w.Queue.js.Publish(ctx, deadRoot+"."+w.model+"."+t.r.ID, text, jetstream.WithMsgID(fmt.Sprintf("%s.%d.dead", t.r.ID, t.r.Generation)))
 	if err == nil {
 		_, err = w.Queue.change(ctx, t.r.ID, func(r *Record) (*Record, error) {
-			if r == nil || r.State.Final() {
+			if r == nil || r.State.final() {
 				return nil, errUnchanged
 			}
 			r.State, r.Error, r.Tries = Failed, reason, w.Tries
@@ -498,11 +498,11 @@ func (w *Worker) bury(ctx context.Context, msg jetstream.Msg, t *task, reason st
 // input reads the picture of a job.
 func (w *Worker) input(ctx context.Context, t *task) ([]byte, error) {
 	r := t.r
-	if !IsS3(r.Input) && !strings.HasPrefix(r.Input, objectScheme) {
+	if !isS3(r.Input) && !strings.HasPrefix(r.Input, objectScheme) {
 		return nil, fmt.Errorf("%q: pictures lie in S3 or in the object store", r.Input)
 	}
 	t.storing.Store(true)
-	data, err := w.st.read(ctx, r.Input, MaxBytes)
+	data, err := w.st.read(ctx, r.Input, maxBytes)
 	if err != nil && !missing(err) {
 		return nil, storageError{err}
 	}
@@ -589,7 +589,7 @@ func (w *Worker) restore(ctx context.Context, t *task) error {
 func (w *Worker) result(ctx context.Context, t *task) ([]byte, error) {
 	for i := range t.r.Outs {
 		if t.r.Outs[i].Done {
-			if data, err := w.st.stored(ctx, &t.r.Outs[i], MaxBytes); err == nil {
+			if data, err := w.st.stored(ctx, &t.r.Outs[i], maxBytes); err == nil {
 				return data, nil
 			}
 		}

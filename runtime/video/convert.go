@@ -57,9 +57,9 @@ func (f *Format) codes() (black, luma, chroma float32) {
 	return 16 * step, 219 * step, 224 * step
 }
 
-// Picture gives a frame as red, green and blue, or grey: of 8 bits where the frame has 8, otherwise of 16. It is what
+// picture gives a frame as red, green and blue, or grey: of 8 bits where the frame has 8, otherwise of 16. It is what
 // [unirestorer.Restorer.Restore] is given.
-func (f *Format) Picture(frame *Frame) *unirestorer.Picture {
+func (f *Format) picture(frame *Frame) *unirestorer.Picture {
 	p := &unirestorer.Picture{W: f.Width, H: f.Height, Channels: 3, Depth: 8}
 	if f.Chroma == Mono {
 		p.Channels = 1
@@ -195,9 +195,9 @@ func between(at, shift, n int, centred bool) (first, second int, share float32) 
 	return first, min(first+1, n-1), u - float32(first)
 }
 
-// Changed gives the frame that a picture of it became: what is different between the two pictures is added to its samples.
+// changed gives the frame that a picture of it became: what is different between the two pictures is added to its samples.
 // Where nothing is, they stay as they are.
-func (f *Format) Changed(frame *Frame, before, after *unirestorer.Picture) *Frame {
+func (f *Format) changed(frame *Frame, before, after *unirestorer.Picture) *Frame {
 	out := &Frame{Data: append([]byte(nil), frame.Data...), PTS: frame.PTS, Params: frame.Params}
 	c := change{f: f, before: before, after: after, scale: 1.0 / 255}
 	if before.Depth == 16 {

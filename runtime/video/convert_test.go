@@ -30,9 +30,9 @@ func formats() []Format {
 func TestWhatIsNotChangedStaysAsItWas(t *testing.T) {
 	for _, f := range formats() {
 		frame := noiseFrame(&f, 7)
-		p := f.Picture(frame)
+		p := f.picture(frame)
 		require.NoError(t, p.Check())
-		require.Equal(t, frame.Data, f.Changed(frame, p, p.Clone()).Data)
+		require.Equal(t, frame.Data, f.changed(frame, p, p.Clone()).Data)
 	}
 }
 
@@ -60,7 +60,7 @@ func TestColoursFollowTheStandards(t *testing.T) {
 			continue
 		}
 		r, g, b := 0.7, 0.45, 0.2
-		p := f.Picture(flat(&f, r, g, b))
+		p := f.picture(flat(&f, r, g, b))
 		one, pix := 255.0, func(i int) float64 { return float64(p.Pix[i]) }
 		if p.Depth == 16 {
 			one, pix = 65535, func(i int) float64 { return float64(p.Pix16[i]) }
@@ -82,7 +82,7 @@ func TestColoursFollowTheStandards(t *testing.T) {
 		for i := range other.Pix16 {
 			other.Pix16[i] = uint16(math.Round(to[i%3] * one))
 		}
-		got, want := f.Changed(flat(&f, r, g, b), p, other), flat(&f, to[0], to[1], to[2])
+		got, want := f.changed(flat(&f, r, g, b), p, other), flat(&f, to[0], to[1], to[2])
 		worst = 0
 		for i := range f.planes()[len(f.planes())-1] {
 			worst = max(worst, math.Abs(float64(f.sample(want.Data, i)-f.sample(got.Data, i))))
@@ -121,7 +121,7 @@ func TestChromaLiesWhereItsSitingSays(t *testing.T) {
 				f.add(frame.Data, 1024+256+y*16+x, 32768)
 			}
 		}
-		p := f.Picture(frame)
+		p := f.picture(frame)
 		for y := 1; y < 30; y++ {
 			for x := 1; x < 30; x++ {
 				b := float64(p.Pix16[(y*32+x)*3+2])/65535 - 0.4
@@ -137,12 +137,12 @@ func TestGreyStaysGrey(t *testing.T) {
 	for i, v := range []float32{0, 64, 502, 940, 1023, 64, 64, 64} {
 		f.add(frame.Data, i, v)
 	}
-	p := f.Picture(frame)
+	p := f.picture(frame)
 	require.Equal(t, 1, p.Channels)
 	require.Equal(t, []uint16{0, 0, 32768, 65535, 65535, 0, 0, 0}, p.Pix16, "what is beyond white is cut for the expert")
 	after := p.Clone()
 	after.Pix16[2] -= 6553
-	got := f.Changed(frame, p, after)
+	got := f.changed(frame, p, after)
 	require.Equal(t, float32(1023), f.sample(got.Data, 4), "but not lost")
 	require.InDelta(t, 502-87.6, f.sample(got.Data, 2), 0.5)
 	var _ *unirestorer.Picture = p

@@ -19,20 +19,20 @@ import (
 	"unirestorer/weights/atomicfile"
 )
 
-// Stream in the place of a name means standard input or output.
-const Stream = unirestorer.Stream
+// standard in the place of a name means standard input or output.
+const standard = unirestorer.Stream
 
-// Pipe restores the YUV4MPEG2 stream that in holds and writes one to out, frame by frame.
-func Pipe(ctx context.Context, r *unirestorer.Restorer, in io.Reader, out io.Writer, o Options) (*Report, error) {
-	src, err := NewReader(in)
+// pipe restores the YUV4MPEG2 stream that in holds and writes one to out, frame by frame.
+func pipe(ctx context.Context, r *unirestorer.Restorer, in io.Reader, out io.Writer, o Options) (*Report, error) {
+	src, err := newReader(in)
 	if err != nil {
 		return nil, fmt.Errorf("restore standard input: %w", err)
 	}
 	f := src.Format()
-	w := NewWriter(out, f)
-	rep := &Report{In: Stream, Out: Stream}
+	w := newWriter(out, f)
+	rep := &Report{In: standard, Out: standard}
 	v := &run{r: r, o: o.defaults(), src: src, dst: &stream{w}, report: rep, keep: func([]Scene) error { return nil }}
-	if err := w.Begin(); err != nil { // those behind the pipe learn the format before the first frame
+	if err := w.begin(); err != nil { // those behind the pipe learn the format before the first frame
 		return nil, err
 	}
 	return rep, v.whole(ctx, nil)
@@ -84,7 +84,7 @@ type clip interface {
 }
 
 type y4mClip struct {
-	*Reader
+	*reader
 	f *os.File
 }
 
@@ -99,7 +99,7 @@ func open(ctx context.Context, path, tonemap string) (clip, error) {
 		if err != nil {
 			return nil, err
 		}
-		r, err := NewReader(f)
+		r, err := newReader(f)
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
@@ -163,15 +163,15 @@ func taken(s *stream1, tonemap string) (px pixels, notes []string, filter string
 // ffmpeg, with sound, subtitles, chapters, metadata and times of presentation carried over. out appears when it is whole. A
 // run that was interrupted is continued by the next one with the same options, and gives the same file.
 //
-// in or out may be [Stream], which is YUV4MPEG2; what stdin gives cannot be continued.
+// in or out may be standard, which is YUV4MPEG2; what stdin gives cannot be continued.
 func File(ctx context.Context, r *unirestorer.Restorer, in, out string, stdin io.Reader, stdout io.Writer, o Options) (rep *Report, err error) {
 	switch {
-	case in == Stream && out == Stream:
-		return Pipe(ctx, r, stdin, stdout, o)
+	case in == standard && out == standard:
+		return pipe(ctx, r, stdin, stdout, o)
 	case out == "":
 		return nil, errors.New("no output given")
 	}
-	if out != Stream {
+	if out != standard {
 		if err := apart(in, out); err != nil {
 			return nil, err
 		}
@@ -186,10 +186,10 @@ func File(ctx context.Context, r *unirestorer.Restorer, in, out string, stdin io
 		return nil, fmt.Errorf("restore %s: %w", in, err)
 	}
 	defer func() { err = errors.Join(err, f.src.close()) }()
-	if out == Stream {
+	if out == standard {
 		format := f.src.Format()
 		f.singleRate()
-		v := &run{r: r, o: f.o, src: f.src, dst: &stream{NewWriter(stdout, format)}, report: f.rep, keep: func([]Scene) error { return nil }}
+		v := &run{r: r, o: f.o, src: f.src, dst: &stream{newWriter(stdout, format)}, report: f.rep, keep: func([]Scene) error { return nil }}
 		return f.rep, v.whole(ctx, nil)
 	}
 	return f.rep, f.keptRun(ctx, r)
@@ -222,13 +222,13 @@ type file struct {
 	pixels  pixels
 }
 
-type stdinClip struct{ *Reader }
+type stdinClip struct{ *reader }
 
 func (stdinClip) close() error { return nil }
 
 func (f *file) openSource(ctx context.Context, stdin io.Reader) (err error) {
-	if f.in == Stream {
-		d, err := NewReader(stdin)
+	if f.in == standard {
+		d, err := newReader(stdin)
 		if err != nil {
 			return err
 		}
@@ -287,7 +287,7 @@ func (f *file) keptRun(ctx context.Context, r *unirestorer.Restorer) (err error)
 	if err != nil {
 		return err
 	}
-	j, err := openJournal(ctx, f.out, settings, f.o.Restart || f.in == Stream)
+	j, err := openJournal(ctx, f.out, settings, f.o.Restart || f.in == standard)
 	if errors.Is(err, errOther) {
 		return fmt.Errorf("write %s: %w; go on with those, or throw it away with --restart", f.out, err)
 	}
@@ -374,7 +374,7 @@ func (f *file) settings(r *unirestorer.Restorer, code *coding) (string, error) {
 	if code != nil {
 		_ = e.Encode([]any{code.encoder, code.args, code.pixels, code.tags, code.params, f.o.Encoder.Audio})
 	}
-	if f.in == Stream {
+	if f.in == standard {
 		return hex.EncodeToString(h.Sum(nil)), nil
 	}
 	if err := fingerprint(h, f.in); err != nil {

@@ -31,7 +31,7 @@ func restorer(t *testing.T) *unirestorer.Restorer {
 func clipOf(t *testing.T, f Format, frames int) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w := NewWriter(&b, f)
+	w := newWriter(&b, f)
 	one, two := scenery(1, 128, 50), scenery(2, 90, 60)
 	for n := range frames {
 		frame := &Frame{Data: make([]byte, f.frameBytes())}
@@ -47,7 +47,7 @@ func clipOf(t *testing.T, f Format, frames int) []byte {
 				f.add(frame.Data, i, float32(v*float64(int(1)<<(f.Depth-8))))
 			}
 		}
-		require.NoError(t, w.Write(frame))
+		require.NoError(t, w.write(frame))
 	}
 	return b.Bytes()
 }
@@ -65,23 +65,23 @@ func TestPixelsAreThoseOfRestore(t *testing.T) {
 	for _, f := range []Format{small(Chroma444, 8), small(Mono, 8), small(Chroma420, 10)} {
 		in := clipOf(t, f, 3)
 		var out bytes.Buffer
-		rep, err := Pipe(ctx, r, bytes.NewReader(in), &out, Options{
+		rep, err := pipe(ctx, r, bytes.NewReader(in), &out, Options{
 			Route: []unirestorer.CallOption{unirestorer.WithExpert(9)}, Picture: []unirestorer.CallOption{half}, Hysteresis: -1,
 		})
 		require.NoError(t, err)
 		require.EqualValues(t, 3, rep.Frames)
-		a, err := NewReader(bytes.NewReader(in))
+		a, err := newReader(bytes.NewReader(in))
 		require.NoError(t, err)
-		b, err := NewReader(&out)
+		b, err := newReader(&out)
 		require.NoError(t, err)
 		var before, after Frame
 		for range 3 {
 			require.NoError(t, a.Next(&before))
 			require.NoError(t, b.Next(&after))
-			p := f.Picture(&before)
+			p := f.picture(&before)
 			want, err := r.Restore(ctx, p, unirestorer.WithExpert(9), half)
 			require.NoError(t, err)
-			require.Equal(t, f.Changed(&before, p, want.Image.(*unirestorer.Picture)).Data, after.Data)
+			require.Equal(t, f.changed(&before, p, want.Image.(*unirestorer.Picture)).Data, after.Data)
 			require.NotEqual(t, before.Data, after.Data)
 		}
 		require.Equal(t, io.EOF, b.Next(&after))
@@ -92,15 +92,15 @@ func TestOneRouteHoldsForAScene(t *testing.T) {
 	r := restorer(t)
 	in := clipOf(t, small(Chroma420, 8), 14)
 	var out bytes.Buffer
-	rep, err := Pipe(context.Background(), r, bytes.NewReader(in), &out, Options{Hysteresis: -1})
+	rep, err := pipe(context.Background(), r, bytes.NewReader(in), &out, Options{Hysteresis: -1})
 	require.NoError(t, err)
 	require.Equal(t, []int64{0, 7}, []int64{rep.Scenes[0].First, rep.Scenes[1].First})
 	require.NotNil(t, rep.Consistency)
 	require.Equal(t, 6, rep.Consistency.Pairs, "every second pair, and across a cut nothing is compared")
 	// Each frame is what restore makes of it with the scene's expert.
-	d, err := NewReader(bytes.NewReader(in))
+	d, err := newReader(bytes.NewReader(in))
 	require.NoError(t, err)
-	e, err := NewReader(&out)
+	e, err := newReader(&out)
 	require.NoError(t, err)
 	f := d.Format()
 	var before, after Frame
@@ -110,10 +110,10 @@ func TestOneRouteHoldsForAScene(t *testing.T) {
 		if n%5 != 1 {
 			continue
 		}
-		p := f.Picture(&before)
+		p := f.picture(&before)
 		want, err := r.Restore(context.Background(), p, unirestorer.WithExpert(rep.Scenes[n/7].Expert))
 		require.NoError(t, err)
-		require.Equal(t, f.Changed(&before, p, want.Image.(*unirestorer.Picture)).Data, after.Data)
+		require.Equal(t, f.changed(&before, p, want.Image.(*unirestorer.Picture)).Data, after.Data)
 	}
 }
 
@@ -234,7 +234,7 @@ func TestClipsThatCannotBeRestoredAreNamed(t *testing.T) {
 	require.Contains(t, strings.Join(rep.Notes, " "), "cut off")
 	t.Setenv("PATH", dir)
 	_, err = File(context.Background(), r, ok, filepath.Join(dir, "x.mp4"), nil, nil, Options{})
-	require.ErrorIs(t, err, ErrNoFFmpeg)
+	require.ErrorIs(t, err, errNoFFmpeg)
 	require.ErrorContains(t, err, "y4m")
 }
 

@@ -51,7 +51,7 @@ func view(img image.Image, w, h, n int) *image.RGBA {
 func photoClip(t *testing.T, f Format, img image.Image, frames int, spec string) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w := NewWriter(&b, f)
+	w := newWriter(&b, f)
 	for n := range frames {
 		var seen image.Image = view(img, f.Width, f.Height, n)
 		if spec != "" {
@@ -67,7 +67,7 @@ func photoClip(t *testing.T, f Format, img image.Image, frames int, spec string)
 			require.NoError(t, err)
 			seen = d.ToNRGBA()
 		}
-		require.NoError(t, w.Write(f.frameOf(seen)))
+		require.NoError(t, w.write(f.frameOf(seen)))
 	}
 	return b.Bytes()
 }
@@ -81,7 +81,7 @@ func (f *Format) frameOf(img image.Image) *Frame {
 			f.add(base.Data, i, map[bool]float32{true: black, false: float32(int(1) << (f.Depth - 1))}[k == 0])
 		}
 	}
-	before, after := f.Picture(base), f.Picture(base)
+	before, after := f.picture(base), f.picture(base)
 	for y := range f.Height {
 		for x := range f.Width {
 			r, g, b, _ := img.At(x, y).RGBA()
@@ -95,7 +95,7 @@ func (f *Format) frameOf(img image.Image) *Frame {
 			}
 		}
 	}
-	return f.Changed(base, before, after)
+	return f.changed(base, before, after)
 }
 
 func format420(w, h int) Format {
@@ -127,7 +127,7 @@ func TestRestoredClipsFlickerNoMoreThanTheyDid(t *testing.T) {
 	for _, kind := range degrade.Kinds() {
 		t.Run(kind.String(), func(t *testing.T) {
 			in := photoClip(t, f, img, frames, fmt.Sprint(kind, ":0.6"))
-			rep, err := Pipe(context.Background(), r, bytes.NewReader(in), &bytes.Buffer{}, Options{Hysteresis: -1, Reference: clean})
+			rep, err := pipe(context.Background(), r, bytes.NewReader(in), &bytes.Buffer{}, Options{Hysteresis: -1, Reference: clean})
 			require.NoError(t, err)
 			c := rep.Consistency
 			t.Logf("| %v | %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |", kind, rep.Scenes[0].Name, c.Before, c.After, c.Gain, c.Ratio, c.Before/c.Clean, c.After/c.Clean)
@@ -155,12 +155,12 @@ func TestSpeedIsThatOfRestore(t *testing.T) {
 		expert = unirestorer.WithExpert(n)
 	}
 	var pictures []*unirestorer.Picture
-	d, err := NewReader(bytes.NewReader(in))
+	d, err := newReader(bytes.NewReader(in))
 	require.NoError(t, err)
 	for range frames {
 		var frame Frame
 		require.NoError(t, d.Next(&frame))
-		pictures = append(pictures, f.Picture(&frame))
+		pictures = append(pictures, f.picture(&frame))
 	}
 	restore := func() (time.Duration, error) {
 		began := time.Now()
@@ -177,7 +177,7 @@ func TestSpeedIsThatOfRestore(t *testing.T) {
 	pipe := func(o Options) func() (time.Duration, error) {
 		return func() (time.Duration, error) {
 			began := time.Now()
-			_, err := Pipe(ctx, r, bytes.NewReader(in), io.Discard, o)
+			_, err := pipe(ctx, r, bytes.NewReader(in), io.Discard, o)
 			return time.Since(began), err
 		}
 	}

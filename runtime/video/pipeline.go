@@ -182,7 +182,7 @@ func (v *run) planning(ctx context.Context, in <-chan read, out chan<- planned) 
 		}
 		p.route = v.at(p.n).route
 		if p.n >= v.skipped {
-			p.picture = v.base.Picture(p.frame)
+			p.picture = v.base.picture(p.frame)
 		}
 		ahead = append(ahead[:0], ahead[1:]...)
 		if err := send(ctx, out, p); err != nil {
@@ -217,7 +217,7 @@ func (v *run) scene(ctx context.Context, c cuts, ahead []read) error {
 	var pictures []image.Image
 	count := min(samples, n)
 	for k := range count {
-		pictures = append(pictures, v.base.Picture(ahead[k*(n-1)/max(count-1, 1)].frame))
+		pictures = append(pictures, v.base.picture(ahead[k*(n-1)/max(count-1, 1)].frame))
 	}
 	route, err := v.r.RouteTogether(ctx, pictures, v.o.Route...)
 	if err != nil {
@@ -269,7 +269,7 @@ func (v *run) write(ctx context.Context, x restored, before *moment) (*moment, e
 	var frame *Frame
 	switch {
 	case x.after != nil:
-		frame = v.base.Changed(x.frame, x.picture, x.after)
+		frame = v.base.changed(x.frame, x.picture, x.after)
 	case x.n == v.skipped-1 && !v.o.NoMeasure:
 		var err error
 		if frame, err = v.dst.last(); err != nil || frame == nil {

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// ErrNoFFmpeg is wrapped by errors of clips that need ffmpeg where there is none.
-var ErrNoFFmpeg = errors.New("ffmpeg and ffprobe are needed for files other than .y4m and are not installed; " +
+// errNoFFmpeg is wrapped by errors of clips that need ffmpeg where there is none.
+var errNoFFmpeg = errors.New("ffmpeg and ffprobe are needed for files other than .y4m and are not installed; " +
 	"install them, or pipe frames: … | unirestorer video - -o - | …, YUV4MPEG2 (y4m) both ways")
 
 // probed is what ffprobe says of a file.
@@ -58,7 +58,7 @@ func local(path string) string { return "file:" + path }
 func tool(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", ErrNoFFmpeg
+		return "", errNoFFmpeg
 	}
 	return path, nil
 }

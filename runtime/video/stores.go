@@ -13,13 +13,13 @@ import (
 )
 
 // stream writes frames to a writer as they come; nothing is kept for later.
-type stream struct{ w *Writer }
+type stream struct{ w *writer }
 
 func (s *stream) done() (int64, measure) { return 0, measure{} }
 
 func (s *stream) last() (*Frame, error) { return nil, nil }
 
-func (s *stream) write(_ context.Context, f *Frame, _ measure) error { return s.w.Write(f) }
+func (s *stream) write(_ context.Context, f *Frame, _ measure) error { return s.w.write(f) }
 
 // y4mFile collects a YUV4MPEG2 file in a journal.
 type y4mFile struct {

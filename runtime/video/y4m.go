@@ -18,16 +18,16 @@ const (
 	frameMagic = "FRAME"
 )
 
-// Reader reads a YUV4MPEG2 stream: 4:2:0 of every siting, 4:2:2, 4:4:4, 4:1:1 and mono, 8 to 16 bits.
-type Reader struct {
+// reader reads a YUV4MPEG2 stream: 4:2:0 of every siting, 4:2:2, 4:4:4, 4:1:1 and mono, 8 to 16 bits.
+type reader struct {
 	r      *bufio.Reader
 	format Format
 	n      int64
 }
 
-// NewReader reads the header of a stream.
-func NewReader(r io.Reader) (*Reader, error) {
-	d := &Reader{r: bufio.NewReaderSize(r, 1<<20)}
+// newReader reads the header of a stream.
+func newReader(r io.Reader) (*reader, error) {
+	d := &reader{r: bufio.NewReaderSize(r, 1<<20)}
 	line, err := d.line()
 	if err == io.EOF {
 		return nil, errors.New("y4m: nothing in it")
@@ -42,10 +42,10 @@ func NewReader(r io.Reader) (*Reader, error) {
 }
 
 // Format is that of the frames.
-func (d *Reader) Format() Format { return d.format }
+func (d *reader) Format() Format { return d.format }
 
 // line reads up to a newline. It is io.EOF if nothing is there at all.
-func (d *Reader) line() (string, error) {
+func (d *reader) line() (string, error) {
 	var b []byte
 	for {
 		c, err := d.r.ReadByte()
@@ -67,7 +67,7 @@ func (d *Reader) line() (string, error) {
 
 // Next reads a frame into f, whose Data is used again if it has room. It is io.EOF after the last one, and
 // io.ErrUnexpectedEOF in the middle of one.
-func (d *Reader) Next(f *Frame) error {
+func (d *reader) Next(f *Frame) error {
 	line, err := d.line()
 	if err == io.EOF {
 		return io.EOF
@@ -256,18 +256,18 @@ func (f *Format) header() (string, error) {
 	return b.String(), nil
 }
 
-// Writer writes a YUV4MPEG2 stream.
-type Writer struct {
+// writer writes a YUV4MPEG2 stream.
+type writer struct {
 	w      io.Writer
 	format Format
 	begun  bool
 }
 
-// NewWriter makes a writer of frames of a format.
-func NewWriter(w io.Writer, f Format) *Writer { return &Writer{w: w, format: f} }
+// newWriter makes a writer of frames of a format.
+func newWriter(w io.Writer, f Format) *writer { return &writer{w: w, format: f} }
 
-// Begin writes the header, unless that is done.
-func (e *Writer) Begin() error {
+// begin writes the header, unless that is done.
+func (e *writer) begin() error {
 	if e.begun {
 		return nil
 	}
@@ -280,12 +280,12 @@ func (e *Writer) Begin() error {
 	return err
 }
 
-// Write writes a frame, and the header before the first.
-func (e *Writer) Write(f *Frame) error {
+// write writes a frame, and the header before the first.
+func (e *writer) write(f *Frame) error {
 	if len(f.Data) != e.format.frameBytes() {
 		return fmt.Errorf("y4m: frame of %d bytes, want %d", len(f.Data), e.format.frameBytes())
 	}
-	if err := e.Begin(); err != nil {
+	if err := e.begin(); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(e.w, frameMagic+f.Params+"\n"); err != nil {

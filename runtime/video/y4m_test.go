@@ -41,20 +41,20 @@ func noiseFrame(f *Format, seed uint64) *Frame {
 func TestStreamsComeBackAsTheyWere(t *testing.T) {
 	for _, h := range headers {
 		t.Run(h.line, func(t *testing.T) {
-			r, err := NewReader(strings.NewReader(y4mMagic + " " + h.line + "\n"))
+			r, err := newReader(strings.NewReader(y4mMagic + " " + h.line + "\n"))
 			require.NoError(t, err)
 			f := r.Format()
 			require.Equal(t, h.want, Format{Chroma: f.Chroma, Depth: f.Depth, Siting: f.Siting, FullRange: f.FullRange})
 			var b bytes.Buffer
-			w := NewWriter(&b, f)
+			w := newWriter(&b, f)
 			for n := range uint64(3) {
 				frame := noiseFrame(&f, n)
 				if n == 1 {
 					frame.Params = " Ip"
 				}
-				require.NoError(t, w.Write(frame))
+				require.NoError(t, w.write(frame))
 			}
-			again, err := NewReader(bytes.NewReader(b.Bytes()))
+			again, err := newReader(bytes.NewReader(b.Bytes()))
 			require.NoError(t, err)
 			require.Equal(t, f, again.Format())
 			var frame Frame
@@ -64,7 +64,7 @@ func TestStreamsComeBackAsTheyWere(t *testing.T) {
 				require.Equal(t, int64(n), frame.PTS)
 			}
 			require.Equal(t, io.EOF, again.Next(&frame))
-			cut, err := NewReader(bytes.NewReader(b.Bytes()[:b.Len()-1]))
+			cut, err := newReader(bytes.NewReader(b.Bytes()[:b.Len()-1]))
 			require.NoError(t, err)
 			require.NoError(t, errors.Join(cut.Next(&frame), cut.Next(&frame)))
 			require.ErrorIs(t, cut.Next(&frame), io.ErrUnexpectedEOF)
@@ -89,14 +89,14 @@ func TestStreamsThatAreNoneAreRefused(t *testing.T) {
 		"YUV4MPEG2 W4 H4 Ix\n":                   "unknown interlacing",
 		"YUV4MPEG2 " + strings.Repeat("X", 5000): "more than 4096",
 	} {
-		_, err := NewReader(strings.NewReader(line))
+		_, err := newReader(strings.NewReader(line))
 		require.ErrorContains(t, err, want, line)
 	}
-	r, err := NewReader(strings.NewReader("YUV4MPEG2 W2 H2\nFRAMES\n"))
+	r, err := newReader(strings.NewReader("YUV4MPEG2 W2 H2\nFRAMES\n"))
 	require.NoError(t, err)
 	require.ErrorContains(t, r.Next(&Frame{}), `want "FRAME"`)
 	rgb := Format{Width: 2, Height: 2, Depth: 8, Chroma: RGB}
-	require.ErrorContains(t, NewWriter(io.Discard, rgb).Begin(), "no RGB")
+	require.ErrorContains(t, newWriter(io.Discard, rgb).begin(), "no RGB")
 }
 
 func FuzzReader(f *testing.F) {
@@ -105,25 +105,25 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Add([]byte("YUV4MPEG2 W60000 H30000 C444p16\nFRAME\nxyz"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := NewReader(bytes.NewReader(b))
+		r, err := newReader(bytes.NewReader(b))
 		if err != nil {
 			return
 		}
 		format := r.Format()
 		var out bytes.Buffer
-		w := NewWriter(&out, format)
-		require.NoError(t, w.Begin())
+		w := newWriter(&out, format)
+		require.NoError(t, w.begin())
 		var frame Frame
 		for r.Next(&frame) == nil {
 			require.Len(t, frame.Data, format.frameBytes())
 			if format.Width*format.Height < 1<<16 {
-				p := format.Picture(&frame)
+				p := format.picture(&frame)
 				require.NoError(t, p.Check())
-				require.Equal(t, frame.Data, format.Changed(&frame, p, p).Data)
+				require.Equal(t, frame.Data, format.changed(&frame, p, p).Data)
 			}
-			require.NoError(t, w.Write(&frame))
+			require.NoError(t, w.write(&frame))
 		}
-		again, err := NewReader(&out)
+		again, err := newReader(&out)
 		require.NoError(t, err, "%q", b)
 		require.Equal(t, format, again.Format())
 	})
