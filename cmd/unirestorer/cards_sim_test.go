@@ -173,7 +173,7 @@ func TestTwoProcessesOnOneOfTheCards(t *testing.T) {
 	in := smallPictures(t, 2)
 	shared := t.TempDir()
 	restore := func(out, memory string) *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "restore", in, "-o", out, "--device", "cuda", "--expert", "7")
+		cmd := exec.Command(os.Args[0], "restore", in, "-o", out, "--device", "cuda", "--expert", "7", "--device-wait", "1h")
 		cmd.Env = append(os.Environ(), runAsCommand+"=1", simdriver.GPUsVariable+"=80", simdriver.MemoryVariable+"="+memory, simdriver.SharedVariable+"="+shared)
 		return cmd
 	}
