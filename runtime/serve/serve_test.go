@@ -373,7 +373,7 @@ func TestWorkStopsWhenTheClientIsGone(t *testing.T) {
 
 func TestSlowClientsAreCutOff(t *testing.T) {
 	f := &fake{Restorer: model(t), restore: func(context.Context) error { return nil }}
-	s, url := start(t, f, Config{Grace: time.Second, MinRate: 4 << 20, MaxBody: 32 << 20, Bodies: 128 << 20})
+	s, url := start(t, f, Config{Grace: time.Second, MinRate: 1 << 20, MaxBody: 32 << 20, Bodies: 128 << 20})
 	t.Run("slow to send", func(t *testing.T) {
 		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		require.NoError(t, err)
