@@ -373,7 +373,7 @@ func TestWorkStopsWhenTheClientIsGone(t *testing.T) {
 
 func TestSlowClientsAreCutOff(t *testing.T) {
 	f := &fake{Restorer: model(t), restore: func(context.Context) error { return nil }}
-	s, url := start(t, f, Config{Grace: time.Second, MinRate: 1 << 20, MaxBody: 32 << 20, Bodies: 128 << 20})
+	s, url := start(t, f, Config{Grace: time.Second, MinRate: 4 << 20, MaxBody: 32 << 20, Bodies: 128 << 20})
 	t.Run("slow to send", func(t *testing.T) {
 		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		require.NoError(t, err)
@@ -391,9 +391,10 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		defer c.Close()
 		require.NoError(t, c.(*net.TCPConn).SetReadBuffer(4096))
 		size := 30 << 20
+		body := append([]byte("\x89PNG"), make([]byte, size-4)...) // before the server waits for it
 		_, err = fmt.Fprintf(c, "POST /v1/restore HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
 		require.NoError(t, err)
-		_, err = c.Write(append([]byte("\x89PNG"), make([]byte, size-4)...))
+		_, err = c.Write(body)
 		require.NoError(t, err)
 		require.Eventually(t, func() bool {
 			ok := s.bodies.TryAcquire(s.c.Bodies)
