@@ -5,14 +5,7 @@ import "math/bits"
 // bitset is a set of registers.
 type bitset []uint64
 
-func (b bitset) add(i int32)      { b[i>>6] |= 1 << (i & 63) }
-func (b bitset) has(i int32) bool { return b[i>>6]>>(i&63)&1 != 0 }
-func (b bitset) count() (n int) {
-	for _, w := range b {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}
+func (b bitset) add(i int32)    { b[i>>6] |= 1 << (i & 63) }
 func (b bitset) remove(i int32) { b[i>>6] &^= 1 << (i & 63) }
 
 // resultless lists the instructions whose first operand is not a destination.
