@@ -40,16 +40,18 @@ func study(t *testing.T) []string {
 func TestPoolsAreStudiedAndGetSmaller(t *testing.T) {
 	dir, set := t.TempDir(), study(t)
 	pool, page := smallPool(t), filepath.Join(dir, "page.html")
-	stdout, _ := ok(t, append([]string{"evidence", "--model", pool, "--html", page, "--json"}, set...)...)
+	stdout, _ := ok(t, append([]string{"evidence", "--model", pool, "--clusters", "--html", page, "--json"}, set...)...)
 	var r evidence.Report
 	decodeJSON(t, stdout, &r)
 	require.Equal(t, 20, r.Pictures)
 	require.Equal(t, 2, r.Photos)
 	require.Equal(t, "learned", r.Rules[0].Name)
+	require.True(t, r.Expected[0].Measured)
+	require.NotEmpty(t, r.Partitions)
 	require.Len(t, r.Cuts[0].Kept, 3)
 	data, err := os.ReadFile(page)
 	require.NoError(t, err)
-	require.Equal(t, 3, strings.Count(string(data), "<svg"))
+	require.Equal(t, 5, strings.Count(string(data), "<svg"))
 
 	small := filepath.Join(dir, "small")
 	ok(t, append([]string{"pool", "prune", pool, "--budget", fmt.Sprint(r.Cuts[0].Bytes-1) + "B", "--output", small}, set...)...)
