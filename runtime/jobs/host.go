@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"unirestorer/runtime/folders"
 )
 
 // Host keeps a server at an address for processes of one machine: whoever finds none starts one inside itself, and when
@@ -24,6 +28,9 @@ const (
 	takeoverPoll = 500 * time.Millisecond
 	// mendPoll is how often a server that ran out of disk is started again.
 	mendPoll = 2 * time.Second
+	// startTries is how often a process tries to start a server or to reach that of another, which has the store and so is
+	// alive but may be slow, or may end and leave the store.
+	startTries = 12
 )
 
 // Connect connects to the server, starting one if none answers, and sees to it from then on that there is one, until ctx is
@@ -37,15 +44,24 @@ func (h *Host) Connect(ctx context.Context, a Access, l Limits) (*Queue, error) 
 	}
 	a.URL = h.At
 	q, err := Connect(ctx, a, l)
-	if errors.Is(err, ErrNoServer) {
+	for try := 0; unanswered(ctx, err) && try < startTries; try++ {
 		var trouble error
-		if h.server, trouble = startServer(h.At, h.Store, h.Log); trouble == nil {
-			h.Log.Info("started a queue inside this process", "address", h.At, "store", h.Store)
+		if h.server == nil {
+			if h.server, trouble = startServer(h.At, h.Store, h.Log); trouble == nil {
+				h.Log.Info("started a queue inside this process", "address", h.At, "store", h.Store)
+			}
 		}
 		// Where it did not start, another process may be starting it.
 		a.Patience = max(a.Patience, 5*time.Second)
-		if q, err = Connect(ctx, a, l); err != nil && trouble != nil {
+		if q, err = Connect(ctx, a, l); err == nil || trouble == nil {
+			continue
+		}
+		claimed := errors.Is(trouble, folders.ErrClaimed)
+		if errors.Is(err, ErrNoServer) && (!claimed || try == startTries-1) {
 			err = fmt.Errorf("start a queue on this machine: %w", trouble)
+		}
+		if !claimed {
+			break
 		}
 	}
 	if err != nil {
@@ -61,6 +77,12 @@ func (h *Host) Connect(ctx context.Context, a Access, l Limits) (*Queue, error) 
 		}
 	}()
 	return q, nil
+}
+
+// unanswered tells that there is no server, or that the one there did not answer to the end: it may be ending.
+func unanswered(ctx context.Context, err error) bool {
+	return errors.Is(err, ErrNoServer) || ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrNoResponders))
 }
 
 // keep takes the server's place when it is gone, and starts its own again when that has stopped keeping things.
