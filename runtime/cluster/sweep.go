@@ -87,8 +87,8 @@ func Subsample(n, limit int, seed uint64) []int {
 	return sample
 }
 
-// pick returns the given rows of x.
-func pick(x *mat.Dense, rows []int) *mat.Dense {
+// Pick returns the given rows of x.
+func Pick(x *mat.Dense, rows []int) *mat.Dense {
 	_, d := x.Dims()
 	out := mat.NewDense(len(rows), d, nil)
 	for to, from := range rows {
@@ -104,7 +104,7 @@ func measure(ctx context.Context, x *mat.Dense, truth []string, trials []Trial, 
 		limit = defaultSilhouetteSamples
 	}
 	sample := Subsample(n, limit, opt.KMeans.Seed)
-	points := pick(x, sample)
+	points := Pick(x, sample)
 	partitions := make([][]int, len(trials))
 	for t := range trials {
 		partitions[t] = make([]int, len(sample))
@@ -170,7 +170,7 @@ func BestGroups(ctx context.Context, x *mat.Dense, leaves *Clustering, seed uint
 		}
 		partitions = append(partitions, labels)
 	}
-	silhouettes, err := silhouettes(ctx, pick(x, sample), partitions...)
+	silhouettes, err := silhouettes(ctx, Pick(x, sample), partitions...)
 	if err != nil {
 		return 0, err
 	}

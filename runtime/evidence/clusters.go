@@ -125,7 +125,7 @@ func (s *Study) partition(ctx context.Context, x *mat.Dense, p partitioner, k in
 	var drawn []sampled
 	for seed := range opt.Seeds {
 		pictures := cluster.Subsample(len(s.Records), len(s.Records)*4/5, opt.Seed+uint64(seed))
-		labels, err := p.make(ctx, rows(x, pictures), k, opt.Seed+uint64(seed))
+		labels, err := p.make(ctx, cluster.Pick(x, pictures), k, opt.Seed+uint64(seed))
 		if err != nil {
 			return row, err
 		}
@@ -136,7 +136,7 @@ func (s *Study) partition(ctx context.Context, x *mat.Dense, p partitioner, k in
 				return row, err
 			}
 			train := s.without(photo)
-			labels, err := p.make(ctx, rows(x, train), k, opt.Seed+uint64(seed))
+			labels, err := p.make(ctx, cluster.Pick(x, train), k, opt.Seed+uint64(seed))
 			if err != nil {
 				return row, err
 			}
@@ -170,16 +170,6 @@ func (s *Study) without(photo int) (records []int) {
 		}
 	}
 	return records
-}
-
-// rows are some rows of x.
-func rows(x *mat.Dense, numbers []int) *mat.Dense {
-	_, d := x.Dims()
-	out := mat.NewDense(len(numbers), d, nil)
-	for to, from := range numbers {
-		out.SetRow(to, x.RawRowView(from))
-	}
-	return out
 }
 
 // common are the labels of the pictures that two samples, in rising order, have in common.
@@ -290,7 +280,7 @@ func (s *Study) depths(ctx context.Context, x *mat.Dense, opt ClusterOptions) ([
 		for seed := range opt.Seeds {
 			for photo := range s.photos {
 				train := s.without(photo)
-				c, err := cluster.KMeans(ctx, rows(x, train), leaves, cluster.KMeansOptions{Seed: opt.Seed + uint64(seed)})
+				c, err := cluster.KMeans(ctx, cluster.Pick(x, train), leaves, cluster.KMeansOptions{Seed: opt.Seed + uint64(seed)})
 				if err != nil {
 					return nil, err
 				}

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"fmt"
 	"strings"
 
 	"unirestorer/runtime/evaluate"
@@ -35,7 +34,7 @@ func (s *Study) Errors() []Expected {
 		if !known {
 			continue
 		}
-		key := fmt.Sprint(strings.Join(r.Kinds, "+"))
+		key := strings.Join(r.Kinds, "+")
 		k := kinds[key]
 		if k == nil {
 			k = &confusion{to: make([]float64, leaves), right: make([]bool, leaves), value: make([]float64, len(s.Config.Experts))}

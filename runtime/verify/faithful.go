@@ -13,28 +13,36 @@ import (
 	"unirestorer/runtime/backend"
 )
 
-// faithful is a backend that rounds as an fp16 device must, and nowhere else: what such a device can be expected to reach.
-type faithful struct{}
+// interpreted is a backend over the reference interpreter: exact, or one that rounds as an fp16 device must and nowhere
+// else, which is what such a device can be expected to reach.
+type interpreted struct{ half bool }
 
-func (faithful) Info() backend.Info {
-	return backend.Info{Name: "faithful", Device: "fp16 reference", Half: true}
+func (b interpreted) Info() backend.Info {
+	return backend.Info{Name: "reference", Device: "reference interpreter", Half: b.half}
 }
-func (faithful) Plan(*graph.Graph) (backend.Memory, error)        { return backend.Memory{}, nil }
-func (faithful) Holdings(*graph.Graph) ([]backend.Holding, error) { return nil, nil }
-func (faithful) Resident() int64                                  { return 0 }
-func (faithful) Close() error                                     { return nil }
-func (faithful) Trim() (int64, bool)                              { return 0, true }
-func (faithful) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
-	return faithfulProgram{g}, nil
+func (interpreted) Plan(*graph.Graph) (backend.Memory, error)        { return backend.Memory{}, nil }
+func (interpreted) Holdings(*graph.Graph) ([]backend.Holding, error) { return nil, nil }
+func (interpreted) Resident() int64                                  { return 0 }
+func (interpreted) Close() error                                     { return nil }
+func (interpreted) Trim() (int64, bool)                              { return 0, true }
+func (b interpreted) Compile(_ context.Context, g *graph.Graph) (backend.Program, error) {
+	return interpretedProgram{g, b.half}, nil
 }
 
-type faithfulProgram struct{ g *graph.Graph }
+type interpretedProgram struct {
+	g    *graph.Graph
+	half bool
+}
 
-func (p faithfulProgram) Graph() *graph.Graph    { return p.g }
-func (p faithfulProgram) Memory() backend.Memory { return backend.Memory{} }
-func (p faithfulProgram) Close() error           { return nil }
-func (p faithfulProgram) Run(ctx context.Context, in, out [][]float32, _ backend.RunOptions) error {
-	got, err := reference.RunHalf(ctx, p.g, in)
+func (p interpretedProgram) Graph() *graph.Graph    { return p.g }
+func (p interpretedProgram) Memory() backend.Memory { return backend.Memory{} }
+func (p interpretedProgram) Close() error           { return nil }
+func (p interpretedProgram) Run(ctx context.Context, in, out [][]float32, _ backend.RunOptions) error {
+	run := reference.Run
+	if p.half {
+		run = func(g *graph.Graph, in [][]float32) ([][]float32, error) { return reference.RunHalf(ctx, g, in) }
+	}
+	got, err := run(p.g, in)
 	if err != nil {
 		return err
 	}
@@ -62,7 +70,7 @@ func (c *testCase) judgeByFaithful(ctx context.Context, files fs.FS) error {
 	if !slices.ContainsFunc(c.report.Checks, func(check Check) bool { return check.InDecibel }) {
 		return nil
 	}
-	f, err := open(c.dir, files, faithful{}, c.opt)
+	f, err := open(c.dir, files, interpreted{half: true}, c.opt)
 	if err != nil {
 		return err
 	}

@@ -160,12 +160,12 @@ func TestDifference(t *testing.T) {
 
 // distorted is an fp16 device that adds an error of alternating sign to what a faithful one computes.
 type distorted struct {
-	faithful
+	interpreted
 	by float32
 }
 
 func (d distorted) Compile(ctx context.Context, g *graph.Graph) (backend.Program, error) {
-	p, err := d.faithful.Compile(ctx, g)
+	p, err := d.interpreted.Compile(ctx, g)
 	return distortedProgram{p, d.by}, err
 }
 
@@ -199,7 +199,7 @@ func TestHalfPrecisionIsHeldToAFaithfulMachine(t *testing.T) {
 		{name: "lora_restormer", least: 44, most: 58, ok: true, faithful: true}, // amplifies what fp16 rounds
 		{name: "lora_restormer", by: 1e-2, least: 44, most: 58, faithful: true},
 	} {
-		r, err := Run(t.Context(), distorted{by: c.by}, filepath.Join(roots[0], c.name), Options{PSNR: c.psnr})
+		r, err := Run(t.Context(), distorted{interpreted{half: true}, c.by}, filepath.Join(roots[0], c.name), Options{PSNR: c.psnr})
 		require.NoError(t, err)
 		require.Equal(t, c.ok, r.OK, "%+v", r)
 		for _, check := range r.Checks {
@@ -212,7 +212,7 @@ func TestHalfPrecisionIsHeldToAFaithfulMachine(t *testing.T) {
 }
 
 func TestWhatIsNotFiniteDiffers(t *testing.T) {
-	r, err := Run(t.Context(), distorted{by: float32(math.Inf(1))}, filepath.Join(roots[0], "nafnet"), Options{})
+	r, err := Run(t.Context(), distorted{interpreted{half: true}, float32(math.Inf(1))}, filepath.Join(roots[0], "nafnet"), Options{})
 	require.NoError(t, err)
 	require.False(t, r.OK)
 }
