@@ -83,6 +83,22 @@ func memCommon(m *modset, in *inst) (t dtype, policy bool, err error) {
 	return t, policy, nil
 }
 
+// dsts32 are the rows of the n registers in a list, which are 32 bits wide and written.
+func (d *decoder) dsts32(o operand, n int) (rows []int32, err error) {
+	list, err := elements(o, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range list {
+		r, err := d.dst32(o)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
 // elements lists the operands of a vector, or a single operand.
 func elements(o operand, n int) ([]operand, error) {
 	list := []operand{o}

@@ -34,17 +34,11 @@ func decLdmatrix(d *decoder, s *stmt, m *modset, in *inst) error {
 		regs, addr = addr, regs
 		in.exec = execStmatrix
 	}
-	list, err := elements(regs, x.n)
+	rows, err := d.dsts32(regs, x.n)
 	if err != nil {
 		return err
 	}
-	for _, o := range list {
-		r, err := d.dst32(o)
-		if err != nil {
-			return err
-		}
-		x.rows = append(x.rows, r)
-	}
+	x.rows = rows
 	in.class = clMatrixMove
 	if err := d.address(addr, in); err != nil {
 		return err

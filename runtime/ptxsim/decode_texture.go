@@ -103,17 +103,11 @@ func decTex(d *decoder, s *stmt, m *modset, in *inst) error {
 		return err
 	}
 	t.float, t.integer = to == tF32, at == tS32
-	list, err := elements(s.args[0], 4)
+	rows, err := d.dsts32(s.args[0], 4)
 	if err != nil {
 		return err
 	}
-	for _, o := range list {
-		r, err := d.dst32(o)
-		if err != nil {
-			return err
-		}
-		t.rows = append(t.rows, r)
-	}
+	t.rows = rows
 	in.x.texture, in.class, in.kind, in.exec = t, clGlobalLoad, kExec, execTex
 	in.x.elem, in.x.vec, in.x.nc = 1, 1, true
 	d.memIndex(in)
