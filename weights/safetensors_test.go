@@ -57,7 +57,7 @@ func TestDamagedSafetensorsAreErrors(t *testing.T) {
 		"cut":                 {safetensorsBytes(`{"t":{"dtype":"F32"`, nil), "unexpected EOF"},
 		"text after":          {safetensorsBytes(`{} x`, nil), "text after the end"},
 		"two values":          {safetensorsBytes(`{}{}`, nil), "text after the end"},
-		"not UTF-8":           {safetensorsBytes("{\"\xff\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", nil), "not valid UTF-8"},
+		"not UTF-8":           {safetensorsBytes("{\"\xff\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", nil), "invalid UTF-8"},
 		"repeated name": {safetensorsBytes(`{"t":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},`+
 			`"\u0074":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4)), `key "t" appears twice`},
 		"repeated field":    {safetensorsBytes(tensor(`"dtype":"F32","dtype":"F32","shape":[0],"data_offsets":[0,0]`), nil), `key "dtype" appears twice`},

@@ -1,31 +1,29 @@
 package weights
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// jsonReader walks a JSON text whose form is known. Where encoding/json would keep the last of two equal keys or
-// replace bytes that are not UTF-8, it gives an error, because readers that differ there see different files.
-type jsonReader struct{ dec *json.Decoder }
+// jsonReader walks a JSON text whose form is known. Equal keys of an object and bytes that are not UTF-8 are errors, because
+// readers that take them differently see different files.
+type jsonReader struct{ dec *jsontext.Decoder }
 
 // readJSON calls walk on a text that must hold one value and nothing after it.
 func readJSON(r io.Reader, walk func(r *jsonReader) error) error {
-	dec := json.NewDecoder(&utf8Reader{r: r})
-	dec.UseNumber()
-	j := &jsonReader{dec}
+	j := &jsonReader{jsontext.NewDecoder(r)}
 	if err := walk(j); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return fmt.Errorf("JSON at byte %d: %w", dec.InputOffset(), err)
+		return fmt.Errorf("JSON at byte %d: %w", j.dec.InputOffset(), err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("JSON at byte %d: text after the end", dec.InputOffset())
+	if _, err := j.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("JSON at byte %d: text after the end", j.dec.InputOffset())
 	}
 	return nil
 }
@@ -35,16 +33,11 @@ func (j *jsonReader) object(field func(key string) error) error {
 	if err := j.delim('{'); err != nil {
 		return err
 	}
-	seen := make(map[string]struct{})
-	for j.dec.More() {
+	for j.dec.PeekKind() != '}' {
 		key, err := j.text()
 		if err != nil {
 			return err
 		}
-		if _, again := seen[key]; again {
-			return fmt.Errorf("key %q appears twice", key)
-		}
-		seen[key] = struct{}{}
 		if err := field(key); err != nil {
 			return err
 		}
@@ -57,7 +50,7 @@ func (j *jsonReader) array(item func() error) error {
 	if err := j.delim('['); err != nil {
 		return err
 	}
-	for j.dec.More() {
+	for j.dec.PeekKind() != ']' {
 		if err := item(); err != nil {
 			return err
 		}
@@ -65,69 +58,53 @@ func (j *jsonReader) array(item func() error) error {
 	return j.delim(']')
 }
 
-func (j *jsonReader) delim(want json.Delim) error {
-	token, err := j.dec.Token()
+// token reads what comes next.
+func (j *jsonReader) token() (jsontext.Token, error) {
+	t, err := j.dec.ReadToken()
+	var syntax *jsontext.SyntacticError
+	switch {
+	case !errors.As(err, &syntax):
+		return t, err
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return t, fmt.Errorf("key %q appears twice", syntax.JSONPointer.LastToken())
+	}
+	return t, syntax.Err
+}
+
+func (j *jsonReader) delim(want jsontext.Kind) error {
+	token, err := j.token()
 	if err != nil {
 		return err
 	}
-	if token != want {
-		return fmt.Errorf("%v instead of %v", token, want)
+	if token.Kind() != want {
+		return fmt.Errorf("%v instead of %c", token, want)
 	}
 	return nil
 }
 
 func (j *jsonReader) text() (string, error) {
-	token, err := j.dec.Token()
+	token, err := j.token()
 	if err != nil {
 		return "", err
 	}
-	s, ok := token.(string)
-	if !ok {
+	if token.Kind() != '"' {
 		return "", fmt.Errorf("%v instead of a string", token)
 	}
-	return s, nil
+	return token.String(), nil
 }
 
 // count reads an integer from 0 to the largest int64, written in digits only.
 func (j *jsonReader) count() (int64, error) {
-	token, err := j.dec.Token()
+	token, err := j.token()
 	if err != nil {
 		return 0, err
 	}
-	number, ok := token.(json.Number)
-	if !ok {
+	if token.Kind() != '0' {
 		return 0, fmt.Errorf("%v instead of a number", token)
 	}
-	n, err := strconv.ParseUint(number.String(), 10, 63)
+	n, err := strconv.ParseUint(token.String(), 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("%.40s is not a whole number from 0 to 2^63-1", number)
+		return 0, fmt.Errorf("%.40s is not a whole number from 0 to 2^63-1", token)
 	}
 	return int64(n), nil
-}
-
-// utf8Reader passes r through and fails at the first byte that is not part of valid UTF-8.
-type utf8Reader struct {
-	r    io.Reader
-	tail []byte // the bytes of an unfinished character
-}
-
-func (u *utf8Reader) Read(p []byte) (int, error) {
-	n, err := u.r.Read(p)
-	text := append(u.tail, p[:n]...)
-	for len(text) > 0 {
-		if text[0] < utf8.RuneSelf {
-			text = text[1:]
-			continue
-		}
-		if !utf8.FullRune(text) && !errors.Is(err, io.EOF) {
-			break
-		}
-		char, size := utf8.DecodeRune(text)
-		if char == utf8.RuneError && size == 1 {
-			return 0, errors.New("not valid UTF-8")
-		}
-		text = text[size:]
-	}
-	u.tail = append([]byte(nil), text...)
-	return n, err
 }
