@@ -2,6 +2,7 @@ package video
 
 import (
 	"encoding/binary"
+	"math"
 	"runtime"
 	"sync"
 
@@ -17,44 +18,93 @@ func (f *Format) sample(data []byte, i int) float32 {
 }
 
 // samples reads len(out) samples from sample i on.
-func (f *Format) samples(data []byte, i int, out []float32) {
+func (f *Format) samples(data []byte, i int, out []int32) {
 	if f.Depth == 8 {
 		for k, v := range data[i : i+len(out)] {
-			out[k] = float32(v)
+			out[k] = int32(v)
 		}
 		return
 	}
+	data = data[2*i:]
 	for k := range out {
-		out[k] = float32(binary.LittleEndian.Uint16(data[2*(i+k):]))
+		out[k] = int32(binary.LittleEndian.Uint16(data[2*k:]))
 	}
 }
 
-// add adds to sample i, rounded and within the depth.
-func (f *Format) add(data []byte, i int, by float32) {
-	if by == 0 {
+// move adds to samples from sample i on, within the depth; those that nothing is added to stay, also beyond it.
+func (f *Format) move(data []byte, i int, by []int32) {
+	if f.Depth == 8 {
+		data = data[i : i+len(by)]
+		for k, d := range by {
+			v := int32(data[k]) + d
+			if uint32(v) > 255 {
+				v = ^(v >> 31) & 255
+			}
+			data[k] = uint8(v)
+		}
 		return
 	}
-	v := min(int(float64(max(f.sample(data, i)+by, 0))+0.5), int(1)<<f.Depth-1)
-	if f.Depth == 8 {
-		data[i] = uint8(v)
-	} else {
-		binary.LittleEndian.PutUint16(data[2*i:], uint16(v))
+	data = data[2*i : 2*(i+len(by))]
+	for k, d := range by {
+		if d != 0 {
+			v := int32(binary.LittleEndian.Uint16(data[2*k:])) + d
+			binary.LittleEndian.PutUint16(data[2*k:], uint16(min(max(v, 0), 1<<f.Depth-1)))
+		}
 	}
-}
-
-// add8 is add for 8 bits, small enough to be inlined.
-func add8(v uint8, by float32) uint8 {
-	return uint8(min(int(float64(max(float32(v)+by, 0))+0.5), 255))
 }
 
 // codes are black and the distance from it to white of luma, and the codes that chroma's 1 stretches over; in samples.
-func (f *Format) codes() (black, luma, chroma float32) {
+func (f *Format) codes() (black, luma, chroma float64) {
 	if f.FullRange || f.Chroma == RGB {
-		full := float32(int(1)<<f.Depth - 1)
+		full := float64(int(1)<<f.Depth - 1)
 		return 0, full, full
 	}
-	step := float32(int(1) << (f.Depth - 8))
+	step := float64(int(1) << (f.Depth - 8))
 	return 16 * step, 219 * step, 224 * step
+}
+
+// Factors have so many bits behind the point.
+const fraction = 32
+
+// fixed is a factor; rounded is a product with one as a whole number.
+func fixed(v float64) int { return int(math.Round(v * (1 << fraction))) }
+
+func rounded(v int) int { return (v + 1<<(fraction-1)) >> fraction }
+
+// factors are those by which samples of a frame become those of a picture.
+type factors struct {
+	black, middle                 int
+	luma                          int // for all colours
+	redOfCr, greenOfCb, greenOfCr int // of chroma in sixteenths of a sample
+	blueOfCb                      int
+	lumaOf, blueness, redness     [3]int // back from red, green and blue; chroma's of sixteen pixels
+	one                           int    // the picture's white
+}
+
+func (f *Format) factors() factors {
+	black, luma, chroma := f.codes()
+	c := factors{black: int(black), middle: 16 << (f.Depth - 1), one: 255}
+	if f.Depth > 8 {
+		c.one = 65535
+	}
+	one, kr, kb := float64(c.one), f.Matrix.kr, f.Matrix.kb
+	kg := 1 - kr - kb
+	c.luma = fixed(one / luma)
+	if f.Chroma == RGB || f.Chroma == Mono {
+		c.lumaOf[0] = fixed(luma / one)
+		return c
+	}
+	r, b := 2*(1-kr), 2*(1-kb)
+	step := one / chroma / 16
+	c.redOfCr, c.blueOfCb = fixed(r*step), fixed(b*step)
+	c.greenOfCr, c.greenOfCb = fixed(-kr*r/kg*step), fixed(-kb*b/kg*step)
+	back := chroma / one / 16
+	for i, k := range [3]float64{kr, kg, kb} {
+		c.lumaOf[i] = fixed(k * luma / one)
+		c.redness[i], c.blueness[i] = fixed(-k/r*back), fixed(-k/b*back)
+	}
+	c.redness[0], c.blueness[2] = fixed((1-kr)/r*back), fixed((1-kb)/b*back)
+	return c
 }
 
 // picture gives a frame as red, green and blue, or grey: of 8 bits where the frame has 8, otherwise of 16. It is what
@@ -64,174 +114,152 @@ func (f *Format) picture(frame *Frame) *unirestorer.Picture {
 	if f.Chroma == Mono {
 		p.Channels = 1
 	}
-	one := float32(255)
 	if f.Depth > 8 {
-		p.Depth, one = 16, 65535
+		p.Depth = 16
 		p.Pix16 = make([]uint16, f.Width*f.Height*p.Channels)
 	} else {
 		p.Pix = make([]uint8, f.Width*f.Height*p.Channels)
 	}
-	black, luma, _ := f.codes()
+	c := f.factors()
 	columns := f.columns()
 	rows(f.Height, func(y0, y1 int) {
-		cb, cr := make([]float32, f.Width), make([]float32, f.Width)
-		top, bottom := make([]float32, f.Width), make([]float32, f.Width)
-		rgb := make([]float32, f.Width*3)
+		luma, cb, cr := make([]int32, f.Width), make([]int32, f.Width), make([]int32, f.Width)
+		near := make([]int32, 3*f.Width)
+		rgb := make([]int32, f.Width*p.Channels)
 		for y := y0; y < y1; y++ {
+			at := y * f.Width
 			switch f.Chroma {
 			case Mono:
-				for x := range f.Width {
-					rgb[x] = (f.sample(frame.Data, y*f.Width+x) - black) / luma
-				}
+				f.samples(frame.Data, at, luma)
+				c.grey(luma, rgb, 1)
 			case RGB:
 				n := f.Width * f.Height
-				for x := range f.Width {
-					i := y*f.Width + x
-					rgb[3*x], rgb[3*x+1], rgb[3*x+2] = f.sample(frame.Data, 2*n+i)/luma, f.sample(frame.Data, i)/luma, f.sample(frame.Data, n+i)/luma
+				for k, plane := range [3]int{2 * n, 0, n} { // green, blue, red
+					f.samples(frame.Data, plane+at, luma)
+					c.grey(luma, rgb[k:], 3)
 				}
 			default:
-				f.chromaRow(frame.Data, y, columns, [2][]float32{top, bottom}, [2][]float32{cb, cr})
-				f.samples(frame.Data, y*f.Width, top)
-				f.rgbRow(top, cb, cr, rgb)
+				f.chromaRow(frame.Data, y, columns, near, [2][]int32{cb, cr})
+				f.samples(frame.Data, at, luma)
+				c.colours(luma, cb, cr, rgb)
 			}
-			store(p, y*f.Width*p.Channels, rgb[:f.Width*p.Channels], one)
+			if p.Depth == 8 {
+				store(p.Pix[at*p.Channels:], rgb, c.one)
+			} else {
+				store(p.Pix16[at*p.Channels:], rgb, c.one)
+			}
 		}
 	})
 	return p
 }
 
-// store writes values of 0 to 1 from sample i on, rounded.
-func store(p *unirestorer.Picture, i int, v []float32, one float32) {
-	if p.Depth == 8 {
-		out := p.Pix[i : i+len(v)]
-		for k, s := range v {
-			out[k] = uint8(min(max(s, 0), 1)*one + 0.5)
+// store writes values within black and white.
+func store[T uint8 | uint16](out []T, v []int32, one int) {
+	out = out[:len(v)]
+	for i, s := range v {
+		if uint32(s) > uint32(one) {
+			s = int32(^s>>31) & int32(one)
 		}
-		return
-	}
-	out := p.Pix16[i : i+len(v)]
-	for k, s := range v {
-		out[k] = uint16(min(max(s, 0), 1)*one + 0.5)
+		out[i] = T(s)
 	}
 }
 
-// rgbRow turns a row of luma and chroma into red, green and blue of 0 to 1.
-func (f *Format) rgbRow(row, cb, cr, rgb []float32) {
-	black, luma, _ := f.codes()
-	kr, kb := float32(f.Matrix.kr), float32(f.Matrix.kb)
-	kg := 1 - kr - kb
+// grey turns a row of luma, or of one colour, into every step-th value of out.
+func (c *factors) grey(row, out []int32, step int) {
 	for x, v := range row {
-		l := (v - black) / luma
-		r := l + 2*(1-kr)*cr[x]
-		b := l + 2*(1-kb)*cb[x]
-		to := rgb[3*x : 3*x+3 : 3*x+3]
-		to[0], to[1], to[2] = r, (l-kr*r-kb*b)/kg, b
+		out[x*step] = int32(rounded(c.luma * (int(v) - c.black)))
 	}
 }
 
-// column is between which samples of a row of chroma a place lies, and how far from the first to the second.
-type column struct {
-	first, second int
-	share         float32
+// colours turns a row of luma, and of chroma in sixteenths, into red, green and blue.
+func (c *factors) colours(row, cb, cr, rgb []int32) {
+	cb, cr = cb[:len(row)], cr[:len(row)]
+	for x, v := range row {
+		l := c.luma * (int(v) - c.black)
+		b, r := int(cb[x])-c.middle, int(cr[x])-c.middle
+		to := rgb[3*x : 3*x+3 : 3*x+3]
+		to[0] = int32(rounded(l + c.redOfCr*r))
+		to[1] = int32(rounded(l + c.greenOfCb*b + c.greenOfCr*r))
+		to[2] = int32(rounded(l + c.blueOfCb*b))
+	}
 }
 
-// columns are those of every place of a row; nil where there is no chroma of its own.
-func (f *Format) columns() []column {
+// place is between which two samples something lies, and how many quarters of the way from the first to the second.
+type place struct {
+	first, second int
+	quarters      int32
+}
+
+// columns are the places of a row among its samples of chroma; nil where there is no chroma of its own.
+func (f *Format) columns() []place {
 	if f.Chroma == Mono || f.Chroma == RGB {
 		return nil
 	}
 	w, _ := f.chromaSize()
 	sx, _ := f.shifts()
-	all := make([]column, f.Width)
+	all := make([]place, f.Width)
 	for x := range all {
-		c := &all[x]
-		c.first, c.second, c.share = between(x, sx, w, f.Chroma == Chroma420 && f.Siting == Centre)
+		all[x] = between(x, sx, w, f.Chroma == Chroma420 && f.Siting == Centre)
 	}
 	return all
 }
 
-// chromaRow interpolates the chroma of a row of luma, -0.5 to 0.5, into out; near has room for the rows that it lies between.
-func (f *Format) chromaRow(data []byte, y int, columns []column, near, out [2][]float32) {
+// chromaRow interpolates the chroma of a row of luma, in sixteenths of a sample; near has room for three rows.
+func (f *Format) chromaRow(data []byte, y int, columns []place, near []int32, out [2][]int32) {
 	w, h := f.chromaSize()
 	p := f.planes()
-	_, _, scale := f.codes()
-	middle := float32(int(1) << (f.Depth - 1))
 	_, sy := f.shifts()
-	r0, r1, fy := between(y, sy, h, f.Chroma == Chroma420 && f.Siting != TopLeft)
-	top, bottom := near[0][:w], near[1][:w]
+	at := between(y, sy, h, f.Chroma == Chroma420 && f.Siting != TopLeft)
+	top, bottom, both := near[:w], near[w:2*w], near[2*w:3*w]
 	for k, row := range out {
-		f.samples(data, p[k+1]+r0*w, top)
-		if fy > 0 {
-			f.samples(data, p[k+1]+r1*w, bottom)
+		f.samples(data, p[k+1]+at.first*w, top)
+		f.samples(data, p[k+1]+at.second*w, bottom)
+		for x, v := range top {
+			both[x] = 4*v + at.quarters*(bottom[x]-v)
 		}
 		for x, c := range columns {
-			a := top[c.first]
-			if c.share > 0 {
-				a += c.share * (top[c.second] - a)
-			}
-			if fy > 0 {
-				b := bottom[c.first]
-				if c.share > 0 {
-					b += c.share * (bottom[c.second] - b)
-				}
-				a += fy * (b - a)
-			}
-			row[x] = (a - middle) / scale
+			v := both[c.first]
+			row[x] = 4*v + c.quarters*(both[c.second]-v)
 		}
 	}
 }
 
-// between tells between which samples of a plane that was halved shift times a place lies, and how far from the first to the
-// second. centred samples lie between places, others on the first.
-func between(at, shift, n int, centred bool) (first, second int, share float32) {
-	if shift == 0 {
-		return at, at, 0
+// between tells where something lies among n samples of a plane that was halved shift times. centred samples lie between
+// places, others on the first.
+func between(at, shift, n int, centred bool) place {
+	quarters := at << 2 >> shift
+	if centred && shift > 0 {
+		quarters = max(quarters-1, 0)
 	}
-	u := float32(at) / float32(int(1)<<shift)
-	if centred {
-		u = max((float32(at)+0.5)/float32(int(1)<<shift)-0.5, 0)
-	}
-	first = min(int(u), n-1)
-	return first, min(first+1, n-1), u - float32(first)
+	first := min(quarters>>2, n-1)
+	return place{first, min(first+1, n-1), int32(quarters & 3)}
 }
 
 // changed gives the frame that a picture of it became: what is different between the two pictures is added to its samples.
 // Where nothing is, they stay as they are.
 func (f *Format) changed(frame *Frame, before, after *unirestorer.Picture) *Frame {
 	out := &Frame{Data: append([]byte(nil), frame.Data...), PTS: frame.PTS, Params: frame.Params}
-	c := change{f: f, before: before, after: after, scale: 1.0 / 255}
-	if before.Depth == 16 {
-		c.scale = 1.0 / 65535
-	}
-	_, luma, chroma := f.codes()
+	d := difference{before, after}
+	c := f.factors()
 	n := f.Width * f.Height
-	kr, kb := float32(f.Matrix.kr), float32(f.Matrix.kb)
-	kg := 1 - kr - kb
 	rows(f.Height, func(y0, y1 int) {
-		d := make([]float32, f.Width*3)
+		by := make([]int32, f.Width)
 		for y := y0; y < y1; y++ {
-			c.row(y, d)
-			i := y * f.Width
+			at := y * f.Width
 			switch f.Chroma {
 			case Mono:
-				for x, v := range d[:f.Width] {
-					f.add(out.Data, i+x, v*luma)
-				}
+				d.grey(y, c.lumaOf[0], by)
+				f.move(out.Data, at, by)
 			case RGB:
-				for x := range f.Width {
-					f.add(out.Data, i+x, d[3*x+1]*luma)
-					f.add(out.Data, n+i+x, d[3*x+2]*luma)
-					f.add(out.Data, 2*n+i+x, d[3*x]*luma)
+				for k, plane := range [3]int{2 * n, 0, n} { // green, blue, red
+					var one [3]int
+					one[k] = c.lumaOf[0]
+					d.along(y, &one, by)
+					f.move(out.Data, plane+at, by)
 				}
 			default:
-				for x := range f.Width {
-					rgb := d[3*x : 3*x+3 : 3*x+3]
-					if by := (kr*rgb[0] + kg*rgb[1] + kb*rgb[2]) * luma; f.Depth == 8 {
-						out.Data[i+x] = add8(out.Data[i+x], by)
-					} else {
-						f.add(out.Data, i+x, by)
-					}
-				}
+				d.along(y, &c.lumaOf, by)
+				f.move(out.Data, at, by)
 			}
 		}
 	})
@@ -241,90 +269,114 @@ func (f *Format) changed(frame *Frame, before, after *unirestorer.Picture) *Fram
 	w, h := f.chromaSize()
 	p := f.planes()
 	across := f.across()
+	_, sy := f.shifts()
 	rows(h, func(y0, y1 int) {
-		d, sum := make([]float32, f.Width*3), make([]float32, f.Width*3)
+		sum := make([]int32, f.Width*3)
+		cb, cr := make([]int32, w), make([]int32, w)
 		for y := y0; y < y1; y++ {
-			f.weighted(c, y, d, sum)
-			for x := range w {
-				r, g, b := across[x].mean(sum)
-				l := kr*r + kg*g + kb*b
-				f.add(out.Data, p[1]+y*w+x, (b-l)/(2*(1-kb))*chroma)
-				f.add(out.Data, p[2]+y*w+x, (r-l)/(2*(1-kr))*chroma)
+			d.weighted(tapsAt(y, sy, f.Height, f.Siting != TopLeft), sum)
+			for x := range cb {
+				rgb := across[x].sum(sum)
+				cb[x], cr[x] = dot(&c.blueness, rgb[0], rgb[1], rgb[2]), dot(&c.redness, rgb[0], rgb[1], rgb[2])
 			}
+			f.move(out.Data, p[1]+y*w, cb)
+			f.move(out.Data, p[2]+y*w, cr)
 		}
 	})
 	return out
 }
 
-// change is the difference of two pictures of a frame, of 0 to 1.
-type change struct {
-	f             *Format
-	before, after *unirestorer.Picture
-	scale         float32
+// dot is the change of a sample that a change of red, green and blue means.
+func dot(k *[3]int, r, g, b int32) int32 {
+	return int32(rounded(k[0]*int(r) + k[1]*int(g) + k[2]*int(b)))
 }
 
-func (c *change) row(y int, d []float32) {
-	n := c.f.Width * c.before.Channels
-	i := y * n
-	if c.before.Depth == 8 {
-		a, b := c.after.Pix[i:i+n], c.before.Pix[i:i+n]
-		for k := range a {
-			d[k] = float32(int(a[k])-int(b[k])) * c.scale
-		}
-		return
-	}
-	a, b := c.after.Pix16[i:i+n], c.before.Pix16[i:i+n]
-	for k := range a {
-		d[k] = float32(int(a[k])-int(b[k])) * c.scale
+// difference is that of two pictures of a frame.
+type difference struct{ before, after *unirestorer.Picture }
+
+// grey gives a row of it times a factor.
+func (d difference) grey(y, k int, by []int32) {
+	clear(by)
+	d.add(y, 1, by)
+	for x, v := range by {
+		by[x] = int32(rounded(k * int(v)))
 	}
 }
 
-// taps are the places and weights that a chroma sample is the mean of; n of them count.
+// along gives a row of pixels by one factor for each colour.
+func (d difference) along(y int, k *[3]int, by []int32) {
+	i := 3 * y * len(by)
+	if d.before.Depth == 8 {
+		along(d.after.Pix[i:], d.before.Pix[i:], k, by)
+	} else {
+		along(d.after.Pix16[i:], d.before.Pix16[i:], k, by)
+	}
+}
+
+func along[T uint8 | uint16](after, before []T, k *[3]int, by []int32) {
+	for x := range by {
+		a, b := after[3*x:3*x+3:3*x+3], before[3*x:3*x+3:3*x+3]
+		by[x] = dot(k, int32(a[0])-int32(b[0]), int32(a[1])-int32(b[1]), int32(a[2])-int32(b[2]))
+	}
+}
+
+// add adds a row of it, weighted, to sum.
+func (d difference) add(y int, weight int32, sum []int32) {
+	i := y * len(sum)
+	if d.before.Depth == 8 {
+		addRow(d.after.Pix[i:], d.before.Pix[i:], weight, sum)
+	} else {
+		addRow(d.after.Pix16[i:], d.before.Pix16[i:], weight, sum)
+	}
+}
+
+func addRow[T uint8 | uint16](after, before []T, weight int32, sum []int32) {
+	after, before = after[:len(sum)], before[:len(sum)]
+	for i := range sum {
+		sum[i] += weight * (int32(after[i]) - int32(before[i]))
+	}
+}
+
+// weighted is the weighted sum of the rows that a row of chroma stands for.
+func (d difference) weighted(t taps, sum []int32) {
+	clear(sum)
+	for k := range t.n {
+		d.add(t.places[k], t.weights[k], sum)
+	}
+}
+
+// taps are the places that a chroma sample is the mean of, and their weights, four in all; n of them count.
 type taps struct {
 	places  [4]int
-	weights [4]float32
+	weights [4]int32
 	n       int
 }
 
 func tapsAt(at, shift, n int, centred bool) taps {
 	switch {
 	case shift == 0:
-		return taps{[4]int{at}, [4]float32{1}, 1}
+		return taps{[4]int{at}, [4]int32{4}, 1}
 	case shift == 1 && !centred:
-		return taps{[4]int{max(2*at-1, 0), min(2*at, n-1), min(2*at+1, n-1)}, [4]float32{0.25, 0.5, 0.25}, 3}
+		return taps{[4]int{max(2*at-1, 0), min(2*at, n-1), min(2*at+1, n-1)}, [4]int32{1, 2, 1}, 3}
 	case shift == 1:
-		return taps{[4]int{2 * at, min(2*at+1, n-1)}, [4]float32{0.5, 0.5}, 2}
+		return taps{[4]int{2 * at, min(2*at+1, n-1)}, [4]int32{2, 2}, 2}
 	}
 	t := taps{n: 4}
 	for k := range 4 {
-		t.places[k], t.weights[k] = min(4*at+k, n-1), 0.25
+		t.places[k], t.weights[k] = min(4*at+k, n-1), 1
 	}
 	return t
 }
 
-// mean is that of red, green and blue along a row.
-func (t *taps) mean(row []float32) (r, g, b float32) {
+// sum adds up red, green and blue along a row.
+func (t *taps) sum(row []int32) (rgb [3]int32) {
 	for k := range t.n {
 		v, w := row[3*t.places[k]:][:3], t.weights[k]
-		r += w * v[0]
-		g += w * v[1]
-		b += w * v[2]
+		rgb[0] += w * v[0]
+		rgb[1] += w * v[1]
+		rgb[2] += w * v[2]
 	}
-	return r, g, b
-}
-
-// weighted is the mean of the changes of the rows of luma that row y of chroma stands for.
-func (f *Format) weighted(c change, y int, d, sum []float32) {
-	_, sy := f.shifts()
-	t := tapsAt(y, sy, f.Height, f.Siting != TopLeft)
-	clear(sum)
-	for k := range t.n {
-		c.row(t.places[k], d)
-		w := t.weights[k]
-		for i, v := range d {
-			sum[i] += w * v
-		}
-	}
+	return rgb
 }
 
 // across are the taps along a row of each sample of chroma.

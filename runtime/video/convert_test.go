@@ -36,6 +36,11 @@ func TestWhatIsNotChangedStaysAsItWas(t *testing.T) {
 	}
 }
 
+// add adds to sample i, rounded.
+func (f *Format) add(data []byte, i int, by float32) {
+	f.move(data, i, []int32{int32(math.Floor(float64(by) + 0.5))})
+}
+
 // flat is a frame of one colour, from the formulas of the standards.
 func flat(f *Format, r, g, b float64) *Frame {
 	frame := &Frame{Data: make([]byte, f.frameBytes())}

@@ -45,6 +45,9 @@ func (o Options) defaults() *Options {
 	if o.Hysteresis < 0 {
 		o.Hysteresis = DefaultHysteresis
 	}
+	if o.every == 0 {
+		o.every = measureEvery
+	}
 	return &o
 }
 

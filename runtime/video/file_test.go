@@ -92,11 +92,11 @@ func TestOneRouteHoldsForAScene(t *testing.T) {
 	r := restorer(t)
 	in := clipOf(t, small(Chroma420, 8), 14)
 	var out bytes.Buffer
-	rep, err := pipe(context.Background(), r, bytes.NewReader(in), &out, Options{Hysteresis: -1})
+	rep, err := pipe(context.Background(), r, bytes.NewReader(in), &out, Options{Hysteresis: -1, every: 2})
 	require.NoError(t, err)
 	require.Equal(t, []int64{0, 7}, []int64{rep.Scenes[0].First, rep.Scenes[1].First})
 	require.NotNil(t, rep.Consistency)
-	require.Equal(t, 6, rep.Consistency.Pairs, "every second pair, and across a cut nothing is compared")
+	require.Equal(t, 6, rep.Consistency.Pairs, "every one of them, and across a cut nothing is compared")
 	// Each frame is what restore makes of it with the scene's expert.
 	d, err := newReader(bytes.NewReader(in))
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestInterruptedRunsGiveTheSameFile(t *testing.T) {
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in.y4m")
 	require.NoError(t, os.WriteFile(in, clipOf(t, small(Chroma420, 8), 16), 0o666))
-	o := Options{Route: []unirestorer.CallOption{unirestorer.WithExpert(7)}, Settings: "x", Hysteresis: -1}
+	o := Options{Route: []unirestorer.CallOption{unirestorer.WithExpert(7)}, Settings: "x", Hysteresis: -1, every: 2}
 	whole, pieces := filepath.Join(dir, "whole.y4m"), filepath.Join(dir, "pieces.y4m")
 	first, err := File(context.Background(), r, in, whole, nil, nil, o)
 	require.NoError(t, err)

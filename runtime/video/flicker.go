@@ -35,26 +35,75 @@ func (p *plane) half() *plane {
 	return q
 }
 
-// at interpolates between four samples; x and y are in quarters of a pixel, and the plane goes on at its edges.
-func (p *plane) at(x4, y4 int) float32 {
-	x4, y4 = min(max(x4, 0), 4*p.w-4), min(max(y4, 0), 4*p.h-4)
-	i := y4>>2*p.w + x4>>2
-	dx, dy := min(x4&3, 1), min(y4&3, 1)*p.w
-	fx, fy := float32(x4&3)/4, float32(y4&3)/4
-	top := p.v[i] + fx*(p.v[i+dx]-p.v[i])
-	bottom := p.v[i+dy] + fx*(p.v[i+dx+dy]-p.v[i+dy])
-	return top + fy*(bottom-top)
+// at is a sample; the plane goes on at its edges.
+func (p *plane) at(x, y int) float32 {
+	return p.v[min(max(y, 0), p.h-1)*p.w+min(max(x, 0), p.w-1)]
 }
 
 const (
 	block  = 16 // side of what moves together
 	levels = 4  // of halving in which motion is sought, from the coarsest on
+	unit   = 8  // steps of a vector in a pixel
 	// unmatched are blocks that differ by more than so many times the usual and by so many codes: what is uncovered has no
 	// past to be compared with.
 	unmatched, unmatchedCodes = 4, 10
 )
 
-type vector struct{ x, y int } // in quarters of a pixel
+// vector is where a block was in the frame before, from where it is, in units of a pixel.
+type vector struct{ x, y int }
+
+// square is a block of a plane.
+type square [block * block]float32
+
+// fetch interpolates a block of which the corner lies at (x, y), in halves of a unit, and gives every so many rows of it.
+func (p *plane) fetch(x, y, every int, out *square) {
+	const one = 2 * unit
+	left, top := x>>4, y>>4
+	fx, fy := float32(x&(one-1))/one, float32(y&(one-1))/one
+	inside := left >= 0 && top >= 0 && left+block < p.w && top+block < p.h
+	var edge [2][block + 1]float32
+	for r := 0; r < block; r += every {
+		var upper, lower []float32
+		if inside {
+			upper, lower = p.v[(top+r)*p.w+left:][:block+1], p.v[(top+r+1)*p.w+left:][:block+1]
+		} else {
+			for c := range edge[0] {
+				edge[0][c], edge[1][c] = p.at(left+c, top+r), p.at(left+c, top+r+1)
+			}
+			upper, lower = edge[0][:], edge[1][:]
+		}
+		row := out[r*block : r*block+block]
+		a := upper[0] + fy*(lower[0]-upper[0])
+		for c := range row {
+			b := upper[c+1] + fy*(lower[c+1]-upper[c+1])
+			row[c] = a + fx*(b-a)
+			a = b
+		}
+	}
+}
+
+// halfway gives a block of two frames as it lies in the middle between them, v being its motion: both are shifted by half
+// of it, so that interpolation takes as much detail from one as from the other.
+func halfway(before, now *plane, x, y int, v vector, every int, past, present *square) {
+	before.fetch(x*2*unit+v.x, y*2*unit+v.y, every, past)
+	now.fetch(x*2*unit-v.x, y*2*unit-v.y, every, present)
+}
+
+// apartness is the sum of differences of a block halfway between two frames, of its part inside the frame; of its rows
+// every so many count.
+func apartness(before, now *plane, x, y int, v vector, every int) float32 {
+	var past, present square
+	halfway(before, now, x, y, v, every, &past, &present)
+	w, h := min(block, now.w-x), min(block, now.h-y)
+	sum := float32(0)
+	for r := 0; r < h; r += every {
+		a, b := past[r*block:r*block+w], present[r*block:r*block+w]
+		for c, s := range a {
+			sum += abs(b[c] - s)
+		}
+	}
+	return sum
+}
 
 // motion finds for every block of now where it was before.
 func motion(before, now *plane) []vector {
@@ -80,7 +129,11 @@ func motion(before, now *plane) []vector {
 						v := found[min(by/2, len(found)/fw-1)*fw+min(bx/2, fw-1)]
 						start = vector{2 * v.x, 2 * v.y}
 					}
-					next[by*bw+bx] = seek(p, q, bx*block, by*block, start, reach, level == 0)
+					v := seek(p, q, bx*block, by*block, start, reach)
+					if level == 0 {
+						v = refine(p, q, bx*block, by*block, v)
+					}
+					next[by*bw+bx] = v
 				}
 			}
 		})
@@ -89,125 +142,88 @@ func motion(before, now *plane) []vector {
 	return found
 }
 
-// seek looks around start, and around no motion, for where the block of q at (x, y) lies in p; finely in halves of a pixel.
-// Every other row tells enough for that.
-func seek(p, q *plane, x, y int, start vector, reach int, finely bool) vector {
-	best, least := vector{}, mismatch(p, q, x, y, vector{}, 2, math.MaxFloat32)*0.97 // standing still is the usual
+// seek looks around start, and around no motion, for where the block of q at (x, y) lies in p, in whole pixels. Every other
+// row tells enough for that.
+func seek(p, q *plane, x, y int, start vector, reach int) vector {
+	best, least := vector{}, mismatch(p, q, x, y, vector{}, math.MaxFloat32)*0.97 // standing still is the usual
 	try := func(v vector) {
-		if d := mismatch(p, q, x, y, v, 2, least); d < least {
+		if d := mismatch(p, q, x, y, v, least); d < least {
 			best, least = v, d
 		}
 	}
-	around := func(centre vector, step int) {
-		for dy := -step; dy <= step; dy += step {
-			for dx := -step; dx <= step; dx += step {
-				if dx != 0 || dy != 0 {
-					try(vector{centre.x + dx, centre.y + dy})
-				}
-			}
-		}
-	}
-	start = vector{start.x &^ 3, start.y &^ 3}
+	start = vector{start.x &^ (unit - 1), start.y &^ (unit - 1)}
 	if reach > 2 {
 		for dy := -reach; dy <= reach; dy++ {
 			for dx := -reach; dx <= reach; dx++ {
-				try(vector{start.x + 4*dx, start.y + 4*dy})
+				try(vector{start.x + unit*dx, start.y + unit*dy})
 			}
 		}
-	} else {
-		try(start)
-		for k, centre := 0, (vector{1, 1}); k < reach && centre != best; k++ {
-			centre = best
-			around(centre, 4)
+		return best
+	}
+	try(start)
+	for k, centre := 0, (vector{1, 1}); k < reach && centre != best; k++ {
+		centre = best
+		for dy := -unit; dy <= unit; dy += unit {
+			for dx := -unit; dx <= unit; dx += unit {
+				try(vector{centre.x + dx, centre.y + dy})
+			}
 		}
 	}
-	if finely {
-		around(best, 2)
+	return best
+}
+
+// refine finds the parts of a pixel.
+func refine(p, q *plane, x, y int, best vector) vector {
+	least := apartness(p, q, x, y, best, 2)
+	for step := unit / 2; step > 0; step /= 2 {
+		centre := best
+		for _, d := range [4]vector{{-step, 0}, {step, 0}, {0, -step}, {0, step}} {
+			v := vector{centre.x + d.x, centre.y + d.y}
+			if a := apartness(p, q, x, y, v, 2); a < least {
+				best, least = v, a
+			}
+		}
 	}
 	return best
 }
 
 func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }
 
-// distanceOf sums the differences of a row and the one that lies fx between the samples of from, which has one more. Four
-// sums at a time keep the processor from waiting for each addition.
-func distanceOf(row, from []float32, fx float32) float32 {
+// distance4 sums the differences of two rows. Four sums at a time keep the processor from waiting for each addition.
+func distance4(a, b []float32) float32 {
+	b = b[:len(a)]
 	var s0, s1, s2, s3 float32
 	i := 0
-	if fx == 0 {
-		for ; i+4 <= len(row); i += 4 {
-			a, b := row[i:i+4:i+4], from[i:i+4:i+4]
-			s0 += abs(a[0] - b[0])
-			s1 += abs(a[1] - b[1])
-			s2 += abs(a[2] - b[2])
-			s3 += abs(a[3] - b[3])
-		}
+	for ; i+4 <= len(a); i += 4 {
+		s0 += abs(a[i] - b[i])
+		s1 += abs(a[i+1] - b[i+1])
+		s2 += abs(a[i+2] - b[i+2])
+		s3 += abs(a[i+3] - b[i+3])
 	}
-	for ; i+4 <= len(row); i += 4 {
-		a, b := row[i:i+4:i+4], from[i:i+5:i+5]
-		s0 += abs(a[0] - b[0] - fx*(b[1]-b[0]))
-		s1 += abs(a[1] - b[1] - fx*(b[2]-b[1]))
-		s2 += abs(a[2] - b[2] - fx*(b[3]-b[2]))
-		s3 += abs(a[3] - b[3] - fx*(b[4]-b[3]))
-	}
-	for ; i < len(row); i++ {
-		s0 += abs(row[i] - from[i] - fx*(from[i+1]-from[i]))
+	for ; i < len(a); i++ {
+		s0 += abs(a[i] - b[i])
 	}
 	return s0 + s1 + s2 + s3
 }
 
-// mismatch is the sum of differences of a block of q and what lies at v from it in p; of that rows every so many count; it
-// stops above most.
-func mismatch(p, q *plane, x, y int, v vector, every int, most float32) float32 {
+// mismatch is the sum of differences of every other row of a block of q and what lies at v from it in p, v being whole
+// pixels; it stops above most.
+func mismatch(p, q *plane, x, y int, v vector, most float32) float32 {
 	x1, y1 := min(x+block, q.w), min(y+block, q.h)
 	sum := float32(0)
-	px, py, fx, fy := x+v.x>>2, y+v.y>>2, float32(v.x&3)/4, float32(v.y&3)/4
-	if px < 0 || py < 0 || px+x1-x >= p.w || py+y1-y >= p.h {
-		for r := y; r < y1 && sum < most; r += every {
-			for c := x; c < x1; c++ {
-				sum += abs(q.v[r*q.w+c] - p.at(4*c+v.x, 4*r+v.y))
-			}
-		}
-		return sum
-	}
-	var between [block + 1]float32
-	for r := y; r < y1 && sum < most; r += every {
+	px, py := x+v.x/unit, y+v.y/unit
+	inside := px >= 0 && py >= 0 && px+x1-x <= p.w && py+y1-y <= p.h
+	for r := y; r < y1 && sum < most; r += 2 {
 		row := q.v[r*q.w+x : r*q.w+x1]
-		from := p.v[(py+r-y)*p.w+px:][:len(row)+1]
-		if fy > 0 {
-			below := p.v[(py+r-y+1)*p.w+px:][:len(from)]
-			for i, v := range from {
-				between[i] = v + fy*(below[i]-v)
-			}
-			from = between[:len(from)]
+		if inside {
+			sum += distance4(row, p.v[(py+r-y)*p.w+px:])
+			continue
 		}
-		sum += distanceOf(row, from, fx)
+		for c, s := range row {
+			sum += abs(s - p.at(px+c, py+r-y))
+		}
 	}
 	return sum
-}
-
-// gainOf is by how much out varies where in does, over blocks in which noise averages out: the slope of the line through the
-// steps from each block to the next ones across and down, not below a tenth. Steps rather than values, because a restoration
-// may raise contrast and take brightness away from what is far, as in haze: over the whole frame the two cancel out.
-func gainOf(in, out thumb, width int) float64 {
-	var both, own float64
-	step := func(i, k int) {
-		a, b := float64(in[k]-in[i]), float64(out[k]-out[i])
-		both += a * b
-		own += a * a
-	}
-	for i := range in {
-		if (i+1)%width != 0 {
-			step(i, i+1)
-		}
-		if i+width < len(in) {
-			step(i, i+width)
-		}
-	}
-	if own < float64(len(in))/2 { // half a code a step: nothing varies
-		return 1
-	}
-	return max(both/own, 0.1)
 }
 
 // Consistency is how much a clip differs from frame to frame once motion is undone.
@@ -217,24 +233,26 @@ type Consistency struct {
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
 	Clean  float64 `json:"clean,omitempty"`
-	// Gain is by how much the restoration stretches contrast.
+	// Gain is by how much the restoration stretches what the clip shows from frame to frame, see [gains]: as large as
+	// Gain·Before would be the differences of a restoration that does the same to every frame.
 	Gain float64 `json:"gain"`
-	// Ratio is After/Gain/Before: below 1 the restoration flickers less than the clip does. RatioClean is After/Gain over
-	// Clean.
+	// Ratio is After/Gain/Before: below 1 the restoration flickers less than the clip does. RatioClean is After/Clean:
+	// below 1 it flickers less than a clip that has the contrast and the detail that it should have.
 	Ratio      float64 `json:"ratio"`
 	RatioClean float64 `json:"ratio_clean,omitempty"`
 	// Pairs is the number of pairs of frames that were compared.
 	Pairs int `json:"pairs"`
 }
 
-// measure is what one pair of frames adds to a Consistency.
-type measure struct{ before, after, clean, gain, pairs float64 }
+// measure is what pairs of frames add to a Consistency: their mean differences, those of the clip after a restoration that
+// does the same to every frame, and how many they are.
+type measure struct{ before, after, clean, stretched, pairs float64 }
 
 func (m *measure) add(o measure) {
 	m.before += o.before
 	m.after += o.after
 	m.clean += o.clean
-	m.gain += o.gain
+	m.stretched += o.stretched
 	m.pairs += o.pairs
 }
 
@@ -242,25 +260,25 @@ func (m *measure) consistency() *Consistency {
 	if m.pairs == 0 {
 		return nil
 	}
-	c := &Consistency{Before: m.before / m.pairs, After: m.after / m.pairs, Clean: m.clean / m.pairs, Gain: m.gain / m.pairs, Pairs: int(m.pairs)}
-	if c.Before > 0 {
-		c.Ratio = c.After / c.Gain / c.Before
+	c := &Consistency{Before: m.before / m.pairs, After: m.after / m.pairs, Clean: m.clean / m.pairs, Gain: 1, Pairs: int(m.pairs)}
+	if m.before > 0 {
+		c.Gain = m.stretched / m.before
+	}
+	if m.stretched > 0 {
+		c.Ratio = m.after / m.stretched
 	}
 	if c.Clean > 0 {
-		c.RatioClean = c.After / c.Gain / c.Clean
+		c.RatioClean = c.After / c.Clean
 	}
 	return c
 }
 
-// moment is what is kept of a frame to compare the next one with.
-type moment struct {
-	in, out, clean *plane
-	thumb          thumb
-}
+// moment is a frame that is compared with the next one.
+type moment struct{ in, out, clean *plane }
 
 // compare measures the step from one frame to the next. Motion is that of the clip before restoration, or of the clean one
 // where there is one, so that the restoration is not favoured.
-func (f *Format) compare(a, b *moment, outThumb thumb) measure {
+func compare(a, b *moment) measure {
 	guide, past := b.in, a.in
 	if b.clean != nil && a.clean != nil {
 		guide, past = b.clean, a.clean
@@ -270,7 +288,7 @@ func (f *Format) compare(a, b *moment, outThumb thumb) measure {
 	errs := make([]float64, len(vectors))
 	areas := make([]float64, len(vectors))
 	residual := func(p, q *plane, i int) float64 {
-		return float64(mismatch(p, q, i%bw*block, i/bw*block, vectors[i], 1, math.MaxFloat32))
+		return float64(apartness(p, q, i%bw*block, i/bw*block, vectors[i], 1))
 	}
 	for i := range vectors {
 		x, y := i%bw*block, i/bw*block
@@ -279,8 +297,9 @@ func (f *Format) compare(a, b *moment, outThumb thumb) measure {
 	}
 	sorted := slices.Sorted(slices.Values(errs))
 	limit := max(unmatched*sorted[len(sorted)/2], unmatchedCodes)
-	m := measure{gain: gainOf(b.thumb, outThumb, min(thumbWidth, f.Width)), pairs: 1}
+	m := measure{pairs: 1}
 	total := 0.0
+	s := newSpectra(guide.w, guide.h)
 	for i, e := range errs {
 		if e > limit {
 			continue
@@ -291,10 +310,12 @@ func (f *Format) compare(a, b *moment, outThumb thumb) measure {
 		if b.clean != nil && a.clean != nil {
 			m.clean += residual(a.clean, b.clean, i)
 		}
+		s.add(a, b, i%bw*block, i/bw*block, vectors[i])
 	}
 	if total == 0 {
 		return measure{}
 	}
 	m.before, m.after, m.clean = m.before/total, m.after/total, m.clean/total
+	m.stretched = m.before * s.stretch()
 	return m
 }

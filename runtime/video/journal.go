@@ -37,7 +37,7 @@ type state struct {
 	Sealed   int64    `json:"sealed,omitempty"`   // frames in those
 }
 
-const journalVersion = 1
+const journalVersion = 2
 
 // errOther is a journal of other settings.
 var errOther = errors.New("an unfinished run with another clip, model or other options is there")
@@ -109,7 +109,7 @@ const recordBytes = 8 + 5*8 + 4
 
 func encodeRecord(pts int64, m measure) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(pts))
-	for _, v := range []float64{m.before, m.after, m.clean, m.gain, m.pairs} {
+	for _, v := range []float64{m.before, m.after, m.clean, m.stretched, m.pairs} {
 		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
@@ -119,7 +119,7 @@ func decodeRecord(b []byte) (pts int64, m measure, ok bool) {
 	if len(b) < recordBytes || crc32.ChecksumIEEE(b[:recordBytes-4]) != binary.LittleEndian.Uint32(b[recordBytes-4:]) {
 		return 0, m, false
 	}
-	for i, v := range []*float64{&m.before, &m.after, &m.clean, &m.gain, &m.pairs} {
+	for i, v := range []*float64{&m.before, &m.after, &m.clean, &m.stretched, &m.pairs} {
 		*v = math.Float64frombits(binary.LittleEndian.Uint64(b[8+8*i:]))
 	}
 	return int64(binary.LittleEndian.Uint64(b)), m, true

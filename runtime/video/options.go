@@ -36,6 +36,7 @@ type Options struct {
 
 	total   int64
 	segment int64 // frames of one, where it is not chosen by their size
+	every   int64 // number of pairs of frames of which one is measured, measureEvery if 0
 }
 
 // Encoder says how ffmpeg encodes.

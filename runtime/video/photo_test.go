@@ -23,6 +23,7 @@ import (
 	"unirestorer"
 	"unirestorer/runtime/degrade"
 	"unirestorer/runtime/paired"
+	"unirestorer/runtime/proctime"
 )
 
 // photo reads one of the pictures of the tests.
@@ -78,7 +79,7 @@ func (f *Format) frameOf(img image.Image) *Frame {
 	black, _, _ := f.codes()
 	for k, p := range f.planes()[:len(f.planes())-1] {
 		for i := p; i < f.planes()[k+1]; i++ {
-			f.add(base.Data, i, map[bool]float32{true: black, false: float32(int(1) << (f.Depth - 1))}[k == 0])
+			f.add(base.Data, i, map[bool]float32{true: float32(black), false: float32(int(1) << (f.Depth - 1))}[k == 0])
 		}
 	}
 	before, after := f.picture(base), f.picture(base)
@@ -112,8 +113,9 @@ func needLong(t *testing.T) {
 	}
 }
 
-// TestRestoredClipsFlickerNoMoreThanTheyDid measures every kind of degradation on a moving view of a photo. Where detail was
-// lost, as in haze and motion, what comes back may differ from frame to frame as much as the clean clip does.
+// TestRestoredClipsFlickerNoMoreThanTheyDid measures every kind of degradation on a moving view of a photo. What differs from
+// frame to frame in the result is no more than what the clip's own differences become by the restoration's gain, but for
+// degradations that take detail away and are alike in all frames: what experts bring back there is not quite the same in each.
 func TestRestoredClipsFlickerNoMoreThanTheyDid(t *testing.T) {
 	needLong(t)
 	r, err := unirestorer.Open(context.Background())
@@ -127,26 +129,29 @@ func TestRestoredClipsFlickerNoMoreThanTheyDid(t *testing.T) {
 	for _, kind := range degrade.Kinds() {
 		t.Run(kind.String(), func(t *testing.T) {
 			in := photoClip(t, f, img, frames, fmt.Sprint(kind, ":0.6"))
-			rep, err := pipe(context.Background(), r, bytes.NewReader(in), &bytes.Buffer{}, Options{Hysteresis: -1, Reference: clean})
+			rep, err := pipe(context.Background(), r, bytes.NewReader(in), &bytes.Buffer{}, Options{Hysteresis: -1, Reference: clean, every: 2})
 			require.NoError(t, err)
 			c := rep.Consistency
 			t.Logf("| %v | %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |", kind, rep.Scenes[0].Name, c.Before, c.After, c.Gain, c.Ratio, c.Before/c.Clean, c.After/c.Clean)
-			if c.Ratio > 1 {
-				require.LessOrEqual(t, c.After, c.Clean)
+			most := 1.0
+			if slices.Contains([]degrade.Kind{degrade.Haze, degrade.Motion, degrade.Defocus}, kind) {
+				most = 2
 			}
+			require.LessOrEqual(t, c.Ratio, most)
 			require.Len(t, rep.Scenes, 1)
 		})
 	}
 }
 
-// TestSpeedIsThatOfRestore prints by how much longer a clip of 640×360 takes than restoring its frames one after the other,
-// in turns: as YUV4MPEG2, with and without measuring, and through ffmpeg. It asserts nothing about time.
+// TestSpeedIsThatOfRestore prints by how much more processor time a clip of 640×360 takes than restoring its frames one after
+// the other, in turns, with and without measuring; and by how much longer it takes through ffmpeg, which computes in processes
+// of its own. It asserts nothing about time.
 func TestSpeedIsThatOfRestore(t *testing.T) {
 	needLong(t)
 	ctx := context.Background()
 	r := restorer(t)
 	f := format420(640, 360)
-	const frames = 16
+	const frames = 8
 	in := photoClip(t, f, photo(t, "clean.png"), frames, "rain:0.6")
 	expert := unirestorer.WithExpert(0)
 	if name := os.Getenv("UNIRESTORER_TEST_EXPERT"); name != "" {
@@ -162,48 +167,54 @@ func TestSpeedIsThatOfRestore(t *testing.T) {
 		require.NoError(t, d.Next(&frame))
 		pictures = append(pictures, f.picture(&frame))
 	}
-	restore := func() (time.Duration, error) {
-		began := time.Now()
+	restore := func() error {
 		for _, p := range pictures {
 			if _, err := r.Restore(ctx, p, expert); err != nil {
-				return 0, err
+				return err
 			}
 		}
-		return time.Since(began), nil
+		return nil
 	}
 	o := Options{Route: []unirestorer.CallOption{expert}, Hysteresis: -1}
 	still := o
 	still.NoMeasure = true
-	pipe := func(o Options) func() (time.Duration, error) {
-		return func() (time.Duration, error) {
-			began := time.Now()
+	pipe := func(o Options) func() error {
+		return func() error {
 			_, err := pipe(ctx, r, bytes.NewReader(in), io.Discard, o)
-			return time.Since(began), err
+			return err
 		}
 	}
+	timed := func(clock func() time.Duration, run func() error) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
+			began := clock()
+			err := run()
+			return clock() - began, err
+		}
+	}
+	start := time.Now()
+	wall := func() time.Duration { return time.Since(start) }
 	ways := []struct {
-		name string
-		run  func() (time.Duration, error)
-	}{{"y4m", pipe(o)}, {"y4m, --no-measure", pipe(still)}}
+		name  string
+		clock func() time.Duration
+		run   func() error
+	}{{"y4m", proctime.Used, pipe(o)}, {"y4m, --no-measure", proctime.Used, pipe(still)}}
 	if _, err := exec.LookPath("ffmpeg"); err == nil {
 		dir := t.TempDir()
 		clip, mp4 := filepath.Join(dir, "in.y4m"), filepath.Join(dir, "in.mp4")
 		require.NoError(t, os.WriteFile(clip, in, 0o666))
 		ffmpeg(t, "-i", clip, "-c:v", "libx264", "-crf", "18", mp4)
 		ways = append(ways, struct {
-			name string
-			run  func() (time.Duration, error)
-		}{"mp4, H.264", func() (time.Duration, error) {
-			began := time.Now()
+			name  string
+			clock func() time.Duration
+			run   func() error
+		}{"mp4, H.264, on the clock", wall, func() error {
 			_, err := File(ctx, r, mp4, filepath.Join(dir, "out.mp4"), nil, nil, o)
-			return time.Since(began), err
+			return err
 		}})
 	}
-	first, err := restore()
-	require.NoError(t, err)
-	t.Logf("restore: %.2f frames/s", frames/first.Seconds())
+	require.NoError(t, restore()) // with the expert in memory
 	for _, w := range ways {
-		ratio, err := paired.Turns(ctx, 20*time.Second, paired.Least, 12, restore, w.run)
+		ratio, err := paired.Turns(ctx, 20*time.Second, paired.Least, 12, timed(w.clock, restore), timed(w.clock, w.run))
 		require.NoError(t, err)
 		t.Logf("%s: %+.1f %% time (%+.1f to %+.1f, %d pairs)", w.name, 100*ratio.Median, 100*ratio.Low, 100*ratio.High, ratio.Pairs)
 	}

@@ -37,7 +37,7 @@ type sink interface {
 const lookahead = 12
 
 // measureEvery is the number of pairs of frames of which one is measured: the others tell the same.
-const measureEvery = 2
+const measureEvery = 16
 
 // samples is how many of them the route is found from.
 const samples = 4
@@ -146,7 +146,7 @@ func (v *run) reading(ctx context.Context, in chan<- read) error {
 				return fmt.Errorf("the clean clip: frame %d: %w", n, noEOF(err))
 			}
 			cf := v.ref.Format()
-			if n >= v.skipped-1 {
+			if v.compares(n) || v.compares(n+1) {
 				x.clean = cf.lumaOf(&c)
 			}
 		}
@@ -264,13 +264,18 @@ func (v *run) writing(ctx context.Context, out <-chan restored) (err error) {
 	return err
 }
 
+// compares tells whether frame n is compared with the one before.
+func (v *run) compares(n int64) bool {
+	return !v.o.NoMeasure && n >= v.skipped && n%v.o.every == v.o.every/2
+}
+
 // write keeps a frame, unless it was done, and gives what the next one is compared with.
 func (v *run) write(ctx context.Context, x restored, before *moment) (*moment, error) {
-	var frame *Frame
+	frame := (*Frame)(nil)
 	switch {
 	case x.after != nil:
 		frame = v.base.changed(x.frame, x.picture, x.after)
-	case x.n == v.skipped-1 && !v.o.NoMeasure:
+	case x.n == v.skipped-1 && v.compares(x.n+1):
 		var err error
 		if frame, err = v.dst.last(); err != nil || frame == nil {
 			return nil, err
@@ -278,16 +283,16 @@ func (v *run) write(ctx context.Context, x restored, before *moment) (*moment, e
 	default:
 		return nil, nil
 	}
-	var m measure
 	var now *moment
-	if !v.o.NoMeasure {
-		now = &moment{in: v.base.lumaOf(x.frame), out: v.base.lumaOf(frame), clean: x.clean, thumb: x.thumb}
-		if before != nil && !x.first && x.after != nil && x.n%measureEvery == 0 {
-			m = v.base.compare(before, now, v.base.thumbOf(frame))
-		}
+	if v.compares(x.n) || v.compares(x.n+1) {
+		now = &moment{in: v.base.lumaOf(x.frame), out: v.base.lumaOf(frame), clean: x.clean}
 	}
 	if x.after == nil {
 		return now, nil
+	}
+	var m measure
+	if v.compares(x.n) && before != nil && !x.first {
+		m = compare(before, now)
 	}
 	// What is restored is kept, also when the run is to end.
 	if err := v.dst.write(context.WithoutCancel(ctx), frame, m); err != nil {

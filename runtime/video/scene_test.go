@@ -94,42 +94,109 @@ func TestRoutesChangeOnlyForAReason(t *testing.T) {
 	require.False(t, keeps(before, route(1, 1, 4, []float32{0.45, 0.55}, []float32{0.1, 0.9}), 0), "without a margin")
 }
 
-func TestConsistencyIsMeasuredAlongMotionAndPerGain(t *testing.T) {
-	f := &Format{Width: 192, Height: 112, Chroma: Mono, Depth: 8}
-	world := scenery(9, 100, 30)
-	r := rand.New(rand.NewPCG(5, 5))
-	moments := func(gain, noise, bounce float64) (a, b *moment) {
-		var m [2]*moment
-		for k := range 2 {
-			in := grey(f, func(x, y float64) float64 { return world(x+5*float64(k), y+2*float64(k)) })
-			out := grey(f, func(x, y float64) float64 {
-				return 40 + gain*(world(x+5*float64(k), y+2*float64(k))-60) + noise*r.NormFloat64() + bounce*float64(k)
-			})
-			m[k] = &moment{in: f.lumaOf(in), out: f.lumaOf(out), thumb: f.thumbOf(out)}
-			m[k].thumb = f.thumbOf(in)
-			m[k].clean = m[k].out
+// seen is a plane that shows a world from (x, y) on.
+func seen(world func(x, y float64) float64, x, y float64) *plane {
+	p := &plane{w: 192, h: 112}
+	for i := range p.w * p.h {
+		p.v = append(p.v, float32(world(float64(i%p.w)+x, float64(i/p.w)+y)))
+	}
+	return p
+}
+
+// each changes every value of a plane by itself.
+func each(p *plane, change func(v float32) float32) *plane {
+	q := &plane{w: p.w, h: p.h}
+	for _, v := range p.v {
+		q.v = append(q.v, change(v))
+	}
+	return q
+}
+
+// sharpened adds so much of what differs from the neighbours on all four sides.
+func sharpened(p *plane, by float32) *plane {
+	q := each(p, func(v float32) float32 { return v })
+	for y := 1; y < p.h-1; y++ {
+		for x := 1; x < p.w-1; x++ {
+			i := y*p.w + x
+			q.v[i] += by * (4*p.v[i] - p.v[i-1] - p.v[i+1] - p.v[i-p.w] - p.v[i+p.w])
 		}
-		return m[0], m[1]
 	}
-	ratio := func(gain, noise, bounce float64) measure {
-		a, b := moments(gain, noise, bounce)
-		a.clean, b.clean = nil, nil
-		outThumb := (&Format{Width: f.Width, Height: f.Height, Chroma: Mono, Depth: 8}).thumbOf(grey(f, func(x, y float64) float64 { return float64(b.out.v[int(y)*f.Width+int(x)]) }))
-		return f.compare(a, b, outThumb)
+	return q
+}
+
+func TestConsistencyIsMeasuredAlongMotionAndPerGain(t *testing.T) {
+	smooth := scenery(9, 100, 30)
+	r := rand.New(rand.NewPCG(5, 5))
+	noise := func(p *plane, sigma float64) *plane {
+		return each(p, func(v float32) float32 { return v + float32(sigma*r.NormFloat64()) })
 	}
-	still := ratio(1, 0, 0)
-	require.Less(t, still.before, 1.0, "the pan of 5 and 2 pixels is found")
-	require.InDelta(t, 1, still.gain, 0.02)
-	double := ratio(2, 0, 0)
-	require.InDelta(t, 2, double.gain, 0.05)
-	require.InDelta(t, still.after, double.after/double.gain, 0.5)
-	require.Greater(t, ratio(1, 8, 0).after, 5.0, "noise of the result counts")
-	require.InDelta(t, 12, ratio(1, 0, 12).after, 1.5, "so does a jump of its brightness")
+	measured := func(world func(x, y float64) float64, spoil func(p *plane) *plane, restore func(p *plane, k float32) *plane) *Consistency {
+		var m [2]moment
+		for k := range m {
+			in := spoil(seen(world, 5*float64(k)+0.2, 2*float64(k)))
+			m[k] = moment{in: in, out: restore(in, float32(k))}
+		}
+		var sum measure
+		sum.add(compare(&m[0], &m[1]))
+		return sum.consistency()
+	}
+	asIs := func(p *plane) *plane { return p }
+	contrast := func(by, jump float32) func(p *plane, k float32) *plane {
+		return func(p *plane, k float32) *plane {
+			return each(p, func(v float32) float32 { return 40 + by*(v-60) + jump*k })
+		}
+	}
+	still := measured(smooth, asIs, contrast(1, 0))
+	require.Less(t, still.Before, 1.0, "the pan of 5 and 2 pixels is found")
+	require.InDelta(t, 1, still.Gain, 0.02)
+	require.InDelta(t, 1, still.Ratio, 0.02)
+	double := measured(smooth, asIs, contrast(2, 0))
+	require.InDelta(t, 2, double.Gain, 0.05)
+	require.InDelta(t, 1, double.Ratio, 0.05)
+	require.Greater(t, measured(smooth, asIs, func(p *plane, _ float32) *plane { return noise(p, 8) }).After, 5.0, "noise of the result counts")
+	require.InDelta(t, 12, measured(smooth, asIs, contrast(1, 12)).After, 1.5, "so does a jump of its brightness")
+
+	// Of a fine texture, differences grow with detail and not with contrast.
+	fine := func(x, y float64) float64 { return smooth(x, y) + 6*math.Sin(1.9*x+0.8*y)*math.Sin(1.1*y-0.4*x) }
+	half := func(p *plane) *plane { return noise(p, 0.3) }
+	sharp := measured(fine, half, func(p *plane, _ float32) *plane { return sharpened(p, 0.5) })
+	require.Greater(t, sharp.Gain, 1.5)
+	require.InDelta(t, 1, sharp.Ratio, 0.1, "what is done to every frame alike is no flicker")
+	require.Greater(t, measured(fine, half, func(p *plane, k float32) *plane { return sharpened(p, 0.3+0.4*k) }).Ratio, 1.3, "what changes is")
+	clear := measured(fine, func(p *plane) *plane { return noise(p, 10) }, func(_ *plane, k float32) *plane {
+		return seen(fine, 5*float64(k)+0.2, 2*float64(k))
+	})
+	require.Greater(t, clear.Gain, 0.7, "noise that is taken away is no loss of gain")
+	require.Less(t, clear.Ratio, 0.6)
 
 	var m measure
 	require.Nil(t, m.consistency())
-	m.add(measure{before: 4, after: 6, clean: 2, gain: 2, pairs: 1})
-	m.add(measure{before: 2, after: 4, clean: 2, gain: 2, pairs: 1})
-	c := m.consistency()
-	require.Equal(t, Consistency{Before: 3, After: 5, Clean: 2, Gain: 2, Ratio: 5.0 / 6, RatioClean: 1.25, Pairs: 2}, *c)
+	m.add(measure{before: 4, after: 6, clean: 2, stretched: 8, pairs: 1})
+	m.add(measure{before: 2, after: 4, clean: 2, stretched: 4, pairs: 1})
+	require.Equal(t, Consistency{Before: 3, After: 5, Clean: 2, Gain: 2, Ratio: 5.0 / 6, RatioClean: 2.5, Pairs: 2}, *m.consistency())
+}
+
+func TestFrequenciesOfABlockAddUpToIt(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	c := newCosines()
+	var p patch
+	energy := 0.0
+	for i := range p {
+		p[i] = float32(r.NormFloat64())
+		energy += float64(p[i] * p[i])
+	}
+	f := c.apart(&p)
+	for _, v := range f {
+		energy -= float64(v * v)
+	}
+	require.InDelta(t, 0, energy, 1e-3)
+	require.InDeltaSlice(t, p[:], func() []float32 { q := c.together(&f); return q[:] }(), 1e-5)
+	var ramp patch
+	for i := range ramp {
+		ramp[i] = float32(i % side)
+	}
+	f = c.apart(&ramp)
+	require.InDelta(t, 3.5*side, f[0], 1e-4)
+	require.Less(t, f[1], float32(-10), "along a row")
+	require.InDelta(t, 0, f[side], 1e-4, "down a column")
 }
