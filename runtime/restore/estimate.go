@@ -92,13 +92,21 @@ func (r *Restorer) estimate(ctx context.Context, img *imaging.Image, opt Options
 // estimatorTurn is the key of the estimator's turns.
 const estimatorTurn = "estimator"
 
-// decide runs the estimator when its turn on the device has come.
+// decide runs the estimator when its turn on the device has come, for others that wait for it too where that pays.
 func (r *Restorer) decide(ctx context.Context, input []float32, o router.Override) (router.Decision, error) {
+	if _, ok := r.backend.(backend.Filled); ok && r.batch() > 1 {
+		return r.decideInCompany(ctx, &question{input: input, override: o, caller: ctx, done: make(chan struct{})})
+	}
 	turn, err := r.lane.enter(ctx, estimatorTurn)
 	if err != nil {
 		return router.Decision{}, err
 	}
 	defer r.lane.leave(turn)
+	return r.decideNow(ctx, input, o)
+}
+
+// decideNow runs the estimator. The caller has the lane.
+func (r *Restorer) decideNow(ctx context.Context, input []float32, o router.Override) (router.Decision, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.loadEstimator(ctx); err != nil {
@@ -154,8 +162,11 @@ func (r *Restorer) dropEstimator() {
 	if r.estimator == nil {
 		return
 	}
-	_ = r.estimator.Close() // what fails is a device's, and shows with its next use
-	r.estimator = nil
+	for _, e := range r.estimators {
+		_ = e.Close() // what fails is a device's, and shows with its next use
+	}
+	_ = r.estimator.Close()
+	r.estimator, r.estimators = nil, nil
 	r.lane.weights.Sub(r.charged)
 	r.charged = 0
 }

@@ -42,11 +42,13 @@ type Restorer struct {
 	plans   map[planKey]backend.Memory
 	routing *backend.Memory // of the estimator, once it is known
 
-	together together
+	together  together
+	questions company[struct{}, *question]
 
-	mu        sync.Mutex // held while the estimator is made, used or dropped
-	estimator *router.Estimator
-	charged   int64 // for the estimator
+	mu         sync.Mutex // held while the estimator is made, used or dropped
+	estimator  *router.Estimator
+	estimators map[int]*router.Estimator // of several images at a time, with the weights of estimator
+	charged    int64                     // for the estimator
 
 	fallback *fallback // nil for none
 	wide     *fallback // nil for none

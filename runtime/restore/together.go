@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"image"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,13 +22,13 @@ type batchKey struct {
 	expert, h, w int
 }
 
-// together are the pictures that wait for the device and may run with others. Nobody waits for company: who has the device
-// takes along those of its expert and size that wait by then.
+// together are the pictures that wait for the device and may run with others of their expert and size.
 type together struct {
-	mu      sync.Mutex
-	waiting map[batchKey][]*member // in the order they came
-	worth   map[worthKey]bool
+	company[batchKey, *member]
 	running sync.WaitGroup // batches
+
+	weighed sync.Mutex
+	worth   map[worthKey]bool
 }
 
 type worthKey struct {
@@ -37,20 +36,14 @@ type worthKey struct {
 	n, h, w int
 }
 
-// errTaken ends the wait for the device of a picture that another took along.
-var errTaken = errors.New("taken along by another picture")
-
 // member is a picture that may run with others.
 type member struct {
-	key      batchKey
-	priority int
-	job      *job
-	opt      Options
-	caller   context.Context
-	ctx      context.Context         // done where the caller's is, or the picture was taken along
-	take     context.CancelCauseFunc // ends waiting for the device
-	taken    bool                    // by a batch; guarded by together.mu
-	done     chan struct{}           // closed when err is known
+	key    batchKey
+	job    *job
+	opt    Options
+	caller context.Context
+	place  *place[*member]
+	done   chan struct{} // closed when err is known
 
 	mu   sync.Mutex
 	gone bool // nobody waits: neither picture may be touched
@@ -69,17 +62,10 @@ func (r *Restorer) offer(ctx context.Context, expert int, j *job, img *imaging.I
 	if !r.worth(key, 2) {
 		return nil
 	}
-	m := &member{key: key, priority: queue.From(ctx, "").Priority, job: j, opt: opt, caller: ctx, img: img, rep: rep, done: make(chan struct{})}
+	m := &member{key: key, job: j, opt: opt, caller: ctx, img: img, rep: rep, done: make(chan struct{})}
 	r.host.Collect(pixelBytes(img))
 	m.out = img.Clone()
-	m.ctx, m.take = context.WithCancelCause(ctx)
-	t := &r.together
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.waiting == nil {
-		t.waiting = map[batchKey][]*member{}
-	}
-	t.waiting[key] = append(t.waiting[key], m)
+	m.place = r.together.offer(ctx, key, m)
 	return m
 }
 
@@ -90,112 +76,63 @@ func (r *Restorer) batch() int {
 	return r.config.Batch
 }
 
-// worth tells whether n pictures are done no later, on average, at a time than one after the other, by the device's plan:
-// one after the other they are done after (n+1)/2 times what one takes, on average.
+// worth tells whether n pictures are done no later, on average, at a time than one after the other, by the device's plan.
 func (r *Restorer) worth(k batchKey, n int) bool {
+	return r.weigh(worthKey{r.class(k.expert), n, k.h, k.w}, func(images int) (float64, error) {
+		return r.pool.Rounds(k.expert, images, k.h, k.w)
+	})
+}
+
+// weigh compares what at.n pictures take at a time and alone: one after the other they are done after (n+1)/2 times what one
+// takes, on average.
+func (r *Restorer) weigh(at worthKey, rounds func(images int) (float64, error)) (pays bool) {
 	t := &r.together
-	at := worthKey{r.class(k.expert), n, k.h, k.w}
-	t.mu.Lock()
+	t.weighed.Lock()
 	known, ok := t.worth[at]
-	t.mu.Unlock()
+	t.weighed.Unlock()
 	if ok {
 		return known
 	}
-	one, err := r.pool.Rounds(k.expert, 1, k.h, k.w)
+	one, err := rounds(1)
 	if err == nil && one > 0 {
 		var all float64
-		if all, err = r.pool.Rounds(k.expert, n, k.h, k.w); err == nil {
-			known = all <= one*float64(n+1)/2
+		if all, err = rounds(at.n); err == nil {
+			pays = all <= one*float64(at.n+1)/2
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.remember(at, pays)
+	return pays
+}
+
+// remember keeps whether a batch pays.
+func (t *together) remember(at worthKey, pays bool) {
+	t.weighed.Lock()
+	defer t.weighed.Unlock()
 	if t.worth == nil || len(t.worth) >= maxPlans {
 		t.worth = map[worthKey]bool{}
 	}
-	t.worth[at] = known
-	return known
+	t.worth[at] = pays
 }
 
 // inCompany waits until a picture was restored: in a batch of its own, in another's, or alone.
 func (r *Restorer) inCompany(ctx context.Context, m *member) (*imaging.Image, error) {
-	defer m.take(nil)
-	turn, err := r.turn(m.ctx, turnKey(m.key.expert, m.job))
-	t := &r.together
-	t.mu.Lock()
-	if m.taken {
-		t.mu.Unlock()
-		if err == nil { // both at once
-			r.lane.leave(turn)
-		}
+	defer m.place.leave()
+	turn, others, err := r.together.turn(m.key, m.place, r.batch(), func(n int) bool { return r.worth(m.key, n) },
+		func(ctx context.Context) (queue.Ask, error) { return r.turn(ctx, turnKey(m.key.expert, m.job)) }, r.lane.leave)
+	switch {
+	case errors.Is(err, errTaken):
 		return m.wait(ctx)
-	}
-	t.drop(m)
-	if err != nil {
-		t.mu.Unlock()
+	case err != nil:
 		return nil, err
-	}
-	company := t.company(r, m)
-	t.mu.Unlock()
-	if len(company) == 0 {
+	case len(others) == 0:
 		defer r.lane.leave(turn)
 		return r.alone(ctx, m.key.expert, m.job, m.img, m.opt, m.rep)
 	}
-	m.taken = true
-	t.running.Go(func() {
+	r.together.running.Go(func() {
 		defer r.lane.leave(turn)
-		r.runBatch(append([]*member{m}, company...))
+		r.runBatch(append([]*member{m}, others...))
 	})
 	return m.wait(ctx)
-}
-
-// drop takes a picture from those that wait. mu is held.
-func (t *together) drop(m *member) {
-	left := slices.DeleteFunc(t.waiting[m.key], func(o *member) bool { return o == m })
-	if len(left) == 0 {
-		delete(t.waiting, m.key)
-		return
-	}
-	t.waiting[m.key] = left
-}
-
-// company takes along as many of m's size as are worth it, none of less urgency. mu is held, but not while plans are
-// weighed.
-func (t *together) company(r *Restorer, m *member) (taken []*member) {
-	fit := func() (n int) {
-		n = 1
-		for _, o := range t.waiting[m.key] {
-			if o.ctx.Err() == nil && o.priority >= m.priority {
-				n++
-			}
-		}
-		return n
-	}
-	n := 1
-	for n*2 <= min(fit(), r.batch()) {
-		t.mu.Unlock()
-		worth := r.worth(m.key, 2*n)
-		t.mu.Lock()
-		if !worth {
-			break
-		}
-		n *= 2
-	}
-	for n > 1 && fit() < n { // some left meanwhile
-		n /= 2
-	}
-	for _, o := range slices.Clone(t.waiting[m.key]) {
-		if len(taken) == n-1 {
-			break
-		}
-		if o.ctx.Err() == nil && o.priority >= m.priority {
-			o.taken = true
-			t.drop(o)
-			o.take(errTaken)
-			taken = append(taken, o)
-		}
-	}
-	return taken
 }
 
 // wait waits for the batch that has a picture, as long as its caller does.
@@ -271,9 +208,7 @@ func (r *Restorer) runTogether(ctx context.Context, all []*member) error {
 	lease, buffers, err := r.load(ctx, first.key.expert, n, first.job)
 	if err != nil {
 		if ctx.Err() == nil { // there is no room for so many, and will not be the next time
-			r.together.mu.Lock()
-			r.together.worth[worthKey{r.class(first.key.expert), n, first.key.h, first.key.w}] = false
-			r.together.mu.Unlock()
+			r.together.remember(worthKey{r.class(first.key.expert), n, first.key.h, first.key.w}, false)
 		}
 		return err
 	}

@@ -210,6 +210,8 @@ func TestBatchesAndGivingUpAtRandom(t *testing.T) {
 	want, _, err := r.Restore(t.Context(), img, Options{Override: only(0)})
 	require.NoError(t, err)
 	var together atomic.Int64
+	turn, err := r.lane.enter(t.Context(), "another") // until those without a deadline wait
+	require.NoError(t, err)
 	var all sync.WaitGroup
 	for g := range 12 {
 		all.Go(func() {
@@ -235,6 +237,8 @@ func TestBatchesAndGivingUpAtRandom(t *testing.T) {
 			}
 		})
 	}
+	require.Eventually(t, func() bool { _, n := r.lane.turns.Len(); return n >= 4 }, 10*time.Second, time.Millisecond)
+	r.lane.leave(turn)
 	all.Wait()
 	r.together.running.Wait()
 	require.Positive(t, together.Load())

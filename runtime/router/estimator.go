@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"unirestorer/graph"
 	"unirestorer/graph/models"
@@ -18,6 +19,7 @@ type Estimator struct {
 	config *models.Config
 	// program is nil for a model without a router.
 	program backend.Program
+	images  int // at a time
 	view    imaging.EstimatorView
 }
 
@@ -35,8 +37,14 @@ func View(c *models.Config) (imaging.EstimatorView, error) {
 // crosses to the host. For a model without a router there is nothing to compile,
 // and decisions follow from the override alone; see Unrouted.
 func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src weights.Source) (*Estimator, error) {
+	return NewBatchEstimator(ctx, b, c, src, 1)
+}
+
+// NewBatchEstimator is NewEstimator for a number of images at a time, which share
+// their weights with the estimators of other numbers on the backend.
+func NewBatchEstimator(ctx context.Context, b backend.Backend, c *models.Config, src weights.Source, images int) (*Estimator, error) {
 	if !c.Routed() {
-		return &Estimator{config: c}, nil
+		return &Estimator{config: c, images: images}, nil
 	}
 	view, err := View(c)
 	if err != nil {
@@ -47,11 +55,11 @@ func NewEstimator(ctx context.Context, b backend.Backend, c *models.Config, src 
 			return nil, err
 		}
 	}
-	g, err := c.BuildRouting(src, 1, models.Options{})
+	g, err := c.BuildRouting(src, images, models.Options{})
 	if err != nil {
 		return nil, err
 	}
-	e := &Estimator{config: c, view: view}
+	e := &Estimator{config: c, images: images, view: view}
 	if e.program, err = b.Compile(ctx, g); err != nil {
 		return nil, fmt.Errorf("estimator: %w", err)
 	}
@@ -82,24 +90,54 @@ func (e *Estimator) Input(img *imaging.Image) ([]float32, error) {
 	return imaging.EstimatorInput(img, e.view, e.config.Estimator.Mean, e.config.Estimator.Std)
 }
 
-// Decide runs the estimator on a prepared input and chooses an expert.
+// Decide runs the estimator of one image at a time on a prepared input and
+// chooses an expert.
 func (e *Estimator) Decide(ctx context.Context, input []float32, o Override) (Decision, error) {
-	if err := o.Check(e.config); err != nil {
+	all, err := e.DecideAll(ctx, [][]float32{input}, []Override{o})
+	if err != nil {
 		return Decision{}, err
 	}
+	return all[0], nil
+}
+
+// DecideAll runs the estimator on as many prepared inputs as it takes at a time,
+// each with its override.
+func (e *Estimator) DecideAll(ctx context.Context, inputs [][]float32, overrides []Override) ([]Decision, error) {
+	if len(inputs) != e.images || len(overrides) != e.images {
+		return nil, fmt.Errorf("estimate the degradation: %d inputs and %d overrides for %d images", len(inputs), len(overrides), e.images)
+	}
+	for _, o := range overrides {
+		if err := o.Check(e.config); err != nil {
+			return nil, err
+		}
+	}
+	all := make([]Decision, e.images)
+	var err error
 	if e.program == nil {
-		return Unrouted(e.config, o)
+		for i, o := range overrides {
+			if all[i], err = Unrouted(e.config, o); err != nil {
+				return nil, err
+			}
+		}
+		return all, nil
 	}
 	tree := &e.config.Tree
-	record := make([]float32, graph.RouteSize(len(tree.Leaves), len(tree.Levels)))
-	if err := e.program.Run(ctx, [][]float32{input, o.vector(tree)}, [][]float32{record}, backend.RunOptions{}); err != nil {
-		return Decision{}, fmt.Errorf("estimate the degradation: %w", err)
+	var vectors []float32
+	for _, o := range overrides {
+		vectors = append(vectors, o.vector(tree)...)
 	}
-	d, err := read(record, tree, e.config.Router.Tempering(), o)
-	if err == nil {
-		d.weigh(e.config, o)
+	size := graph.RouteSize(len(tree.Leaves), len(tree.Levels))
+	records := make([]float32, e.images*size)
+	if err := e.program.Run(ctx, [][]float32{slices.Concat(inputs...), vectors}, [][]float32{records}, backend.RunOptions{}); err != nil {
+		return nil, fmt.Errorf("estimate the degradation: %w", err)
 	}
-	return d, err
+	for i, o := range overrides {
+		if all[i], err = read(records[i*size:(i+1)*size], tree, e.config.Router.Tempering(), o); err != nil {
+			return nil, err
+		}
+		all[i].weigh(e.config, o)
+	}
+	return all, nil
 }
 
 // Route prepares an image, as stored, and chooses its expert.
