@@ -38,7 +38,12 @@ func (b *body) trim() {
 	if slack := b.Available(); slack > 64<<10 && slack > b.Len()/4 {
 		b.Buffer = *bytes.NewBuffer(bytes.Clone(b.Bytes()))
 	}
-	if n := int64(b.Len()); n < b.held {
+	b.keep(int64(b.Len()))
+}
+
+// keep gives back what is held beyond n bytes.
+func (b *body) keep(n int64) {
+	if n < b.held {
 		b.s.bodies.Release(b.held - n)
 		b.held = n
 	}

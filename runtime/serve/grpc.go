@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"unirestorer"
 	"unirestorer/runtime/serve/oip"
@@ -248,11 +249,12 @@ func (r *rpc) modelInfer(ctx context.Context, stream grpc.ServerStream, rec *rec
 	if err != nil {
 		return err
 	}
-	defer room.release()
+	defer func() { room.release() }()
 	var q oip.ModelInferRequest
 	if err := r.s.receive(ctx, stream, &q); err != nil {
 		return err
 	}
+	room.keep(int64(proto.Size(&q)))
 	if err := r.s.knows(q.ModelName, q.ModelVersion); err != nil {
 		return err
 	}
@@ -292,6 +294,10 @@ func (r *rpc) modelInfer(ctx context.Context, stream grpc.ServerStream, rec *rec
 		t := &outputs[i]
 		answer.Outputs = append(answer.Outputs, &oip.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: t.Datatype, Shape: t.Shape})
 		answer.RawOutputContents = append(answer.RawOutputContents, t.raw())
+	}
+	room.release() // the answer takes the request's place
+	if room, err = r.s.reserve(ctx, min(int64(proto.Size(answer)), r.s.c.Bodies)); err != nil {
+		return err
 	}
 	return r.s.send(stream, answer)
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,6 +159,34 @@ func TestAbortedCallsGiveEverythingBack(t *testing.T) {
 		}
 		return ok
 	}, 10*time.Second, time.Millisecond)
+}
+
+func TestCallsHoldNoMoreThanTheirMessageOnceItIsThere(t *testing.T) {
+	met := make(chan struct{}) // each waits for the other
+	f := &fake{Restorer: model(t), restore: func(ctx context.Context) error {
+		select {
+		case met <- struct{}{}:
+		case <-met:
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	}}
+	s, conn := dial(t, f, Config{Bodies: 1 << 20, MaxBody: 1 << 20})
+	c := oip.NewGRPCInferenceServiceClient(conn)
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := c.ModelInfer(ctx, &oip.ModelInferRequest{ModelName: "unirestorer", Inputs: []*oip.ModelInferRequest_InferInputTensor{{
+				Name: "file", Datatype: "BYTES", Shape: []int64{1}, Contents: &oip.InferTensorContents{BytesContents: [][]byte{picture(t, 8, 8)}}}}})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	calls.Wait()
+	allGivenBack(t, s)
 }
 
 func FuzzForm(f *testing.F) {
