@@ -95,7 +95,9 @@ func TestDensityOfFewOrEqualSamples(t *testing.T) {
 
 func TestAgglomerationAndItsLevels(t *testing.T) {
 	x := regions([][]float64{{0, 0}, {1, 8}, {30, 0}, {31, 8}}, 10, 0)
-	c, err := Agglomerate(t.Context(), x, 4)
+	a, err := NewAgglomeration(t.Context(), x)
+	require.NoError(t, err)
+	c, err := a.Cluster(4)
 	require.NoError(t, err)
 	for i, l := range c.Labels {
 		require.Equal(t, i%4, l)
@@ -107,5 +109,12 @@ func TestAgglomerationAndItsLevels(t *testing.T) {
 	require.Equal(t, levels[1][2], levels[1][3])
 	require.NotEqual(t, levels[1][0], levels[1][2])
 	_, err = c.Levels([]int{5})
+	require.Error(t, err)
+	two, err := a.Cluster(2) // of the same joining
+	require.NoError(t, err)
+	for i, l := range two.Labels {
+		require.Equal(t, i%4/2, l)
+	}
+	_, err = a.Cluster(41)
 	require.Error(t, err)
 }

@@ -112,9 +112,15 @@ func (d dendrogram) order() []int {
 	return order
 }
 
-// Agglomerate joins the rows of x bottom-up by Ward's criterion until k clusters are left. Clusters are numbered by their
-// first sample.
-func Agglomerate(ctx context.Context, x *mat.Dense, k int) (*Clustering, error) {
+// Agglomeration is a set of samples joined bottom-up by Ward's criterion, from which partitions into any number of
+// clusters follow quickly.
+type Agglomeration struct {
+	x      *mat.Dense
+	merges dendrogram
+}
+
+// NewAgglomeration joins the rows of x.
+func NewAgglomeration(ctx context.Context, x *mat.Dense) (*Agglomeration, error) {
 	n, _ := x.Dims()
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -123,15 +129,20 @@ func Agglomerate(ctx context.Context, x *mat.Dense, k int) (*Clustering, error) 
 	for i := range sizes {
 		sizes[i] = 1
 	}
-	d, err := ward(x, sizes)
+	merges, err := ward(x, sizes)
 	if err != nil {
 		return nil, err
 	}
-	labels, err := d.cut(k)
+	return &Agglomeration{x, merges}, nil
+}
+
+// Cluster stops joining when k clusters are left. They are numbered by their first sample.
+func (a *Agglomeration) Cluster(k int) (*Clustering, error) {
+	labels, err := a.merges.cut(k)
 	if err != nil {
 		return nil, err
 	}
-	return newClustering(x, labels, k), nil
+	return newClustering(a.x, labels, k), nil
 }
 
 // Levels gives for each cluster its group where the closest are joined until so many groups are left, for each of the

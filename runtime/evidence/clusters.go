@@ -42,29 +42,37 @@ type Depth struct {
 	Value  Interval `json:"value"`
 }
 
-// partitioner makes labels of the rows of x; cluster.Noise is allowed.
+// partitioner is a method: fit does for the rows of x what does not depend on the number of clusters, and gives what
+// makes labels of them; cluster.Noise is allowed.
 type partitioner struct {
 	name string
-	make func(ctx context.Context, x *mat.Dense, k int, seed uint64) ([]int, error)
+	fit  func(ctx context.Context, x *mat.Dense, seed uint64) (labeller, error)
 }
 
+type labeller func(ctx context.Context, k int) ([]int, error)
+
 var partitioners = []partitioner{
-	{"k-means", func(ctx context.Context, x *mat.Dense, k int, seed uint64) ([]int, error) {
-		c, err := cluster.KMeans(ctx, x, k, cluster.KMeansOptions{Seed: seed})
-		return labelsOf(c, err)
+	{"k-means", func(_ context.Context, x *mat.Dense, seed uint64) (labeller, error) {
+		return func(ctx context.Context, k int) ([]int, error) {
+			return labelsOf(cluster.KMeans(ctx, x, k, cluster.KMeansOptions{Seed: seed}))
+		}, nil
 	}},
-	{"spectral", func(ctx context.Context, x *mat.Dense, k int, seed uint64) ([]int, error) {
+	{"spectral", func(ctx context.Context, x *mat.Dense, seed uint64) (labeller, error) {
 		s, err := cluster.NewSpectral(ctx, x, cluster.SpectralOptions{Seed: seed})
 		if err != nil {
 			return nil, err
 		}
-		return labelsOf(s.Cluster(ctx, k))
+		return func(ctx context.Context, k int) ([]int, error) { return labelsOf(s.Cluster(ctx, k)) }, nil
 	}},
-	{"agglomerative", func(ctx context.Context, x *mat.Dense, k int, _ uint64) ([]int, error) {
-		return labelsOf(cluster.Agglomerate(ctx, x, k))
+	{"agglomerative", func(ctx context.Context, x *mat.Dense, _ uint64) (labeller, error) {
+		a, err := cluster.NewAgglomeration(ctx, x)
+		if err != nil {
+			return nil, err
+		}
+		return func(_ context.Context, k int) ([]int, error) { return labelsOf(a.Cluster(k)) }, nil
 	}},
-	{densityName, func(ctx context.Context, x *mat.Dense, least int, _ uint64) ([]int, error) {
-		return cluster.Density(ctx, x, least)
+	{densityName, func(_ context.Context, x *mat.Dense, _ uint64) (labeller, error) {
+		return func(ctx context.Context, least int) ([]int, error) { return cluster.Density(ctx, x, least) }, nil
 	}},
 }
 
@@ -103,63 +111,93 @@ func (s *Study) Clusters(ctx context.Context, x *mat.Dense, opt ClusterOptions) 
 		if p.name == densityName {
 			ks = densityLeast
 		}
-		for _, k := range ks {
-			if 2*k > len(s.Records) {
-				continue
-			}
-			row, err := s.partition(ctx, x, p, k, opt)
-			if err != nil {
-				return nil, nil, fmt.Errorf("%s into %d: %w", p.name, k, err)
-			}
-			partitions = append(partitions, row)
+		ks = slices.DeleteFunc(slices.Clone(ks), func(k int) bool { return 2*k > len(s.Records) })
+		if len(ks) == 0 {
+			continue
 		}
+		rows, err := s.partition(ctx, x, p, ks, opt)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		partitions = append(partitions, rows...)
 	}
 	depths, err := s.depths(ctx, x, opt)
 	return partitions, depths, err
 }
 
-func (s *Study) partition(ctx context.Context, x *mat.Dense, p partitioner, k int, opt ClusterOptions) (Partition, error) {
-	row := Partition{Method: p.name, K: k}
-	value := make([]float64, len(s.Records))
-	type sampled struct{ pictures, labels []int }
-	var drawn []sampled
-	for seed := range opt.Seeds {
-		pictures := cluster.Subsample(len(s.Records), len(s.Records)*4/5, opt.Seed+uint64(seed))
-		labels, err := p.make(ctx, cluster.Pick(x, pictures), k, opt.Seed+uint64(seed))
-		if err != nil {
-			return row, err
+// partition tries one method with several numbers of clusters. What it learns of a set of pictures serves all of them.
+func (s *Study) partition(ctx context.Context, x *mat.Dense, p partitioner, ks []int, opt ClusterOptions) ([]Partition, error) {
+	rows, values, drawn := make([]Partition, len(ks)), make([][]float64, len(ks)), make([][]sampled, len(ks))
+	for i, k := range ks {
+		rows[i], values[i] = Partition{Method: p.name, K: k}, make([]float64, len(s.Records))
+	}
+	for n := range opt.Seeds {
+		seed := opt.Seed + uint64(n)
+		pictures := cluster.Subsample(len(s.Records), len(s.Records)*4/5, seed)
+		if err := p.each(ctx, cluster.Pick(x, pictures), ks, seed, func(i int, labels []int) {
+			drawn[i] = append(drawn[i], sampled{pictures, labels})
+			rows[i].Found += float64(slices.Max(labels)+1) / float64(opt.Seeds)
+		}); err != nil {
+			return nil, err
 		}
-		drawn = append(drawn, sampled{pictures, labels})
-		row.Found += float64(slices.Max(labels)+1) / float64(opt.Seeds)
 		for photo := range s.photos {
 			if err := ctx.Err(); err != nil {
-				return row, err
+				return nil, err
 			}
 			train := s.without(photo)
-			labels, err := p.make(ctx, cluster.Pick(x, train), k, opt.Seed+uint64(seed))
-			if err != nil {
-				return row, err
-			}
-			route := s.nearest(x, train, labels)
-			for _, i := range s.photos[photo] {
-				value[i] += s.value(i, route(i)) / float64(opt.Seeds)
+			if err := p.each(ctx, cluster.Pick(x, train), ks, seed, func(i int, labels []int) {
+				route := s.nearest(x, train, labels)
+				for _, record := range s.photos[photo] {
+					values[i][record] += s.value(record, route(record)) / float64(opt.Seeds)
+				}
+			}); err != nil {
+				return nil, err
 			}
 		}
 	}
+	for i := range rows {
+		var err error
+		if rows[i].Stability, err = stability(drawn[i]); err != nil {
+			return nil, err
+		}
+		rows[i].Value = s.bootstrap(func(record int) float64 { return values[i][record] })
+	}
+	return rows, nil
+}
+
+// each partitions the rows of x into every number of clusters of ks.
+func (p partitioner) each(ctx context.Context, x *mat.Dense, ks []int, seed uint64, do func(i int, labels []int)) error {
+	label, err := p.fit(ctx, x, seed)
+	if err != nil {
+		return err
+	}
+	for i, k := range ks {
+		labels, err := label(ctx, k)
+		if err != nil {
+			return fmt.Errorf("into %d: %w", k, err)
+		}
+		do(i, labels)
+	}
+	return nil
+}
+
+// sampled are pictures, in rising order, and the labels that a partition of them gives.
+type sampled struct{ pictures, labels []int }
+
+// stability is the adjusted Rand index of each pair of partitions on the pictures that they have in common.
+func stability(drawn []sampled) (Interval, error) {
 	var agreed []float64
 	for a := range drawn {
 		for b := range a {
-			one, other := common(drawn[a].pictures, drawn[a].labels, drawn[b].pictures, drawn[b].labels)
+			one, other := common(drawn[a], drawn[b])
 			index, err := cluster.AdjustedRand(one, other)
 			if err != nil {
-				return row, err
+				return Interval{}, err
 			}
 			agreed = append(agreed, index)
 		}
 	}
-	row.Stability = Interval{Mean: stat.Mean(agreed, nil), Low: slices.Min(agreed), High: slices.Max(agreed)}
-	row.Value = s.bootstrap(func(i int) float64 { return value[i] })
-	return row, nil
+	return Interval{Mean: stat.Mean(agreed, nil), Low: slices.Min(agreed), High: slices.Max(agreed)}, nil
 }
 
 // without are the records of all photos but one.
@@ -172,16 +210,16 @@ func (s *Study) without(photo int) (records []int) {
 	return records
 }
 
-// common are the labels of the pictures that two samples, in rising order, have in common.
-func common(a, labelsA, b, labelsB []int) (one, other []int) {
-	for i, j := 0, 0; i < len(a) && j < len(b); {
+// common are the labels of the pictures that two samples have in common.
+func common(a, b sampled) (one, other []int) {
+	for i, j := 0, 0; i < len(a.pictures) && j < len(b.pictures); {
 		switch {
-		case a[i] < b[j]:
+		case a.pictures[i] < b.pictures[j]:
 			i++
-		case a[i] > b[j]:
+		case a.pictures[i] > b.pictures[j]:
 			j++
 		default:
-			one, other = append(one, labelsA[i]), append(other, labelsB[j])
+			one, other = append(one, a.labels[i]), append(other, b.labels[j])
 			i, j = i+1, j+1
 		}
 	}
@@ -273,29 +311,31 @@ func (s *Study) depths(ctx context.Context, x *mat.Dense, opt ClusterOptions) ([
 	if 4*leaves > len(s.Records) {
 		return nil, nil
 	}
-	var all []Depth
-	for levels := 1; levels <= opt.Levels; levels++ {
-		d := Depth{Levels: levels, Nodes: levelSizes(leaves, levels)}
-		value := make([]float64, len(s.Records))
-		for seed := range opt.Seeds {
-			for photo := range s.photos {
-				train := s.without(photo)
-				c, err := cluster.KMeans(ctx, cluster.Pick(x, train), leaves, cluster.KMeansOptions{Seed: opt.Seed + uint64(seed)})
-				if err != nil {
-					return nil, err
-				}
+	all, values := make([]Depth, opt.Levels), make([][]float64, opt.Levels)
+	for i := range all {
+		all[i], values[i] = Depth{Levels: i + 1, Nodes: levelSizes(leaves, i+1)}, make([]float64, len(s.Records))
+	}
+	for seed := range opt.Seeds {
+		for photo := range s.photos {
+			train := s.without(photo)
+			c, err := cluster.KMeans(ctx, cluster.Pick(x, train), leaves, cluster.KMeansOptions{Seed: opt.Seed + uint64(seed)})
+			if err != nil {
+				return nil, err
+			}
+			for i, d := range all {
 				groups, err := c.Levels(d.Nodes)
 				if err != nil {
 					return nil, err
 				}
 				experts := s.levelExperts(train, c.Labels, groups, leaves)
-				for _, i := range s.photos[photo] {
-					value[i] += s.value(i, experts[closest(c.Centroids, x.RawRowView(i))]) / float64(opt.Seeds)
+				for _, record := range s.photos[photo] {
+					values[i][record] += s.value(record, experts[closest(c.Centroids, x.RawRowView(record))]) / float64(opt.Seeds)
 				}
 			}
 		}
-		d.Value = s.bootstrap(func(i int) float64 { return value[i] })
-		all = append(all, d)
+	}
+	for i := range all {
+		all[i].Value = s.bootstrap(func(record int) float64 { return values[i][record] })
 	}
 	return all, nil
 }
