@@ -13,8 +13,8 @@ type ConvProduct struct {
 	PadMode          PadMode
 }
 
-// Extent is the height and width of the result before a shuffle.
-func (c ConvProduct) Extent() (h, w int) {
+// extent is the height and width of the result before a shuffle.
+func (c ConvProduct) extent() (h, w int) {
 	return (c.Height+2*c.Pad-c.KernelH)/max(c.Stride, 1) + 1, (c.Width+2*c.Pad-c.KernelW)/max(c.Stride, 1) + 1
 }
 
@@ -59,7 +59,7 @@ func Conv(c ConvProduct) (Launch, error) {
 // check is of the shapes; it returns the extent of the result.
 func (c *ConvProduct) check(p *problems) (h, w int) {
 	p.positive("images, input, kernel and stride", c.Images, c.Height, c.Width, c.KernelH, c.KernelW, c.Stride)
-	h, w = c.Extent()
+	h, w = c.extent()
 	c.checkTiling(p)
 	if c.Pad < 0 || c.Height+2*c.Pad < c.KernelH || c.Width+2*c.Pad < c.KernelW {
 		p.addf("a %dx%d window does not fit %dx%d pixels padded by %d", c.KernelH, c.KernelW, c.Height, c.Width, c.Pad)

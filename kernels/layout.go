@@ -14,22 +14,22 @@ func (l Layout) parts() int { return max(l.Parts, 1) }
 
 func (l Layout) valid() bool { return l.Channels > 0 && l.Channels%l.parts() == 0 }
 
-// PartPitch is the number of values from one part to the next.
-func (l Layout) PartPitch() int { return roundUp(l.Channels/l.parts(), 8) }
+// partPitch is the number of values from one part to the next.
+func (l Layout) partPitch() int { return roundUp(l.Channels/l.parts(), 8) }
 
 // Pitch is the number of values of a row.
-func (l Layout) Pitch() int { return l.parts() * l.PartPitch() }
+func (l Layout) Pitch() int { return l.parts() * l.partPitch() }
 
 // At is the position of a channel in the row.
 func (l Layout) At(channel int) int {
 	size := l.Channels / l.parts()
-	return channel/size*l.PartPitch() + channel%size
+	return channel/size*l.partPitch() + channel%size
 }
 
 // Channel is the channel at a position, or -1 for padding.
 func (l Layout) Channel(position int) int {
 	size := l.Channels / l.parts()
-	part, c := position/l.PartPitch(), position%l.PartPitch()
+	part, c := position/l.partPitch(), position%l.partPitch()
 	if part >= l.parts() || c >= size {
 		return -1
 	}

@@ -6,16 +6,22 @@ import "unirestorer/kernels/abi"
 // and so neither do the sums.
 func PoolShares(pixels int) int { return min(max(ceilDiv(pixels, 128), 1), 256) }
 
-// PoolPartial sums x, and x2 with it unless that is the zero Tensor, over the pixels of each image, in
-// PoolShares(pixels of an image) shares: partial is fp32 [N][shares][pitch]. PoolFinish adds them.
-func PoolPartial(x, x2 Tensor, partial abi.Buffer) (Launch, error) {
-	p := &problems{kernel: "pool_partial"}
+// summed checks what is summed, x and, unless it is the zero Tensor, x2, and gives its bytes.
+func (p *problems) summed(x, x2 Tensor) int64 {
 	p.tensor("x", x, 2)
 	bytes := 2 * int64(x.Values())
 	if !x2.Buffer.IsZero() {
 		p.same(x, "x2", x2)
 		bytes *= 2
 	}
+	return bytes
+}
+
+// PoolPartial sums x, and x2 with it unless that is the zero Tensor, over the pixels of each image, in
+// PoolShares(pixels of an image) shares: partial is fp32 [N][shares][pitch]. PoolFinish adds them.
+func PoolPartial(x, x2 Tensor, partial abi.Buffer) (Launch, error) {
+	p := &problems{kernel: "pool_partial"}
+	bytes := p.summed(x, x2)
 	shares, pitch := PoolShares(x.H*x.W), x.Layout.Pitch()
 	p.fits("partial sums", partial, x.N*shares*pitch, 4)
 	var a abi.Args
@@ -55,12 +61,7 @@ const windowStrip = 64
 // [N][H-window+1][W][pitch]. WindowMeans does the columns.
 func WindowSums(x, x2 Tensor, window int, sums abi.Buffer) (Launch, error) {
 	p := &problems{kernel: "window_rows"}
-	p.tensor("x", x, 2)
-	bytes := 2 * int64(x.Values())
-	if !x2.Buffer.IsZero() {
-		p.same(x, "x2", x2)
-		bytes *= 2
-	}
+	bytes := p.summed(x, x2)
 	if window <= 0 || window > x.H {
 		p.addf("a window of %d rows in %s", window, x.describe())
 	}

@@ -171,12 +171,8 @@ func checkEvaluation(c *cli.Context) error {
 	case c.Int("examples") < 0:
 		return usagef("--examples %d: want 0 or more", c.Int("examples"))
 	}
-	for _, name := range []string{"html", "csv"} {
-		if path := c.String(name); path != "" {
-			if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
-				return usagef("--%s %s: there is no folder %s", name, path, filepath.Dir(path))
-			}
-		}
+	if err := checkOutputs(c, "html", "csv"); err != nil {
+		return err
 	}
 	if synth {
 		if c.Int("size") < 1 || c.Int("max-side") < c.Int("size") || (asSaved(c) && c.Int("max-side") < 2*c.Int("size")) {
@@ -187,6 +183,20 @@ func checkEvaluation(c *cli.Context) error {
 	for _, name := range []string{"case", "severity", "count", "size", "max-side"} {
 		if c.IsSet(name) {
 			return usagef("--%s goes with --synth and --as-saved", name)
+		}
+	}
+	return nil
+}
+
+// checkOutputs refuses files in folders that are not there, before hours of work for them.
+func checkOutputs(c *cli.Context, options ...string) error {
+	for _, name := range options {
+		path := c.String(name)
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			return usagef("--%s %s: there is no folder %s", name, path, filepath.Dir(path))
 		}
 	}
 	return nil

@@ -280,7 +280,12 @@ type session struct {
 }
 
 func openSession(c *cli.Context) (*session, error) {
-	m, err := openModel(c)
+	return sessionOf(c, func() (*experts.Model, error) { return openModel(c) })
+}
+
+// sessionOf is openSession with another model than the one that the options name.
+func sessionOf(c *cli.Context, open func() (*experts.Model, error)) (*session, error) {
+	m, err := open()
 	if err != nil {
 		return nil, err
 	}

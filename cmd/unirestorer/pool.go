@@ -264,19 +264,16 @@ func poolFitCommand() *cli.Command {
 			if c.String("examples") == "" {
 				return usagef("no --examples given; see unirestorer pool fit-router --help")
 			}
-			base, err := engine.OpenModel(c.Context, c.String("router"), convert.OpenOptions{})
+			base, err := sessionOf(c, func() (*experts.Model, error) {
+				return engine.OpenModel(c.Context, c.String("router"), convert.OpenOptions{})
+			})
 			if err != nil {
 				return err
 			}
-			defer closing(&err, base.Close)
-			b, err := openDevice(c)
-			if err != nil {
-				return err
-			}
-			defer closing(&err, b.Close)
+			defer closing(&err, base.close)
 			return withPool(dir, func(p *pools.Pool) error {
 				bar := newBar(c.App.ErrWriter, c.Bool("quiet"), "reading examples")
-				fit, err := p.FitRouter(c.Context, b, c.String("examples"), base, bar.set)
+				fit, err := p.FitRouter(c.Context, base.backend, c.String("examples"), base.model, bar.set)
 				bar.close()
 				if err != nil {
 					return err

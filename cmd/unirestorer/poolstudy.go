@@ -112,15 +112,10 @@ func withFolder(c *cli.Context, do func(s *session, photos []string) error) (err
 	if dir == "" {
 		return usagef("want DIR; see unirestorer pool %s --help", c.Command.Name)
 	}
-	m, err := experts.OpenModel(dir)
+	s, err := sessionOf(c, func() (*experts.Model, error) { return experts.OpenModel(dir) })
 	if err != nil {
 		return err
 	}
-	defer closing(&err, m.Close)
-	b, err := openDevice(c)
-	if err != nil {
-		return err
-	}
-	defer closing(&err, b.Close)
-	return do(&session{m, b}, c.Args().Slice()[1:])
+	defer closing(&err, s.close)
+	return do(s, c.Args().Slice()[1:])
 }

@@ -119,15 +119,7 @@ func pictureOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 	if c.IsSet("max-pixels") {
 		opts = append(opts, unirestorer.WithMaxPixels(c.Int64("max-pixels")))
 	}
-	if c.IsSet("overlap") {
-		opts = append(opts, unirestorer.WithOverlap(c.Int("overlap")))
-	}
-	if c.IsSet("strength") {
-		opts = append(opts, unirestorer.WithStrength(c.Float64("strength")))
-	}
-	if c.Bool("no-guard") {
-		opts = append(opts, unirestorer.WithoutGuard())
-	}
+	opts = append(opts, blendOptions(c)...)
 	switch s := c.String("tile"); s {
 	case "auto":
 	case "off":
@@ -152,6 +144,20 @@ func pictureOptions(c *cli.Context) ([]unirestorer.CallOption, error) {
 		return nil, usagef("--json and -o - both want standard output")
 	}
 	return opts, nil
+}
+
+// blendOptions reads what concerns how results are put together, of pictures and frames.
+func blendOptions(c *cli.Context) (opts []unirestorer.CallOption) {
+	if c.IsSet("overlap") {
+		opts = append(opts, unirestorer.WithOverlap(c.Int("overlap")))
+	}
+	if c.IsSet("strength") {
+		opts = append(opts, unirestorer.WithStrength(c.Float64("strength")))
+	}
+	if c.Bool("no-guard") {
+		opts = append(opts, unirestorer.WithoutGuard())
+	}
+	return opts
 }
 
 // pairUp gives every job its second picture.

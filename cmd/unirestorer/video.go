@@ -125,16 +125,7 @@ func restoreClip(c *cli.Context, r *unirestorer.Restorer) error {
 
 // frameOptions are those of every frame once its route is known.
 func frameOptions(c *cli.Context) []unirestorer.CallOption {
-	var opts []unirestorer.CallOption
-	if c.IsSet("overlap") {
-		opts = append(opts, unirestorer.WithOverlap(c.Int("overlap")))
-	}
-	if c.IsSet("strength") {
-		opts = append(opts, unirestorer.WithStrength(c.Float64("strength")))
-	}
-	if c.Bool("no-guard") {
-		opts = append(opts, unirestorer.WithoutGuard())
-	}
+	opts := blendOptions(c)
 	switch n, err := strconv.Atoi(c.String("tile")); {
 	case c.String("tile") == "off":
 		opts = append(opts, unirestorer.WithoutTiles())

@@ -10,12 +10,12 @@ import (
 	"unirestorer/weights"
 )
 
-// AirNet is the all-in-one network of CVPR 2022 (Li et al., "All-In-One Image
+// airNet is the all-in-one network of CVPR 2022 (Li et al., "All-In-One Image
 // Restoration for Unknown Corruption") in upstream's net.model.AirNet: features
 // of a degradation encoder steer the deformable convolutions and the affine maps
 // of a restorer at full resolution. What the encoder makes of them in training,
 // for its contrastive loss, does not reach the picture and is not computed.
-type AirNet struct {
+type airNet struct {
 	Features        int   `json:"n_feats"`
 	Groups          int   `json:"n_groups"`
 	Blocks          int   `json:"n_blocks"`
@@ -28,8 +28,8 @@ type AirNet struct {
 	Ports
 }
 
-// AirNetName is AirNet's name in configurations.
-const AirNetName = "airnet"
+// airNetName is AirNet's name in configurations.
+const airNetName = "airnet"
 
 const (
 	airnetEncoder = "E.E.encoder_q"
@@ -39,7 +39,7 @@ const (
 
 func init() {
 	Register(Architecture{
-		Name:    AirNetName,
+		Name:    airNetName,
 		Default: func() Network { return defaultAirNet() },
 		Probes:  []string{"R.body.0.body.0.dgm1.dcn.conv_offset_mask.weight"},
 		Infer:   func(s *shapes, _ Hints) Network { return s.airNet() },
@@ -54,14 +54,14 @@ func init() {
 	})
 }
 
-func defaultAirNet() *AirNet {
-	return &AirNet{Features: 64, Groups: 5, Blocks: 5, Kernel: 3, EncoderChannels: []int{64, 128, 256}, EncoderDim: 256, Batch: 5}
+func defaultAirNet() *airNet {
+	return &airNet{Features: 64, Groups: 5, Blocks: 5, Kernel: 3, EncoderChannels: []int{64, 128, 256}, EncoderDim: 256, Batch: 5}
 }
 
 // Architecture implements Network.
-func (*AirNet) Architecture() string { return AirNetName }
+func (*airNet) Architecture() string { return airNetName }
 
-func (a *AirNet) check() error {
+func (a *airNet) check() error {
 	if err := all(
 		length("encoder_channels", a.EncoderChannels, 3), within("n_feats", maxWidth, a.Features),
 		within("n_groups", maxBlocks, a.Groups), blockCounts("n_blocks", a.Blocks), within("encoder_channels", maxWidth, a.EncoderChannels...),
@@ -79,17 +79,17 @@ func (a *AirNet) check() error {
 }
 
 // CheckSide implements Network: zero padding takes any side.
-func (a *AirNet) CheckSide(n int) error {
+func (a *airNet) CheckSide(n int) error {
 	_, err := a.side(n)
 	return err
 }
 
 // Grid implements Network.
-func (a *AirNet) Grid() int { return a.grid(1) }
+func (a *airNet) Grid() int { return a.grid(1) }
 
 // Build implements Network.
-func (a *AirNet) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
-	l := newLoader(AirNetName, src, opt)
+func (a *airNet) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
+	l := newLoader(airNetName, src, opt)
 	b := airnetBuilder{a, l}
 	x := l.photo(a, n, h, w, opt)
 	inter := b.encode(x)
@@ -108,7 +108,7 @@ func (a *AirNet) Build(src weights.Source, n, h, w int, opt Options) (*graph.Gra
 }
 
 type airnetBuilder struct {
-	*AirNet
+	*airNet
 	*loader
 }
 
@@ -264,7 +264,7 @@ func (b airnetBuilder) leftovers() {
 	b.unusedBuffer("E.E.queue_ptr", 1)
 }
 
-func (s *shapes) airNet() *AirNet {
+func (s *shapes) airNet() *airNet {
 	a := defaultAirNet()
 	a.Features = s.dim("R.head.0.weight", 0)
 	a.Groups = s.count("R.body.%d.body.0.dgm1.dcn.weight")

@@ -7,11 +7,11 @@ import (
 	"unirestorer/weights"
 )
 
-// Baseline is the network that arXiv 2204.04676 starts from, in upstream's
+// baselineNet is the network that arXiv 2204.04676 starts from, in upstream's
 // Baseline_arch.Baseline: NAFNet's U-Net with GELU where NAFNet has gates, and
 // a channel attention with a bottleneck and a sigmoid. BaselineLocal averages
 // over a local window as NAFNetLocal does.
-type Baseline struct {
+type baselineNet struct {
 	Channels  int   `json:"img_channel"`
 	Width     int   `json:"width"`
 	MiddleNum int   `json:"middle_blk_num"`
@@ -46,13 +46,8 @@ func init() {
 		Default: func() Network { return defaultBaseline(false) },
 		Probes:  baselineProbes,
 		Infer:   func(s *shapes, _ Hints) Network { return s.baseline() },
-		Sizes: []Size{
-			{Name: "baseline-sidd-32", Args: siddArgs(32)},
-			{Name: "baseline-sidd-64", Args: siddArgs(64)},
-			{Name: "baseline-gopro-32", Args: nafnetArgs(32, 28)},
-			{Name: "baseline-gopro-64", Args: nafnetArgs(64, 28)},
-		},
-		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1]}`,
+		Sizes:   publishedSizes("baseline"),
+		Small:   `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1]}`,
 	})
 	Register(Architecture{
 		Name:    BaselineLocalName,
@@ -68,8 +63,8 @@ func init() {
 	})
 }
 
-func defaultBaseline(local bool) *Baseline {
-	b := &Baseline{Channels: 3, Width: 16, MiddleNum: 1, DWExpand: 1, FFNExpand: 2, local: local}
+func defaultBaseline(local bool) *baselineNet {
+	b := &baselineNet{Channels: 3, Width: 16, MiddleNum: 1, DWExpand: 1, FFNExpand: 2, local: local}
 	if local {
 		b.TrainSize = []int{1, 3, 256, 256}
 	}
@@ -77,7 +72,7 @@ func defaultBaseline(local bool) *Baseline {
 }
 
 // Architecture implements Network.
-func (b *Baseline) Architecture() string {
+func (b *baselineNet) Architecture() string {
 	if b.local {
 		return BaselineLocalName
 	}
@@ -85,43 +80,43 @@ func (b *Baseline) Architecture() string {
 }
 
 // unet is the frame that Baseline shares with NAFNet.
-func (b *Baseline) unet() *NAFNet {
-	return &NAFNet{
+func (b *baselineNet) unet() *nafNet {
+	return &nafNet{
 		Channels: b.Channels, Width: b.Width, MiddleNum: b.MiddleNum, EncNums: b.EncNums, DecNums: b.DecNums,
 		TrainSize: b.TrainSize, FastImp: b.FastImp, Ports: b.Ports, local: b.local,
 	}
 }
 
-func (b *Baseline) check() error {
+func (b *baselineNet) check() error {
 	return all(b.unet().check(), within("dw_expand", 16, b.DWExpand), within("ffn_expand", 16, b.FFNExpand), b.squeezes())
 }
 
 // squeezes reports a bottleneck without channels.
-func (b *Baseline) squeezes() error {
+func (b *baselineNet) squeezes() error {
 	if b.Width*b.DWExpand < 2 {
 		return fmt.Errorf("width %d leaves nothing of the channel attention's bottleneck", b.Width)
 	}
 	return nil
 }
 
-func (b *Baseline) channels() (in, out int) { return b.Channels, b.Channels }
+func (b *baselineNet) channels() (in, out int) { return b.Channels, b.Channels }
 
 // CheckSide implements Network: zero padding takes any side.
-func (b *Baseline) CheckSide(side int) error { return b.unet().CheckSide(side) }
+func (b *baselineNet) CheckSide(side int) error { return b.unet().CheckSide(side) }
 
 // Grid implements Network.
-func (b *Baseline) Grid() int { return b.unet().Grid() }
+func (b *baselineNet) Grid() int { return b.unet().Grid() }
 
 // Build implements Network.
-func (b *Baseline) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
+func (b *baselineNet) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(b.Architecture(), src, opt)
-	n := nafnetBuilder{NAFNet: b.unet(), loader: l}
+	n := nafnetBuilder{nafNet: b.unet(), loader: l}
 	n.blocks = baselineBuilder{b, n}.block
 	return n.build(batch, h, w, opt)
 }
 
 type baselineBuilder struct {
-	*Baseline
+	*baselineNet
 	nafnetBuilder
 }
 
@@ -153,11 +148,11 @@ func (b baselineBuilder) squeeze(path string, mean, y *graph.Tensor) *graph.Tens
 	return factors
 }
 
-func (s *shapes) baseline() *Baseline {
+func (s *shapes) baseline() *baselineNet {
 	n := s.nafnet()
 	const block = "middle_blks.0."
 	width := s.dim(block+"conv1.weight", 1)
-	return &Baseline{
+	return &baselineNet{
 		Channels: n.Channels, Width: n.Width, MiddleNum: n.MiddleNum, EncNums: n.EncNums, DecNums: n.DecNums,
 		DWExpand: s.dim(block+"conv1.weight", 0) / width, FFNExpand: s.dim(block+"conv4.weight", 0) / width,
 	}

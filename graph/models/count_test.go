@@ -19,8 +19,8 @@ func TestReleasedSizesAgreeWithUpstream(t *testing.T) {
 	}{
 		{"Restormer WithBias", RestormerName, ``, 26_126_644, 494, "140.990", "13.892"},
 		{"Restormer BiasFree", RestormerName, `{"LayerNorm_type":"BiasFree"}`, 26_111_668, 406, "140.990", "13.892"},
-		{"PromptIR", PromptIRName, ``, 35_592_263, 548, "158.141", "14.565"},
-		{"AirNet", AirNetName, ``, 8_930_313, 566, "414.464", "0.000"},
+		{"PromptIR", promptIRName, ``, 35_592_263, 548, "158.141", "14.565"},
+		{"AirNet", airNetName, ``, 8_930_313, 566, "414.464", "0.000"},
 		{"LoRARestormer", LoRARestormerName, ``, 31_771_300, 1042, "140.990", "13.892"},
 		{"DehazeFormer-L", DehazeFormerName, ``, 25_451_652, 1004, "274.875", "4.745"},
 		{"RetinexFormer", RetinexFormerName, ``, 1_605_701, 122, "15.713", "0.944"},

@@ -9,10 +9,10 @@ import (
 	"unirestorer/weights"
 )
 
-// DehazeFormer is the transformer of arXiv 2204.03883 in upstream's
+// dehazeFormer is the transformer of arXiv 2204.03883 in upstream's
 // dehazeformer_arch.DehazeFormer: five stages of convolution blocks and window
 // attention with RescaleNorm and a soft reconstruction at the end.
-type DehazeFormer struct {
+type dehazeFormer struct {
 	InChannels  int       `json:"in_chans"`
 	OutChannels int       `json:"out_chans"`
 	Window      int       `json:"window_size"`
@@ -66,8 +66,8 @@ const dehazeMultiple = 4
 // biasHidden is the width of the network behind the attention bias.
 const biasHidden = 256
 
-func defaultDehazeFormer() *DehazeFormer {
-	return &DehazeFormer{
+func defaultDehazeFormer() *dehazeFormer {
+	return &dehazeFormer{
 		InChannels: 3, OutChannels: 4, Window: 8,
 		EmbedDims: []int{48, 96, 192, 96, 48}, MLPRatios: []float64{2, 4, 4, 2, 2},
 		Depths: []int{16, 16, 16, 12, 12}, Heads: []int{2, 4, 6, 1, 1},
@@ -77,9 +77,9 @@ func defaultDehazeFormer() *DehazeFormer {
 }
 
 // Architecture implements Network.
-func (d *DehazeFormer) Architecture() string { return DehazeFormerName }
+func (d *dehazeFormer) Architecture() string { return DehazeFormerName }
 
-func (d *DehazeFormer) check() error {
+func (d *dehazeFormer) check() error {
 	if err := all(
 		length("embed_dims", d.EmbedDims, 5), length("mlp_ratios", d.MLPRatios, 5), length("depths", d.Depths, 5),
 		length("num_heads", d.Heads, 5), length("attn_ratio", d.AttnRatio, 5), length("conv_type", d.ConvType, 5),
@@ -114,13 +114,13 @@ func (d *DehazeFormer) check() error {
 }
 
 // attends tells whether a block has attention: the last ones of a stage do.
-func (d *DehazeFormer) attends(stage, block int) bool {
+func (d *dehazeFormer) attends(stage, block int) bool {
 	depth := float64(d.Depths[stage])
 	return float64(block) >= depth-d.AttnRatio[stage]*depth
 }
 
 // shift of a block's windows.
-func (d *DehazeFormer) shift(block int) int {
+func (d *dehazeFormer) shift(block int) int {
 	if block%2 == 0 {
 		return 0
 	}
@@ -129,15 +129,11 @@ func (d *DehazeFormer) shift(block int) int {
 
 // CheckSide implements Network: all reflections need more pixels than they
 // add, at every stage.
-func (d *DehazeFormer) CheckSide(n int) error {
-	n, err := d.side(n)
+func (d *dehazeFormer) CheckSide(n int) error {
+	n, err := d.reflected(n, dehazeMultiple)
 	if err != nil {
 		return err
 	}
-	if m := missing(n, dehazeMultiple); n <= 0 || m >= n {
-		return fmt.Errorf("%d pixels cannot be padded to a multiple of %d by reflection", n, dehazeMultiple)
-	}
-	n += missing(n, dehazeMultiple)
 	for stage, scale := range []int{1, 2, 4, 2, 1} {
 		side := n / scale
 		if side <= d.radius(stage) && d.Depths[stage] > 0 {
@@ -160,7 +156,7 @@ func (d *DehazeFormer) CheckSide(n int) error {
 const dwConv = "DWConv"
 
 // radius is how far the convolutions of a stage reach.
-func (d *DehazeFormer) radius(stage int) int {
+func (d *dehazeFormer) radius(stage int) int {
 	if d.ConvType[stage] == dwConv {
 		return dwRadius
 	}
@@ -170,10 +166,10 @@ func (d *DehazeFormer) radius(stage int) int {
 const dwRadius = 2
 
 // Grid implements Network: windows at the lowest resolution.
-func (d *DehazeFormer) Grid() int { return d.grid(dehazeMultiple * d.Window) }
+func (d *dehazeFormer) Grid() int { return d.grid(dehazeMultiple * d.Window) }
 
 // Build implements Network.
-func (d *DehazeFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
+func (d *dehazeFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(DehazeFormerName, src, opt)
 	b := dehazeBuilder{d, l}
 	in := l.photo(d, n, h, w, opt)
@@ -195,7 +191,7 @@ func (d *DehazeFormer) Build(src weights.Source, n, h, w int, opt Options) (*gra
 }
 
 type dehazeBuilder struct {
-	*DehazeFormer
+	*dehazeFormer
 	*loader
 }
 
@@ -390,8 +386,8 @@ func signedLog(d int) float64 {
 	return math.Copysign(math.Log1p(math.Abs(float64(d))), float64(d))
 }
 
-func (s *shapes) dehazeFormer() DehazeFormer {
-	d := DehazeFormer{InChannels: 3, OutChannels: s.dim("patch_unembed.proj.0.weight", 0), Window: 8}
+func (s *shapes) dehazeFormer() dehazeFormer {
+	d := dehazeFormer{InChannels: 3, OutChannels: s.dim("patch_unembed.proj.0.weight", 0), Window: 8}
 	for i := 1; i <= 5; i++ {
 		layer := fmt.Sprintf("layer%d.blocks.", i)
 		depth := s.count(layer + "%d.mlp.mlp.0.weight")

@@ -8,10 +8,10 @@ import (
 	"unirestorer/weights"
 )
 
-// NAFNet is the network of arXiv 2204.04676 in upstream's nafnet_arch.NAFNet,
+// nafNet is the network of arXiv 2204.04676 in upstream's nafnet_arch.NAFNet,
 // and NAFNetLocal, whose channel attention averages over a local window as
 // large as in training (TLC, arXiv 2112.04491), when Local is set.
-type NAFNet struct {
+type nafNet struct {
 	Channels  int   `json:"img_channel"`
 	Width     int   `json:"width"`
 	MiddleNum int   `json:"middle_blk_num"`
@@ -45,12 +45,7 @@ func init() {
 			n := s.nafnet()
 			return &n
 		},
-		Sizes: []Size{
-			{Name: "nafnet-sidd-32", Args: siddArgs(32)},
-			{Name: "nafnet-sidd-64", Args: siddArgs(64)},
-			{Name: "nafnet-gopro-32", Args: nafnetArgs(32, 28)},
-			{Name: "nafnet-gopro-64", Args: nafnetArgs(64, 28)},
-		},
+		Sizes: publishedSizes("nafnet"),
 		Small: `{"width":8,"enc_blk_nums":[1],"middle_blk_num":1,"dec_blk_nums":[1]}`,
 	})
 	Register(Architecture{
@@ -72,6 +67,16 @@ func init() {
 	})
 }
 
+// publishedSizes are those of the networks that NAFNet's authors publish.
+func publishedSizes(name string) []Size {
+	return []Size{
+		{Name: name + "-sidd-32", Args: siddArgs(32)},
+		{Name: name + "-sidd-64", Args: siddArgs(64)},
+		{Name: name + "-gopro-32", Args: nafnetArgs(32, 28)},
+		{Name: name + "-gopro-64", Args: nafnetArgs(64, 28)},
+	}
+}
+
 // siddArgs are those of the networks that remove the noise of SIDD's pictures.
 func siddArgs(width int) string {
 	return fmt.Sprintf(`{"width":%d,"enc_blk_nums":[2,2,4,8],"middle_blk_num":12,"dec_blk_nums":[2,2,2,2]}`, width)
@@ -83,8 +88,8 @@ func nafnetArgs(width, blocks int) string {
 	return fmt.Sprintf(`{"width":%d,"enc_blk_nums":[1,1,1,%d],"middle_blk_num":1,"dec_blk_nums":[1,1,1,1]}`, width, blocks)
 }
 
-func defaultNAFNet(local bool) *NAFNet {
-	n := &NAFNet{Channels: 3, Width: 16, MiddleNum: 1, local: local}
+func defaultNAFNet(local bool) *nafNet {
+	n := &nafNet{Channels: 3, Width: 16, MiddleNum: 1, local: local}
 	if local {
 		n.TrainSize = []int{1, 3, 256, 256}
 	}
@@ -92,14 +97,14 @@ func defaultNAFNet(local bool) *NAFNet {
 }
 
 // Architecture implements Network.
-func (n *NAFNet) Architecture() string {
+func (n *nafNet) Architecture() string {
 	if n.local {
 		return NAFNetLocalName
 	}
 	return NAFNetName
 }
 
-func (n *NAFNet) check() error {
+func (n *nafNet) check() error {
 	if err := all(
 		within("width", maxWidth, n.Width), blockCounts("middle_blk_num", n.MiddleNum),
 		blockCounts("enc_blk_nums", n.EncNums...), blockCounts("dec_blk_nums", n.DecNums...),
@@ -129,24 +134,24 @@ func (n *NAFNet) check() error {
 	return n.Ports.check()
 }
 
-func (n *NAFNet) channels() (in, out int) { return n.Channels, n.Channels }
+func (n *nafNet) channels() (in, out int) { return n.Channels, n.Channels }
 
 // CheckSide implements Network: zero padding takes any side.
-func (n *NAFNet) CheckSide(side int) error {
+func (n *nafNet) CheckSide(side int) error {
 	_, err := n.side(side)
 	return err
 }
 
 // Grid implements Network.
-func (n *NAFNet) Grid() int { return n.grid(n.multiple()) }
+func (n *nafNet) Grid() int { return n.grid(n.multiple()) }
 
 // multiple is what the network pads sides to.
-func (n *NAFNet) multiple() int { return 1 << len(n.EncNums) }
+func (n *nafNet) multiple() int { return 1 << len(n.EncNums) }
 
 // window is the local window at a level whose features are 1/2^level of the
 // image: 1.5 times the training patch at level 0, scaled with the features of
 // a training patch. Without locality it is 0, the whole image.
-func (n *NAFNet) window(level int) (h, w int) {
+func (n *nafNet) window(level int) (h, w int) {
 	if !n.local {
 		return 0, 0
 	}
@@ -160,14 +165,14 @@ func (n *NAFNet) window(level int) (h, w int) {
 }
 
 // Build implements Network.
-func (n *NAFNet) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
-	b := nafnetBuilder{NAFNet: n, loader: newLoader(n.Architecture(), src, opt)}
+func (n *nafNet) Build(src weights.Source, batch, h, w int, opt Options) (*graph.Graph, error) {
+	b := nafnetBuilder{nafNet: n, loader: newLoader(n.Architecture(), src, opt)}
 	b.blocks = b.block
 	return b.build(batch, h, w, opt)
 }
 
 func (b nafnetBuilder) build(batch, h, w int, opt Options) (*graph.Graph, error) {
-	n, l := b.NAFNet, b.loader
+	n, l := b.nafNet, b.loader
 	in := l.photo(n, batch, h, w, opt)
 	h, w = in.Shape.H, in.Shape.W
 	image := l.padTo(in, n.multiple(), graph.Zero)
@@ -201,7 +206,7 @@ func (b nafnetBuilder) build(batch, h, w int, opt Options) (*graph.Graph, error)
 }
 
 type nafnetBuilder struct {
-	*NAFNet
+	*nafNet
 	*loader
 	// blocks adds a block at a level.
 	blocks func(path string, level int, x *graph.Tensor) *graph.Tensor
@@ -297,8 +302,8 @@ func (b nafnetBuilder) traceWindow(name string, t, like *graph.Tensor) {
 }
 
 // nafnet reads the arguments off the shapes.
-func (s *shapes) nafnet() NAFNet {
-	n := NAFNet{
+func (s *shapes) nafnet() nafNet {
+	n := nafNet{
 		Channels: s.dim("intro.weight", 1), Width: s.dim("intro.weight", 0), MiddleNum: s.count("middle_blks.%d.conv1.weight"),
 		EncNums: []int{}, DecNums: []int{},
 	}

@@ -62,6 +62,30 @@ func (p *Ports) side(n int) (int, error) {
 }
 
 // grid is the network's own grid together with the padding's.
+// unpadded checks a side for networks that do not pad to their multiple
+// themselves.
+func (p *Ports) unpadded(n, multiple int) error {
+	n, err := p.side(n)
+	if err == nil && n%multiple != 0 {
+		err = fmt.Errorf("%d pixels are no multiple of %d", n, multiple)
+	}
+	return err
+}
+
+// reflected checks a side for networks that pad to their multiple by
+// reflection, and gives the padded one.
+func (p *Ports) reflected(n, multiple int) (int, error) {
+	n, err := p.side(n)
+	if err != nil {
+		return 0, err
+	}
+	m := missing(n, multiple)
+	if n <= 0 || m >= n {
+		return 0, fmt.Errorf("%d pixels cannot be padded to a multiple of %d by reflection", n, multiple)
+	}
+	return n + m, nil
+}
+
 func (p *Ports) grid(own int) int {
 	g := own
 	for p.Multiple > 1 && g%p.Multiple != 0 {

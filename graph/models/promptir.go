@@ -8,10 +8,10 @@ import (
 	"unirestorer/weights"
 )
 
-// PromptIR is the all-in-one network of arXiv 2306.13090 in upstream's
+// promptIR is the all-in-one network of arXiv 2306.13090 in upstream's
 // net.model.PromptIR: a Restormer whose decoder is told, before each of three
 // levels, what it restores by a prompt that the features choose.
-type PromptIR struct {
+type promptIR struct {
 	InChannels       int     `json:"inp_channels"`
 	OutChannels      int     `json:"out_channels"`
 	Dim              int     `json:"dim"`
@@ -37,12 +37,12 @@ type PromptIR struct {
 	Ports
 }
 
-// PromptIRName is PromptIR's name in configurations.
-const PromptIRName = "promptir"
+// promptIRName is PromptIR's name in configurations.
+const promptIRName = "promptir"
 
 func init() {
 	Register(Architecture{
-		Name:    PromptIRName,
+		Name:    promptIRName,
 		Default: func() Network { return defaultPromptIR() },
 		Probes:  []string{"prompt1.prompt_param", "encoder_level1.0.attn.temperature"},
 		Infer: func(s *shapes, h Hints) Network {
@@ -57,9 +57,9 @@ func init() {
 	})
 }
 
-func defaultPromptIR() *PromptIR {
+func defaultPromptIR() *promptIR {
 	r := defaultRestormer()
-	return &PromptIR{
+	return &promptIR{
 		InChannels: r.InChannels, OutChannels: r.OutChannels, Dim: r.Dim, NumBlocks: r.NumBlocks, RefinementBlocks: r.RefinementBlocks,
 		Heads: r.Heads, Expansion: r.Expansion, LayerNorm: r.LayerNorm, Decoder: true,
 		PromptLen: 5, PromptDims: []int{64, 128, 320}, PromptSizes: []int{64, 32, 16}, Reduced: 256,
@@ -67,17 +67,17 @@ func defaultPromptIR() *PromptIR {
 }
 
 // Architecture implements Network.
-func (*PromptIR) Architecture() string { return PromptIRName }
+func (*promptIR) Architecture() string { return promptIRName }
 
 // restormer is the network without its prompts.
-func (p *PromptIR) restormer() *Restormer {
+func (p *promptIR) restormer() *Restormer {
 	return &Restormer{
 		InChannels: p.InChannels, OutChannels: p.OutChannels, Dim: p.Dim, NumBlocks: p.NumBlocks, RefinementBlocks: p.RefinementBlocks,
 		Heads: p.Heads, Expansion: p.Expansion, Bias: p.Bias, LayerNorm: p.LayerNorm, Ports: p.Ports,
 	}
 }
 
-func (p *PromptIR) check() error {
+func (p *promptIR) check() error {
 	if err := all(
 		p.restormer().check(), length("prompt_dims", p.PromptDims, 3), length("prompt_sizes", p.PromptSizes, 3),
 		within("prompt_len", maxWidth, p.PromptLen), within("prompt_dims", maxWidth, p.PromptDims...),
@@ -100,28 +100,19 @@ func (p *PromptIR) check() error {
 const maxPromptSide = 1 << 10
 
 // features are the channels that prompt n+1 is put behind.
-func (p *PromptIR) features(n int) int { return p.Dim * [3]int{2, 4, 8}[n] }
+func (p *promptIR) features(n int) int { return p.Dim * [3]int{2, 4, 8}[n] }
 
-func (p *PromptIR) channels() (in, out int) { return p.InChannels, p.OutChannels }
+func (p *promptIR) channels() (in, out int) { return p.InChannels, p.OutChannels }
 
 // CheckSide implements Network: the network itself does not pad.
-func (p *PromptIR) CheckSide(n int) error {
-	n, err := p.side(n)
-	if err != nil {
-		return err
-	}
-	if n%restormerMultiple != 0 {
-		return fmt.Errorf("%d pixels are no multiple of %d", n, restormerMultiple)
-	}
-	return nil
-}
+func (p *promptIR) CheckSide(n int) error { return p.unpadded(n, restormerMultiple) }
 
 // Grid implements Network.
-func (p *PromptIR) Grid() int { return p.grid(restormerMultiple) }
+func (p *promptIR) Grid() int { return p.grid(restormerMultiple) }
 
 // Build implements Network.
-func (p *PromptIR) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
-	l := newLoader(PromptIRName, src, opt)
+func (p *promptIR) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
+	l := newLoader(promptIRName, src, opt)
 	r := p.restormer()
 	b := promptBuilder{p, restormerBuilder{r, l, plainConvs{}}}
 	x := l.photo(p, n, h, w, opt)
@@ -153,7 +144,7 @@ func (p *PromptIR) Build(src weights.Source, n, h, w int, opt Options) (*graph.G
 }
 
 type promptBuilder struct {
-	*PromptIR
+	*promptIR
 	restormerBuilder
 }
 
@@ -161,9 +152,9 @@ type promptBuilder struct {
 // a 1×1 convolution make cout channels of both.
 func (b promptBuilder) interact(n int, x *graph.Tensor, cout int) *graph.Tensor {
 	t := b.Concat(fmt.Sprintf("cat_prompt%d", n), x, b.prompt(n, x))
-	t = b.block(fmt.Sprintf("noise_level%d", n), n, t, b.PromptIR.Heads[2])
+	t = b.block(fmt.Sprintf("noise_level%d", n), n, t, b.promptIR.Heads[2])
 	path := fmt.Sprintf("reduce_noise_level%d", n)
-	t = b.conv(path, n, graph.Conv{X: t}, cout, 1, b.PromptIR.Bias)
+	t = b.conv(path, n, graph.Conv{X: t}, cout, 1, b.promptIR.Bias)
 	b.Trace(path, t, graph.NCHW)
 	return t
 }
@@ -189,7 +180,7 @@ func (b promptBuilder) prompt(n int, x *graph.Tensor) *graph.Tensor {
 
 // leftovers notes what released files hold besides.
 func (b promptBuilder) leftovers() {
-	d, p := b.PromptIR.Dim, b.PromptDims
+	d, p := b.promptIR.Dim, b.PromptDims
 	for _, c := range []struct {
 		path      string
 		cout, cin int
@@ -198,7 +189,7 @@ func (b promptBuilder) leftovers() {
 		{"reduce_noise_channel_1", d, d + p[0]}, {"reduce_noise_channel_2", 2 * d, 2*d + p[1]}, {"reduce_noise_channel_3", 4 * d, 4*d + b.Reduced},
 	} {
 		b.unused(c.path+".weight", c.cout, c.cin, 1, 1)
-		if b.PromptIR.Bias {
+		if b.promptIR.Bias {
 			b.unused(c.path+".bias", c.cout)
 		}
 	}
@@ -220,9 +211,9 @@ func channelsLast(p *graph.Param, n, c, h, w int) *graph.Param {
 	}, p)
 }
 
-func (s *shapes) promptIR() *PromptIR {
+func (s *shapes) promptIR() *promptIR {
 	r := s.restormer("")
-	p := &PromptIR{
+	p := &promptIR{
 		InChannels: r.InChannels, OutChannels: r.OutChannels, Dim: r.Dim, NumBlocks: r.NumBlocks, RefinementBlocks: r.RefinementBlocks,
 		Heads: r.Heads, Bias: r.Bias, LayerNorm: r.LayerNorm, Decoder: true,
 		PromptLen: s.dim("prompt1.prompt_param", 1), Reduced: defaultPromptIR().Reduced,

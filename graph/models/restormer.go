@@ -99,14 +99,8 @@ func picturesIn(channels int) bool { return channels == 1 || channels == 3 || ch
 // CheckSide implements Network: reflection to a multiple of 8 needs more
 // pixels than it adds.
 func (r *Restormer) CheckSide(n int) error {
-	n, err := r.side(n)
-	if err != nil {
-		return err
-	}
-	if m := missing(n, restormerMultiple); n <= 0 || m >= n {
-		return fmt.Errorf("%d pixels cannot be padded to a multiple of %d by reflection", n, restormerMultiple)
-	}
-	return nil
+	_, err := r.reflected(n, restormerMultiple)
+	return err
 }
 
 // Grid implements Network.

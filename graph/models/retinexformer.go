@@ -8,10 +8,10 @@ import (
 	"unirestorer/weights"
 )
 
-// RetinexFormer is the one-stage transformer of arXiv 2303.06705 in upstream's
+// retinexFormer is the one-stage transformer of arXiv 2303.06705 in upstream's
 // retinexformer_arch.RetinexFormer: an illumination estimator lights the image
 // up and guides the attention of a U-Net that removes what the light reveals.
-type RetinexFormer struct {
+type retinexFormer struct {
 	InChannels  int   `json:"in_channels"`
 	OutChannels int   `json:"out_channels"`
 	Features    int   `json:"n_feat"`
@@ -52,14 +52,14 @@ const (
 	retinexGroups   = 4 // of the estimator's 5×5 convolution
 )
 
-func defaultRetinexFormer() *RetinexFormer {
-	return &RetinexFormer{InChannels: 3, OutChannels: 3, Features: 40, Stage: 1, NumBlocks: []int{1, 2, 2}}
+func defaultRetinexFormer() *retinexFormer {
+	return &retinexFormer{InChannels: 3, OutChannels: 3, Features: 40, Stage: 1, NumBlocks: []int{1, 2, 2}}
 }
 
 // Architecture implements Network.
-func (r *RetinexFormer) Architecture() string { return RetinexFormerName }
+func (r *retinexFormer) Architecture() string { return RetinexFormerName }
 
-func (r *RetinexFormer) check() error {
+func (r *retinexFormer) check() error {
 	if err := all(
 		length("num_blocks", r.NumBlocks, 3), within("n_feat", maxWidth/4, r.Features),
 		blockCounts("num_blocks", r.NumBlocks...),
@@ -78,22 +78,13 @@ func (r *RetinexFormer) check() error {
 }
 
 // CheckSide implements Network: the network itself does not pad.
-func (r *RetinexFormer) CheckSide(n int) error {
-	n, err := r.side(n)
-	if err != nil {
-		return err
-	}
-	if n%retinexMultiple != 0 {
-		return fmt.Errorf("%d pixels are no multiple of %d", n, retinexMultiple)
-	}
-	return nil
-}
+func (r *retinexFormer) CheckSide(n int) error { return r.unpadded(n, retinexMultiple) }
 
 // Grid implements Network.
-func (r *RetinexFormer) Grid() int { return r.grid(retinexMultiple) }
+func (r *retinexFormer) Grid() int { return r.grid(retinexMultiple) }
 
 // Build implements Network.
-func (r *RetinexFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
+func (r *retinexFormer) Build(src weights.Source, n, h, w int, opt Options) (*graph.Graph, error) {
 	l := newLoader(RetinexFormerName, src, opt)
 	b := retinexBuilder{r, l}
 	image := l.photo(r, n, h, w, opt)
@@ -102,7 +93,7 @@ func (r *RetinexFormer) Build(src weights.Source, n, h, w int, opt Options) (*gr
 }
 
 type retinexBuilder struct {
-	*RetinexFormer
+	*retinexFormer
 	*loader
 }
 
@@ -239,10 +230,10 @@ func (b retinexBuilder) feedForward(path string, x *graph.Tensor) *graph.Tensor 
 	return b.conv(path+".fn.net.4", graph.Conv{X: t, Residual: x}, c, 1)
 }
 
-func (s *shapes) retinexFormer() RetinexFormer {
+func (s *shapes) retinexFormer() retinexFormer {
 	const path = "body.0.denoiser."
 	blocks := func(p string) int { return s.count(path + p + ".blocks.%d.0.to_q.weight") }
-	return RetinexFormer{
+	return retinexFormer{
 		InChannels: 3, OutChannels: 3, Features: s.dim(path+"embedding.weight", 0), Stage: 1 + s.stages(),
 		NumBlocks: []int{blocks("encoder_layers.0.0"), blocks("encoder_layers.1.0"), blocks("bottleneck")},
 	}

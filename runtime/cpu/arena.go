@@ -1,9 +1,9 @@
 package cpu
 
 import (
-	"context"
 	"fmt"
 
+	"unirestorer/runtime/backend"
 	"unirestorer/runtime/ledger"
 )
 
@@ -11,28 +11,11 @@ import (
 // results, one program at a time. It grows to what a run needs and stays until
 // it is trimmed.
 type arena struct {
-	turn  chan struct{} // holds one token while a program runs
+	turn  backend.Turn // a program has it while it runs
 	pages *ledger.Pages
 }
 
-func newArena() *arena { return &arena{turn: make(chan struct{}, 1)} }
-
-// enter waits for the turn; callers come in the order in which they asked.
-func (a *arena) enter(ctx context.Context) error {
-	select {
-	case a.turn <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case a.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (a *arena) leave() { <-a.turn }
+func newArena() *arena { return &arena{turn: backend.NewTurn()} }
 
 // grow makes the arena at least as large as bytes. What was in it is lost. The
 // caller has the turn.
@@ -51,12 +34,10 @@ func (a *arena) grow(bytes int64) error {
 
 // trim frees the arena unless a program runs.
 func (a *arena) trim() (freed int64, idle bool) {
-	select {
-	case a.turn <- struct{}{}:
-	default:
+	if !a.turn.TryTake() {
 		return 0, false
 	}
-	defer a.leave()
+	defer a.turn.Leave()
 	freed = a.pages.Size()
 	a.pages.Free()
 	return freed, true

@@ -51,8 +51,8 @@ func run(t testing.TB, p *program, inputs [][]float32) [][]float32 {
 func poison(t testing.TB, p *program) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	require.NoError(t, p.backend.arena.enter(t.Context()))
-	defer p.backend.arena.leave()
+	require.NoError(t, p.backend.arena.turn.Take(t.Context()))
+	defer p.backend.arena.turn.Leave()
 	require.NoError(t, p.bind())
 	memory := p.bound.Floats()
 	for i := range memory {

@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -22,10 +21,9 @@ type program struct {
 	bound   *ledger.Pages // the arena that steps know
 	run     graph.Runner
 
-	mu     sync.Mutex // held during a run
-	host   host
-	closed bool
-	broken error // why adapters are replaced in part
+	mu    sync.Mutex // held during a run
+	host  host
+	state backend.Condition
 }
 
 // host is the memory of the caller during a run.
@@ -81,13 +79,13 @@ func (p *program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.usable(); err != nil {
+	if err := p.state.Usable(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
-	if err := p.backend.arena.enter(ctx); err != nil {
+	if err := p.backend.arena.turn.Take(ctx); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
-	defer p.backend.arena.leave()
+	defer p.backend.arena.turn.Leave()
 	if err := p.bind(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
@@ -100,22 +98,13 @@ func (p *program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	return backend.CheckFinite(g, outputs)
 }
 
-// usable reports why the program can't run, if it can't.
-func (p *program) usable() error {
-	if p.closed {
-		return errors.New("the program is closed")
-	}
-	return p.broken
-}
-
 // Close implements backend.Program.
 func (p *program) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if !p.state.Close() {
 		return nil
 	}
-	p.closed = true
 	p.backend.release(p.held)
 	for _, w := range p.slots {
 		w.prepared = prepared{}

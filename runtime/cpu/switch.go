@@ -36,21 +36,16 @@ func (p *program) switchTo(ctx context.Context, g *graph.Graph) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-		return errors.New("the program is closed")
-	case len(p.slots) == 0:
+	if err := p.state.Open(); err != nil {
+		return err
+	}
+	if len(p.slots) == 0 {
 		return errors.New("its graph has no adapted parameters")
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	p.broken = nil
-	if err := p.fill(ctx, next.slots()); err != nil {
-		p.broken = fmt.Errorf("its adapters were replaced in part: %w", err)
-		return err
-	}
-	return nil
+	return p.state.Replace(func() error { return p.fill(ctx, next.slots()) })
 }
 
 // fill makes the slots from what as many weights of a switched graph are made

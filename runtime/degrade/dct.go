@@ -79,58 +79,82 @@ func compressed(img *Image, quality int, full bool) {
 
 // quantise rounds the waves of every block to multiples of the steps; blocks are filled up with the last row and column.
 func (p *plane) quantise(steps *[block * block]float32) {
-	var values, half, waves [block][block]float32
+	var c cell
 	for y0 := 0; y0 < p.h; y0 += block {
 		for x0 := 0; x0 < p.w; x0 += block {
-			for y := range block {
-				row := p.row(min(y0+y, p.h-1))
-				for x := range block {
-					values[y][x] = row[min(x0+x, p.w-1)]
-				}
+			c.read(p, x0, y0)
+			if c.quantise(steps) {
+				c.writeFlat(p, x0, y0)
+			} else {
+				c.write(p, x0, y0)
 			}
-			for y := range block { // along rows, then along columns
-				for k := range block {
-					half[y][k] = dot(&values[y], &cosines[k])
-				}
+		}
+	}
+}
+
+// cell is a block on its way to coefficients and back.
+type cell struct {
+	half, waves [block][block]float32 // transformed along rows, and along both; by rows
+}
+
+// read takes the block at (x0, y0) and transforms its rows. Beyond the plane it repeats the last row and column.
+func (c *cell) read(p *plane, x0, y0 int) {
+	var values [block]float32
+	for y := range block {
+		row := p.row(min(y0+y, p.h-1))
+		for x := range block {
+			values[x] = row[min(x0+x, p.w-1)]
+		}
+		for k := range block {
+			c.half[y][k] = dot(&values, &cosines[k])
+		}
+	}
+}
+
+// quantise transforms the columns and rounds to multiples of the steps; it tells whether only the mean is left.
+func (c *cell) quantise(steps *[block * block]float32) bool {
+	flat := true
+	for k := range block {
+		var column [block]float32
+		for y := range block {
+			column[y] = c.half[y][k]
+		}
+		for v := range block {
+			step := steps[v*block+k]
+			q := roundEven(dot(&column, &cosines[v]) / step)
+			c.waves[v][k] = float32(q * step)
+			flat = flat && (q == 0 || v == 0 && k == 0)
+		}
+	}
+	return flat
+}
+
+// writeFlat stores the mean.
+func (c *cell) writeFlat(p *plane, x0, y0 int) {
+	value := c.waves[0][0] / block
+	for y := y0; y < min(y0+block, p.h); y++ {
+		row := p.row(y)[x0:min(x0+block, p.w)]
+		for x := range row {
+			row[x] = value
+		}
+	}
+}
+
+// write transforms back and stores what lies in the plane.
+func (c *cell) write(p *plane, x0, y0 int) {
+	for v := range block {
+		c.half[v] = [block]float32{}
+		for k, wave := range c.waves[v] {
+			if wave != 0 {
+				addScaled(c.half[v][:], cosines[k][:], wave)
 			}
-			flat := true
-			for k := range block {
-				var column [block]float32
-				for y := range block {
-					column[y] = half[y][k]
-				}
-				for v := range block {
-					step := steps[v*block+k]
-					q := roundEven(dot(&column, &cosines[v]) / step)
-					waves[v][k] = float32(q * step)
-					flat = flat && (q == 0 || v == 0 && k == 0)
-				}
-			}
-			if flat {
-				value := waves[0][0] / block
-				for y := y0; y < min(y0+block, p.h); y++ {
-					row := p.row(y)[x0:min(x0+block, p.w)]
-					for x := range row {
-						row[x] = value
-					}
-				}
-				continue
-			}
-			for v := range block {
-				half[v] = [block]float32{}
-				for k, wave := range waves[v] {
-					if wave != 0 {
-						addScaled(half[v][:], cosines[k][:], wave)
-					}
-				}
-			}
-			for y := y0; y < min(y0+block, p.h); y++ {
-				row := p.row(y)[x0:min(x0+block, p.w)]
-				clear(row)
-				for v := range block {
-					addScaled(row, half[v][:len(row)], cosines[v][y-y0])
-				}
-			}
+		}
+	}
+	for y := y0; y < min(y0+block, p.h); y++ {
+		row := p.row(y)[x0:min(x0+block, p.w)]
+		clear(row)
+		for v := range block {
+			addScaled(row, c.half[v][:len(row)], cosines[v][y-y0])
 		}
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// journalFile lies in a folder of results. Each line is a [Record] as JSON; of several for one result the last counts.
+// journalFile lies in a folder of results. Each line is a resultRecord as JSON; of several for one result the last counts.
 const journalFile = ".unirestorer-results"
 
 // maxJournalBytes bounds what is read of a journal.
 const maxJournalBytes = 256 << 20
 
-// Record says what a result was made from and with.
-type Record struct {
+// resultRecord says what a result was made from and with.
+type resultRecord struct {
 	// Result is its path in the folder, with slashes.
 	Result string `json:"result"`
 	// Mark tells the file from others of its name: its size and a digest of its beginning and end.
@@ -40,7 +40,7 @@ type Journal struct {
 	folder string
 
 	mu      sync.Mutex
-	records map[string]Record
+	records map[string]resultRecord
 }
 
 // OpenJournal reads the journal of a folder of results, which need not exist.
@@ -49,7 +49,7 @@ func OpenJournal(folder string) *Journal {
 }
 
 // readRecords reads what it can: a line that a killed run left half written says nothing.
-func readRecords(path string) map[string]Record {
+func readRecords(path string) map[string]resultRecord {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
@@ -61,12 +61,12 @@ func readRecords(path string) map[string]Record {
 	return parseRecords(io.LimitReader(f, maxJournalBytes))
 }
 
-func parseRecords(r io.Reader) map[string]Record {
-	records := map[string]Record{}
+func parseRecords(r io.Reader) map[string]resultRecord {
+	records := map[string]resultRecord{}
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')
-		var rec Record
+		var rec resultRecord
 		if json.Unmarshal(line, &rec) == nil && rec.Result != "" {
 			records[rec.Result] = rec
 		}
@@ -130,10 +130,10 @@ func (j *Journal) Add(out, in, settings, compare string) error {
 	var lines bytes.Buffer
 	for _, f := range []struct {
 		path string
-		rec  Record
+		rec  resultRecord
 	}{
-		{out, Record{Source: sourceOf(in), Settings: settings}},
-		{compare, Record{Compare: true}},
+		{out, resultRecord{Source: sourceOf(in), Settings: settings}},
+		{compare, resultRecord{Compare: true}},
 	} {
 		if f.path == "" {
 			continue

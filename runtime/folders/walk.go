@@ -77,7 +77,7 @@ type walker struct {
 // recorded are the results that a journal in the folder at tells of.
 type recorded struct {
 	at      string // relative to the root
-	results map[string]Record
+	results map[string]resultRecord
 	own     bool // the walked folder is that of the results
 	asked   bool // the walked folder is one of results, which are asked for by name
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"unirestorer/runtime/backend"
 	"unirestorer/runtime/device"
 )
 
@@ -16,7 +17,7 @@ import (
 // are trimmed.
 type arena struct {
 	dev  device.Device
-	turn chan struct{} // holds one token while a program runs
+	turn backend.Turn // a program has it while it runs
 
 	memory   device.Buffer
 	host     device.HostBuffer
@@ -25,7 +26,7 @@ type arena struct {
 	busy     atomic.Pointer[Program] // whose stream may still be at work on a cancelled run
 }
 
-func newArena(dev device.Device) *arena { return &arena{dev: dev, turn: make(chan struct{}, 1)} }
+func newArena(dev device.Device) *arena { return &arena{dev: dev, turn: backend.NewTurn()} }
 
 // placeholder is the arena that launches are made with before there is one.
 func placeholder(bytes int64) device.Buffer { return device.Buffer{Ptr: 1 << 40, Size: bytes} }
@@ -33,14 +34,8 @@ func placeholder(bytes int64) device.Buffer { return device.Buffer{Ptr: 1 << 40,
 // enter waits for the turn, in the order in which callers asked, and for the
 // work that a cancelled run left.
 func (a *arena) enter(ctx context.Context) error {
-	select {
-	case a.turn <- struct{}{}:
-	default:
-		select {
-		case a.turn <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := a.turn.Take(ctx); err != nil {
+		return err
 	}
 	if err := a.settle(ctx); err != nil {
 		a.leave()
@@ -49,7 +44,7 @@ func (a *arena) enter(ctx context.Context) error {
 	return nil
 }
 
-func (a *arena) leave() { <-a.turn }
+func (a *arena) leave() { a.turn.Leave() }
 
 // settle waits for the work of a cancelled run, which still uses the memory.
 func (a *arena) settle(ctx context.Context) error {
@@ -127,9 +122,7 @@ func (a *arena) freeHost() error {
 
 // trim frees the memory unless a program runs.
 func (a *arena) trim() (freed int64, idle bool) {
-	select {
-	case a.turn <- struct{}{}:
-	default:
+	if !a.turn.TryTake() {
 		return 0, false
 	}
 	defer a.leave()

@@ -19,10 +19,10 @@ func (p *Program) Measure(ctx context.Context, count int, replay bool) (_ []time
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := p.lowered.graph
-	switch {
-	case p.closed:
-		return nil, fmt.Errorf("measure %s: %w", g.Name, errors.New("the program is closed"))
-	case count <= 0:
+	if err := p.state.Open(); err != nil {
+		return nil, fmt.Errorf("measure %s: %w", g.Name, err)
+	}
+	if count <= 0 {
 		return nil, fmt.Errorf("measure %s: %d runs", g.Name, count)
 	}
 	a := p.backend.arena

@@ -32,8 +32,7 @@ type Program struct {
 	// interrupted says that a run has not ended since counters were cleared.
 	interrupted bool
 	timer       *timer
-	closed      bool
-	broken      error // why adapters are replaced in part
+	state       backend.Condition
 }
 
 // call is a command that is ready for the stream.
@@ -134,7 +133,7 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.usable(); err != nil {
+	if err := p.state.Usable(); err != nil {
 		return fmt.Errorf("run %s: %w", g.Name, err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -173,22 +172,13 @@ func (p *Program) Run(ctx context.Context, inputs, outputs [][]float32, opt back
 	return p.finite(ctx)
 }
 
-// usable reports why the program can't run, if it can't.
-func (p *Program) usable() error {
-	if p.closed {
-		return errors.New("the program is closed")
-	}
-	return p.broken
-}
-
 // Close implements backend.Program.
 func (p *Program) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if !p.state.Close() {
 		return nil
 	}
-	p.closed = true
 	var errs []error
 	p.backend.arena.forget(p)
 	if p.exec != nil {

@@ -44,8 +44,8 @@ func (p *Program) switchTo(ctx context.Context, g *graph.Graph) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return errors.New("the program is closed")
+	if err := p.state.Open(); err != nil {
+		return err
 	}
 	if err := p.backend.arena.enter(ctx); err != nil { // a cancelled run may be at work with the old adapter
 		return err
@@ -54,10 +54,5 @@ func (p *Program) switchTo(ctx context.Context, g *graph.Graph) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	p.broken = nil
-	if err := p.fill(ctx, st); err != nil {
-		p.broken = fmt.Errorf("its adapters were replaced in part: %w", err)
-		return err
-	}
-	return nil
+	return p.state.Replace(func() error { return p.fill(ctx, st) })
 }

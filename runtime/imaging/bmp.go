@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 
 	"golang.org/x/image/bmp"
 )
@@ -89,23 +90,8 @@ func readBMPHeader(data []byte) (*bmpHeader, error) {
 		return nil, err
 	}
 	if h.bits <= 8 {
-		most := 1 << h.bits
-		if colours <= 0 || colours > most {
-			colours = most
-		}
-		if h.pixels <= at+14+end {
-			h.pixels = 0 // which leaves no room for a palette, so it is wrong
-		}
-		// A palette ends where the pixels begin, whatever its size is said to be.
-		for i := range colours {
-			p := end + entry*i
-			if p+3 > len(info) || h.pixels > 0 && at+14+p >= h.pixels {
-				break
-			}
-			h.palette = append(h.palette, [3]uint8{info[p+2], info[p+1], info[p]})
-		}
-		if len(h.palette) == 0 {
-			return nil, errors.New("no palette")
+		if err := h.readPalette(info[end:], at+14+end, entry, colours); err != nil {
+			return nil, err
 		}
 		end += entry * len(h.palette)
 	}
@@ -115,29 +101,36 @@ func readBMPHeader(data []byte) (*bmpHeader, error) {
 	return h, nil
 }
 
+// readPalette reads the palette at the start of b, which stands at a place of the file, of entries of so many bytes. It ends
+// where the pixels begin, whatever the number of its colours is said to be.
+func (h *bmpHeader) readPalette(b []byte, place, entry, colours int) error {
+	most := 1 << h.bits
+	if colours <= 0 || colours > most {
+		colours = most
+	}
+	if h.pixels <= place {
+		h.pixels = 0 // which leaves no room for a palette, so it is wrong
+	}
+	for i := range colours {
+		p := entry * i
+		if p+3 > len(b) || h.pixels > 0 && place+p >= h.pixels {
+			break
+		}
+		h.palette = append(h.palette, [3]uint8{b[p+2], b[p+1], b[p]})
+	}
+	if len(h.palette) == 0 {
+		return errors.New("no palette")
+	}
+	return nil
+}
+
 // readMasks checks the compression against the depth and finds the bit fields.
 func (h *bmpHeader) readMasks(info []byte, end *int, size uint32) error {
-	le := binary.LittleEndian
-	switch {
-	case h.os2 && h.compression == os2RLE24 && h.bits == 24:
-		return nil
-	case h.os2 && h.compression == 3:
-		return errors.New("the Huffman coding of OS/2 is not read")
-	case h.compression == bmpJPEG || h.compression == bmpPNG:
-		return errors.New("a JPEG or PNG inside BMP is not read")
-	case h.compression == bmpRLE8 && h.bits == 8, h.compression == bmpRLE4 && h.bits == 4:
-		return nil
-	case h.compression == bmpRGB:
-	case (h.compression == bmpBitFields || h.compression == bmpAlphaField) && (h.bits == 16 || h.bits == 32):
-	default:
-		return fmt.Errorf("%d bits a pixel with compression %d", h.bits, h.compression)
+	if err := h.checkCompression(); err != nil {
+		return err
 	}
-	switch h.bits {
-	case 1, 2, 4, 8, 24:
+	if h.bits != 16 && h.bits != 32 {
 		return nil
-	case 16, 32:
-	default:
-		return fmt.Errorf("%d bits a pixel", h.bits)
 	}
 	if h.compression == bmpRGB {
 		if h.masks = [4]uint32{0x7c00, 0x3e0, 0x1f, 0}; h.bits == 32 {
@@ -154,10 +147,32 @@ func (h *bmpHeader) readMasks(info []byte, end *int, size uint32) error {
 		return io.ErrUnexpectedEOF
 	}
 	for i := range n {
-		h.masks[i] = le.Uint32(info[40+4*i:])
+		h.masks[i] = binary.LittleEndian.Uint32(info[40+4*i:])
 	}
 	if size == 40 { // the masks follow the header
 		*end += 4 * n
+	}
+	return nil
+}
+
+// checkCompression refuses what is not read.
+func (h *bmpHeader) checkCompression() error {
+	switch {
+	case h.os2 && h.compression == os2RLE24 && h.bits == 24:
+		return nil
+	case h.os2 && h.compression == 3:
+		return errors.New("the Huffman coding of OS/2 is not read")
+	case h.compression == bmpJPEG || h.compression == bmpPNG:
+		return errors.New("a JPEG or PNG inside BMP is not read")
+	case h.compression == bmpRLE8 && h.bits == 8, h.compression == bmpRLE4 && h.bits == 4:
+		return nil
+	case (h.compression == bmpBitFields || h.compression == bmpAlphaField) && (h.bits == 16 || h.bits == 32):
+		return nil
+	case h.compression != bmpRGB:
+		return fmt.Errorf("%d bits a pixel with compression %d", h.bits, h.compression)
+	}
+	if !slices.Contains([]int{1, 2, 4, 8, 16, 24, 32}, h.bits) {
+		return fmt.Errorf("%d bits a pixel", h.bits)
 	}
 	return nil
 }
@@ -370,9 +385,14 @@ func alphaVaries(rgba []uint8) bool {
 
 // withoutAlpha drops the last of an even number of channels.
 func (img *Image) withoutAlpha() *Image {
-	out := newLike(img.W, img.H, img.Channels-1, img.Depth)
+	out := img.firstChannels(img.Channels - 1)
 	out.Meta, out.Palette, out.colour = img.Meta, img.Palette, img.colour
-	n, m := img.Channels, out.Channels
+	return out
+}
+
+// firstChannels copies the pixels with their first m channels.
+func (img *Image) firstChannels(m int) *Image {
+	out, n := newLike(img.W, img.H, m, img.Depth), img.Channels
 	for i := range img.W * img.H {
 		if img.Depth == 8 {
 			copy(out.Pix[i*m:(i+1)*m], img.Pix[i*n:])
@@ -395,74 +415,94 @@ func (h *bmpHeader) decodeRuns(b []byte) (*Image, int, error) {
 			h.put(img.Pix[i:], 0, 3)
 		}
 	}
-	x, y := 0, 0
-	set := func(c [3]uint8) {
-		if x < h.w && y < h.h {
-			copy(img.Pix[(h.row(y)*h.w+x)*3:], c[:])
-		}
-		x++
-	}
-	colour := func(i int) (c [3]uint8) {
-		if i < len(h.palette) {
-			c = h.palette[i]
-		}
-		return c
-	}
-	unit := h.bits / 8 // bytes a pixel of a run, 0 for half of one
-	for at := 0; ; {
-		if at+2 > len(b) || y >= h.h {
-			return img, min(y, h.h), nil
-		}
-		n, v := int(b[at]), b[at+1]
-		switch {
-		case n > 0 && unit == 3:
-			if at+4 > len(b) {
-				return img, y, nil
-			}
-			for range n {
-				set([3]uint8{b[at+3], b[at+2], b[at+1]})
-			}
-			at += 4
-		case n > 0:
-			for i := range n {
-				set(colour(runIndex(v, i, unit)))
-			}
-			at += 2
-		case v == 0: // end of row
-			x, y = 0, y+1
-			at += 2
-		case v == 1: // end of picture
+	r := bmpRuns{h: h, img: img, unit: h.bits / 8}
+	for len(b) >= 2 && r.y < h.h {
+		if b[0] == 0 && b[1] == 1 { // end of picture
 			return img, h.h, nil
-		case v == 2: // skip
-			if at+4 > len(b) {
-				return img, y, nil
-			}
-			x, y = x+int(b[at+2]), y+int(b[at+3])
-			at += 4
-		default: // pixels as they are
-			at += 2
-			size := int(v)
-			if unit == 0 {
-				size = (size + 1) / 2
-			} else {
-				size *= unit
-			}
-			if at+size > len(b) {
-				return img, y, nil
-			}
-			for i := range int(v) {
-				switch unit {
-				case 3:
-					set([3]uint8{b[at+3*i+2], b[at+3*i+1], b[at+3*i]})
-				case 1:
-					set(colour(int(b[at+i])))
-				default:
-					set(colour(runIndex(b[at+i/2], i, 0)))
-				}
-			}
-			at += size + size%2
+		}
+		n := r.step(b)
+		if n == 0 {
+			return img, r.y, nil
+		}
+		b = b[n:]
+	}
+	return img, min(r.y, h.h), nil
+}
+
+// bmpRuns is a picture that run lengths are decoded to.
+type bmpRuns struct {
+	h    *bmpHeader
+	img  *Image
+	unit int // bytes a pixel of a run, 0 for half of one
+	x, y int // of the next pixel
+}
+
+// step decodes a run or an escape, of two bytes at least and no end of a picture, and tells how many bytes it has; 0 if
+// the data ends inside.
+func (r *bmpRuns) step(b []byte) int {
+	n, v := int(b[0]), b[1]
+	switch {
+	case n > 0 && r.unit == 3:
+		if len(b) < 4 {
+			return 0
+		}
+		for range n {
+			r.set([3]uint8{b[3], b[2], b[1]})
+		}
+		return 4
+	case n > 0:
+		for i := range n {
+			r.set(r.colour(runIndex(v, i, r.unit)))
+		}
+	case v == 0: // end of row
+		r.x, r.y = 0, r.y+1
+	case v == 2: // skip
+		if len(b) < 4 {
+			return 0
+		}
+		r.x, r.y = r.x+int(b[2]), r.y+int(b[3])
+		return 4
+	default:
+		return r.absolute(b, int(v))
+	}
+	return 2
+}
+
+// absolute decodes count pixels that stand as they are behind two bytes; they end at an even place.
+func (r *bmpRuns) absolute(b []byte, count int) int {
+	size := count * r.unit
+	if r.unit == 0 {
+		size = (count + 1) / 2
+	}
+	if len(b) < 2+size {
+		return 0
+	}
+	pixels := b[2:][:size]
+	for i := range count {
+		switch r.unit {
+		case 3:
+			r.set([3]uint8{pixels[3*i+2], pixels[3*i+1], pixels[3*i]})
+		case 1:
+			r.set(r.colour(int(pixels[i])))
+		default:
+			r.set(r.colour(runIndex(pixels[i/2], i, 0)))
 		}
 	}
+	return min(2+size+size%2, len(b))
+}
+
+func (r *bmpRuns) set(c [3]uint8) {
+	if r.x < r.h.w && r.y < r.h.h {
+		copy(r.img.Pix[(r.h.row(r.y)*r.h.w+r.x)*3:], c[:])
+	}
+	r.x++
+}
+
+func (r *bmpRuns) colour(i int) (c [3]uint8) {
+	if i < len(r.h.palette) {
+		c = r.h.palette[i]
+	}
+	return c
 }
 
 // runIndex is the palette index of pixel i of a run: a byte, or its halves in turn.

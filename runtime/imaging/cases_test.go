@@ -60,7 +60,7 @@ func TestKindsOfOnePicture(t *testing.T) {
 
 func TestDepthOfRareTIFFIsKept(t *testing.T) {
 	for name, depth := range map[string]int{"f32.tif": 16, "rgb12.tif": 16, "big.tif": 8, "c_zstd.tif": 8, "g3.tif": 8} {
-		cfg, err := DecodeConfig(bytes.NewReader(caseFile(t, name)), Limits{})
+		cfg, err := configOf(caseFile(t, name), Limits{})
 		require.NoError(t, err)
 		img := decoded(t, caseFile(t, name))
 		require.Equal(t, depth, img.Depth, name)
@@ -97,7 +97,7 @@ func TestWhatIsThereOfACutFileIsDecoded(t *testing.T) {
 		name string
 		opts EncodeOptions
 	}{
-		{"jpeg", EncodeOptions{Format: JPEG}}, {"png", EncodeOptions{Format: PNG}}, {"tiff", EncodeOptions{Format: TIFF, Compression: CompressNone}},
+		{"jpeg", EncodeOptions{Format: JPEG}}, {"png", EncodeOptions{Format: PNG}}, {"tiff", EncodeOptions{Format: TIFF, Compression: compressNone}},
 		{"bmp", EncodeOptions{Format: BMP}}, {"webp", EncodeOptions{Format: WebP, Quality: 90}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,10 +150,10 @@ func TestForeignFormatsAreNamedWithTheWayOut(t *testing.T) {
 
 func TestLargePicturesAreAllowedOnDemand(t *testing.T) {
 	data := caseFile(t, "200mp-1bit.png")
-	_, err := DecodeConfig(bytes.NewReader(data), Limits{})
+	_, err := configOf(data, Limits{})
 	require.ErrorIs(t, err, ErrTooLarge)
 	require.ErrorContains(t, err, "max-pixels", "what raises it")
-	cfg, err := DecodeConfig(bytes.NewReader(data), Limits{MaxPixels: 1e9})
+	cfg, err := configOf(data, Limits{MaxPixels: 1e9})
 	require.NoError(t, err)
 	require.Equal(t, [2]int{20000, 10001}, [2]int{cfg.W, cfg.H})
 }

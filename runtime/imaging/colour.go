@@ -72,8 +72,8 @@ func (img *Image) manageColour() error {
 	return nil
 }
 
-// ColourSpace names what the samples are if that is not sRGB; empty if it is.
-func (img *Image) ColourSpace() string {
+// colourSpace names what the samples are if that is not sRGB; empty if it is.
+func (img *Image) colourSpace() string {
 	if img.colour == nil {
 		return ""
 	}

@@ -170,9 +170,9 @@ func TestNetworksSeeTheSameColoursWhateverTheProfile(t *testing.T) {
 		requireClose(t, w, g, profile)
 
 		before := img.Clone()
-		a, err := EstimatorImage(twin, EstimatorView{Size: 32})
+		a, err := estimatorImage(twin, EstimatorView{Size: 32})
 		require.NoError(t, err)
-		b, err := EstimatorImage(img, EstimatorView{Size: 32})
+		b, err := estimatorImage(img, EstimatorView{Size: 32})
 		require.NoError(t, err)
 		require.Equal(t, before, img, "the input is left alone")
 		for i := range a.Pix {
@@ -191,7 +191,7 @@ func TestWhatAFormatCannotDescribeBecomesSRGB(t *testing.T) {
 		back := decoded(t, encoded(t, img, EncodeOptions{Format: f}))
 		require.Equal(t, img.Pix, back.Pix, f)
 		require.Equal(t, img.Meta.ICC, back.Meta.ICC, f)
-		require.Equal(t, "Adobe primaries, gamma 2.2", back.ColourSpace())
+		require.Equal(t, "Adobe primaries, gamma 2.2", back.colourSpace())
 	}
 }
 
@@ -223,7 +223,7 @@ func TestColourChunksOfPNGHaveTheirOrder(t *testing.T) {
 		{[]pngChunk{{"cICP", []byte{1, 13, 0, 1}}, gamma(100000)}, ""},
 		{[]pngChunk{p3, srgb}, "CodingIndependentCodePoints{ColorPrimaries: 12, TransferCharacteristics: 13, MatrixCoefficients: 0, VideoFullRange: 1}"},
 	} {
-		require.Equal(t, c.space, decoded(t, pngWith(t, c.chunks...)).ColourSpace(), "%v", c.chunks)
+		require.Equal(t, c.space, decoded(t, pngWith(t, c.chunks...)).colourSpace(), "%v", c.chunks)
 	}
 	for transfer, name := range map[byte]string{16: "PQ", 18: "HLG"} {
 		_, err := Decode(bytes.NewReader(pngWith(t, pngChunk{"cICP", []byte{9, transfer, 0, 1}})), Limits{})
@@ -235,7 +235,7 @@ func TestAProfileThatLeadsOnlyToSRGBIsConverted(t *testing.T) {
 	img := noise(t, 8, 8, 3, 8)
 	img.Meta.ICC = testProfile(t, "oneway.icc")
 	got := decoded(t, encoded(t, img, EncodeOptions{Format: PNG}))
-	require.Empty(t, got.ColourSpace())
+	require.Empty(t, got.colourSpace())
 	require.Nil(t, got.Meta.ICC)
 	require.Contains(t, Losses(got, PNG)[0], "scanner")
 	require.NotEqual(t, img.Pix, got.Pix)

@@ -94,16 +94,6 @@ func Decode(r io.Reader, limits Limits) (*Image, error) {
 	return decodeBytes(data, limits)
 }
 
-// DecodeConfig reads the header only. It still reads the whole of r, since TIFF headers may be anywhere.
-func DecodeConfig(r io.Reader, limits Limits) (Config, error) {
-	data, err := readAll(r, limits)
-	if err != nil {
-		return Config{}, err
-	}
-	cfg, _, err := configBytes(data, limits)
-	return cfg, err
-}
-
 // DecodeFile is [Decode] for a named file; errors start with the path.
 func DecodeFile(path string, limits Limits) (*Image, error) {
 	data, err := readFile(path, limits)

@@ -17,31 +17,31 @@ type Compression int
 
 // The levels of compression.
 const (
-	CompressDefault Compression = iota
-	CompressNone
-	CompressFast
-	CompressBest
+	compressDefault Compression = iota
+	compressNone
+	compressFast
+	compressBest
 )
 
 // Chroma is the resolution of colour in a JPEG.
 type Chroma int
 
-// Chroma resolutions. ChromaAuto follows the source: half where the source is a JPEG that had it, full otherwise.
+// Chroma resolutions. chromaAuto follows the source: half where the source is a JPEG that had it, full otherwise.
 const (
-	ChromaAuto Chroma = iota
-	Chroma444         // as fine as brightness
-	Chroma420         // half as fine, across and down
+	chromaAuto Chroma = iota
+	chroma444         // as fine as brightness
+	chroma420         // half as fine, across and down
 )
 
 // ParseChroma reads auto, 444 or 420.
 func ParseChroma(s string) (Chroma, error) {
 	switch strings.ReplaceAll(s, ":", "") {
 	case "", "auto":
-		return ChromaAuto, nil
+		return chromaAuto, nil
 	case "444":
-		return Chroma444, nil
+		return chroma444, nil
 	case "420":
-		return Chroma420, nil
+		return chroma420, nil
 	}
 	return 0, fmt.Errorf("chroma %q: want auto, 444 or 420", s)
 }
@@ -83,10 +83,10 @@ func (o EncodeOptions) withDefaults(img *Image) (EncodeOptions, error) {
 	if o.Quality < 0 || o.Quality > 100 {
 		return o, fmt.Errorf("quality %d is not in 1 to 100", o.Quality)
 	}
-	if o.Chroma < ChromaAuto || o.Chroma > Chroma420 {
+	if o.Chroma < chromaAuto || o.Chroma > chroma420 {
 		return o, fmt.Errorf("unknown chroma %d", o.Chroma)
 	}
-	if o.Compression < CompressDefault || o.Compression > CompressBest {
+	if o.Compression < compressDefault || o.Compression > compressBest {
 		return o, fmt.Errorf("unknown compression %d", o.Compression)
 	}
 	return o, nil

@@ -28,7 +28,7 @@ func (v EstimatorView) Check() error {
 	return nil
 }
 
-// EstimatorImage returns the view of an image that the degradation estimator gets, RGB at 8 bits. Without fragments it
+// estimatorImage returns the view of an image that the degradation estimator gets, RGB at 8 bits. Without fragments it
 // is the transform of open_clip (torchvision Resize, CenterCrop, then convert to RGB, on a Pillow image) bit for bit; see
 // [Image.Resize] for 16-bit images. Conversion to RGB comes last: grey is repeated, alpha dropped. (CMYK files are RGB
 // already when they get here; Pillow converts them after resizing, which rounds differently. JPEG pixels are those of
@@ -36,7 +36,7 @@ func (v EstimatorView) Check() error {
 //
 // Pass the image as stored, not [Image.Oriented]: upstream's estimator does not apply the EXIF orientation. Only what is
 // in the view is computed, so that extreme shapes cost no more than ordinary ones.
-func EstimatorImage(img *Image, view EstimatorView) (*Image, error) {
+func estimatorImage(img *Image, view EstimatorView) (*Image, error) {
 	if err := img.Check(); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func shortestSideTo(w, h, size int) (int, int, error) {
 }
 
 // EstimatorInput returns the estimator's input tensor for an image, float32 [Size, Size, 3] (height, width, channel):
-// [EstimatorImage] scaled to 0..1 and normalised, (v/255 - mean)/std per channel in single precision as torchvision
+// [estimatorImage] scaled to 0..1 and normalised, (v/255 - mean)/std per channel in single precision as torchvision
 // computes it.
 func EstimatorInput(img *Image, view EstimatorView, mean, std [3]float32) ([]float32, error) {
 	for c, s := range std {
@@ -121,7 +121,7 @@ func EstimatorInput(img *Image, view EstimatorView, mean, std [3]float32) ([]flo
 			return nil, fmt.Errorf("imaging: standard deviation %g of channel %d is not positive", s, c)
 		}
 	}
-	small, err := EstimatorImage(img, view)
+	small, err := estimatorImage(img, view)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestFragmentsOfAnImageOfTheirSizeAreTheImage(t *testing.T) {
 	img := noise(t, 24, 24, 3, 8)
-	got, err := EstimatorImage(img, EstimatorView{Size: 24, Fragments: 3})
+	got, err := estimatorImage(img, EstimatorView{Size: 24, Fragments: 3})
 	require.NoError(t, err)
 	requirePixels(t, img, got, 0)
 }
@@ -21,7 +21,7 @@ func TestFragmentsAreTilesAtFullResolution(t *testing.T) {
 		for _, depth := range []int{8, 16} {
 			t.Run(fmt.Sprint(channels, depth), func(t *testing.T) {
 				img := noise(t, 203, 97, channels, depth)
-				got, err := EstimatorImage(img, EstimatorView{Size: tile * cells, Fragments: cells})
+				got, err := estimatorImage(img, EstimatorView{Size: tile * cells, Fragments: cells})
 				require.NoError(t, err)
 				require.Equal(t, [4]int{tile * cells, tile * cells, 3, 8}, [4]int{got.W, got.H, got.Channels, got.Depth})
 				// Cells of 203/4 and 97/4 pixels, their middles, and the multiple of 8 before.
@@ -55,9 +55,9 @@ func TestFragmentsOfSmallImagesEnlargeThem(t *testing.T) {
 		large, err := img.Resize(s[2], s[3])
 		require.NoError(t, err)
 		view := EstimatorView{Size: 32, Fragments: 4}
-		want, err := EstimatorImage(large, view)
+		want, err := estimatorImage(large, view)
 		require.NoError(t, err)
-		got, err := EstimatorImage(img, view)
+		got, err := estimatorImage(img, view)
 		require.NoError(t, err)
 		requirePixels(t, want, got, 0)
 	}
@@ -80,7 +80,7 @@ func TestFragmentsStayInside(t *testing.T) {
 func TestViewsAreChecked(t *testing.T) {
 	img := noise(t, 3, 3, 3, 8)
 	for _, fragments := range []int{-1, 3, 9} {
-		_, err := EstimatorImage(img, EstimatorView{Size: 8, Fragments: fragments})
+		_, err := estimatorImage(img, EstimatorView{Size: 8, Fragments: fragments})
 		require.ErrorContains(t, err, "fragments")
 	}
 }

@@ -124,11 +124,7 @@ func photoDirectory(t *tiffStream, src *directory) *directory {
 // copySub copies the directory that a pointer tag leads to, and the interoperability directory below it.
 func copySub(t *tiffStream, from *directory, tag uint16, budget *int) *directory {
 	out := &directory{}
-	e, ok := from.find(tag)
-	if !ok {
-		return out
-	}
-	sub, ok := t.subdir(e)
+	sub, ok := t.subdir(from, tag)
 	if !ok {
 		return out
 	}

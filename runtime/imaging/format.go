@@ -74,23 +74,23 @@ func sniff(data []byte) (Format, error) {
 		return GIF, nil
 	}
 	if name, way := foreignFormat(data); name != "" {
-		return "", &ForeignError{name, way}
+		return "", &foreignError{name, way}
 	}
 	return "", ErrFormat
 }
 
-// ForeignError reports a picture of a known format that is not read here. It is an [ErrFormat].
-type ForeignError struct {
+// foreignError reports a picture of a known format that is not read here. It is an [ErrFormat].
+type foreignError struct {
 	Name string // of the format
 	Way  string // a command that converts it
 }
 
-func (e *ForeignError) Error() string {
+func (e *foreignError) Error() string {
 	return fmt.Sprintf("%s is not read; convert it first, for example: %s", e.Name, e.Way)
 }
 
-// Is makes a ForeignError an ErrFormat.
-func (e *ForeignError) Is(target error) bool { return target == ErrFormat }
+// Is makes a foreignError an ErrFormat.
+func (e *foreignError) Is(target error) bool { return target == ErrFormat }
 
 // foreign are formats that are known but not read, by the brand in an ISO base media file or by extension.
 var foreign = []struct {

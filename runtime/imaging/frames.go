@@ -74,7 +74,7 @@ func Open(data []byte, limits Limits) (p *Pictures, err error) {
 	return p, nil
 }
 
-// OpenReader is [Open] for a stream. A second picture behind the first is [ErrSecond].
+// OpenReader is [Open] for a stream. A second picture behind the first is [errSecond].
 func OpenReader(r io.Reader, limits Limits) (*Pictures, error) {
 	var data []byte
 	if b, ok := r.(*bytes.Buffer); ok && int64(b.Len()) <= limits.withDefaults().MaxBytes {

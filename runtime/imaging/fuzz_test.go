@@ -28,7 +28,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("GIF89a\x02\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x02\x00\x01\x00\x00\x02\x02D\n\x00;"))
 	limits := Limits{MaxPixels: 1 << 16, MaxBytes: 1 << 20}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		cfg, cfgErr := DecodeConfig(bytes.NewReader(data), limits)
+		cfg, cfgErr := configOf(data, limits)
 		img, err := Decode(bytes.NewReader(data), limits)
 		if err != nil {
 			require.NotContains(t, err.Error(), "malformed file (", "a panic that the guard caught")
@@ -48,11 +48,11 @@ func FuzzDecode(f *testing.F) {
 		require.Equal(t, [2]int{cfg.W, cfg.H}, [2]int{img.W, img.H})
 		require.LessOrEqual(t, int64(img.W)*int64(img.H), limits.MaxPixels)
 
-		requirePixels(t, img, decoded(t, encoded(t, img, EncodeOptions{Format: PNG, Compression: CompressFast})), 0)
+		requirePixels(t, img, decoded(t, encoded(t, img, EncodeOptions{Format: PNG, Compression: compressFast})), 0)
 		if img.Meta.Orientation > 1 {
 			require.Equal(t, 1, img.Oriented().Meta.Orientation)
 		}
-		small, err := EstimatorImage(img, EstimatorView{Size: 8})
+		small, err := estimatorImage(img, EstimatorView{Size: 8})
 		require.NoError(t, err)
 		require.NoError(t, small.Check())
 	})

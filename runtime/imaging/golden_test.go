@@ -84,7 +84,7 @@ func TestResizeMatchesPillow(t *testing.T) {
 func TestEstimatorImageMatchesTorchvision(t *testing.T) {
 	for _, c := range goldenCases(t, "estimator") {
 		t.Run(fmt.Sprintf("%s_%d", c.Source, c.Size), func(t *testing.T) {
-			got, err := EstimatorImage(golden(t, c.Source), EstimatorView{Size: c.Size})
+			got, err := estimatorImage(golden(t, c.Source), EstimatorView{Size: c.Size})
 			require.NoError(t, err)
 			requirePixels(t, golden(t, c.Expected), got, 0)
 		})

@@ -284,7 +284,7 @@ func encodeJPEG(w io.Writer, img *Image, opts EncodeOptions) error {
 	if img.Grey() {
 		return writeJPEG(w, img.W, img.H, greyOf(img).Pix, 1, opts.Quality, false)
 	}
-	half := opts.Chroma == Chroma420 || opts.Chroma == ChromaAuto && img.Meta.Format == JPEG && !img.Meta.fullChroma
+	half := opts.Chroma == chroma420 || opts.Chroma == chromaAuto && img.Meta.Format == JPEG && !img.Meta.fullChroma
 	if img.Channels == 3 && img.Depth == 8 {
 		return writeJPEG(w, img.W, img.H, img.Pix, 3, opts.Quality, half)
 	}

@@ -44,7 +44,7 @@ func smooth(t testing.TB, w, h, channels int) *Image {
 func TestJPEGIsReadBackByAnotherDecoder(t *testing.T) {
 	for _, size := range [][2]int{{1, 1}, {7, 9}, {8, 8}, {16, 17}, {65, 33}, {200, 3}} {
 		for _, channels := range []int{1, 2, 3, 4} {
-			for _, chroma := range []Chroma{Chroma444, Chroma420} {
+			for _, chroma := range []Chroma{chroma444, chroma420} {
 				for _, q := range []int{1, 50, 95, 100} {
 					src := smooth(t, size[0], size[1], channels)
 					data := encoded(t, src, EncodeOptions{Format: JPEG, Quality: q, Chroma: chroma})
@@ -53,12 +53,12 @@ func TestJPEGIsReadBackByAnotherDecoder(t *testing.T) {
 					require.Equal(t, image.Pt(size[0], size[1]), m.Bounds().Size())
 					if ycc, ok := m.(*image.YCbCr); ok && size[0] > 8 {
 						want := image.YCbCrSubsampleRatio444
-						if chroma == Chroma420 {
+						if chroma == chroma420 {
 							want = image.YCbCrSubsampleRatio420
 						}
 						require.Equal(t, want, ycc.SubsampleRatio)
 					}
-					if q == 100 && channels&1 == 1 && chroma == Chroma444 {
+					if q == 100 && channels&1 == 1 && chroma == chroma444 {
 						require.Greater(t, psnr(src.Pix, decoded(t, data).Pix), 45.0, "%v %d", size, channels)
 					}
 				}
@@ -89,7 +89,7 @@ func TestJPEGIsAsSmallAsLibjpegs(t *testing.T) {
 	for _, q := range []int{75, 95} {
 		var b bytes.Buffer
 		require.NoError(t, jpeg.Encode(&b, flattenedRGBA(photo), &jpeg.Options{Quality: q}))
-		ours := encoded(t, photo, EncodeOptions{Format: JPEG, Quality: q, Chroma: Chroma420, OmitMetadata: true})
+		ours := encoded(t, photo, EncodeOptions{Format: JPEG, Quality: q, Chroma: chroma420, OmitMetadata: true})
 		require.Less(t, len(ours), b.Len())
 		require.Greater(t, psnr(photo.Pix, decoded(t, ours).Pix), psnr(photo.Pix, decoded(t, b.Bytes()).Pix)-0.1)
 	}
@@ -128,12 +128,12 @@ func TestChromaFollowsTheSource(t *testing.T) {
 		return m.(*image.YCbCr).SubsampleRatio
 	}
 	png := smooth(t, 40, 40, 3)
-	full, half := encoded(t, png, EncodeOptions{Format: JPEG}), encoded(t, png, EncodeOptions{Format: JPEG, Chroma: Chroma420})
+	full, half := encoded(t, png, EncodeOptions{Format: JPEG}), encoded(t, png, EncodeOptions{Format: JPEG, Chroma: chroma420})
 	require.Equal(t, image.YCbCrSubsampleRatio444, ratio(full))
 	require.Equal(t, image.YCbCrSubsampleRatio420, ratio(half))
 	require.Equal(t, image.YCbCrSubsampleRatio444, ratio(encoded(t, decoded(t, full).Clone(), EncodeOptions{})))
 	require.Equal(t, image.YCbCrSubsampleRatio420, ratio(encoded(t, decoded(t, half), EncodeOptions{})))
-	require.Equal(t, image.YCbCrSubsampleRatio444, ratio(encoded(t, decoded(t, half), EncodeOptions{Chroma: Chroma444})))
+	require.Equal(t, image.YCbCrSubsampleRatio444, ratio(encoded(t, decoded(t, half), EncodeOptions{Chroma: chroma444})))
 }
 
 func BenchmarkJPEG(b *testing.B) {
@@ -152,7 +152,7 @@ func BenchmarkJPEG(b *testing.B) {
 			require.NoError(b, jpeg.Encode(&bytes.Buffer{}, flattenedRGBA(big), &jpeg.Options{Quality: 95}))
 		}
 	})
-	for name, c := range map[string]Chroma{"420": Chroma420, "444": Chroma444} {
+	for name, c := range map[string]Chroma{"420": chroma420, "444": chroma444} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				require.NoError(b, Encode(&bytes.Buffer{}, big, EncodeOptions{Format: JPEG, Chroma: c}))

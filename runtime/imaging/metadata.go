@@ -65,11 +65,9 @@ func readTIFFTexts(t *tiffStream, d *directory, m *Metadata) {
 	if e, ok := d.find(tagPhotoshop); ok && m.IPTC == nil && len(e.value) <= maxText {
 		m.IPTC = iptcOf8BIM(e.value)
 	}
-	if e, ok := d.find(tagExifIFD); ok {
-		if sub, ok := t.subdir(e); ok {
-			if _, ok := sub.find(tagMakerNote); ok {
-				m.Dropped = append(m.Dropped, "maker notes")
-			}
+	if sub, ok := t.subdir(d, tagExifIFD); ok {
+		if _, ok := sub.find(tagMakerNote); ok {
+			m.Dropped = append(m.Dropped, "maker notes")
 		}
 	}
 }
@@ -97,7 +95,7 @@ func tiffTexts(m *Metadata) []entry {
 	return out
 }
 
-// maker notes, for the report.
+// hasMakerNote tells whether EXIF has maker notes, for the report.
 func hasMakerNote(exif []byte) bool {
 	t, err := openTIFF(exif)
 	if err != nil {
@@ -107,11 +105,7 @@ func hasMakerNote(exif []byte) bool {
 	if err != nil {
 		return false
 	}
-	e, ok := d.find(tagExifIFD)
-	if !ok {
-		return false
-	}
-	sub, ok := t.subdir(e)
+	sub, ok := t.subdir(d, tagExifIFD)
 	if !ok {
 		return false
 	}
@@ -202,7 +196,7 @@ func Losses(img *Image, f Format) []string {
 	add(f == JPEG, "exact pixels (JPEG compresses with loss)")
 	add(img.HasAlpha() && (f == JPEG || f == BMP), "transparency (flattened on white)")
 	add(img.Depth == 16 && f != PNG && f != TIFF, "16-bit depth (rounded to 8)")
-	add(img.needsSRGB(f), fmt.Sprintf("colours outside sRGB (%s is converted)", img.ColourSpace()))
+	add(img.needsSRGB(f), fmt.Sprintf("colours outside sRGB (%s is converted)", img.colourSpace()))
 	add(m.EXIF != nil && f == BMP, "EXIF")
 	if f == JPEG {
 		_, lost := jpegEXIF(img)

@@ -39,16 +39,16 @@ func viewEXIF(t testing.TB, exif []byte) exifView {
 		v.Make = string(e.value)
 	}
 	v.Orientation = exifOrientation(exif)
-	if e, ok := d.find(tagExifIFD); ok {
-		sub, ok := s.subdir(e)
+	if _, ok := d.find(tagExifIFD); ok {
+		sub, ok := s.subdir(d, tagExifIFD)
 		require.True(t, ok)
 		v.X, v.Y = s.firstUint(sub, tagPixelXDimension, 0), s.firstUint(sub, tagPixelYDimension, 0)
 		if e, ok := sub.find(0x9286); ok {
 			v.Comment = string(e.value)
 		}
 	}
-	if e, ok := d.find(tagGPSIFD); ok {
-		sub, ok := s.subdir(e)
+	if _, ok := d.find(tagGPSIFD); ok {
+		sub, ok := s.subdir(d, tagGPSIFD)
 		require.True(t, ok)
 		if e, ok := sub.find(1); ok {
 			v.GPS = string(e.value)

@@ -33,7 +33,7 @@ func TestDamagedFilesNeverPanic(t *testing.T) {
 			img = noise(t, 5, 4, 1, 8)
 		}
 		img.Meta.ICC = testProfile(t, name)
-		seeds[name+".tif"] = encoded(t, img, EncodeOptions{Format: TIFF, Compression: CompressNone})
+		seeds[name+".tif"] = encoded(t, img, EncodeOptions{Format: TIFF, Compression: compressNone})
 	}
 	var names []string
 	for name := range seeds {

@@ -114,12 +114,10 @@ func exifForOutput(m Metadata, w, h int) []byte {
 		return rewriteEXIF(m.EXIF, o)
 	}
 	t.order.PutUint32(out[d.nextAt:], 0)
-	if e, ok := d.find(tagExifIFD); ok {
-		if sub, ok := t.subdir(e); ok {
-			for tag, v := range map[uint16]int{tagPixelXDimension: w, tagPixelYDimension: h} {
-				if e, ok := sub.find(tag); ok {
-					t.setUint(e, uint32(v))
-				}
+	if sub, ok := t.subdir(d, tagExifIFD); ok {
+		for tag, v := range map[uint16]int{tagPixelXDimension: w, tagPixelYDimension: h} {
+			if e, ok := sub.find(tag); ok {
+				t.setUint(e, uint32(v))
 			}
 		}
 	}

@@ -185,10 +185,10 @@ func dpiOfPPM(ppm uint32) float64 { return float64(ppm) * metresPerInch }
 
 func encodePNG(w io.Writer, img *Image, opts EncodeOptions) error {
 	enc := png.Encoder{CompressionLevel: map[Compression]png.CompressionLevel{
-		CompressDefault: png.DefaultCompression,
-		CompressNone:    png.NoCompression,
-		CompressFast:    png.BestSpeed,
-		CompressBest:    png.BestCompression,
+		compressDefault: png.DefaultCompression,
+		compressNone:    png.NoCompression,
+		compressFast:    png.BestSpeed,
+		compressBest:    png.BestCompression,
 	}[opts.Compression]}
 	p := &pngPatcher{w: w, extra: pngMetadataChunks(img, opts)}
 	if img.Channels == 2 {

@@ -43,17 +43,11 @@ type pngParts struct {
 	about                 []byte // a file of the sound ancillary chunks
 	apple                 bool   // a CgBI chunk: pixels as iOS wants them
 	warnings              []string
+	warned                map[string]bool
 }
 
 func gatherPNG(data []byte, h pngHeader) *pngParts {
-	p := &pngParts{about: []byte(pngSignature)}
-	warned := map[string]bool{}
-	warn := func(format string, args ...any) {
-		if s := fmt.Sprintf(format, args...); !warned[s] {
-			warned[s] = true
-			p.warnings = append(p.warnings, s)
-		}
-	}
+	p := &pngParts{about: []byte(pngSignature), warned: map[string]bool{}}
 	rest, ended := data[min(len(data), len(pngSignature)):], false
 	for len(rest) >= 8 && !ended {
 		n := uint64(binary.BigEndian.Uint32(rest))
@@ -61,41 +55,60 @@ func gatherPNG(data []byte, h pngHeader) *pngParts {
 		cut := n+12 > uint64(len(rest))
 		body := rest[8:min(uint64(len(rest)), 8+n)]
 		sound := !cut && crc32.ChecksumIEEE(rest[4:8+n]) == binary.BigEndian.Uint32(rest[8+n:])
-		switch {
-		case kind == "IEND":
-			ended = true
-		case kind == "IDAT":
-			p.pixels = append(p.pixels, body...)
-			if cut {
-				warn("truncated inside the pixels")
-			} else if !sound {
-				warn("wrong checksum of pixels (IDAT)")
-			}
-		case cut:
-			warn("truncated inside a %q chunk", kind)
-		case kind == "CgBI":
-			p.apple = true
-		case kind == "PLTE":
-			if h.colour != 0 && h.colour != 4 {
-				p.palette = body[:min(len(body), 3<<min(h.bits, 8))/3*3]
-			}
-		case !sound:
-			warn("wrong checksum of a %q chunk, which is left out", kind)
-		case kind == "tRNS":
-			p.transparency = body
-		case kind != "IHDR":
-			p.about = appendPNGChunk(p.about, pngChunk{kind, body})
-		}
+		ended = kind == "IEND"
+		p.take(pngChunk{kind, body}, h, cut, sound)
 		rest = rest[min(uint64(len(rest)), n+12):]
 	}
 	if !ended {
-		warn("the end chunk (IEND) is missing")
+		p.warn("the end chunk (IEND) is missing")
 	}
+	p.complete(h)
+	return p
+}
+
+// warn notes what is wrong, once.
+func (p *pngParts) warn(format string, args ...any) {
+	if s := fmt.Sprintf(format, args...); !p.warned[s] {
+		p.warned[s] = true
+		p.warnings = append(p.warnings, s)
+	}
+}
+
+// take keeps what a chunk is good for. It may be cut off by the end of the data, or not be sound.
+func (p *pngParts) take(c pngChunk, h pngHeader, cut, sound bool) {
+	switch {
+	case c.kind == "IEND":
+	case c.kind == "IDAT":
+		p.pixels = append(p.pixels, c.data...)
+		if cut {
+			p.warn("truncated inside the pixels")
+		} else if !sound {
+			p.warn("wrong checksum of pixels (IDAT)")
+		}
+	case cut:
+		p.warn("truncated inside a %q chunk", c.kind)
+	case c.kind == "CgBI":
+		p.apple = true
+	case c.kind == "PLTE":
+		if h.colour != 0 && h.colour != 4 {
+			p.palette = c.data[:min(len(c.data), 3<<min(h.bits, 8))/3*3]
+		}
+	case !sound:
+		p.warn("wrong checksum of a %q chunk, which is left out", c.kind)
+	case c.kind == "tRNS":
+		p.transparency = c.data
+	case c.kind != "IHDR":
+		p.about = appendPNGChunk(p.about, c)
+	}
+}
+
+// complete makes up what the header asks for.
+func (p *pngParts) complete(h pngHeader) {
 	if !h.first && !p.apple {
-		warn("a chunk before the header")
+		p.warn("a chunk before the header")
 	}
 	if p.palette == nil && h.colour == 3 {
-		warn("no palette: shown in greys")
+		p.warn("no palette: shown in greys")
 		for i := range 1 << h.bits {
 			v := byte(i * 255 / (1<<h.bits - 1))
 			p.palette = append(p.palette, v, v, v)
@@ -107,7 +120,6 @@ func gatherPNG(data []byte, h pngHeader) *pngParts {
 	case len(p.transparency) != want:
 		p.transparency = nil
 	}
-	return p
 }
 
 // file puts the parts together around a zlib stream.

@@ -24,8 +24,8 @@ func (c Config) PixelBytes() int64 {
 	return satMul(satMul(int64(c.W), int64(c.H)), int64(c.Channels*c.Depth/8))
 }
 
-// ProbeBytes reads the header of a file in memory.
-func ProbeBytes(data []byte, limits Limits) (Probe, error) {
+// probeBytes reads the header of a file in memory.
+func probeBytes(data []byte, limits Limits) (Probe, error) {
 	cfg, _, err := configBytes(data, limits)
 	if err != nil {
 		return Probe{}, err
@@ -34,9 +34,6 @@ func ProbeBytes(data []byte, limits Limits) (Probe, error) {
 	p.DecodeBytes = satAdd(satAdd(p.FileBytes, decodeWork(data, cfg)), cfg.PixelBytes())
 	return p, nil
 }
-
-// DecodeBytes is [Decode] for a file in memory.
-func DecodeBytes(data []byte, limits Limits) (*Image, error) { return decodeBytes(data, limits) }
 
 // Probe is what decoding the next picture takes.
 func (p *Pictures) Probe() Probe {
@@ -64,7 +61,7 @@ func ProbeFile(path string, limits Limits) (p Probe, err error) {
 		return Probe{}, fmt.Errorf("%s: %w: file of %d bytes, the limit is %d", path, ErrTooLarge, st.Size(), limit)
 	}
 	err = viewFile(f, st.Size(), func(data []byte) error {
-		p, err = ProbeBytes(data, limits)
+		p, err = probeBytes(data, limits)
 		return err
 	})
 	if err != nil {

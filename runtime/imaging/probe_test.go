@@ -51,7 +51,7 @@ func TestDecodingAndEncodingTakeNoMoreThanTheHeaderTells(t *testing.T) {
 				assert.LessOrEqual(t, took, cfg.EncodeWork(f), "encode %s", name)
 
 				data := b.Bytes()
-				p, err := ProbeBytes(data, Limits{})
+				p, err := probeBytes(data, Limits{})
 				require.NoError(t, err)
 				require.EqualValues(t, len(data), p.FileBytes)
 				var back *Image
@@ -66,7 +66,7 @@ func TestDecodingAndEncodingTakeNoMoreThanTheHeaderTells(t *testing.T) {
 
 func TestProbingAFileReadsItsHeaderOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.png")
-	require.NoError(t, EncodeFile(t.Context(), path, busy(t, 2000, 1500, 3, 8), EncodeOptions{Compression: CompressNone}))
+	require.NoError(t, EncodeFile(t.Context(), path, busy(t, 2000, 1500, 3, 8), EncodeOptions{Compression: compressNone}))
 	var p Probe
 	var err error
 	took := allocated(func() { p, err = ProbeFile(path, Limits{}) })
@@ -90,7 +90,7 @@ func TestProbingAFileReadsItsHeaderOnly(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	require.NoError(t, readWhole(f, 10, func(data []byte) error {
-		_, err := ProbeBytes(data, Limits{})
+		_, err := probeBytes(data, Limits{})
 		return err
 	}))
 	_, err = f.Seek(0, io.SeekStart)

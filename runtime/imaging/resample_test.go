@@ -83,7 +83,7 @@ func TestExtremeShapesStayWithinMemory(t *testing.T) {
 				img.Palette = palette
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				got, err := EstimatorImage(img, EstimatorView{Size: size})
+				got, err := estimatorImage(img, EstimatorView{Size: size})
 				runtime.ReadMemStats(&after)
 				require.NoError(t, err)
 				require.Equal(t, [2]int{size, size}, [2]int{got.W, got.H})
@@ -99,7 +99,7 @@ func TestExtremeShapeEqualsWholeResize(t *testing.T) {
 	require.NoError(t, err)
 	middle, err := whole.CenterCrop(16, 16)
 	require.NoError(t, err)
-	got, err := EstimatorImage(img, EstimatorView{Size: 16})
+	got, err := estimatorImage(img, EstimatorView{Size: 16})
 	require.NoError(t, err)
 	requirePixels(t, middle, got, 0)
 }
@@ -149,7 +149,7 @@ func BenchmarkEstimatorImage24MP(b *testing.B) {
 	img, err := New(6000, 4000, 3, 8)
 	require.NoError(b, err)
 	for b.Loop() {
-		_, err := EstimatorImage(img, EstimatorView{Size: 224})
+		_, err := estimatorImage(img, EstimatorView{Size: 224})
 		require.NoError(b, err)
 	}
 }

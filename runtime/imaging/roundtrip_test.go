@@ -13,7 +13,7 @@ func TestLosslessFormatsKeepEverySample(t *testing.T) {
 	for _, f := range []Format{PNG, TIFF} {
 		for channels := 1; channels <= 4; channels++ {
 			for _, depth := range []int{8, 16} {
-				for _, c := range []Compression{CompressDefault, CompressNone, CompressFast, CompressBest} {
+				for _, c := range []Compression{compressDefault, compressNone, compressFast, compressBest} {
 					t.Run(fmt.Sprintf("%s/%dx%d/%d", f, channels, depth, c), func(t *testing.T) {
 						img := noise(t, 37, 301, channels, depth) // several TIFF strips at 16 bits RGBA
 						got := decoded(t, encoded(t, img, EncodeOptions{Format: f, Compression: c}))

@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// ErrSecond reports a stream in which another picture follows the first. Use errors.Is.
-var ErrSecond = errors.New("a second picture follows the first")
+// errSecond reports a stream in which another picture follows the first. Use errors.Is.
+var errSecond = errors.New("a second picture follows the first")
 
 // checkAlone reports another picture behind the first one of a stream. Other bytes there, which cameras and editors leave,
 // are passed over, and so are the pictures that a JPEG's own index (CIPA DC-007, Multi-Picture Format) counts to it. TIFF may keep
@@ -25,7 +25,7 @@ func checkAlone(data []byte, f Format) error {
 	if _, _, err := configBytes(data[end:], Limits{MaxPixels: 1 << 40}); err != nil {
 		return nil // two letters make no picture
 	}
-	return fmt.Errorf("%w, of format %s at byte %d: give one at a time", ErrSecond, next, end)
+	return fmt.Errorf("%w, of format %s at byte %d: give one at a time", errSecond, next, end)
 }
 
 // pictureEnd is where the file of the first picture ends, 0 where that is not known.

@@ -13,9 +13,9 @@ func TestASecondPictureInAStreamIsAnError(t *testing.T) {
 		for _, g := range []Format{PNG, JPEG, TIFF, BMP} {
 			both := append(encoded(t, img, EncodeOptions{Format: f}), encoded(t, img, EncodeOptions{Format: g})...)
 			_, err := OpenReader(bytes.NewReader(both), Limits{})
-			require.ErrorIs(t, err, ErrSecond, "%s then %s", f, g)
+			require.ErrorIs(t, err, errSecond, "%s then %s", f, g)
 			_, err = OpenReader(bytes.NewBuffer(both), Limits{})
-			require.ErrorIs(t, err, ErrSecond)
+			require.ErrorIs(t, err, errSecond)
 			_, err = Open(both, Limits{}) // in a file it is what editors and cameras leave
 			require.NoError(t, err)
 		}
@@ -48,7 +48,7 @@ func FuzzSecond(f *testing.F) {
 			return
 		}
 		if err := checkAlone(data, format); err != nil {
-			require.ErrorIs(t, err, ErrSecond)
+			require.ErrorIs(t, err, errSecond)
 		}
 		end := pictureEnd(data, format)
 		require.GreaterOrEqual(t, end, 0)
@@ -60,6 +60,6 @@ func FuzzSecond(f *testing.F) {
 		if again := pictureEnd(one, format); again != 0 { // a length in the header says nothing where the file ends with it
 			require.Equal(t, end, again)
 		}
-		require.ErrorIs(t, checkAlone(append(one, behind...), format), ErrSecond)
+		require.ErrorIs(t, checkAlone(append(one, behind...), format), errSecond)
 	})
 }

@@ -46,7 +46,7 @@ func TestSetsOfPicturesAreReadAsVipsReadsThem(t *testing.T) {
 			return nil
 		}
 		all++
-		var foreign *ForeignError
+		var foreign *foreignError
 		switch {
 		case errors.As(err, &foreign):
 			t.Errorf("%s: named: %v", name, err)

@@ -26,54 +26,31 @@ func readPNGText(c pngChunk, m *Metadata, budget *int) {
 	if !ok || len(keyword) == 0 || len(keyword) > 79 {
 		return
 	}
-	packed := false
-	switch c.kind {
-	case "zTXt":
-		if len(rest) < 1 || rest[0] != 0 {
-			return
-		}
-		packed, rest = true, rest[1:]
-	case "iTXt":
-		if len(rest) < 2 {
-			return
-		}
-		packed = rest[0] == 1
-		parts := bytes.SplitN(rest[2:], []byte{0}, 3) // language, translated keyword, text
-		if len(parts) < 3 {
-			return
-		}
-		rest = parts[2]
+	text, ok := unpackPNGText(c.kind, rest, int64(*budget))
+	if !ok {
+		return
 	}
-	if packed {
-		z, err := zlib.NewReader(bytes.NewReader(rest))
-		if err != nil {
-			return
-		}
-		if rest, err = io.ReadAll(io.LimitReader(z, int64(*budget)+1)); err != nil {
-			return
-		}
-	}
-	if *budget -= len(rest); *budget < 0 {
+	if *budget -= len(text); *budget < 0 {
 		return
 	}
 	key := latin1(keyword)
 	switch {
 	case key == pngXMPKey && m.XMP == nil:
-		m.XMP = bytes.Clone(rest)
+		m.XMP = bytes.Clone(text)
 	case key == pngIPTCKey && m.IPTC == nil:
-		m.IPTC = iptcOf8BIM(rawProfile(rest))
+		m.IPTC = iptcOf8BIM(rawProfile(text))
 	case strings.HasPrefix(key, "Raw profile type "):
 		if kind := strings.TrimPrefix(key, "Raw profile type "); kind == "exif" || kind == "APP1" {
-			if b := cleanEXIF(rawProfile(rest)); b != nil && m.EXIF == nil {
+			if b := cleanEXIF(rawProfile(text)); b != nil && m.EXIF == nil {
 				m.EXIF = b
 				return
 			}
 		}
 		m.Dropped = append(m.Dropped, fmt.Sprintf("%q", key))
 	default:
-		value := string(rest)
+		value := string(text)
 		if c.kind != "iTXt" {
-			value = latin1(rest)
+			value = latin1(text)
 		} else if !utf8.ValidString(value) {
 			value = strings.ToValidUTF8(value, "\ufffd")
 		}
@@ -83,6 +60,38 @@ func readPNGText(c pngChunk, m *Metadata, budget *int) {
 			m.Text = append(m.Text, TextEntry{key, value})
 		}
 	}
+}
+
+// unpackPNGText gives the text of a chunk by what stands behind its keyword: at most one byte more than limit. It is not ok
+// where the chunk is damaged.
+func unpackPNGText(kind string, rest []byte, limit int64) (text []byte, ok bool) {
+	packed := false
+	switch kind {
+	case "zTXt":
+		if len(rest) < 1 || rest[0] != 0 {
+			return nil, false
+		}
+		packed, rest = true, rest[1:]
+	case "iTXt":
+		if len(rest) < 2 {
+			return nil, false
+		}
+		packed = rest[0] == 1
+		parts := bytes.SplitN(rest[2:], []byte{0}, 3) // language, translated keyword, text
+		if len(parts) < 3 {
+			return nil, false
+		}
+		rest = parts[2]
+	}
+	if !packed {
+		return rest, true
+	}
+	z, err := zlib.NewReader(bytes.NewReader(rest))
+	if err != nil {
+		return nil, false
+	}
+	text, err = io.ReadAll(io.LimitReader(z, limit+1))
+	return text, err == nil
 }
 
 // rawProfile decodes "\nname\n  length\nhex…".

@@ -118,11 +118,11 @@ func tiffPages(t *tiffStream) ([]tiffPage, error) {
 	_, dng := row[0].dir.find(tagDNGVersion)
 	for _, p := range append(row[:len(row):len(row)], below...) {
 		if v := t.firstUint(p.dir, tagPhotometric, 0); dng || v == tiffCFA || v == tiffLinearRaw {
-			return nil, &ForeignError{cameraRaw, rawWay}
+			return nil, &foreignError{cameraRaw, rawWay}
 		}
 	}
 	if len(t.data) > 10 && string(t.data[8:10]) == "CR" {
-		return nil, &ForeignError{cameraRaw, rawWay}
+		return nil, &foreignError{cameraRaw, rawWay}
 	}
 	const reduced, mask = 1, 4
 	picture := func(p tiffPage) bool { return t.firstUint(p.dir, tagNewSubfileType, 0)&(reduced|mask) == 0 }
@@ -428,15 +428,7 @@ func (l tiffLayout) finish(img *Image) *Image {
 		}
 	}
 	if n > colours && !l.hasAlpha() {
-		out := newLike(img.W, img.H, colours, img.Depth)
-		for i := range img.W * img.H {
-			if img.Depth == 8 {
-				copy(out.Pix[i*colours:(i+1)*colours], img.Pix[i*n:])
-			} else {
-				copy(out.Pix16[i*colours:(i+1)*colours], img.Pix16[i*n:])
-			}
-		}
-		return out
+		return img.firstChannels(colours)
 	}
 	if n > colours && l.extra == extraAssociated {
 		if img.Depth == 8 {

@@ -163,14 +163,18 @@ func (t *tiffStream) next(d *directory) uint32 {
 	return 0
 }
 
-// subdir reads the directory an entry points to.
-func (t *tiffStream) subdir(e entry) (*directory, bool) {
+// subdir reads the directory that the entry of a tag points to, if d has one.
+func (t *tiffStream) subdir(d *directory, tag uint16) (*directory, bool) {
+	e, ok := d.find(tag)
+	if !ok {
+		return nil, false
+	}
 	off, ok := t.uint(e, 0)
 	if !ok {
 		return nil, false
 	}
-	d, err := t.dir(off)
-	return d, err == nil
+	sub, err := t.dir(off)
+	return sub, err == nil
 }
 
 func (d *directory) find(tag uint16) (entry, bool) {

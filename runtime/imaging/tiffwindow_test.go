@@ -11,14 +11,14 @@ import (
 func TestLongWindowsOfTIFFHaveRoom(t *testing.T) {
 	data := caseFile(t, "c_zstd.tif")
 	want := decoded(t, data)
-	before, err := ProbeBytes(data, Limits{})
+	before, err := probeBytes(data, Limits{})
 	require.NoError(t, err)
 	long := bytes.Clone(data)
 	at := bytes.Index(long, []byte{0x28, 0xb5, 0x2f, 0xfd})
 	require.Positive(t, at)
 	long[at+5] = 15 << 3
 	require.EqualValues(t, 32<<20, zstdWindow(long[at:]))
-	after, err := ProbeBytes(long, Limits{})
+	after, err := probeBytes(long, Limits{})
 	require.NoError(t, err)
 	require.Greater(t, after.DecodeBytes, before.DecodeBytes+20<<20, "the header tells what decoding takes")
 	requirePixels(t, want, decoded(t, long), 0)
@@ -39,7 +39,7 @@ func TestIntegersOf64BitsKeepTheirUpperBits(t *testing.T) {
 		pixels = append(pixels, 1, 2, 3, 4, 5, 6, 7, byte(16*i))
 	}
 	img := noise(t, w, h, 1, 8)
-	file := encoded(t, img, EncodeOptions{Format: TIFF, Compression: CompressNone})
+	file := encoded(t, img, EncodeOptions{Format: TIFF, Compression: compressNone})
 	s, p, _, err := readTIFF(file, 0)
 	require.NoError(t, err)
 	data := append(bytes.Clone(file), pixels...)

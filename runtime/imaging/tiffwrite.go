@@ -141,7 +141,7 @@ func addTIFFTags(dir *directory, order byteOrder, img *Image, opts EncodeOptions
 	if img.HasAlpha() {
 		short(tagExtraSamples, extraUnrelated)
 	}
-	if opts.Compression == CompressNone {
+	if opts.Compression == compressNone {
 		short(tagCompression, compressionNone)
 	} else {
 		short(tagCompression, compressionDeflate)
@@ -191,7 +191,7 @@ func tiffStrips(img *Image, order byteOrder, c Compression) (strips [][]byte, ro
 	parallelBands(len(strips), 1, func(i0, i1 int) {
 		for i := i0; i < i1; i++ {
 			lo, hi := i*rows*rowSamples, min((i+1)*rows, img.H)*rowSamples
-			raw := tiffSamples(img, order, lo, hi, c != CompressNone)
+			raw := tiffSamples(img, order, lo, hi, c != compressNone)
 			s, err := deflate(raw, c)
 			if err != nil {
 				failed.Store(&err)
@@ -233,11 +233,11 @@ func tiffSamples(img *Image, order byteOrder, lo, hi int, difference bool) []byt
 }
 
 func deflate(raw []byte, c Compression) ([]byte, error) {
-	if c == CompressNone {
+	if c == compressNone {
 		return raw, nil
 	}
 	level := map[Compression]int{
-		CompressDefault: zlib.DefaultCompression, CompressFast: zlib.BestSpeed, CompressBest: zlib.BestCompression,
+		compressDefault: zlib.DefaultCompression, compressFast: zlib.BestSpeed, compressBest: zlib.BestCompression,
 	}[c]
 	var b bytes.Buffer
 	z, err := zlib.NewWriterLevel(&b, level)

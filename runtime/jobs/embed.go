@@ -18,8 +18,8 @@ import (
 	"unirestorer/runtime/folders"
 )
 
-// Server is a NATS server inside the program.
-type Server struct {
+// embedded is a NATS server inside the program.
+type embedded struct {
 	s     *server.Server
 	claim *folders.Claim
 	words *words
@@ -57,7 +57,7 @@ const embeddedName = "unirestorer"
 
 // startServer starts a server with JetStream at a URL, keeping everything in a folder, which no other may have at the same
 // time: that is an error that wraps [folders.ErrClaimed].
-func startServer(at, store string, log *slog.Logger) (_ *Server, err error) {
+func startServer(at, store string, log *slog.Logger) (_ *embedded, err error) {
 	u, err := url.Parse(at)
 	if err != nil {
 		return nil, err
@@ -101,14 +101,14 @@ func startServer(at, store string, log *slog.Logger) (_ *Server, err error) {
 		s.WaitForShutdown()
 		return nil, errors.New("the NATS server inside the program did not start; is there room in " + store + ", and is it writable?")
 	}
-	return &Server{s, claim, w}, nil
+	return &embedded{s, claim, w}, nil
 }
 
 // whole tells whether the server keeps what it is given: one that has run out of disk does not any more.
-func (s *Server) whole() bool { return s.s.JetStreamEnabled() && !s.words.broken.Load() }
+func (s *embedded) whole() bool { return s.s.JetStreamEnabled() && !s.words.broken.Load() }
 
 // close ends the server; what it keeps stays.
-func (s *Server) close() {
+func (s *embedded) close() {
 	s.s.Shutdown()
 	s.s.WaitForShutdown()
 	s.claim.Release()

@@ -224,7 +224,7 @@ func checkResults(ctx context.Context, t *testing.T, q *Queue, names map[string]
 	r, err := unirestorer.Open(ctx)
 	require.NoError(t, err)
 	defer r.Close()
-	st := &Storage{q: q}
+	st := &storage{q: q}
 	keys, err := st.listS3(ctx, "s3://bucket/results/")
 	require.NoError(t, err)
 	results := map[string][]byte{}

@@ -56,7 +56,7 @@ func TestGarbageInTheStreamsStopsNobody(t *testing.T) {
 	input := "picture-x"
 	picture, err := os.ReadFile(secret)
 	require.NoError(t, err)
-	require.NoError(t, (&Storage{q: q}).putObject(ctx, input, picture))
+	require.NoError(t, (&storage{q: q}).putObject(ctx, input, picture))
 	record(id("1"), func(r *Record) {
 		r.Input, r.Options.Expert, r.Outs[0].To = objectScheme+input, "9", filepath.Join(dir, "outside.png")
 	})

@@ -19,7 +19,7 @@ type Host struct {
 	At, Store string
 	Log       *slog.Logger
 
-	server *Server
+	server *embedded
 	done   chan struct{}
 }
 

@@ -209,7 +209,7 @@ func TestPicturesComeFromAndGoToS3(t *testing.T) {
 	ctx := context.Background()
 	fakeS3(t)
 	q, r := local(t), opened(t)
-	st := &Storage{q: q}
+	st := &storage{q: q}
 	dir := t.TempDir()
 	picture := pictureFile(t, filepath.Join(dir, "a.png"), 5)
 	require.NoError(t, st.putS3(ctx, "s3://bucket/in/deep/a.png", picture))

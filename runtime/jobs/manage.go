@@ -117,7 +117,7 @@ func values(m map[string]*Record) []*Record {
 
 // collect writes results that lie in the object store to their places.
 func (q *Queue) collect(ctx context.Context, r *Record) (*Record, error) {
-	st := &Storage{q: q}
+	st := &storage{q: q}
 	for i := range r.Outs {
 		o := &r.Outs[i]
 		if !o.Done || o.Object == "" || !sees(o) {

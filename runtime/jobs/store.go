@@ -24,9 +24,9 @@ import (
 	"unirestorer/weights/atomicfile"
 )
 
-// Storage reaches the places where pictures lie. S3 servers and keys come from the environment, as every S3 program has
+// storage reaches the places where pictures lie. S3 servers and keys come from the environment, as every S3 program has
 // them: AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or instance roles.
-type Storage struct {
+type storage struct {
 	q *Queue
 
 	mu sync.Mutex
@@ -55,7 +55,7 @@ func splitS3(name string) (bucket, key string, err error) {
 	return bucket, key, nil
 }
 
-func (s *Storage) client() (*minio.Client, error) {
+func (s *storage) client() (*minio.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.s3 != nil {
@@ -77,7 +77,7 @@ func (s *Storage) client() (*minio.Client, error) {
 }
 
 // read reads a picture, of limit bytes at most.
-func (s *Storage) read(ctx context.Context, name string, limit int64) ([]byte, error) {
+func (s *storage) read(ctx context.Context, name string, limit int64) ([]byte, error) {
 	var r io.ReadCloser
 	switch {
 	case isS3(name):
@@ -124,7 +124,7 @@ func missing(err error) bool {
 }
 
 // putObject keeps a picture in the object store under its digest, unless it is there.
-func (s *Storage) putObject(ctx context.Context, name string, data []byte) error {
+func (s *storage) putObject(ctx context.Context, name string, data []byte) error {
 	info, err := s.q.obj.GetInfo(ctx, name)
 	if err == nil && info.Size == uint64(len(data)) {
 		return nil
@@ -137,7 +137,7 @@ func (s *Storage) putObject(ctx context.Context, name string, data []byte) error
 }
 
 // putS3 stores an object.
-func (s *Storage) putS3(ctx context.Context, name string, data []byte) error {
+func (s *storage) putS3(ctx context.Context, name string, data []byte) error {
 	bucket, key, err := splitS3(name)
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func forbidden(err error) bool {
 }
 
 // store stores a result in its place and says there where it is.
-func (s *Storage) store(ctx context.Context, o *Out, data []byte) error {
+func (s *storage) store(ctx context.Context, o *Out, data []byte) error {
 	sum := sha256.Sum256(data)
 	o.Sum, o.Object = hex.EncodeToString(sum[:]), ""
 	switch {
@@ -198,7 +198,7 @@ func (s *Storage) store(ctx context.Context, o *Out, data []byte) error {
 }
 
 // stored reads a result that was stored, and makes sure that it is that.
-func (s *Storage) stored(ctx context.Context, o *Out, limit int64) ([]byte, error) {
+func (s *storage) stored(ctx context.Context, o *Out, limit int64) ([]byte, error) {
 	name := o.To
 	if o.Object != "" {
 		name = objectScheme + o.Object
@@ -250,7 +250,7 @@ func mark(ctx context.Context, folder string) (string, error) {
 }
 
 // listS3 names the objects below a prefix, or the object itself.
-func (s *Storage) listS3(ctx context.Context, name string) ([]string, error) {
+func (s *storage) listS3(ctx context.Context, name string) ([]string, error) {
 	bucket, prefix, err := splitS3(name)
 	if err != nil {
 		return nil, err

@@ -60,7 +60,7 @@ type pair struct{ in, out, folder string }
 func (q *Queue) Submit(ctx context.Context, s Submission) (*Submitted, error) {
 	ctx, cancel := undated(ctx)
 	defer cancel()
-	st := &Storage{q: q}
+	st := &storage{q: q}
 	pairs, err := s.pairs(ctx, st)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (q *Queue) Submit(ctx context.Context, s Submission) (*Submitted, error) {
 const patience = time.Minute
 
 // persistently is submit1, again and again while servers change.
-func (q *Queue) persistently(ctx context.Context, st *Storage, s *Submission, p pair, out Out, batch string) (r *Record, kind State, err error) {
+func (q *Queue) persistently(ctx context.Context, st *storage, s *Submission, p pair, out Out, batch string) (r *Record, kind State, err error) {
 	deadline := time.Now().Add(patience)
 	for {
 		r, kind, err = q.submit1(ctx, st, s, p, out, batch)
@@ -130,7 +130,7 @@ func (q *Queue) persistently(ctx context.Context, st *Storage, s *Submission, p 
 }
 
 // pairs finds the pictures and where results go; names stay as restore would give them.
-func (s *Submission) pairs(ctx context.Context, st *Storage) ([]pair, error) {
+func (s *Submission) pairs(ctx context.Context, st *storage) ([]pair, error) {
 	var all []pair
 	var local []string
 	for _, in := range s.Inputs {
@@ -225,7 +225,7 @@ func (s *Submission) place(all []pair) error {
 }
 
 // submit1 puts one picture in. The kind is Queued for a new job, Running for one that was known and Done.
-func (q *Queue) submit1(ctx context.Context, st *Storage, s *Submission, p pair, out Out, batch string) (*Record, State, error) {
+func (q *Queue) submit1(ctx context.Context, st *storage, s *Submission, p pair, out Out, batch string) (*Record, State, error) {
 	data, err := st.read(ctx, p.in, maxBytes)
 	if err != nil {
 		return nil, "", err

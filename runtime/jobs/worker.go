@@ -37,7 +37,7 @@ type Worker struct {
 	Log        *slog.Logger
 
 	model  string
-	st     *Storage
+	st     *storage
 	stages []string // "route" first
 	pulls  map[string]jetstream.Consumer
 	expert string // the stage of the expert at work
@@ -118,7 +118,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 		w.Name = fmt.Sprintf("%s-%d", host, os.Getpid())
 	}
 	w.model = modelKey(w.Restorer.ModelDigest())
-	w.st = &Storage{q: w.Queue}
+	w.st = &storage{q: w.Queue}
 	w.stages = []string{routeStage}
 	for _, e := range w.Restorer.Experts() {
 		w.stages = append(w.stages, expertStage(e.Index))

@@ -15,16 +15,16 @@ import (
 type Kind string
 
 const (
-	// Input is the degraded picture as it is.
-	Input Kind = "input"
-	// Base is the expert that adapters adapt, without an adapter.
-	Base Kind = "base"
-	// Full is the full expert.
-	Full Kind = "full"
-	// Trained is a LoRA expert of the pool.
-	Trained Kind = "trained"
-	// Extracted is an adapter made from full and base.
-	Extracted Kind = "extracted"
+	// kindInput is the degraded picture as it is.
+	kindInput Kind = "input"
+	// kindBase is the expert that adapters adapt, without an adapter.
+	kindBase Kind = "base"
+	// kindFull is the full expert.
+	kindFull Kind = "full"
+	// kindTrained is a LoRA expert of the pool.
+	kindTrained Kind = "trained"
+	// kindExtracted is an adapter made from full and base.
+	kindExtracted Kind = "extracted"
 )
 
 // candidate is what takes part in a comparison.
@@ -49,16 +49,16 @@ func (c *comparison) candidates(ctx context.Context, p Pair) ([]candidate, error
 	var base Expert
 	var err error
 	if p.Base >= 0 {
-		if base, err = take(p.Base, Base); err != nil {
+		if base, err = take(p.Base, kindBase); err != nil {
 			return nil, err
 		}
 	}
-	full, err := take(p.Full, Full)
+	full, err := take(p.Full, kindFull)
 	if err != nil {
 		return nil, err
 	}
 	if p.LoRA >= 0 {
-		if _, err := take(p.LoRA, Trained); err != nil {
+		if _, err := take(p.LoRA, kindTrained); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +78,7 @@ func (c *comparison) candidates(ctx context.Context, p Pair) ([]candidate, error
 			return nil, err
 		}
 		kept := a.Kept()
-		all = append(all, candidate{Expert: a.Expert, kind: Extracted, rank: rank, kept: &kept})
+		all = append(all, candidate{Expert: a.Expert, kind: kindExtracted, rank: rank, kept: &kept})
 	}
 	return all, nil
 }

@@ -160,7 +160,7 @@ func (c *comparison) pair(ctx context.Context, p Pair) (PairResult, error) {
 	}
 	var base *Expert
 	for i := range all {
-		if all[i].kind == Base {
+		if all[i].kind == kindBase {
 			base = &all[i].Expert
 		}
 	}
@@ -170,11 +170,11 @@ func (c *comparison) pair(ctx context.Context, p Pair) (PairResult, error) {
 			return r, fmt.Errorf("%s: %w", cand.Name, err)
 		}
 		switch cand.kind {
-		case Full:
+		case kindFull:
 			out.Training = trainingOf(c.model.Config, p.Full)
-		case Trained:
+		case kindTrained:
 			out.Training = trainingOf(c.model.Config, p.LoRA)
-		case Base:
+		case kindBase:
 			out.Training = trainingOf(c.model.Config, p.Base)
 		}
 		c.progress("timing "+cand.Name, 0)
@@ -198,7 +198,7 @@ func (c *comparison) pair(ctx context.Context, p Pair) (PairResult, error) {
 // size counts what a candidate adds to a store that has the base.
 func (c *comparison) size(out *Candidate, cand candidate, base *Expert) error {
 	shared := map[weights.StorageKey]bool{}
-	if base != nil && cand.kind != Base {
+	if base != nil && cand.kind != kindBase {
 		for _, name := range base.Source.Names() {
 			t, err := base.Source.Tensor(name)
 			if err != nil {
@@ -227,11 +227,11 @@ func (c *comparison) qualities(ctx context.Context, r *PairResult, all []candida
 		if results[i+1], err = c.restoreAll(ctx, &all[i].Expert, numbers); err != nil {
 			return fmt.Errorf("%s: %w", all[i].Name, err)
 		}
-		if all[i].kind == Full {
+		if all[i].kind == kindFull {
 			full = results[i+1]
 		}
 	}
-	r.Candidates = slices.Insert(r.Candidates, 0, Candidate{Name: "degraded", Kind: Input})
+	r.Candidates = slices.Insert(r.Candidates, 0, Candidate{Name: "degraded", Kind: kindInput})
 	for i := range r.Candidates {
 		r.Candidates[i].Quality = compareQuality(results[i], full)
 	}

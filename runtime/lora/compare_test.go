@@ -140,7 +140,7 @@ func TestComparisonMeasuresEveryCandidate(t *testing.T) {
 		require.NotNil(t, x.Quality, x.Name)
 		require.Equal(t, 2, x.Quality.PSNR.Count)
 	}
-	require.Equal(t, []Kind{Input, Base, Full, Trained, Extracted, Extracted, Extracted}, kinds)
+	require.Equal(t, []Kind{kindInput, kindBase, kindFull, kindTrained, kindExtracted, kindExtracted, kindExtracted}, kinds)
 	require.Equal(t, []int{0, 0, 0, 1, 1, 2, 64}, ranks)
 	input, base, full, twin := r.Candidates[0], r.Candidates[1], r.Candidates[2], r.Candidates[3]
 	require.Nil(t, input.Merged)
@@ -190,7 +190,7 @@ func TestComparisonWithoutPicturesCountsAndDraws(t *testing.T) {
 	})
 	require.NoError(t, err)
 	r := c.Pairs[0]
-	require.Equal(t, Unmeasured, r.Verdict.Winner)
+	require.Equal(t, unmeasured, r.Verdict.Winner)
 	require.Nil(t, r.qualityTable())
 	require.Len(t, r.Candidates, 5)
 	for _, x := range r.Candidates {

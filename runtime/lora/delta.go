@@ -10,11 +10,11 @@ import (
 	"unirestorer/weights"
 )
 
-// Delta is the difference of two weights of one convolution, full − base, in the form of the matrix that a LoRA
+// layerDelta is the difference of two weights of one convolution, full − base, in the form of the matrix that a LoRA
 // adapter approximates: D [(Cout/g)·k, Cin·k], whose values in row-major order are those of the difference. By the
 // theorem of Eckart and Young its truncated singular value decomposition is the best adapter of each rank in the
 // Frobenius norm.
-type Delta struct {
+type layerDelta struct {
 	// Kernel is k and Groups is g.
 	Kernel, Groups int
 	// Energy is ‖D‖², the sum of the squared differences.
@@ -34,7 +34,7 @@ type Delta struct {
 // The singular vectors of the smaller side of D are the eigenvectors of the smaller of D·Dᵀ and Dᵀ·D, and the vectors
 // of the other side are projections of D. That resolves singular values down to about 1e-8 of the largest, below the
 // precision of float32 weights.
-func deltaOf(base, full *weights.Tensor, groups, maxRank int) (*Delta, error) {
+func deltaOf(base, full *weights.Tensor, groups, maxRank int) (*layerDelta, error) {
 	d, err := newDelta(base, full, groups)
 	if err != nil {
 		return nil, fmt.Errorf("difference of %v and %v: %w", full, base, err)
@@ -48,7 +48,7 @@ func deltaOf(base, full *weights.Tensor, groups, maxRank int) (*Delta, error) {
 	return d, nil
 }
 
-func newDelta(base, full *weights.Tensor, groups int) (*Delta, error) {
+func newDelta(base, full *weights.Tensor, groups int) (*layerDelta, error) {
 	s := base.Shape
 	if len(s) != 4 || !slices.Equal(s, full.Shape) || s[2] != s[3] || base.NumElements() == 0 {
 		return nil, fmt.Errorf("two 4-d weights of one shape with a square kernel are needed")
@@ -56,7 +56,7 @@ func newDelta(base, full *weights.Tensor, groups int) (*Delta, error) {
 	if groups <= 0 || s[0]%groups != 0 {
 		return nil, fmt.Errorf("%d filters in %d groups", s[0], groups)
 	}
-	d := &Delta{Kernel: s[3], Groups: groups, rows: s[0] / groups * s[3], cols: s[1] * groups * s[3]}
+	d := &layerDelta{Kernel: s[3], Groups: groups, rows: s[0] / groups * s[3], cols: s[1] * groups * s[3]}
 	b, err := base.Float32()
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func newDelta(base, full *weights.Tensor, groups int) (*Delta, error) {
 }
 
 // decompose finds the leading singular values, keep of them, and the vectors of the smaller side.
-func (d *Delta) decompose(keep int) error {
+func (d *layerDelta) decompose(keep int) error {
 	side := min(d.rows, d.cols)
 	gram := mat.NewSymDense(side, nil)
 	if d.rows <= d.cols {
@@ -104,10 +104,10 @@ func (d *Delta) decompose(keep int) error {
 
 // fullRank is the smallest rank of an adapter that holds any difference of this shape: rank r stands for r·k columns
 // of B, and D has no more than min(Cout/g, Cin)·k independent rows.
-func (d *Delta) fullRank() int { return min(d.rows, d.cols) / d.Kernel }
+func (d *layerDelta) fullRank() int { return min(d.rows, d.cols) / d.Kernel }
 
 // kept is how much of Energy an adapter of a rank holds, ‖D_r‖², up to the largest rank that can be made.
-func (d *Delta) kept(rank int) float64 {
+func (d *layerDelta) kept(rank int) float64 {
 	sum := 0.0
 	for _, v := range d.values[:min(rank*d.Kernel, len(d.values))] {
 		sum += v
@@ -118,7 +118,7 @@ func (d *Delta) kept(rank int) float64 {
 // factors gives the adapter of a rank, module.lora_A [r·k, Cin·k] and module.lora_B [(Cout/g)·k, r·k], both F32, for
 // alpha = rank: B·A is D_r. Each singular value is shared equally between the two, which keeps both far from the ends
 // of F16's range. Columns beyond the rank of D are zero.
-func (d *Delta) factors(module string, rank int) (a, b *weights.Tensor, err error) {
+func (d *layerDelta) factors(module string, rank int) (a, b *weights.Tensor, err error) {
 	if rank > math.MaxInt32/(d.Kernel*(d.rows+d.cols)) {
 		return nil, nil, fmt.Errorf("adapter of rank %d of %q: too large", rank, module)
 	}

@@ -59,7 +59,7 @@ func (c loraCase) weights(t *testing.T) (base, full *weights.Tensor) {
 }
 
 // truncated is base with the adapter of a rank, and the squared distance to full.
-func truncated(t *testing.T, d *Delta, base, full *weights.Tensor, rank int) (merged []float32, distance float64) {
+func truncated(t *testing.T, d *layerDelta, base, full *weights.Tensor, rank int) (merged []float32, distance float64) {
 	t.Helper()
 	a, b, err := d.factors("p", rank)
 	require.NoError(t, err)

@@ -49,16 +49,16 @@ type Extraction struct {
 	MaxRank    int
 
 	network *models.Restormer
-	deltas  map[string]*Delta // by convolution
+	deltas  map[string]*layerDelta // by convolution
 }
 
 // Extract takes full and base apart. Both must be Restormers with equal arguments. progress gets the fraction of the
 // work done and may be nil; it is called by one goroutine at a time.
 //
 // The method is the truncated singular value decomposition of the difference of the weights, in the layout that
-// loralib's ConvLoRA gives to B·A (see [Delta]). Nothing is trained.
+// loralib's ConvLoRA gives to B·A (see layerDelta). Nothing is trained.
 func Extract(ctx context.Context, base, full Expert, maxRank int, progress func(done float64)) (*Extraction, error) {
-	x := &Extraction{Base: base, Full: full, MaxRank: maxRank, deltas: map[string]*Delta{}}
+	x := &Extraction{Base: base, Full: full, MaxRank: maxRank, deltas: map[string]*layerDelta{}}
 	if err := x.extract(ctx, progress); err != nil {
 		return nil, fmt.Errorf("extract an adapter of %s over %s: %w", full.Name, base.Name, err)
 	}
@@ -173,7 +173,7 @@ func convolutions(specs []models.Spec) []convolution {
 	return all
 }
 
-func (x *Extraction) delta(c convolution) (*Delta, error) {
+func (x *Extraction) delta(c convolution) (*layerDelta, error) {
 	base, err := x.Base.Source.Tensor(c.name + ".weight")
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ type Pair struct {
 	Full int `json:"full"`
 	// LoRA is the trained LoRA expert, -1 where there is none.
 	LoRA int `json:"lora"`
-	// Base is the Restormer that adapters are extracted over, -1 where there is none.
+	// kindBase is the Restormer that adapters are extracted over, -1 where there is none.
 	Base int `json:"base"`
 }
 

@@ -64,7 +64,7 @@ func (o TimingOptions) repeat(ctx context.Context, f func() (time.Duration, erro
 // modes measures a candidate in the ways it can run.
 func (c *comparison) modes(ctx context.Context, out *Candidate, cand candidate, base *Expert) (err error) {
 	m := &modal{comparison: c, cand: cand}
-	if base != nil && cand.kind != Base {
+	if base != nil && cand.kind != kindBase {
 		if err := m.holdBase(ctx, *base); err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func (c *comparison) inTurns(ctx context.Context, r *PairResult, all []candidate
 		}
 		return p, run, nil
 	}
-	at := slices.IndexFunc(all, func(x candidate) bool { return x.kind == Full })
+	at := slices.IndexFunc(all, func(x candidate) bool { return x.kind == kindFull })
 	if at < 0 {
 		return nil
 	}

@@ -69,7 +69,7 @@ func (r *PairResult) curve(measured bool) series {
 	var s series
 	var full int64
 	for _, c := range r.Candidates {
-		if c.Kind == Full {
+		if c.Kind == kindFull {
 			full = c.Bytes
 		}
 	}
@@ -86,18 +86,18 @@ func (r *PairResult) curve(measured bool) series {
 			}
 		case !measured && c.Kept != nil:
 			pt.y = 100 * *c.Kept
-		case !measured && c.Kind == Base:
+		case !measured && c.Kind == kindBase:
 			pt.y = 0
 		default:
 			continue
 		}
 		switch c.Kind {
-		case Base:
+		case kindBase:
 			pt.x = 0
 			s.curve, s.ranks = append(s.curve, pt), append(s.ranks, 0)
-		case Extracted:
+		case kindExtracted:
 			s.curve, s.ranks = append(s.curve, pt), append(s.ranks, c.Rank)
-		case Trained:
+		case kindTrained:
 			s.trained = append(s.trained, pt)
 		}
 	}

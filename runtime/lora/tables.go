@@ -33,7 +33,7 @@ func (r *PairResult) qualityTable() *report.Table {
 		}
 		q := c.Quality
 		over, overSSIM := "", ""
-		if c.Kind != Full {
+		if c.Kind != kindFull {
 			over, overSSIM = interval(q.ToFull, 2, true), interval(q.ToFullSSIM, 4, true)
 		}
 		t.Add(c.Name, string(c.Kind), rank(c.Rank), kept, interval(q.PSNR, 2, false), interval(q.SSIM, 4, false), over, overSSIM)

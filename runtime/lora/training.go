@@ -48,7 +48,7 @@ const unequalBudget = 0.1
 // condition says under which condition the comparison of a trained adapter with the full expert stands; empty for
 // none. An extracted adapter has no training of its own.
 func condition(full, adapter *Candidate) string {
-	if adapter.Kind != Trained {
+	if adapter.Kind != kindTrained {
 		return ""
 	}
 	f, a := full.Training, adapter.Training

@@ -21,12 +21,12 @@ func TestUnequalTrainingMakesTheVerdictConditional(t *testing.T) {
 	margin := 0.1
 	verdict := func(full, twin *Training) Verdict {
 		return verdictOf(&PairResult{Name: "rain", Pictures: 9, Candidates: []Candidate{
-			{Name: "rain", Kind: Full, Bytes: 10, Training: full, Quality: &Quality{ToFull: &evaluate.Estimate{}}},
-			{Name: "rain-twin", Kind: Trained, Rank: 4, Bytes: 2, Training: twin, Quality: &Quality{ToFull: &evaluate.Estimate{Mean: -4, Margin: &margin, Count: 9}}},
+			{Name: "rain", Kind: kindFull, Bytes: 10, Training: full, Quality: &Quality{ToFull: &evaluate.Estimate{}}},
+			{Name: "rain-twin", Kind: kindTrained, Rank: 4, Bytes: 2, Training: twin, Quality: &Quality{ToFull: &evaluate.Estimate{Mean: -4, Margin: &margin, Count: 9}}},
 		}})
 	}
 	v := verdict(full, twin)
-	require.Equal(t, FullWins, v.Winner)
+	require.Equal(t, fullWins, v.Winner)
 	require.Contains(t, v.Condition, "Training was unequal: 1900 steps, 0.48 h for the adapter, 9400 steps, 1.72 h for the full expert")
 	require.Contains(t, v.Text, v.Condition)
 	require.Empty(t, verdict(full, full).Condition)

@@ -15,13 +15,13 @@ import (
 type Winner string
 
 const (
-	// FullWins and AdapterWins: the 95 % confidence interval of the paired difference of PSNR excludes 0.
-	FullWins    Winner = "full"
-	AdapterWins Winner = "adapter"
-	// Undecided: the interval includes 0, or there is none.
-	Undecided Winner = "undecided"
-	// Unmeasured: there were no pictures.
-	Unmeasured Winner = "unmeasured"
+	// fullWins and AdapterWins: the 95 % confidence interval of the paired difference of PSNR excludes 0.
+	fullWins    Winner = "full"
+	adapterWins Winner = "adapter"
+	// undecided: the interval includes 0, or there is none.
+	undecided Winner = "undecided"
+	// unmeasured: there were no pictures.
+	unmeasured Winner = "unmeasured"
 )
 
 // closeTo is the difference of PSNR in dB up to which an adapter counts as good as the full expert.
@@ -55,13 +55,13 @@ func verdictOf(r *PairResult) Verdict {
 	for i := range r.Candidates {
 		c := &r.Candidates[i]
 		switch c.Kind {
-		case Full:
+		case kindFull:
 			j.full = c
-		case Base:
+		case kindBase:
 			j.base = c
-		case Trained:
+		case kindTrained:
 			j.trained = c
-		case Extracted:
+		case kindExtracted:
 			j.extracted = append(j.extracted, c)
 		}
 	}
@@ -75,7 +75,7 @@ type judge struct {
 }
 
 func (j *judge) verdict() Verdict {
-	v := Verdict{Winner: Unmeasured}
+	v := Verdict{Winner: unmeasured}
 	near := j.close()
 	if near != nil {
 		v.CloseRank = &near.Rank
@@ -156,13 +156,13 @@ func (j *judge) best() *Candidate {
 func winner(d *evaluate.Estimate) Winner {
 	switch {
 	case d.Margin == nil:
-		return Undecided
+		return undecided
 	case d.Mean-*d.Margin > 0:
-		return AdapterWins
+		return adapterWins
 	case d.Mean+*d.Margin < 0:
-		return FullWins
+		return fullWins
 	}
-	return Undecided
+	return undecided
 }
 
 // fastestSwitch is the quickest way to make an expert ready, and what it is.
@@ -180,7 +180,7 @@ func fastestSwitch(c *Candidate) (t *Timing, how string) {
 
 func (j *judge) qualitySentence(a *Candidate, v Verdict) string {
 	kind := "trained adapter"
-	if a.Kind == Extracted {
+	if a.Kind == kindExtracted {
 		kind = "extracted adapter"
 	}
 	who := fmt.Sprintf("%s %s (rank %d)", kind, a.Name, a.Rank)
@@ -189,11 +189,11 @@ func (j *judge) qualitySentence(a *Candidate, v Verdict) string {
 		pictures = "1 picture"
 	}
 	switch d := v.Difference; v.Winner {
-	case Unmeasured:
+	case unmeasured:
 		return fmt.Sprintf("Quality was not measured; the rest is about the full expert %s and the %s.", j.full.Name, who)
-	case FullWins:
+	case fullWins:
 		return fmt.Sprintf("Over %s the full expert %s is better than the %s by %s.", pictures, j.full.Name, who, decibels(-d.Mean, d.Margin))
-	case AdapterWins:
+	case adapterWins:
 		return fmt.Sprintf("Over %s the %s is better than the full expert %s by %s.", pictures, who, j.full.Name, decibels(d.Mean, d.Margin))
 	default:
 		if d.Margin == nil {
@@ -264,7 +264,7 @@ func (j *judge) baseSentence() string {
 // worthSentence warns that the full expert is no standard to be measured by.
 func (j *judge) worthSentence() string {
 	for _, c := range j.r.Candidates {
-		if c.Kind == Input && c.Quality != nil && c.Quality.ToFull.Mean >= 0 {
+		if c.Kind == kindInput && c.Quality != nil && c.Quality.ToFull.Mean >= 0 {
 			return fmt.Sprintf("The full expert does not make these pictures better: the degraded ones are at %s over its results.", over(c.Quality.ToFull))
 		}
 	}

@@ -22,20 +22,20 @@ func mode(load, swap, latency float64) *Mode {
 // example is a comparison with round numbers.
 func example() *PairResult {
 	return &PairResult{Name: "fine", Pictures: 9, Candidates: []Candidate{
-		{Name: "degraded", Kind: Input, Quality: differing(-5, margin(1))},
-		{Name: "coarse", Kind: Base, Bytes: 1 << 20, Quality: differing(-1, margin(0.25)), Merged: mode(0.02, 0.02, 0.05)},
-		{Name: "fine", Kind: Full, Bytes: 1 << 20, Training: &Training{Steps: 1000}, Quality: differing(0, margin(0)), Merged: mode(0.02, 0.02, 0.05)},
-		{Name: "fine-twin", Kind: Trained, Rank: 4, Bytes: 256 << 10, Training: &Training{Steps: 1000}, Quality: differing(-0.5, margin(0.25)),
+		{Name: "degraded", Kind: kindInput, Quality: differing(-5, margin(1))},
+		{Name: "coarse", Kind: kindBase, Bytes: 1 << 20, Quality: differing(-1, margin(0.25)), Merged: mode(0.02, 0.02, 0.05)},
+		{Name: "fine", Kind: kindFull, Bytes: 1 << 20, Training: &Training{Steps: 1000}, Quality: differing(0, margin(0)), Merged: mode(0.02, 0.02, 0.05)},
+		{Name: "fine-twin", Kind: kindTrained, Rank: 4, Bytes: 256 << 10, Training: &Training{Steps: 1000}, Quality: differing(-0.5, margin(0.25)),
 			Merged: mode(0.03, 0.03, 0.05), Switched: mode(0.04, 0.004, 0.05), Unmerged: mode(0.01, 0.01, 0.06)},
-		{Name: "fine-lora-r1", Kind: Extracted, Rank: 1, Bytes: 64 << 10, Quality: differing(-0.75, margin(0.25))},
-		{Name: "fine-lora-r2", Kind: Extracted, Rank: 2, Bytes: 128 << 10, Quality: differing(-0.0625, margin(0.125))},
-		{Name: "fine-lora-r4", Kind: Extracted, Rank: 4, Bytes: 256 << 10, Quality: differing(-0.03125, margin(0.125))},
+		{Name: "fine-lora-r1", Kind: kindExtracted, Rank: 1, Bytes: 64 << 10, Quality: differing(-0.75, margin(0.25))},
+		{Name: "fine-lora-r2", Kind: kindExtracted, Rank: 2, Bytes: 128 << 10, Quality: differing(-0.0625, margin(0.125))},
+		{Name: "fine-lora-r4", Kind: kindExtracted, Rank: 4, Bytes: 256 << 10, Quality: differing(-0.03125, margin(0.125))},
 	}}
 }
 
 func TestVerdictFollowsFromTheNumbers(t *testing.T) {
 	v := verdictOf(example())
-	require.Equal(t, FullWins, v.Winner)
+	require.Equal(t, fullWins, v.Winner)
 	require.Equal(t, "fine-twin", v.Adapter)
 	require.Equal(t, int64(768<<10), v.SavedBytes)
 	require.Equal(t, 0.75, v.SavedShare)
@@ -58,11 +58,11 @@ func TestWinnerIsDecidedByTheConfidenceInterval(t *testing.T) {
 		want Winner
 		text string
 	}{
-		{0.5, margin(0.25), AdapterWins, "the trained adapter fine-twin (rank 4) is better than the full expert fine by 0.50 dB (95 % confidence interval 0.25 to 0.75)"},
-		{0.25, margin(0.25), Undecided, "no difference of the trained adapter fine-twin (rank 4) to the full expert fine is proven: +0.25 dB (95 % confidence interval +0.00 to +0.50)"},
-		{-0.25, margin(0.25), Undecided, "is proven: -0.25 dB"},
-		{-0.5, margin(0.25), FullWins, "the full expert fine is better"},
-		{3, nil, Undecided, "differs from the full expert fine by +3.00 dB; one picture proves nothing"},
+		{0.5, margin(0.25), adapterWins, "the trained adapter fine-twin (rank 4) is better than the full expert fine by 0.50 dB (95 % confidence interval 0.25 to 0.75)"},
+		{0.25, margin(0.25), undecided, "no difference of the trained adapter fine-twin (rank 4) to the full expert fine is proven: +0.25 dB (95 % confidence interval +0.00 to +0.50)"},
+		{-0.25, margin(0.25), undecided, "is proven: -0.25 dB"},
+		{-0.5, margin(0.25), fullWins, "the full expert fine is better"},
+		{3, nil, undecided, "differs from the full expert fine by +3.00 dB; one picture proves nothing"},
 	} {
 		r := example()
 		r.Candidates[3].Quality = differing(c.mean, c.half)
@@ -105,7 +105,7 @@ func TestVerdictWithoutPicturesSpeaksOfCost(t *testing.T) {
 		r.Candidates[i].Quality = nil
 	}
 	v := verdictOf(r)
-	require.Equal(t, Unmeasured, v.Winner)
+	require.Equal(t, unmeasured, v.Winner)
 	require.Nil(t, v.Difference)
 	require.Nil(t, v.CloseRank)
 	require.Contains(t, v.Text, "Quality was not measured")

@@ -31,7 +31,7 @@ type AgainstResult struct {
 	SamplesB []float64 `json:"b_seconds"`
 	// Ratio is how much longer B takes.
 	Ratio *paired.Ratio `json:"ratio"`
-	// Disturbed is the number of processes that noticed something else on the
+	// verdictDisturbed is the number of processes that noticed something else on the
 	// machine.
 	Disturbed int     `json:"disturbed"`
 	Verdict   Verdict `json:"verdict"`
@@ -94,11 +94,11 @@ func Alternate(ctx context.Context, rounds int, profile func(ctx context.Context
 		}
 		switch {
 		case r.Ratio.Equal():
-			r.Verdict = Noise
+			r.Verdict = verdictNoise
 		case r.Ratio.Median > 0:
-			r.Verdict = Worse
+			r.Verdict = verdictWorse
 		default:
-			r.Verdict = Better
+			r.Verdict = verdictBetter
 		}
 		result.Networks = append(result.Networks, *r)
 	}

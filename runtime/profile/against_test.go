@@ -37,16 +37,16 @@ func alternated(t *testing.T, seed uint64, rounds int, slower float64) *Against 
 func TestEqualProgramsShowEqualInTurns(t *testing.T) {
 	equal := 0
 	for seed := range uint64(20) {
-		if a := alternated(t, seed, 16, 1); a.Networks[0].Verdict == Noise {
+		if a := alternated(t, seed, 16, 1); a.Networks[0].Verdict == verdictNoise {
 			equal++
 			require.Zero(t, a.Regression())
 		}
 	}
 	require.GreaterOrEqual(t, equal, 17)
 	a := alternated(t, 1, 40, 1.5)
-	require.Equal(t, Worse, a.Networks[0].Verdict)
+	require.Equal(t, verdictWorse, a.Networks[0].Verdict)
 	require.Greater(t, a.Regression(), 0.2)
-	require.Equal(t, Better, alternated(t, 1, 40, 0.6).Networks[0].Verdict)
+	require.Equal(t, verdictBetter, alternated(t, 1, 40, 0.6).Networks[0].Verdict)
 }
 
 func TestTurnsThatSayNothingAreErrors(t *testing.T) {
@@ -81,14 +81,14 @@ func TestTheNodeThatGrewIsNamed(t *testing.T) {
 	opt.Nodes = true
 	a, b := stored(withNodes(timed(t, 0, 0.01, 40, 1), 1, 1)), stored(withNodes(timed(t, 0, 0.01, 40, 2), 2, 1.3))
 	d := Diff(a, b, opt)
-	require.Equal(t, []Verdict{Noise, Worse, Noise}, verdicts(d, nodeMetric))
+	require.Equal(t, []Verdict{verdictNoise, verdictWorse, verdictNoise}, verdicts(d, nodeMetric))
 	require.Zero(t, d.Regression(), "nodes do not fail a comparison of latencies")
 	rows := d.Table().Rows
 	require.Equal(t, "b", rows[len(rows)-1][4])
 	require.Empty(t, verdicts(Diff(a, b, DefaultDiff()), nodeMetric))
 	busy := withNodes(timed(t, 0, 0.01, 40, 2), 2, 1.3)
 	busy.Measured.Contention = &Contention{}
-	require.Equal(t, []Verdict{Disturbed, Disturbed, Disturbed}, verdicts(Diff(a, stored(busy), opt), nodeMetric))
+	require.Equal(t, []Verdict{verdictDisturbed, verdictDisturbed, verdictDisturbed}, verdicts(Diff(a, stored(busy), opt), nodeMetric))
 	bare := stored(timed(t, 0, 0.01, 40, 2))
 	require.Contains(t, Diff(a, bare, opt).Warnings[0], "no node was timed in both")
 }

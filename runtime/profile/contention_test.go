@@ -121,7 +121,7 @@ func TestDisturbedTimesAreMarkedAndNotJudged(t *testing.T) {
 	require.Contains(t, strings.Join(table.Notes, " "), "waited for a core 50 %")
 	require.NotContains(t, strings.Join(make(1, nil).speeds().Notes, " "), "busy")
 	d := Diff(make(1, nil), busy, DefaultDiff())
-	require.Equal(t, Disturbed, d.Changes[0].Verdict)
+	require.Equal(t, verdictDisturbed, d.Changes[0].Verdict)
 	require.Zero(t, d.Regression())
 	require.NotEmpty(t, d.Unjudged())
 	require.Contains(t, strings.Join(d.Warnings, " "), "rain 8×8, batch 1 was timed on a busy machine in B")

@@ -17,7 +17,7 @@ import (
 type DiffOptions struct {
 	// Alpha is the probability of calling any latency different when none is.
 	Alpha float64
-	// Noise is the relative change below which no latency counts as different,
+	// verdictNoise is the relative change below which no latency counts as different,
 	// however sure it is: processes differ by that much from start to start.
 	Noise float64
 	// Nodes compares the times of nodes too, where both profiles have them.
@@ -40,14 +40,14 @@ type Verdict string
 
 // The verdicts. Fewer, smaller and faster are better.
 const (
-	Same   Verdict = "same"
-	Noise  Verdict = "noise"
-	Better Verdict = "better"
-	Worse  Verdict = "worse"
-	// Single marks figures measured once, of which nothing says how they vary.
-	Single Verdict = "measured once"
-	// Disturbed marks times taken on a busy machine: nothing is said of them.
-	Disturbed Verdict = "not judged: busy machine"
+	verdictSame   Verdict = "same"
+	verdictNoise  Verdict = "noise"
+	verdictBetter Verdict = "better"
+	verdictWorse  Verdict = "worse"
+	// verdictSingle marks figures measured once, of which nothing says how they vary.
+	verdictSingle Verdict = "measured once"
+	// verdictDisturbed marks times taken on a busy machine: nothing is said of them.
+	verdictDisturbed Verdict = "not judged: busy machine"
 )
 
 // Change is one figure of one network in two profiles.
@@ -143,7 +143,7 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 			if quiet {
 				tested = append(tested, at)
 			} else {
-				d.Changes[at].Verdict = Disturbed
+				d.Changes[at].Verdict = verdictDisturbed
 			}
 			if opt.Nodes {
 				parts = append(parts, d.parts(n, m, quiet)...)
@@ -175,11 +175,11 @@ func (d *Difference) parts(a, b *Network, quiet bool) (tested []int) {
 			continue
 		}
 		shared++
-		d.add(a, nodeMetric, x.P50, y.P50, Noise)
+		d.add(a, nodeMetric, x.P50, y.P50, verdictNoise)
 		c := &d.Changes[len(d.Changes)-1]
 		c.Part = x.Name
 		if !quiet {
-			c.Verdict = Disturbed
+			c.Verdict = verdictDisturbed
 			continue
 		}
 		p := mannWhitney(x.Samples, y.Samples)
@@ -256,11 +256,11 @@ func (d *Difference) count(a, b *Network) {
 
 // time compares what was measured; latency comes first.
 func (d *Difference) time(a, b *Network) {
-	d.add(a, latencyMetric, a.Measured.Latency.P50, b.Measured.Latency.P50, Noise)
+	d.add(a, latencyMetric, a.Measured.Latency.P50, b.Measured.Latency.P50, verdictNoise)
 	p := mannWhitney(a.Measured.Samples, b.Measured.Samples)
 	d.Changes[len(d.Changes)-1].P = &p
-	d.add(a, firstMetric, a.Measured.First, b.Measured.First, Single)
-	d.add(a, loadMetric, a.Measured.Load, b.Measured.Load, Single)
+	d.add(a, firstMetric, a.Measured.First, b.Measured.First, verdictSingle)
+	d.add(a, loadMetric, a.Measured.Load, b.Measured.Load, verdictSingle)
 }
 
 // mannWhitney is the two-sided p-value for samples of one distribution.
@@ -292,11 +292,11 @@ func (d *Difference) judge(tested []int, opt DiffOptions) {
 func better(a, b float64) Verdict {
 	switch {
 	case b < a:
-		return Better
+		return verdictBetter
 	case b > a:
-		return Worse
+		return verdictWorse
 	}
-	return Same
+	return verdictSame
 }
 
 // Regression is the largest relative growth of a latency that counts as
@@ -304,7 +304,7 @@ func better(a, b float64) Verdict {
 func (d *Difference) Regression() float64 {
 	worst := 0.0
 	for _, c := range d.Changes {
-		if c.Metric == latencyMetric && c.Verdict == Worse {
+		if c.Metric == latencyMetric && c.Verdict == verdictWorse {
 			worst = max(worst, *c.Relative)
 		}
 	}
@@ -315,7 +315,7 @@ func (d *Difference) Regression() float64 {
 func (d *Difference) Unjudged() []string {
 	var all []string
 	for i := range d.Changes {
-		if c := &d.Changes[i]; c.Verdict == Disturbed && c.Metric == latencyMetric {
+		if c := &d.Changes[i]; c.Verdict == verdictDisturbed && c.Metric == latencyMetric {
 			all = append(all, c.Title())
 		}
 	}
@@ -329,7 +329,7 @@ func (d *Difference) Table() *report.Table {
 	)}
 	alike := 0
 	for _, c := range d.Changes {
-		if c.Metric == nodeMetric && c.Verdict != Better && c.Verdict != Worse {
+		if c.Metric == nodeMetric && c.Verdict != verdictBetter && c.Verdict != verdictWorse {
 			alike++
 			continue
 		}

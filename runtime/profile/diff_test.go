@@ -57,7 +57,7 @@ func TestNoiseIsNoChange(t *testing.T) {
 	d := Diff(stored(a...), stored(b...), DefaultDiff())
 	require.Len(t, verdicts(d, latencyMetric), 30)
 	for _, v := range verdicts(d, latencyMetric) {
-		require.Equal(t, Noise, v)
+		require.Equal(t, verdictNoise, v)
 	}
 	require.Zero(t, d.Regression())
 	require.Empty(t, verdicts(d, "MACs"), "what is equal is not listed")
@@ -67,15 +67,15 @@ func TestRealChangesAreFound(t *testing.T) {
 	a := stored(timed(t, 0, 0.01, 40, 1), timed(t, 1, 0.01, 40, 1), timed(t, 2, 0.01, 40, 1))
 	b := stored(timed(t, 0, 0.011, 40, 2), timed(t, 1, 0.008, 40, 2), timed(t, 2, 0.01, 40, 2))
 	d := Diff(a, b, DefaultDiff())
-	require.Equal(t, []Verdict{Worse, Better, Noise}, verdicts(d, latencyMetric))
+	require.Equal(t, []Verdict{verdictWorse, verdictBetter, verdictNoise}, verdicts(d, latencyMetric))
 	require.InDelta(t, 0.1, d.Regression(), 0.02)
-	require.Equal(t, []Verdict{Single, Single, Single}, verdicts(d, loadMetric))
+	require.Equal(t, []Verdict{verdictSingle, verdictSingle, verdictSingle}, verdicts(d, loadMetric))
 }
 
 func TestSureButSmallChangesAreNoise(t *testing.T) {
 	a, b := stored(timed(t, 0, 0.01, 900, 1)), stored(timed(t, 0, 0.0101, 900, 2))
-	require.Equal(t, []Verdict{Noise}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.02}), latencyMetric))
-	require.Equal(t, []Verdict{Worse}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.001}), latencyMetric))
+	require.Equal(t, []Verdict{verdictNoise}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.02}), latencyMetric))
+	require.Equal(t, []Verdict{verdictWorse}, verdicts(Diff(a, b, DiffOptions{Alpha: 0.01, Noise: 0.001}), latencyMetric))
 }
 
 // Of three p-values 0.01, 0.04 and 0.03, Holm's are 0.03, 0.06 and 0.06.
@@ -83,7 +83,7 @@ func TestHolmCorrection(t *testing.T) {
 	d := &Difference{}
 	for _, p := range []float64{0.01, 0.04, 0.03} {
 		r := 0.5
-		d.Changes = append(d.Changes, Change{A: 1, B: 1.5, P: &p, Relative: &r, Verdict: Noise})
+		d.Changes = append(d.Changes, Change{A: 1, B: 1.5, P: &p, Relative: &r, Verdict: verdictNoise})
 	}
 	d.judge([]int{0, 1, 2}, DiffOptions{Alpha: 0.05})
 	var corrected []float64
@@ -91,7 +91,7 @@ func TestHolmCorrection(t *testing.T) {
 		corrected = append(corrected, math.Round(*c.P*1e6)/1e6)
 	}
 	require.Equal(t, []float64{0.03, 0.06, 0.06}, corrected)
-	require.Equal(t, []Verdict{Worse, Noise, Noise}, []Verdict{d.Changes[0].Verdict, d.Changes[1].Verdict, d.Changes[2].Verdict})
+	require.Equal(t, []Verdict{verdictWorse, verdictNoise, verdictNoise}, []Verdict{d.Changes[0].Verdict, d.Changes[1].Verdict, d.Changes[2].Verdict})
 }
 
 func TestCountedFiguresAreComparedExactly(t *testing.T) {
@@ -101,10 +101,10 @@ func TestCountedFiguresAreComparedExactly(t *testing.T) {
 	b.Launches = 3
 	a.Predicted, b.Predicted = &Prediction{Kernels: 1}, &Prediction{Kernels: 2}
 	d := Diff(stored(a), stored(b), DefaultDiff())
-	require.Equal(t, []Verdict{Worse}, verdicts(d, "MACs"))
-	require.Equal(t, []Verdict{Better}, verdicts(d, "arena bytes"))
-	require.Equal(t, []Verdict{Worse}, verdicts(d, "launches"))
-	require.Equal(t, []Verdict{Worse}, verdicts(d, predictedMetric))
+	require.Equal(t, []Verdict{verdictWorse}, verdicts(d, "MACs"))
+	require.Equal(t, []Verdict{verdictBetter}, verdicts(d, "arena bytes"))
+	require.Equal(t, []Verdict{verdictWorse}, verdicts(d, "launches"))
+	require.Equal(t, []Verdict{verdictWorse}, verdicts(d, predictedMetric))
 	for _, c := range d.Changes {
 		switch c.Metric {
 		case "arena bytes":

@@ -69,7 +69,7 @@ func FuzzRead(f *testing.F) {
 		}
 		d := Diff(p, p, DefaultDiff())
 		for _, c := range d.Changes {
-			require.Contains(t, []Verdict{Noise, Single}, c.Verdict)
+			require.Contains(t, []Verdict{verdictNoise, verdictSingle}, c.Verdict)
 			require.False(t, math.IsNaN(c.A))
 		}
 		require.NoError(t, d.Table().WriteText(&bytes.Buffer{}))

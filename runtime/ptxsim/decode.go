@@ -267,21 +267,19 @@ func (d *decoder) newPred() int32  { d.prog.preds++; return int32(d.prog.preds -
 
 // constant32 returns a row that holds v in all lanes.
 func (d *decoder) constant32(v uint32) int32 {
-	r, ok := d.const32[v]
-	if !ok {
-		r = d.newRow32()
-		d.const32[v] = r
-		d.prog.const32 = append(d.prog.const32, constRow[uint32]{r, v})
-	}
-	return r
+	return constant(d.const32, &d.prog.const32, v, d.newRow32)
 }
 
 func (d *decoder) constant64(v uint64) int32 {
-	r, ok := d.const64[v]
+	return constant(d.const64, &d.prog.const64, v, d.newRow64)
+}
+
+func constant[T word](known map[T]int32, rows *[]constRow[T], v T, fresh func() int32) int32 {
+	r, ok := known[v]
 	if !ok {
-		r = d.newRow64()
-		d.const64[v] = r
-		d.prog.const64 = append(d.prog.const64, constRow[uint64]{r, v})
+		r = fresh()
+		known[v] = r
+		*rows = append(*rows, constRow[T]{r, v})
 	}
 	return r
 }

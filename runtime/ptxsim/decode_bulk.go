@@ -237,13 +237,18 @@ func (d *decoder) bulkLoad(args []operand, in *inst) (err error) {
 	if in.c, err = d.src32(args[2], tU32); err != nil {
 		return err
 	}
-	row, wide, err := d.base(args[3])
+	return d.completion(args[3:], x)
+}
+
+// completion decodes the barrier that a copy completes at, and behind it the blocks that a multicast goes to.
+func (d *decoder) completion(args []operand, x *extra) error {
+	row, wide, err := d.base(args[0])
 	if err != nil {
 		return err
 	}
-	x.rows, x.wide = []int32{row, int32(args[3].off)}, wide
+	x.rows, x.wide = []int32{row, int32(args[0].off)}, wide
 	if x.multicast {
-		row, err = d.src32(args[4], tU16)
+		row, err = d.src32(args[1], tU16)
 		x.rows = append(x.rows, row)
 	}
 	return err

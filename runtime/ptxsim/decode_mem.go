@@ -61,26 +61,37 @@ func ordering(m *modset, in *inst) {
 	in.x.strong = sem != "" && sem != "weak"
 }
 
-// memCommon decodes what ld and st share. It returns the element type.
-func memCommon(m *modset, in *inst) (t dtype, policy bool, err error) {
+// memCommon decodes what ld and st share, with the place of the address and that of the data among the arguments. It
+// returns the element type and the operands of the data.
+func (d *decoder) memCommon(s *stmt, m *modset, in *inst, address, data int) (t dtype, list []operand, err error) {
 	ordering(m, in)
 	in.x.ownBlock = m.ownShared()
 	in.x.space = m.space()
-	policy = cacheHints(m)
+	n := 2
+	if cacheHints(m) {
+		n = 3 // with the policy
+	}
 	in.x.nc = m.take("nc")
 	in.x.vec = 1
 	if v := m.one("v2", "v4"); v != "" {
 		in.x.vec = int(v[1] - '0')
 	}
 	if t = m.typ(); t == tNone || t == tPred || t.size() > 8 {
-		return t, false, fmt.Errorf("type %v is not supported", t)
+		return t, nil, fmt.Errorf("type %v is not supported", t)
 	}
 	in.x.elem = t.size()
 	if n := in.x.elem * in.x.vec; n > 16 {
-		return t, false, fmt.Errorf("vector of %d bytes", n)
+		return t, nil, fmt.Errorf("vector of %d bytes", n)
 	}
 	in.x.signed = t.signed()
-	return t, policy, nil
+	if err := s.argc(n, n); err != nil {
+		return t, nil, err
+	}
+	if err := d.address(s.args[address], in); err != nil {
+		return t, nil, err
+	}
+	list, err = elements(s.args[data], in.x.vec)
+	return t, list, err
 }
 
 // dsts32 are the rows of the n registers in a list, which are 32 bits wide and written.
@@ -112,21 +123,7 @@ func elements(o operand, n int) ([]operand, error) {
 }
 
 func decLd(d *decoder, s *stmt, m *modset, in *inst) error {
-	_, policy, err := memCommon(m, in)
-	if err != nil {
-		return err
-	}
-	n := 2
-	if policy {
-		n = 3
-	}
-	if err := s.argc(n, n); err != nil {
-		return err
-	}
-	if err := d.address(s.args[1], in); err != nil {
-		return err
-	}
-	list, err := elements(s.args[0], in.x.vec)
+	_, list, err := d.memCommon(s, m, in, 1, 0)
 	if err != nil {
 		return err
 	}
@@ -174,21 +171,7 @@ func decSt(d *decoder, s *stmt, m *modset, in *inst) error {
 	if m.take("async") {
 		return d.decStAsync(s, m, in)
 	}
-	t, policy, err := memCommon(m, in)
-	if err != nil {
-		return err
-	}
-	n := 2
-	if policy {
-		n = 3
-	}
-	if err := s.argc(n, n); err != nil {
-		return err
-	}
-	if err := d.address(s.args[0], in); err != nil {
-		return err
-	}
-	list, err := elements(s.args[1], in.x.vec)
+	t, list, err := d.memCommon(s, m, in, 0, 1)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,18 @@ func (d *decoder) sync(in *inst, o *operand) (err error) {
 	return err
 }
 
+// dstAndPred decodes a destination d or d|p.
+func (d *decoder) dstAndPred(o operand, in *inst) (err error) {
+	if o.kind == opdPair {
+		if in.x.p, err = d.dstPred(o.list[1]); err != nil {
+			return err
+		}
+		o = o.list[0]
+	}
+	in.d, err = d.dst32(o)
+	return err
+}
+
 func decShfl(d *decoder, s *stmt, m *modset, in *inst) error {
 	if err := s.argc(5, 5); err != nil {
 		return err
@@ -23,15 +35,8 @@ func decShfl(d *decoder, s *stmt, m *modset, in *inst) error {
 		return fmt.Errorf("needs a mode and .b32")
 	}
 	in.x.n = map[string]int{"up": shflUp, "down": shflDown, "bfly": shflBfly, "idx": shflIdx}[mode]
-	dst := s.args[0]
-	var err error
-	if dst.kind == opdPair {
-		if in.x.p, err = d.dstPred(dst.list[1]); err != nil {
-			return err
-		}
-		dst = dst.list[0]
-	}
-	if in.d, err = d.dst32(dst); err != nil {
+	err := d.dstAndPred(s.args[0], in)
+	if err != nil {
 		return err
 	}
 	for i, p := range []*int32{&in.a, &in.b, &in.c} {
@@ -90,15 +95,8 @@ func decMatch(d *decoder, s *stmt, m *modset, in *inst) error {
 		return fmt.Errorf("needs .b32 or .b64")
 	}
 	in.x.mode = mode
-	dst := s.args[0]
-	var err error
-	if dst.kind == opdPair {
-		if in.x.p, err = d.dstPred(dst.list[1]); err != nil {
-			return err
-		}
-		dst = dst.list[0]
-	}
-	if in.d, err = d.dst32(dst); err != nil {
+	err := d.dstAndPred(s.args[0], in)
+	if err != nil {
 		return err
 	}
 	if in.a, in.x.wide, err = d.src(s.args[1], t); err != nil {

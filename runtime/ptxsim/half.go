@@ -77,7 +77,13 @@ func narrow(v float64, p int, emin, emax int, mode rounding) (bits uint64) {
 }
 
 // f64toF16 rounds to half; NaN becomes the canonical 0x7fff.
-func f64toF16(v float64, mode rounding) uint32 {
+func f64toF16(v float64, mode rounding) uint32 { return f64to16(v, 11, -14, 15, mode) }
+
+// f64toBF16 rounds to bfloat16; NaN becomes the canonical 0x7fff.
+func f64toBF16(v float64, mode rounding) uint32 { return f64to16(v, 8, -126, 127, mode) }
+
+// f64to16 rounds to 16 bits of which p are significant, the first of them not stored.
+func f64to16(v float64, p, emin, emax int, mode rounding) uint32 {
 	if v != v {
 		return 0x7fff
 	}
@@ -86,9 +92,9 @@ func f64toF16(v float64, mode rounding) uint32 {
 		s = 0x8000
 	}
 	if math.IsInf(v, 0) {
-		return s | 0x7c00
+		return s | uint32(emax-emin+2)<<(p-1)
 	}
-	return s | uint32(narrow(v, 11, -14, 15, mode))
+	return s | uint32(narrow(v, p, emin, emax, mode))
 }
 
 // f32toF16 rounds to the nearest half, ties to even; NaN becomes the canonical 0x7fff.
@@ -115,21 +121,6 @@ func f32toBF16(f float32) uint32 {
 		return 0x7fff
 	}
 	return (b + 0x7fff + b>>16&1) >> 16
-}
-
-// f64toBF16 rounds to bfloat16.
-func f64toBF16(v float64, mode rounding) uint32 {
-	if v != v {
-		return 0x7fff
-	}
-	s := uint32(0)
-	if math.Signbit(v) {
-		s = 0x8000
-	}
-	if math.IsInf(v, 0) {
-		return s | 0x7f80
-	}
-	return s | uint32(narrow(v, 8, -126, 127, mode))
 }
 
 // f64toF32 rounds to float; NaN becomes the canonical 0x7fffffff.

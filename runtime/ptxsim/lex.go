@@ -83,60 +83,77 @@ func (l *lexer) next() (token, error) {
 	if l.pos >= len(l.src) {
 		return token{kind: tokEOF, line: l.line}, nil
 	}
-	start, c := l.pos, l.src[l.pos]
-	at := func(i int) byte {
-		if l.pos+i < len(l.src) {
-			return l.src[l.pos+i]
-		}
-		return 0
-	}
-	emit := func(k tokenKind) (token, error) {
-		return token{kind: k, text: l.src[start:l.pos], line: l.line}, nil
-	}
-	switch {
-	case isLetter(c) || c == '.' && isLetter(at(1)):
-		l.pos++
-		for {
-			c := at(0)
-			switch {
-			case isLetter(c) && c != '%', isDigit(c), c == '.' && (isLetter(at(1)) || isDigit(at(1))):
-				l.pos++
-			case c == ':' && at(1) == ':': // .L1::no_allocate
-				l.pos += 2
-			default:
-				return emit(tokIdent)
-			}
-		}
+	start, kind := l.pos, tokPunct
+	switch c := l.at(0); {
+	case isLetter(c) || c == '.' && isLetter(l.at(1)):
+		kind = tokIdent
+		l.name()
 	case isDigit(c):
-		for {
-			c := at(0)
-			switch {
-			case isLetter(c) && c != '%' && c != '$', isDigit(c), c == '.':
-				l.pos++
-			case (c == '+' || c == '-') && l.pos > start && (at(-1) == 'e' || at(-1) == 'E') && !strings.HasPrefix(l.src[start:], "0x"):
-				l.pos++
-			default:
-				return emit(tokNumber)
-			}
-		}
+		kind = tokNumber
+		l.number()
 	case c == '"':
+		return l.quoted()
+	case c < 0x20 || c >= 0x7f:
+		return token{}, fmt.Errorf("line %d: unexpected byte 0x%02x", l.line, c)
+	default:
 		l.pos++
-		for at(0) != '"' {
-			if l.pos >= len(l.src) || at(0) == '\n' {
-				return token{}, fmt.Errorf("line %d: string is not closed", l.line)
-			}
-			if at(0) == '\\' {
-				l.pos++
-			}
+	}
+	return token{kind: kind, text: l.src[start:l.pos], line: l.line}, nil
+}
+
+// at is the byte i places from here, 0 beyond the end.
+func (l *lexer) at(i int) byte {
+	if l.pos+i < len(l.src) {
+		return l.src[l.pos+i]
+	}
+	return 0
+}
+
+// name passes over a name, the first byte of which may be a dot or a percent sign.
+func (l *lexer) name() {
+	l.pos++
+	for {
+		c := l.at(0)
+		switch {
+		case isLetter(c) && c != '%', isDigit(c), c == '.' && (isLetter(l.at(1)) || isDigit(l.at(1))):
+			l.pos++
+		case c == ':' && l.at(1) == ':': // .L1::no_allocate
+			l.pos += 2
+		default:
+			return
+		}
+	}
+}
+
+// number passes over an integer or a floating-point constant.
+func (l *lexer) number() {
+	start := l.pos
+	for {
+		c := l.at(0)
+		switch {
+		case isLetter(c) && c != '%' && c != '$', isDigit(c), c == '.':
+			l.pos++
+		case (c == '+' || c == '-') && l.pos > start && (l.at(-1) == 'e' || l.at(-1) == 'E') && !strings.HasPrefix(l.src[start:], "0x"):
+			l.pos++
+		default:
+			return
+		}
+	}
+}
+
+// quoted reads a string; escapes stay as they are.
+func (l *lexer) quoted() (token, error) {
+	l.pos++
+	start := l.pos
+	for l.at(0) != '"' {
+		if l.pos >= len(l.src) || l.at(0) == '\n' {
+			return token{}, fmt.Errorf("line %d: string is not closed", l.line)
+		}
+		if l.at(0) == '\\' {
 			l.pos++
 		}
 		l.pos++
-		t, _ := emit(tokString)
-		t.text = t.text[1 : len(t.text)-1]
-		return t, nil
-	case c < 0x20 || c >= 0x7f:
-		return token{}, fmt.Errorf("line %d: unexpected byte 0x%02x", l.line, c)
 	}
 	l.pos++
-	return emit(tokPunct)
+	return token{kind: tokString, text: l.src[start : l.pos-1], line: l.line}, nil
 }

@@ -168,18 +168,8 @@ func (p *parser) varType() (typ dtype, align, vec int, err error) {
 			}
 			align = int(n)
 		case name == "ptr": // .param .u64 .ptr .global .align 16 name
-			if p.tok.kind == tokIdent && spaceNames[strings.TrimPrefix(p.tok.text, ".")] != spGeneric {
-				if err := p.advance(); err != nil {
-					return 0, 0, 0, err
-				}
-			}
-			if p.tok.text == ".align" {
-				if err := p.advance(); err != nil {
-					return 0, 0, 0, err
-				}
-				if _, err := p.count("alignment", 1<<16); err != nil {
-					return 0, 0, 0, err
-				}
+			if err := p.pointee(); err != nil {
+				return 0, 0, 0, err
 			}
 		case name == "v2" || name == "v4":
 			vec = int(name[1] - '0')
@@ -188,21 +178,8 @@ func (p *parser) varType() (typ dtype, align, vec int, err error) {
 		case (name == "texref" || name == "samplerref" || name == "surfref") && typ == tNone:
 			typ = tB64 // opaque, and refused where it is used
 		case name == "attribute": // .attribute(.managed), .attribute(.unified(a, b)): where the host sees it
-			for depth := 0; ; {
-				if p.tok.is("(") {
-					depth++
-				} else if p.tok.is(")") {
-					depth--
-				}
-				if p.tok.kind == tokEOF {
-					return 0, 0, 0, p.errorf("missing %q", ")")
-				}
-				if err := p.advance(); err != nil {
-					return 0, 0, 0, err
-				}
-				if depth <= 0 {
-					break
-				}
+			if err := p.skipParentheses(); err != nil {
+				return 0, 0, 0, err
 			}
 		default:
 			return 0, 0, 0, p.errorf("unknown qualifier .%s", name)
@@ -215,6 +192,43 @@ func (p *parser) varType() (typ dtype, align, vec int, err error) {
 		return 0, 0, 0, p.errorf("a vector of %d bytes", vec*typ.size())
 	}
 	return typ, max(align, vec*typ.size()), vec, nil
+}
+
+// pointee passes over what stands behind ".ptr": the space and the alignment of what is pointed at.
+func (p *parser) pointee() error {
+	if p.tok.kind == tokIdent && spaceNames[strings.TrimPrefix(p.tok.text, ".")] != spGeneric {
+		if err := p.advance(); err != nil {
+			return err
+		}
+	}
+	if p.tok.text != ".align" {
+		return nil
+	}
+	if err := p.advance(); err != nil {
+		return err
+	}
+	_, err := p.count("alignment", 1<<16)
+	return err
+}
+
+// skipParentheses passes over a token, and if it opens a parenthesis, over all up to the one that closes it.
+func (p *parser) skipParentheses() error {
+	for depth := 0; ; {
+		if p.tok.is("(") {
+			depth++
+		} else if p.tok.is(")") {
+			depth--
+		}
+		if p.tok.kind == tokEOF {
+			return p.errorf("missing %q", ")")
+		}
+		if err := p.advance(); err != nil {
+			return err
+		}
+		if depth <= 0 {
+			return nil
+		}
+	}
 }
 
 // variable parses a name with optional dimensions and initialiser.
@@ -271,21 +285,7 @@ func (p *parser) initialiser(v *variable, depth int) error {
 		return p.errorf("initialiser is nested too deeply")
 	}
 	if p.tok.is("{") {
-		for {
-			if err := p.advance(); err != nil {
-				return err
-			}
-			if p.tok.is("}") {
-				break
-			}
-			if err := p.initialiser(v, depth+1); err != nil {
-				return err
-			}
-			if !p.tok.is(",") {
-				break
-			}
-		}
-		return p.expect("}")
+		return p.initialisers(v, depth+1)
 	}
 	if len(v.init) >= maxInitValues {
 		return p.errorf("initialiser is too long")
@@ -307,33 +307,61 @@ func (p *parser) initialiser(v *variable, depth int) error {
 		v.init = append(v.init, initValue{bits: constantBits(o, v.typ, neg)})
 		return nil
 	case tokIdent:
-		iv := initValue{symbol: t.text}
-		if t.text == "generic" && p.tok.is("(") {
-			iv.generic = true
-			if err := p.advance(); err != nil {
-				return err
-			}
-			if iv.symbol, err = p.ident(); err != nil {
-				return err
-			}
-			if err := p.expect(")"); err != nil {
-				return err
-			}
-		}
-		if p.tok.is("+") {
-			if err := p.advance(); err != nil {
-				return err
-			}
-			n, err := p.integer()
-			if err != nil {
-				return err
-			}
-			iv.bits = uint64(n)
+		iv, err := p.symbolValue(t.text)
+		if err != nil {
+			return err
 		}
 		v.init = append(v.init, iv)
 		return nil
 	}
 	return p.errorf("bad initial value %v", t)
+}
+
+// initialisers parses a list in braces.
+func (p *parser) initialisers(v *variable, depth int) error {
+	for {
+		if err := p.advance(); err != nil {
+			return err
+		}
+		if p.tok.is("}") {
+			break
+		}
+		if err := p.initialiser(v, depth); err != nil {
+			return err
+		}
+		if !p.tok.is(",") {
+			break
+		}
+	}
+	return p.expect("}")
+}
+
+// symbolValue parses what stands behind the name of a symbol: generic(name), name+offset.
+func (p *parser) symbolValue(name string) (iv initValue, err error) {
+	iv.symbol = name
+	if name == "generic" && p.tok.is("(") {
+		iv.generic = true
+		if err := p.advance(); err != nil {
+			return iv, err
+		}
+		if iv.symbol, err = p.ident(); err != nil {
+			return iv, err
+		}
+		if err := p.expect(")"); err != nil {
+			return iv, err
+		}
+	}
+	if p.tok.is("+") {
+		if err := p.advance(); err != nil {
+			return iv, err
+		}
+		n, err := p.integer()
+		if err != nil {
+			return iv, err
+		}
+		iv.bits = uint64(n)
+	}
+	return iv, nil
 }
 
 // function parses the header and body of an .entry or .func.
@@ -438,12 +466,8 @@ func (p *parser) params() ([]*variable, error) {
 			}
 			v.reg = 1
 			out = append(out, v)
-			if p.tok.is(",") {
-				if err := p.advance(); err != nil {
-					return nil, err
-				}
-			} else if !p.tok.is(")") {
-				return nil, p.errorf("expected %q or %q, found %v", ",", ")", p.tok)
+			if err := p.comma(); err != nil {
+				return nil, err
 			}
 			continue
 		}
@@ -454,15 +478,38 @@ func (p *parser) params() ([]*variable, error) {
 		v.off = off
 		off += v.size()
 		out = append(out, v)
-		if p.tok.is(",") {
-			if err := p.advance(); err != nil {
-				return nil, err
-			}
-		} else if !p.tok.is(")") {
-			return nil, p.errorf("expected %q or %q, found %v", ",", ")", p.tok)
+		if err := p.comma(); err != nil {
+			return nil, err
 		}
 	}
 	return out, p.advance()
+}
+
+// comma passes over what stands behind a parameter, if the list does not end there.
+func (p *parser) comma() error {
+	switch {
+	case p.tok.is(","):
+		return p.advance()
+	case !p.tok.is(")"):
+		return p.errorf("expected %q or %q, found %v", ",", ")", p.tok)
+	}
+	return nil
+}
+
+// extent parses one to three sizes.
+func (p *parser) extent(what string, most int64) ([3]int, error) {
+	sizes := [3]int{1, 1, 1}
+	for i := range sizes {
+		n, err := p.count(what, most)
+		if err != nil {
+			return sizes, err
+		}
+		sizes[i] = int(n)
+		if more, err := p.accept(","); err != nil || !more {
+			return sizes, err
+		}
+	}
+	return sizes, nil
 }
 
 // tuning parses performance directives between header and body.
@@ -478,18 +525,8 @@ func (p *parser) tuning(fn *function) error {
 			if t.text == ".reqntid" {
 				dst = &fn.reqntid
 			}
-			*dst = [3]int{1, 1, 1}
-			for i := range 3 {
-				n, err := p.count("block size", 1<<20)
-				if err != nil {
-					return err
-				}
-				dst[i] = int(n)
-				if more, err := p.accept(","); err != nil {
-					return err
-				} else if !more {
-					break
-				}
+			if *dst, err = p.extent("block size", 1<<20); err != nil {
+				return err
 			}
 		case ".maxnreg":
 			n, err := p.count("register count", 1<<16)
@@ -502,18 +539,8 @@ func (p *parser) tuning(fn *function) error {
 				return err
 			}
 		case ".reqnctapercluster":
-			fn.cluster = [3]int{1, 1, 1}
-			for i := range 3 {
-				n, err := p.count("cluster size", 1<<10)
-				if err != nil {
-					return err
-				}
-				fn.cluster[i] = int(n)
-				if more, err := p.accept(","); err != nil {
-					return err
-				} else if !more {
-					break
-				}
+			if fn.cluster, err = p.extent("cluster size", 1<<10); err != nil {
+				return err
 			}
 		case ".maxclusterrank":
 			n, err := p.count("cluster rank", 1<<10)

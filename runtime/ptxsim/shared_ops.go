@@ -153,21 +153,29 @@ func (w *warp) ldShared(in *inst, mask uint32) {
 
 // ldSharedOf loads from the shared memory of a block.
 func (w *warp) ldSharedOf(b *block, in *inst, mask uint32) {
-	x := in.x
-	n := x.elem * x.vec
-	mask = w.sharedBounds(in, mask, uint64(n))
+	mask = w.accessShared(b, in, mask, false, &w.blk.ctr.SharedLoad)
 	if mask == 0 {
 		return
 	}
+	w.gather(in.x, b.shared, mask)
+	if in.x.strong {
+		w.poll(in, lowest(mask), w.loaded(in.x, lowest(mask)))
+	}
+}
+
+// accessShared checks and counts an access to the shared memory of a block and gives the lanes whose places lie in it.
+func (w *warp) accessShared(b *block, in *inst, mask uint32, write bool, count *bankCounters) uint32 {
+	n := in.x.elem * in.x.vec
+	mask = w.sharedBounds(in, mask, uint64(n))
+	if mask == 0 {
+		return 0
+	}
 	if b.launch.check {
-		w.sharedTouch(b, in, mask, n, false, false)
+		w.sharedTouch(b, in, mask, n, write, false)
 	}
-	w.blk.ctr.SharedLoad.add(w.wavefronts(mask, n))
+	count.add(w.wavefronts(mask, n))
 	w.offs = w.addr
-	w.gather(x, b.shared, mask)
-	if x.strong {
-		w.poll(in, lowest(mask), w.loaded(x, lowest(mask)))
-	}
+	return mask
 }
 
 func execStShared(w *warp, in *inst) {
@@ -185,18 +193,9 @@ func (w *warp) stShared(in *inst, mask uint32) {
 
 // stSharedOf stores to the shared memory of a block.
 func (w *warp) stSharedOf(b *block, in *inst, mask uint32) {
-	x := in.x
-	n := x.elem * x.vec
-	mask = w.sharedBounds(in, mask, uint64(n))
-	if mask == 0 {
-		return
+	if mask = w.accessShared(b, in, mask, true, &w.blk.ctr.SharedStore); mask != 0 {
+		w.scatter(in.x, b.shared, mask)
 	}
-	if b.launch.check {
-		w.sharedTouch(b, in, mask, n, true, false)
-	}
-	w.blk.ctr.SharedStore.add(w.wavefronts(mask, n))
-	w.offs = w.addr
-	w.scatter(x, b.shared, mask)
 }
 
 // wavefronts counts the passes shared memory needs for a request of n bytes a lane, and the passes it would need

@@ -220,7 +220,7 @@ func (d *Device) NewStream() (device.Stream, error) {
 		return nil, err
 	}
 	defer d.mu.Unlock()
-	return &Stream{dev: d}, nil
+	return &stream{dev: d}, nil
 }
 
 // NewEvent makes an event.

@@ -12,19 +12,19 @@ import (
 
 // node is one piece of work: it runs at once, or is captured and runs when the graph is launched.
 type node struct {
-	run    func(ctx context.Context, on *Stream) error
+	run    func(ctx context.Context, on *stream) error
 	marker bool // of an event; not work of its own
 }
 
-// Stream runs work in the call that enqueues it, unless it captures.
-type Stream struct {
+// stream runs work in the call that enqueues it, unless it captures.
+type stream struct {
 	dev       *Device
 	capturing bool
 	nodes     []node
 	last      *past // kernel that ran last, if nothing else ran since
 }
 
-func (s *Stream) do(ctx context.Context, n node) error {
+func (s *stream) do(ctx context.Context, n node) error {
 	if s.capturing {
 		s.nodes = append(s.nodes, n)
 		return nil
@@ -33,44 +33,44 @@ func (s *Stream) do(ctx context.Context, n node) error {
 }
 
 // work enqueues what is no kernel: everything after it starts when it is done.
-func (s *Stream) work(ctx context.Context, run func(st *Stream) error) error {
-	return s.do(ctx, node{run: func(ctx context.Context, on *Stream) error {
+func (s *stream) work(ctx context.Context, run func(st *stream) error) error {
+	return s.do(ctx, node{run: func(ctx context.Context, on *stream) error {
 		on.last = nil
 		return run(on)
 	}})
 }
 
 // CopyHtoD copies src to the start of dst.
-func (s *Stream) CopyHtoD(dst device.Buffer, src []byte) error {
+func (s *stream) CopyHtoD(dst device.Buffer, src []byte) error {
 	if int64(len(src)) > dst.Size {
 		return fmt.Errorf("copy %d bytes to a buffer of %d", len(src), dst.Size)
 	}
-	return s.work(context.Background(), func(*Stream) error {
+	return s.work(context.Background(), func(*stream) error {
 		return s.dev.withRange(dst.Ptr, int64(len(src)), true, func(p []byte) { copy(p, src) })
 	})
 }
 
 // CopyDtoH copies the start of src to dst.
-func (s *Stream) CopyDtoH(dst []byte, src device.Buffer) error {
+func (s *stream) CopyDtoH(dst []byte, src device.Buffer) error {
 	if int64(len(dst)) > src.Size {
 		return fmt.Errorf("copy %d bytes from a buffer of %d", len(dst), src.Size)
 	}
-	return s.work(context.Background(), func(*Stream) error {
+	return s.work(context.Background(), func(*stream) error {
 		return s.dev.withRange(src.Ptr, int64(len(dst)), false, func(p []byte) { copy(dst, p) })
 	})
 }
 
 // CopyDtoD copies src to the start of dst. Bytes that were never written stay so.
-func (s *Stream) CopyDtoD(dst, src device.Buffer) error {
+func (s *stream) CopyDtoD(dst, src device.Buffer) error {
 	if src.Size > dst.Size {
 		return fmt.Errorf("copy %d bytes to a buffer of %d", src.Size, dst.Size)
 	}
-	return s.work(context.Background(), func(*Stream) error { return s.dev.copyDtoD(dst.Ptr, src.Ptr, src.Size) })
+	return s.work(context.Background(), func(*stream) error { return s.dev.copyDtoD(dst.Ptr, src.Ptr, src.Size) })
 }
 
 // Memset sets every byte of dst.
-func (s *Stream) Memset(dst device.Buffer, value byte) error {
-	return s.work(context.Background(), func(*Stream) error {
+func (s *stream) Memset(dst device.Buffer, value byte) error {
+	return s.work(context.Background(), func(*stream) error {
 		return s.dev.withRange(dst.Ptr, dst.Size, true, func(p []byte) { fillByte(p, value) })
 	})
 }
@@ -126,7 +126,7 @@ func (d *Device) copyDtoD(dst, src device.Ptr, n int64) error {
 }
 
 // Launch runs a kernel. Arguments must match the kernel's parameters in number, size and place.
-func (s *Stream) Launch(ctx context.Context, f device.Function, shape device.Shape, args *device.Args) error {
+func (s *stream) Launch(ctx context.Context, f device.Function, shape device.Shape, args *device.Args) error {
 	fn, ok := f.(*Function)
 	if !ok {
 		return fmt.Errorf("launch: %T is a kernel of another device", f)
@@ -153,7 +153,7 @@ func (s *Stream) Launch(ctx context.Context, f device.Function, shape device.Sha
 	if s.capturing {
 		params = slices.Clone(params)
 	}
-	return s.do(ctx, node{run: func(ctx context.Context, on *Stream) error {
+	return s.do(ctx, node{run: func(ctx context.Context, on *stream) error {
 		before := on.last
 		on.last = nil
 		if !shape.Programmatic || s.dev.opt.Arch < 90 {
@@ -217,24 +217,24 @@ func (d *Device) runLaunch(ctx context.Context, f *Function, shape device.Shape,
 }
 
 // Record marks the present moment.
-func (s *Stream) Record(e device.Event) error {
+func (s *stream) Record(e device.Event) error {
 	ev, ok := e.(*event)
 	if !ok {
 		return fmt.Errorf("record: %T is an event of another device", e)
 	}
-	return s.do(context.Background(), node{marker: true, run: func(context.Context, *Stream) error {
+	return s.do(context.Background(), node{marker: true, run: func(context.Context, *stream) error {
 		ev.at, ev.set = time.Now(), true
 		return nil
 	}})
 }
 
 // Wait checks that the event was recorded: its work is done then.
-func (s *Stream) Wait(e device.Event) error {
+func (s *stream) Wait(e device.Event) error {
 	ev, ok := e.(*event)
 	if !ok {
 		return fmt.Errorf("wait: %T is an event of another device", e)
 	}
-	return s.do(context.Background(), node{marker: true, run: func(context.Context, *Stream) error {
+	return s.do(context.Background(), node{marker: true, run: func(context.Context, *stream) error {
 		if !ev.set {
 			return errNotRecorded
 		}
@@ -243,7 +243,7 @@ func (s *Stream) Wait(e device.Event) error {
 }
 
 // BeginCapture makes the stream collect work.
-func (s *Stream) BeginCapture() error {
+func (s *stream) BeginCapture() error {
 	if s.capturing {
 		return errors.New("the stream captures already")
 	}
@@ -252,7 +252,7 @@ func (s *Stream) BeginCapture() error {
 }
 
 // EndCapture returns what was collected.
-func (s *Stream) EndCapture() (device.Graph, error) {
+func (s *stream) EndCapture() (device.Graph, error) {
 	if !s.capturing {
 		return nil, errors.New("the stream does not capture")
 	}
@@ -262,7 +262,7 @@ func (s *Stream) EndCapture() (device.Graph, error) {
 }
 
 // Synchronize returns at once: all work is done.
-func (s *Stream) Synchronize(ctx context.Context) error {
+func (s *stream) Synchronize(ctx context.Context) error {
 	if s.capturing {
 		return errors.New("a stream that captures cannot be synchronized")
 	}
@@ -270,7 +270,7 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 }
 
 // Close drops the stream and what it captured.
-func (s *Stream) Close() error {
+func (s *stream) Close() error {
 	s.capturing, s.nodes = false, nil
 	return nil
 }
@@ -300,7 +300,7 @@ type graphExec struct {
 
 // Launch runs the graph's work in order.
 func (e *graphExec) Launch(ctx context.Context, s device.Stream) error {
-	st, ok := s.(*Stream)
+	st, ok := s.(*stream)
 	if !ok || st.dev != e.dev {
 		return errors.New("launch graph: the stream belongs to another device")
 	}

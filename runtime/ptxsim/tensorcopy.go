@@ -91,16 +91,7 @@ func (d *decoder) decTensor(s *stmt, m *modset, in *inst, op string) (err error)
 		if err := d.address(args[0], in); err != nil {
 			return err
 		}
-		row, wide, err := d.base(args[2])
-		if err != nil {
-			return err
-		}
-		x.rows, x.wide = []int32{row, int32(args[2].off)}, wide
-		if x.multicast {
-			row, err = d.src32(args[3], tU16)
-			x.rows = append(x.rows, row)
-		}
-		return err
+		return d.completion(args[2:], x)
 	case first == "global" && m.take("shared::cta") && m.take("bulk_group"):
 		if len(args) != 2 || args[1].kind != opdAddress {
 			return fmt.Errorf("wrong operands")

@@ -14,13 +14,13 @@ type Colour string
 // The colours. Y is the luma of BT.601 in the range 16 to 235,
 // 16 + (65.481·R + 128.553·G + 24.966·B)/255 at a peak of 255.
 const (
-	// RGB compares three channels; SSIM is their mean.
-	RGB Colour = "RGB"
-	// YMATLAB rounds Y to whole numbers, half away from zero, as rgb2ycbcr does
+	// colourRGB compares three channels; SSIM is their mean.
+	colourRGB Colour = "RGB"
+	// colourMATLAB rounds Y to whole numbers, half away from zero, as rgb2ycbcr does
 	// with integers.
-	YMATLAB Colour = "Y of BT.601, rounded as MATLAB's rgb2ycbcr does"
-	// YBasicSR does not round Y, as BasicSR's to_y_channel.
-	YBasicSR Colour = "Y of BT.601, not rounded, as in BasicSR"
+	colourMATLAB Colour = "Y of BT.601, rounded as MATLAB's rgb2ycbcr does"
+	// colourBasicSR does not round Y, as BasicSR's to_y_channel.
+	colourBasicSR Colour = "Y of BT.601, not rounded, as in BasicSR"
 )
 
 // Protocol says how the papers of a task score a picture. Scores of a set are
@@ -44,13 +44,13 @@ type Protocol struct {
 // Protocols lists the known ones; the first is the default.
 func Protocols() []Protocol {
 	return []Protocol{
-		{Name: "rgb", Colour: RGB, Source: "PSNR over all samples, SSIM of Wang et al. 2004 by channel"},
-		{Name: "rain", Colour: YMATLAB, Source: "Restormer and MPRNet, Deraining/evaluate_PSNR_SSIM.m"},
-		{Name: "rain-basicsr", Colour: YBasicSR, Source: "BasicSR, calculate_psnr and calculate_ssim with test_y_channel"},
-		{Name: "denoise", Colour: RGB, Source: "Restormer, Denoising; NAFNet and BasicSR with test_y_channel off"},
-		{Name: "deblur", Colour: RGB, Source: "NAFNet and BasicSR with test_y_channel and crop_border off"},
-		{Name: "lowlight", Colour: RGB, Source: "RetinexFormer, Enhancement/test_from_dataset.py"},
-		{Name: "dehaze", Colour: RGB, Shrink: true, Source: "DehazeFormer, test.py"},
+		{Name: "rgb", Colour: colourRGB, Source: "PSNR over all samples, SSIM of Wang et al. 2004 by channel"},
+		{Name: "rain", Colour: colourMATLAB, Source: "Restormer and MPRNet, Deraining/evaluate_PSNR_SSIM.m"},
+		{Name: "rain-basicsr", Colour: colourBasicSR, Source: "BasicSR, calculate_psnr and calculate_ssim with test_y_channel"},
+		{Name: "denoise", Colour: colourRGB, Source: "Restormer, Denoising; NAFNet and BasicSR with test_y_channel off"},
+		{Name: "deblur", Colour: colourRGB, Source: "NAFNet and BasicSR with test_y_channel and crop_border off"},
+		{Name: "lowlight", Colour: colourRGB, Source: "RetinexFormer, Enhancement/test_from_dataset.py"},
+		{Name: "dehaze", Colour: colourRGB, Shrink: true, Source: "DehazeFormer, test.py"},
 	}
 }
 
@@ -112,7 +112,7 @@ func (p Protocol) measure(restored, target *imaging.Image) (Score, error) {
 			return Score{}, err
 		}
 	}
-	if p.Colour != RGB {
+	if p.Colour != colourRGB {
 		whole.channels = 1
 		whole.a, whole.b = whole.luma(whole.a, p.Colour), whole.luma(whole.b, p.Colour)
 	}
@@ -136,7 +136,7 @@ func (p *pair) luma(rows rowReader, c Colour) rowReader {
 		}
 		for x := range dst {
 			v := (65.481*rgb[0][x]+128.553*rgb[1][x]+24.966*rgb[2][x])/255 + offset
-			if c == YMATLAB {
+			if c == colourMATLAB {
 				v = math.Round(v)
 			}
 			dst[x] = v

@@ -66,16 +66,3 @@ func Estimator(ctx context.Context, c *models.Config, src weights.Source) error 
 	c.Ranges.Set(models.EstimatorRanges, r)
 	return nil
 }
-
-// Model makes sure that the ranges of all of a model's networks are known.
-func Model(ctx context.Context, c *models.Config, src weights.Source) error {
-	if err := Estimator(ctx, c, src); err != nil {
-		return err
-	}
-	for i := range c.Experts {
-		if err := Expert(ctx, c, src, i, models.Options{}); err != nil {
-			return err
-		}
-	}
-	return nil
-}

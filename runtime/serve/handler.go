@@ -86,8 +86,8 @@ func (s *Server) routes() map[string]handle {
 	return all
 }
 
-// Handler answers all requests.
-func (s *Server) Handler() http.Handler {
+// handler answers all requests.
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range s.routes() {
 		mux.Handle(pattern, s.guard(pattern, h))

@@ -182,7 +182,7 @@ func New(r Restorer, c Config) (*Server, error) {
 	s.metrics = s.newMetrics()
 	s.grpc, s.health = s.newGRPC()
 	s.http = &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: c.Grace, ReadTimeout: c.Grace, WriteTimeout: c.Timeout + c.Grace, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		Handler: s.handler(), ReadHeaderTimeout: c.Grace, ReadTimeout: c.Grace, WriteTimeout: c.Timeout + c.Grace, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 		ErrorLog:  slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: c.Active + c.Queue},
 		ConnState: s.conns.note,

@@ -442,7 +442,7 @@ func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
 	f.Restorer = model(t)
 	s, err := New(f, Config{})
 	require.NoError(t, err)
-	server := httptest.NewServer(s.Handler())
+	server := httptest.NewServer(s.handler())
 	server.Close()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

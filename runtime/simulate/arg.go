@@ -21,10 +21,10 @@ type Fill string
 
 // Fills of buffers.
 const (
-	Zeros  Fill = "zeros"
-	Random Fill = "random" // floats of a normal distribution, integers from 0 to 99; the same on every machine
-	Unset  Fill = "unset"  // nobody wrote it: reads are findings
-	File   Fill = "file"
+	fillZeros  Fill = "zeros"
+	fillRandom Fill = "random" // floats of a normal distribution, integers from 0 to 99; the same on every machine
+	fillUnset  Fill = "unset"  // nobody wrote it: reads are findings
+	fillFile   Fill = "file"
 )
 
 // Arg is an argument of a kernel: a buffer in device memory, or a value.
@@ -80,7 +80,7 @@ func ParseArg(text string) (Arg, error) {
 		}
 		return a, nil
 	}
-	a := Arg{Text: text, Fill: Zeros}
+	a := Arg{Text: text, Fill: fillZeros}
 	if name, value, ok := strings.Cut(text, "="); ok && !strings.Contains(name, ":") {
 		a.Type = strings.ToLower(name)
 		var err error
@@ -100,7 +100,7 @@ func ParseArg(text string) (Arg, error) {
 	count, fill, filled := strings.Cut(rest, ":")
 	n, err := strconv.ParseInt(count, 0, 64)
 	if err != nil {
-		a.Fill, a.Path = File, rest
+		a.Fill, a.Path = fillFile, rest
 		return a, nil
 	}
 	if n <= 0 || n > math.MaxInt64/16 {
@@ -110,13 +110,13 @@ func ParseArg(text string) (Arg, error) {
 	switch {
 	case !filled || fill == "zeros" || fill == "zero":
 	case fill == "random":
-		a.Fill = Random
+		a.Fill = fillRandom
 	case fill == "unset":
-		a.Fill = Unset
+		a.Fill = fillUnset
 	case fill == "":
 		return a, fmt.Errorf("argument %q: nothing after the last colon", text)
 	default:
-		a.Fill, a.Path = File, fill
+		a.Fill, a.Path = fillFile, fill
 	}
 	return a, nil
 }
@@ -177,7 +177,7 @@ func floatBits(typ string, v float64) uint64 {
 func (a *Arg) content(rng *rand.Rand, limit int64) (b []byte, size int64, err error) {
 	elem := int64(sizes[a.Type])
 	size = a.Count * elem
-	if a.Fill == File {
+	if a.Fill == fillFile {
 		info, err := os.Stat(a.Path)
 		if err != nil {
 			return nil, 0, fmt.Errorf("argument %q: %w", a.Text, err)
@@ -196,9 +196,9 @@ func (a *Arg) content(rng *rand.Rand, limit int64) (b []byte, size int64, err er
 		return nil, 0, fmt.Errorf("argument %q: %d bytes: %w (%d are free)", a.Text, size, device.ErrOutOfMemory, limit)
 	}
 	switch a.Fill {
-	case Unset:
+	case fillUnset:
 		return nil, size, nil
-	case File:
+	case fillFile:
 		b, err := os.ReadFile(a.Path)
 		if err != nil {
 			return nil, 0, fmt.Errorf("argument %q: %w", a.Text, err)
@@ -209,7 +209,7 @@ func (a *Arg) content(rng *rand.Rand, limit int64) (b []byte, size int64, err er
 		return b[:size], size, nil
 	}
 	b = make([]byte, size)
-	if a.Fill == Random {
+	if a.Fill == fillRandom {
 		for at := int64(0); at < size; at += elem {
 			bits := rng.Uint64N(100)
 			if strings.HasPrefix(a.Type, "f") || a.Type == "bf16" {

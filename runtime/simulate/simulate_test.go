@@ -110,7 +110,7 @@ func TestWhatCannotRunSaysWhy(t *testing.T) {
 		"written for sm_90":            func(o *Options) { o.Arch = 80 },
 		"out of device memory":         func(o *Options) { o.Args[0].Count = 1 << 40 },
 		"unknown GPU":                  func(o *Options) { o.Card = "riva128" },
-		"argument \"x\": open nothing": func(o *Options) { o.Args[0] = Arg{Text: "x", Type: "f32", Count: 1, Fill: File, Path: "nothing"} },
+		"argument \"x\": open nothing": func(o *Options) { o.Args[0] = Arg{Text: "x", Type: "f32", Count: 1, Fill: fillFile, Path: "nothing"} },
 	} {
 		o := options(t, good...)
 		change(&o)
@@ -131,9 +131,9 @@ func TestArguments(t *testing.T) {
 		require.Equal(t, want, a.Value, text)
 	}
 	for text, want := range map[string]Arg{
-		"i32:64": {Type: "i32", Count: 64, Fill: Zeros}, "f32:256:random": {Type: "f32", Count: 256, Fill: Random},
-		"u8:0x10:unset": {Type: "u8", Count: 16, Fill: Unset}, "f16:4:a.bin": {Type: "f16", Count: 4, Fill: File, Path: "a.bin"},
-		"f16:a=b.bin": {Type: "f16", Fill: File, Path: "a=b.bin"}, "f16:C:/a.bin": {Type: "f16", Fill: File, Path: "C:/a.bin"},
+		"i32:64": {Type: "i32", Count: 64, Fill: fillZeros}, "f32:256:random": {Type: "f32", Count: 256, Fill: fillRandom},
+		"u8:0x10:unset": {Type: "u8", Count: 16, Fill: fillUnset}, "f16:4:a.bin": {Type: "f16", Count: 4, Fill: fillFile, Path: "a.bin"},
+		"f16:a=b.bin": {Type: "f16", Fill: fillFile, Path: "a=b.bin"}, "f16:C:/a.bin": {Type: "f16", Fill: fillFile, Path: "C:/a.bin"},
 	} {
 		a, err := ParseArg(text)
 		require.NoError(t, err, text)
@@ -142,7 +142,7 @@ func TestArguments(t *testing.T) {
 	}
 	for _, text := range []string{"", "i32", "i32:", "i32:0", "i32:-4", "i32:4:", "q32:4", "q32=4", "i32=", "i32=x", "i8=128", "u8=256", "u8=-1", "f32=one", "hex=", "hex=0", "hex=zz", "i32:99999999999999999999999:random:x"} {
 		a, err := ParseArg(text)
-		if err == nil && a.Fill == File { // read when it runs
+		if err == nil && a.Fill == fillFile { // read when it runs
 			_, _, err = a.content(nil, 1<<30)
 		}
 		require.Error(t, err, text)
@@ -167,7 +167,7 @@ func FuzzParseArg(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		a, err := ParseArg(text)
-		if err != nil || a.Fill == File {
+		if err != nil || a.Fill == fillFile {
 			return
 		}
 		if a.Value == nil && a.Count <= 0 {

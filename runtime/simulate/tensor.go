@@ -34,7 +34,7 @@ func parseTensor(text string) (a Arg, err error) {
 		return a, errors.New("want " + tensorHelp)
 	}
 	t := &Tensor{Of: -1}
-	a = Arg{Type: strings.ToLower(parts[0]), Fill: Zeros, Tensor: t}
+	a = Arg{Type: strings.ToLower(parts[0]), Fill: fillZeros, Tensor: t}
 	kind, known := tensorTypes[a.Type]
 	if !known {
 		return a, fmt.Errorf("unknown type %q", parts[0])
@@ -57,60 +57,77 @@ func parseTensor(text string) (a Arg, err error) {
 	}
 	pitch := uint64(0)
 	for _, o := range parts[3:] {
-		name, value, _ := strings.Cut(o, "=")
-		number := func(most uint64) uint64 {
-			n, convErr := strconv.ParseUint(value, 10, 64)
-			if convErr != nil || n > most {
-				err = fmt.Errorf("%q is no number up to %d", value, most)
-			}
-			return n
-		}
-		switch {
-		case o == "random":
-			a.Fill = Random
-		case o == "unset":
-			a.Fill = Unset
-		case o == "nan":
-			t.Map.NaN = true
-		case name == "swizzle":
-			t.Map.Swizzle = int(number(128))
-		case name == "pitch":
-			pitch = number(1 << 40)
-		case name == "of":
-			t.Of = int(number(1 << 10))
-		case name == "steps":
-			var steps []uint64
-			if steps, err = sizesOf(value, 8); err == nil && len(steps) != len(dims) {
-				err = fmt.Errorf("%d steps for %d dimensions", len(steps), len(dims))
-			}
-			for i, s := range steps {
-				if i < len(dims) {
-					t.Map.Steps[i] = uint32(s)
-				}
-			}
-		default:
-			err = fmt.Errorf("unknown option %q", o)
-		}
-		if err != nil {
+		if err := a.tensorOption(o, &pitch); err != nil {
 			return a, err
 		}
 	}
-	size := uint64(kind.Size())
-	stride := (dims[0]*size + 15) &^ 15
-	if pitch != 0 {
-		if stride = pitch; pitch < dims[0]*size {
-			return a, fmt.Errorf("a pitch of %d bytes for %d elements", pitch, dims[0])
-		}
+	bytes, err := t.layOut(pitch)
+	if err != nil {
+		return a, err
 	}
-	for i := 1; i < len(dims); i++ {
-		t.Map.Strides[i-1] = stride
-		if stride > 1<<40/dims[i] {
-			return a, errors.New("the tensor is too large")
-		}
-		stride *= dims[i]
-	}
-	a.Count = int64(stride / size)
+	a.Count = int64(bytes / uint64(kind.Size()))
 	return a, t.Map.Check()
+}
+
+// tensorOption reads one of the options behind dimensions and box.
+func (a *Arg) tensorOption(text string, pitch *uint64) (err error) {
+	t := a.Tensor
+	name, value, _ := strings.Cut(text, "=")
+	number := func(most uint64) uint64 {
+		n, convErr := strconv.ParseUint(value, 10, 64)
+		if convErr != nil || n > most {
+			err = fmt.Errorf("%q is no number up to %d", value, most)
+		}
+		return n
+	}
+	switch {
+	case text == "random":
+		a.Fill = fillRandom
+	case text == "unset":
+		a.Fill = fillUnset
+	case text == "nan":
+		t.Map.NaN = true
+	case name == "swizzle":
+		t.Map.Swizzle = int(number(128))
+	case name == "pitch":
+		*pitch = number(1 << 40)
+	case name == "of":
+		t.Of = int(number(1 << 10))
+	case name == "steps":
+		steps, err := sizesOf(value, 8)
+		if err == nil && len(steps) != t.Map.Rank {
+			err = fmt.Errorf("%d steps for %d dimensions", len(steps), t.Map.Rank)
+		}
+		if err != nil {
+			return err
+		}
+		for i, s := range steps {
+			t.Map.Steps[i] = uint32(s)
+		}
+	default:
+		return fmt.Errorf("unknown option %q", text)
+	}
+	return err
+}
+
+// layOut gives the strides of all dimensions but the first, by the pitch of the second unless that is 0, and the bytes of
+// the whole tensor.
+func (t *Tensor) layOut(pitch uint64) (uint64, error) {
+	row := t.Map.Dims[0] * uint64(t.Map.Type.Size())
+	stride := (row + 15) &^ 15
+	if pitch != 0 {
+		if stride = pitch; pitch < row {
+			return 0, fmt.Errorf("a pitch of %d bytes for %d elements", pitch, t.Map.Dims[0])
+		}
+	}
+	for i := 1; i < t.Map.Rank; i++ {
+		t.Map.Strides[i-1] = stride
+		if stride > 1<<40/t.Map.Dims[i] {
+			return 0, errors.New("the tensor is too large")
+		}
+		stride *= t.Map.Dims[i]
+	}
+	return stride, nil
 }
 
 // sizesOf reads "64x32".

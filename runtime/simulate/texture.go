@@ -40,7 +40,7 @@ func parseTexture(text string) (a Arg, err error) {
 	name, channels, several := strings.Cut(strings.ToLower(parts[0]), "x")
 	t := &Texture{Of: -1}
 	t.Channels, t.Signed, t.Address = 1, name != "" && name[0] == 'i', ptxsim.AddressClamp
-	a = Arg{Type: name, Fill: Zeros, Texture: t}
+	a = Arg{Type: name, Fill: fillZeros, Texture: t}
 	var known bool
 	if t.Type, known = textureTypes[name]; !known {
 		return a, fmt.Errorf("unknown type %q", parts[0])
@@ -83,9 +83,9 @@ func (t *Texture) option(a *Arg, text string) (err error) {
 	case isMode:
 		t.Address = mode
 	case text == "random":
-		a.Fill = Random
+		a.Fill = fillRandom
 	case text == "unset":
-		a.Fill = Unset
+		a.Fill = fillUnset
 	case text == "linear":
 		t.Linear = true
 	case text == "normalized":

@@ -79,16 +79,20 @@ func run(dir string, passing time.Duration) error {
 		r := scale(times, host, cores)
 		fmt.Fprintf(&text, "| %d | %.1f | %.2f× | %.2f× | %s: GPUs %.0f %% busy, host %.0f %% |\n", cores, r.one, r.two, r.four, r.binds, 100*r.cards, 100*r.host)
 	}
-	path := filepath.Join(dir, "docs", "nvidia.md")
+	return writeTable(context.Background(), filepath.Join(dir, "docs", "nvidia.md"), text.String())
+}
+
+// writeTable puts text between the marks of a page.
+func writeTable(ctx context.Context, path, text string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	made, err := between(string(old), text.String())
+	made, err := between(string(old), text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return atomicfile.Write(context.Background(), path, func(w io.Writer) error { _, err := io.WriteString(w, made); return err })
+	return atomicfile.Write(ctx, path, func(w io.Writer) error { _, err := io.WriteString(w, made); return err })
 }
 
 // runQueue measures queues of one server and of three on this machine, and plays fleets at them and at faster ones.
@@ -122,16 +126,7 @@ func runQueue(ctx context.Context, dir string, measured bool) error {
 	store(&fast, 8)
 	all = append(all, fast)
 	fmt.Fprintf(&text, "JPEGs of %s, decoding %.0f ms and encoding %.0f ms of one core.\n\n%s", pixels, ms(decode), ms(encode), queueTable(all, [2]float64{ms(decode), ms(encode)}))
-	path := filepath.Join(dir, "docs", "jobs.md")
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	made, err := between(string(old), text.String())
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return atomicfile.Write(ctx, path, func(w io.Writer) error { _, err := io.WriteString(w, made); return err })
+	return writeTable(ctx, filepath.Join(dir, "docs", "jobs.md"), text.String())
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -13,8 +13,8 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// ErrNotBuilt is returned by [Read] in a binary built without the tag cuda, or not for Linux.
-var ErrNotBuilt = errors.New("built without CUDA support")
+// errNotBuilt is returned by [Read] in a binary built without the tag cuda, or not for Linux.
+var errNotBuilt = errors.New("built without CUDA support")
 
 // System is what the library tells of a machine.
 type System struct {

@@ -2,5 +2,5 @@
 
 package nvml
 
-// Read returns the state of the machine's GPUs; here always [ErrNotBuilt].
-func Read() (System, error) { return System{}, ErrNotBuilt }
+// Read returns the state of the machine's GPUs; here always an error.
+func Read() (System, error) { return System{}, errNotBuilt }

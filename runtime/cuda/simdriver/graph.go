@@ -237,13 +237,7 @@ func cuGraphExecUpdate_v2(handle, from C.uintptr_t, info unsafe.Pointer) C.int {
 
 //export cuGraphExecDestroy
 func cuGraphExecDestroy(handle C.uintptr_t) C.int {
-	e, r := execOf(handle)
-	if r != success {
-		return r
-	}
-	drop(handle)
-	e.ctx.disown(e)
-	return success
+	return destroy[*exec](handle)
 }
 
 //export cuGraphLaunch

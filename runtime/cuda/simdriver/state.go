@@ -132,6 +132,17 @@ func own[T interface{ context() *context }](handle C.uintptr_t) (v T, result C.i
 	return found, success
 }
 
+// destroy ends what a handle of the current context stands for.
+func destroy[T interface{ context() *context }](handle C.uintptr_t) C.int {
+	v, r := own[T](handle)
+	if r != success {
+		return r
+	}
+	drop(handle)
+	v.context().disown(v)
+	return success
+}
+
 // open makes the primary context.
 func (g *gpu) open(index int) (*context, error) {
 	seed, err := order()

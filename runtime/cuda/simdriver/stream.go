@@ -233,13 +233,7 @@ func cuEventCreate(handle *C.uintptr_t, flags C.uint) C.int {
 
 //export cuEventDestroy_v2
 func cuEventDestroy_v2(handle C.uintptr_t) C.int {
-	e, r := eventOf(handle)
-	if r != success {
-		return r
-	}
-	drop(handle)
-	e.ctx.disown(e)
-	return success
+	return destroy[*event](handle)
 }
 
 //export cuEventRecord

@@ -70,10 +70,9 @@ func kernelWork(c *context, f *function, shape device.Shape, args *device.Args) 
 }
 
 func touched(ranges []ptxsim.Range) []timeline.Range {
-	kinds := map[ptxsim.Access]timeline.Access{ptxsim.Read: timeline.Read, ptxsim.Write: timeline.Write, ptxsim.Atomic: timeline.Atomic}
 	out := make([]timeline.Range, len(ranges))
 	for i, r := range ranges {
-		out[i] = timeline.Range{Lo: r.Lo, Hi: r.Hi, Access: kinds[r.Access]}
+		out[i] = timeline.Range{Lo: r.Lo, Hi: r.Hi, Access: r.Access}
 	}
 	return out
 }

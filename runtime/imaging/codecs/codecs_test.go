@@ -66,7 +66,7 @@ func TestInstancesWorkAtOnce(t *testing.T) {
 func TestMemoryInsideIsBounded(t *testing.T) {
 	data := file(t, "big.tif")
 	_, err := OpenTIFF(t.Context(), append(bytes.Clone(data), make([]byte, 8<<20)...), baseMemory)
-	require.ErrorIs(t, err, ErrMemory)
+	require.ErrorIs(t, err, errMemory)
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = OpenTIFF(done, data, TIFFMemory(len(data), 1<<20))

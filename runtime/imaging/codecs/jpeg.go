@@ -8,20 +8,20 @@ import (
 
 // JPEG colour spaces as libjpeg numbers them.
 const (
-	JPEGUnknown = iota
-	JPEGGrey
-	JPEGRGB
-	JPEGYCbCr
-	JPEGCMYK
-	JPEGYCCK
+	jpegUnknown = iota
+	jpegGrey
+	jpegRGB
+	jpegYCbCr
+	jpegCMYK
+	jpegYCCK
 )
 
 // JPEGHeader is what libjpeg says of a file.
 type JPEGHeader struct {
 	Width, Height int
 	Components    int // in the file
-	Space         int // JPEGGrey and so on
-	Channels      int // of the pixels: 1 grey, 3 RGB, 4 CMYK, or Components where Space is JPEGUnknown
+	Space         int // jpegGrey and so on
+	Channels      int // of the pixels: 1 grey, 3 RGB, 4 CMYK, or Components where Space is jpegUnknown
 	Bits          int
 	Progressive   bool
 	Arithmetic    bool
@@ -84,11 +84,7 @@ func DecodeJPEG(ctx context.Context, data []byte, check func(JPEGHeader) error) 
 	return p, nil
 }
 
-// ReadJPEGHeader reads the header alone.
-func ReadJPEGHeader(ctx context.Context, data []byte) (JPEGHeader, error) {
-	return readJPEGHeader(ctx, data)
-}
-
+// readJPEGHeader reads the header alone.
 func readJPEGHeader(ctx context.Context, data []byte) (JPEGHeader, error) {
 	in, err := jpeg.start(ctx, baseMemory+1<<20+int64(len(data)))
 	if err != nil {

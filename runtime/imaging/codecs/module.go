@@ -68,8 +68,8 @@ func config(limit int64, cancel bool) wazero.RuntimeConfig {
 	return wazero.NewRuntimeConfig().WithCompilationCache(cache()).WithMemoryLimitPages(pages).WithCloseOnContextDone(cancel)
 }
 
-// ErrMemory reports a picture that needs more memory inside the sandbox than was allowed. Use errors.Is.
-var ErrMemory = errors.New("not enough memory for the decoder")
+// errMemory reports a picture that needs more memory inside the sandbox than was allowed. Use errors.Is.
+var errMemory = errors.New("not enough memory for the decoder")
 
 const (
 	pageBytes = 1 << 16
@@ -153,14 +153,14 @@ func firstLine(err error) error {
 // alloc reserves n bytes inside.
 func (in *instance) alloc(n int64) (uint32, error) {
 	if n < 0 || n > math.MaxUint32 {
-		return 0, ErrMemory
+		return 0, errMemory
 	}
 	p, err := in.call("reserve", uint64(n))
 	if err != nil {
 		return 0, err
 	}
 	if p == 0 && n > 0 {
-		return 0, ErrMemory
+		return 0, errMemory
 	}
 	return uint32(p), nil
 }
@@ -172,7 +172,7 @@ func (in *instance) put(data []byte) (uint32, error) {
 		return 0, err
 	}
 	if !in.mod.Memory().Write(p, data) {
-		return 0, ErrMemory
+		return 0, errMemory
 	}
 	return p, nil
 }
@@ -180,7 +180,7 @@ func (in *instance) put(data []byte) (uint32, error) {
 // view is a window on n bytes inside; it is valid until the next call.
 func (in *instance) view(p uint32, n int64) ([]byte, error) {
 	if n < 0 || n > math.MaxUint32 {
-		return nil, ErrMemory
+		return nil, errMemory
 	}
 	b, ok := in.mod.Memory().Read(p, uint32(n))
 	if !ok {

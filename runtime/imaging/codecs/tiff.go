@@ -101,7 +101,7 @@ func (t *TIFF) Directory(offset uint64) (TIFFHeader, error) {
 // buffer makes room for n bytes inside, once.
 func (t *TIFF) buffer(n int64) (uint32, error) {
 	if n > t.limit {
-		return 0, ErrMemory
+		return 0, errMemory
 	}
 	if n <= t.room {
 		return t.buf, nil
@@ -128,7 +128,13 @@ func (t *TIFF) Block(h TIFFHeader, i int) ([]byte, error) {
 	clear(out)
 	t.forget()
 	n, err := t.in.call("tiff_block", uint64(i), uint64(buf), uint64(h.BlockBytes))
-	if err == nil && int32(n) < 0 {
+	return t.decoded(buf, int64(h.BlockBytes), int32(n) < 0, err)
+}
+
+// decoded views what a call has written, with what went wrong: the call itself, what it said it could not do, or what it
+// complained of.
+func (t *TIFF) decoded(buf uint32, size int64, failed bool, err error) ([]byte, error) {
+	if err == nil && failed {
 		err = t.said("block cannot be decoded")
 	} else if err == nil {
 		if msg := t.in.message("error_message"); msg != "" {
@@ -138,7 +144,7 @@ func (t *TIFF) Block(h TIFFHeader, i int) ([]byte, error) {
 	if ctxErr := t.in.ctx.Err(); ctxErr != nil {
 		return nil, ctxErr
 	}
-	out, viewErr := t.in.view(buf, int64(h.BlockBytes))
+	out, viewErr := t.in.view(buf, size)
 	return out, errors.Join(err, viewErr)
 }
 
@@ -157,18 +163,7 @@ func (t *TIFF) RGBA(h TIFFHeader, x, y int) ([]byte, error) {
 	} else {
 		ok, err = t.in.call("tiff_rgba_strip", uint64(y), uint64(buf))
 	}
-	if err == nil && uint32(ok) == 0 {
-		err = t.said("block cannot be decoded")
-	} else if err == nil {
-		if msg := t.in.message("error_message"); msg != "" {
-			err = errors.New(msg)
-		}
-	}
-	if ctxErr := t.in.ctx.Err(); ctxErr != nil {
-		return nil, ctxErr
-	}
-	out, viewErr := t.in.view(buf, size)
-	return out, errors.Join(err, viewErr)
+	return t.decoded(buf, size, uint32(ok) == 0, err)
 }
 
 func (t *TIFF) forget() { t.in.int("forget") }

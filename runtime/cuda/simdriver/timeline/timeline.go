@@ -13,6 +13,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+
+	"unirestorer/runtime/ptxsim"
 )
 
 // The seeds with a meaning of their own. Every other seed is of random orders.
@@ -23,13 +25,13 @@ const (
 )
 
 // Access says how work uses a range of memory.
-type Access uint8
+type Access = ptxsim.Access
 
 // Kinds of access. Atomics do not conflict with each other.
 const (
-	Read Access = iota
-	Write
-	Atomic
+	Read   = ptxsim.Read
+	Write  = ptxsim.Write
+	Atomic = ptxsim.Atomic
 )
 
 // Range is memory from Lo to before Hi, of the device or of the host.
@@ -313,15 +315,15 @@ func (t *Timeline) run(op *Op) {
 	t.tidy()
 }
 
-// ConflictError is of work that touches the same memory in no order.
-type ConflictError struct {
+// conflictError is of work that touches the same memory in no order.
+type conflictError struct {
 	First, Second string // what ran first, and second, this time
 	At            Range  // where, as the second used it
 	Did           Access // of the first
 }
 
 // Error names both and the memory.
-func (e *ConflictError) Error() string {
+func (e *conflictError) Error() string {
 	verb := func(a Access) string { return [...]string{"reads", "writes", "updates"}[a] }
 	return fmt.Sprintf("%s %s %v, which %s %s; nothing orders them: neither a stream, nor an event, nor a wait of the host",
 		e.Second, verb(e.At.Access), e.At, e.First, verb(e.Did))
@@ -337,7 +339,7 @@ func (t *Timeline) conflict(op *Op) error {
 				if a.conflicts(b) {
 					at := b
 					at.Lo, at.Hi = max(a.Lo, b.Lo), min(a.Hi, b.Hi)
-					return &ConflictError{First: o.work.Name, Second: op.work.Name, At: at, Did: a.Access}
+					return &conflictError{First: o.work.Name, Second: op.work.Name, At: at, Did: a.Access}
 				}
 			}
 		}

@@ -188,7 +188,7 @@ func TestWorkInNoOrderConflictsUnderEverySeed(t *testing.T) {
 				require.NoError(t, s.fault, "%s, seed %d", c.name, seed)
 				continue
 			}
-			var found *ConflictError
+			var found *conflictError
 			require.ErrorAs(t, s.fault, &found, "%s, seed %d", c.name, seed)
 			require.ElementsMatch(t, []string{"A", "B"}, []string{found.First, found.Second})
 		}
