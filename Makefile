@@ -21,7 +21,7 @@ build/musl: # a copy, because the compiler passes over a folder that it knows as
 	mkdir -p build && cp -r /usr/include/$(MUSL) $@
 endif
 
-.PHONY: kernels-mutants memory-check picture-sets video-check arm64-short arm64-test page-check clients-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
+.PHONY: kernels-mutants memory-check picture-sets video-check arm64-short arm64-test page-check clients-check onnx-check fmt-check staticcheck tidy vet-platforms complexity deadcode exports generated rooms help build test short race bench fmt lint verify demo fuzz clean toolkit kernels kernels-check kernel-table floors release release-twice release-try cuda-build cuda-header cuda-chroot cuda-lint cuda-test cuda-mutations kernels-sites train-smoke gpu-kit kernels-rough
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,9 @@ complexity: ## list functions that are too hard to follow
 
 deadcode: ## list functions that no program reaches
 	$(CUDAENV) .ci/deadcode
+
+exports: ## list what packages export although no other uses it
+	$(CUDAENV) $(GO) run ./tools/exports
 
 generated: ## fail if generated files are not what their sources give
 	$(GO) generate ./runtime/cpu/simd

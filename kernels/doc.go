@@ -19,4 +19,9 @@
 //
 // The weight of a product is [filters][depth] fp16 as [PackProduct] makes it; vectors by channel are fp32. A dynamic
 // weight N×1×Cout×Cin in activation layout is already in that form.
+//
+// # Order
+//
+// On cards of compute capability 9.0 every kernel may start before the one in front has ended, and waits for it before it
+// touches memory (dependent.cuh).
 package kernels

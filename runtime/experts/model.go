@@ -1,5 +1,11 @@
 // Package experts holds a model's experts: which of them are compiled and
 // resident, under a byte budget.
+//
+// The pool counts bytes the way backends hold them, parts with equal keys once,
+// reserves them before they are taken, and evicts the least recently used
+// experts that are idle. With switched adapters, LoRA experts of one base at
+// one size share a program; the adapter least recently used, and not in use, is
+// the one that goes.
 package experts
 
 import (

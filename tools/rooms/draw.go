@@ -125,29 +125,6 @@ func place(d *document, places map[int]box, row []int, y float64) float64 {
 
 func boxWidth(r room) float64 { return float64(len(name(r.folder)))*charWidth + 18 }
 
-// reduced gives the rooms that room i imports, without those that one of the others leads to.
-func (d *document) reduced(i int) []int {
-	var direct []int
-	for j, r := range d.rooms {
-		if slices.Contains(d.rooms[i].uses, r.folder) {
-			direct = append(direct, j)
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(direct), func(j int) bool {
-		return slices.ContainsFunc(direct, func(k int) bool { return k != j && d.leads(k, j) })
-	})
-}
-
-// leads tells whether room from imports room to, over others perhaps. Arrows point down, so this ends.
-func (d *document) leads(from, to int) bool {
-	for j, r := range d.rooms {
-		if slices.Contains(d.rooms[from].uses, r.folder) && (j == to || d.leads(j, to)) {
-			return true
-		}
-	}
-	return false
-}
-
 // svg frames a drawing of the common width.
 func svg(height float64, title, body string) string {
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %.0f" font-family="sans-serif" font-size="13" fill="%s">
@@ -164,7 +141,7 @@ type step struct {
 	packages    []string
 }
 
-// steps are the way of a picture through the pipeline.
+// steps are the path of a picture through the pipeline.
 var steps = []step{
 	{"decode", "a file becomes pixels of 8 or 16 bits; metadata is kept aside", []string{"runtime/imaging"}},
 	{"estimate", "a vision transformer reads the degradation from a small view", []string{"runtime/router", "graph/models"}},
@@ -190,5 +167,5 @@ func pathDrawing() string {
 			fmt.Fprintf(&body, `<path d="M%d %dv%d" stroke="#8794a0" marker-end="url(#tip)"/>`+"\n", left+wide/2, y-pitch+34, pitch-34-4)
 		}
 	}
-	return svg(float64(margin+len(steps)*pitch), "The way of a picture", body.String())
+	return svg(float64(margin+len(steps)*pitch), "The path of a picture", body.String())
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,17 +113,42 @@ func (d *document) check(imports map[string][]string) []string {
 	return wrong
 }
 
-// text is the document with the last column of its table filled in.
+// text is the document with the last column of its table filled in: what a room imports, but for what another of these
+// leads to.
 func (d *document) text() string {
 	lines := slices.Clone(d.lines)
-	for _, r := range d.rooms {
-		uses := "–"
-		if len(r.uses) > 0 {
-			uses = strings.Join(r.uses, ", ")
+	for i, r := range d.rooms {
+		var uses []string
+		for _, j := range d.reduced(i) {
+			uses = append(uses, name(d.rooms[j].folder))
 		}
-		lines[r.line] = fmt.Sprintf("| `%s` | %s | %s |", name(r.folder), r.about, uses)
+		slices.Sort(uses)
+		lines[r.line] = fmt.Sprintf("| `%s` | %s | %s |", name(r.folder), r.about, cmp.Or(strings.Join(uses, ", "), "–"))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// reduced gives the rooms that room i imports, without those that one of the others leads to.
+func (d *document) reduced(i int) []int {
+	var direct []int
+	for j, r := range d.rooms {
+		if slices.Contains(d.rooms[i].uses, r.folder) {
+			direct = append(direct, j)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(direct), func(j int) bool {
+		return slices.ContainsFunc(direct, func(k int) bool { return k != j && d.leads(k, j) })
+	})
+}
+
+// leads tells whether room from imports room to, over others perhaps. Arrows point down, so this ends.
+func (d *document) leads(from, to int) bool {
+	for j, r := range d.rooms {
+		if slices.Contains(d.rooms[from].uses, r.folder) && (j == to || d.leads(j, to)) {
+			return true
+		}
+	}
+	return false
 }
 
 func name(folder string) string {

@@ -78,6 +78,11 @@ func TestLastColumnIsWhatIsImported(t *testing.T) {
 	require.Equal(t, "third", again.rooms[2].about)
 	require.Equal(t, "Down", again.rooms[2].group)
 
+	d, err = parse(small)
+	require.NoError(t, err)
+	require.Empty(t, d.check(map[string][]string{"unirestorer/a": {"unirestorer/b/c", "unirestorer/b"}, "unirestorer/b": {"unirestorer/b/c"}, "unirestorer/b/c": nil}))
+	require.Contains(t, d.text(), "| `a` | first | b |\n", "b leads to b/c")
+
 	for _, svg := range []string{d.drawing(), pathDrawing()} {
 		for decoder := xml.NewDecoder(strings.NewReader(svg)); ; {
 			if _, err := decoder.Token(); err == io.EOF {
