@@ -55,7 +55,7 @@ func (f *Format) move(data []byte, i int, by []int32) {
 
 // codes are black and the distance from it to white of luma, and the codes that chroma's 1 stretches over; in samples.
 func (f *Format) codes() (black, luma, chroma float64) {
-	if f.FullRange || f.Chroma == RGB {
+	if f.FullRange || f.Chroma == chromaRGB {
 		full := float64(int(1)<<f.Depth - 1)
 		return 0, full, full
 	}
@@ -90,7 +90,7 @@ func (f *Format) factors() factors {
 	one, kr, kb := float64(c.one), f.Matrix.kr, f.Matrix.kb
 	kg := 1 - kr - kb
 	c.luma = fixed(one / luma)
-	if f.Chroma == RGB || f.Chroma == Mono {
+	if f.Chroma == chromaRGB || f.Chroma == chromaMono {
 		c.lumaOf[0] = fixed(luma / one)
 		return c
 	}
@@ -111,7 +111,7 @@ func (f *Format) factors() factors {
 // [unirestorer.Restorer.Restore] is given.
 func (f *Format) picture(frame *Frame) *unirestorer.Picture {
 	p := &unirestorer.Picture{W: f.Width, H: f.Height, Channels: 3, Depth: 8}
-	if f.Chroma == Mono {
+	if f.Chroma == chromaMono {
 		p.Channels = 1
 	}
 	if f.Depth > 8 {
@@ -129,10 +129,10 @@ func (f *Format) picture(frame *Frame) *unirestorer.Picture {
 		for y := y0; y < y1; y++ {
 			at := y * f.Width
 			switch f.Chroma {
-			case Mono:
+			case chromaMono:
 				f.samples(frame.Data, at, luma)
 				c.grey(luma, rgb, 1)
-			case RGB:
+			case chromaRGB:
 				n := f.Width * f.Height
 				for k, plane := range [3]int{2 * n, 0, n} { // green, blue, red
 					f.samples(frame.Data, plane+at, luma)
@@ -192,14 +192,14 @@ type place struct {
 
 // columns are the places of a row among its samples of chroma; nil where there is no chroma of its own.
 func (f *Format) columns() []place {
-	if f.Chroma == Mono || f.Chroma == RGB {
+	if f.Chroma == chromaMono || f.Chroma == chromaRGB {
 		return nil
 	}
 	w, _ := f.chromaSize()
 	sx, _ := f.shifts()
 	all := make([]place, f.Width)
 	for x := range all {
-		all[x] = between(x, sx, w, f.Chroma == Chroma420 && f.Siting == Centre)
+		all[x] = between(x, sx, w, f.Chroma == chroma420 && f.Siting == sitingCentre)
 	}
 	return all
 }
@@ -209,7 +209,7 @@ func (f *Format) chromaRow(data []byte, y int, columns []place, near []int32, ou
 	w, h := f.chromaSize()
 	p := f.planes()
 	_, sy := f.shifts()
-	at := between(y, sy, h, f.Chroma == Chroma420 && f.Siting != TopLeft)
+	at := between(y, sy, h, f.Chroma == chroma420 && f.Siting != sitingTopLeft)
 	top, bottom, both := near[:w], near[w:2*w], near[2*w:3*w]
 	for k, row := range out {
 		f.samples(data, p[k+1]+at.first*w, top)
@@ -247,10 +247,10 @@ func (f *Format) changed(frame *Frame, before, after *unirestorer.Picture) *Fram
 		for y := y0; y < y1; y++ {
 			at := y * f.Width
 			switch f.Chroma {
-			case Mono:
+			case chromaMono:
 				d.grey(y, c.lumaOf[0], by)
 				f.move(out.Data, at, by)
-			case RGB:
+			case chromaRGB:
 				for k, plane := range [3]int{2 * n, 0, n} { // green, blue, red
 					var one [3]int
 					one[k] = c.lumaOf[0]
@@ -263,7 +263,7 @@ func (f *Format) changed(frame *Frame, before, after *unirestorer.Picture) *Fram
 			}
 		}
 	})
-	if f.Chroma == Mono || f.Chroma == RGB {
+	if f.Chroma == chromaMono || f.Chroma == chromaRGB {
 		return out
 	}
 	w, h := f.chromaSize()
@@ -274,7 +274,7 @@ func (f *Format) changed(frame *Frame, before, after *unirestorer.Picture) *Fram
 		sum := make([]int32, f.Width*3)
 		cb, cr := make([]int32, w), make([]int32, w)
 		for y := y0; y < y1; y++ {
-			d.weighted(tapsAt(y, sy, f.Height, f.Siting != TopLeft), sum)
+			d.weighted(tapsAt(y, sy, f.Height, f.Siting != sitingTopLeft), sum)
 			for x := range cb {
 				rgb := across[x].sum(sum)
 				cb[x], cr[x] = dot(&c.blueness, rgb[0], rgb[1], rgb[2]), dot(&c.redness, rgb[0], rgb[1], rgb[2])
@@ -385,7 +385,7 @@ func (f *Format) across() []taps {
 	w, _ := f.chromaSize()
 	all := make([]taps, w)
 	for x := range all {
-		all[x] = tapsAt(x, sx, f.Width, f.Chroma == Chroma420 && f.Siting == Centre)
+		all[x] = tapsAt(x, sx, f.Width, f.Chroma == chroma420 && f.Siting == sitingCentre)
 	}
 	return all
 }

@@ -12,9 +12,9 @@ import (
 // formats are all kinds of frames, of odd sizes.
 func formats() []Format {
 	var all []Format
-	for _, c := range []Chroma{Chroma420, Chroma422, Chroma444, Chroma411, Mono, RGB} {
+	for _, c := range []Chroma{chroma420, chroma422, chroma444, chroma411, chromaMono, chromaRGB} {
 		for _, depth := range []int{8, 10, 12, 16} {
-			for _, s := range []Siting{Left, Centre, TopLeft} {
+			for _, s := range []Siting{sitingLeft, sitingCentre, sitingTopLeft} {
 				for _, full := range []bool{false, true} {
 					for _, name := range []string{"bt709", "smpte170m", "bt2020nc"} {
 						m, _ := matrixOf(name, 0, 0)
@@ -48,7 +48,7 @@ func flat(f *Format, r, g, b float64) *Frame {
 	l := f.Matrix.kr*r + (1-f.Matrix.kr-f.Matrix.kb)*g + f.Matrix.kb*b
 	values := []float64{l*float64(luma) + float64(black),
 		(b-l)/(2-2*f.Matrix.kb)*float64(chroma) + float64(int(1)<<(f.Depth-1)), (r-l)/(2-2*f.Matrix.kr)*float64(chroma) + float64(int(1)<<(f.Depth-1))}
-	if f.Chroma == RGB {
+	if f.Chroma == chromaRGB {
 		values = []float64{g * float64(luma), b * float64(luma), r * float64(luma)}
 	}
 	for k, p := range f.planes()[:len(f.planes())-1] {
@@ -61,7 +61,7 @@ func flat(f *Format, r, g, b float64) *Frame {
 
 func TestColoursFollowTheStandards(t *testing.T) {
 	for _, f := range formats() {
-		if f.Chroma == Mono {
+		if f.Chroma == chromaMono {
 			continue
 		}
 		r, g, b := 0.7, 0.45, 0.2
@@ -103,14 +103,14 @@ func TestColoursFollowTheStandards(t *testing.T) {
 
 func TestChromaLiesWhereItsSitingSays(t *testing.T) {
 	// A ramp of Cb along x and y, sampled where each siting has its samples, must come out as the same ramp.
-	for _, s := range []Siting{Left, Centre, TopLeft} {
-		f := Format{Width: 32, Height: 32, Chroma: Chroma420, Depth: 16, Siting: s, FullRange: true}
+	for _, s := range []Siting{sitingLeft, sitingCentre, sitingTopLeft} {
+		f := Format{Width: 32, Height: 32, Chroma: chroma420, Depth: 16, Siting: s, FullRange: true}
 		f.Matrix, _ = matrixOf("bt709", 0, 0)
 		ox, oy := 0.0, 0.5
 		switch s {
-		case Centre:
+		case sitingCentre:
 			ox = 0.5
-		case TopLeft:
+		case sitingTopLeft:
 			oy = 0
 		}
 		frame := &Frame{Data: make([]byte, f.frameBytes())}
@@ -137,7 +137,7 @@ func TestChromaLiesWhereItsSitingSays(t *testing.T) {
 }
 
 func TestGreyStaysGrey(t *testing.T) {
-	f := Format{Width: 4, Height: 2, Chroma: Mono, Depth: 10}
+	f := Format{Width: 4, Height: 2, Chroma: chromaMono, Depth: 10}
 	frame := &Frame{Data: make([]byte, f.frameBytes())}
 	for i, v := range []float32{0, 64, 502, 940, 1023, 64, 64, 64} {
 		f.add(frame.Data, i, v)

@@ -311,7 +311,7 @@ func (s *stream1) colour(f *Format, encoder string, tonemapped bool) (tags []str
 		space, transfer, primaries = "bt709", "bt709", "bt709"
 	}
 	switch {
-	case f.Chroma != RGB:
+	case f.Chroma != chromaRGB:
 		add("-colorspace", "colorspace", space)
 	case encoder == "ffv1": // others make luma and chroma of it
 		tags = append(tags, "-colorspace", "rgb")

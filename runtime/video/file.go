@@ -359,11 +359,11 @@ func (f *file) coding(ctx context.Context) (*coding, error) {
 
 // pixelName is what ffmpeg calls a format of YUV4MPEG2.
 func pixelName(f *Format) string {
-	name := map[Chroma]string{Chroma420: "yuv420p", Chroma422: "yuv422p", Chroma444: "yuv444p", Chroma411: "yuv411p", Mono: "gray"}[f.Chroma]
+	name := map[Chroma]string{chroma420: "yuv420p", chroma422: "yuv422p", chroma444: "yuv444p", chroma411: "yuv411p", chromaMono: "gray"}[f.Chroma]
 	if f.Depth > 8 {
 		return fmt.Sprintf("%s%dle", name, f.Depth)
 	}
-	if f.FullRange && f.Chroma != Mono && f.Chroma != Chroma411 {
+	if f.FullRange && f.Chroma != chromaMono && f.Chroma != chroma411 {
 		name = "yuvj" + strings.TrimPrefix(name, "yuv")
 	}
 	return name

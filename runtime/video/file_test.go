@@ -62,7 +62,7 @@ func TestPixelsAreThoseOfRestore(t *testing.T) {
 	r := restorer(t)
 	ctx := context.Background()
 	half := unirestorer.WithStrength(0.5)
-	for _, f := range []Format{small(Chroma444, 8), small(Mono, 8), small(Chroma420, 10)} {
+	for _, f := range []Format{small(chroma444, 8), small(chromaMono, 8), small(chroma420, 10)} {
 		in := clipOf(t, f, 3)
 		var out bytes.Buffer
 		rep, err := pipe(ctx, r, bytes.NewReader(in), &out, Options{
@@ -90,7 +90,7 @@ func TestPixelsAreThoseOfRestore(t *testing.T) {
 
 func TestOneRouteHoldsForAScene(t *testing.T) {
 	r := restorer(t)
-	in := clipOf(t, small(Chroma420, 8), 14)
+	in := clipOf(t, small(chroma420, 8), 14)
 	var out bytes.Buffer
 	rep, err := pipe(context.Background(), r, bytes.NewReader(in), &out, Options{Hysteresis: -1, every: 2})
 	require.NoError(t, err)
@@ -147,7 +147,7 @@ func TestInterruptedRunsGiveTheSameFile(t *testing.T) {
 	r := restorer(t)
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in.y4m")
-	require.NoError(t, os.WriteFile(in, clipOf(t, small(Chroma420, 8), 16), 0o666))
+	require.NoError(t, os.WriteFile(in, clipOf(t, small(chroma420, 8), 16), 0o666))
 	o := Options{Route: []unirestorer.CallOption{unirestorer.WithExpert(7)}, Settings: "x", Hysteresis: -1, every: 2}
 	whole, pieces := filepath.Join(dir, "whole.y4m"), filepath.Join(dir, "pieces.y4m")
 	first, err := File(context.Background(), r, in, whole, nil, nil, o)
@@ -171,7 +171,7 @@ func TestAnUnfinishedRunIsNotTakenForAnother(t *testing.T) {
 	r := restorer(t)
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in.y4m"), filepath.Join(dir, "out.y4m")
-	require.NoError(t, os.WriteFile(in, clipOf(t, small(Chroma420, 8), 12), 0o666))
+	require.NoError(t, os.WriteFile(in, clipOf(t, small(chroma420, 8), 12), 0o666))
 	o := Options{Route: []unirestorer.CallOption{unirestorer.WithExpert(7)}, Settings: "one", Hysteresis: -1}
 	ctx, cancel := context.WithCancel(context.Background())
 	o.Progress = func(p Progress) { cancel() }
@@ -210,7 +210,7 @@ func TestClipsThatCannotBeRestoredAreNamed(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o666))
 		return path
 	}
-	ok := write("ok.y4m", string(clipOf(t, small(Mono, 8), 2)))
+	ok := write("ok.y4m", string(clipOf(t, small(chromaMono, 8), 2)))
 	for _, c := range []struct{ in, out, want string }{
 		{filepath.Join(dir, "gone.y4m"), "x.y4m", "no such file"},
 		{write("empty.y4m", ""), "x.y4m", "nothing in it"},
@@ -226,7 +226,7 @@ func TestClipsThatCannotBeRestoredAreNamed(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, ".*unfinished"))
 	require.NoError(t, err)
 	require.Empty(t, left, "where no frame was done, nothing is kept")
-	whole := clipOf(t, small(Mono, 8), 3)
+	whole := clipOf(t, small(chromaMono, 8), 3)
 	cut := write("cut.y4m", string(whole[:len(whole)-5]))
 	rep, err := File(context.Background(), r, cut, filepath.Join(dir, "y.y4m"), nil, nil, Options{NoMeasure: true})
 	require.NoError(t, err)
@@ -356,10 +356,10 @@ func TestFormatsOfFFmpegAreTakenAsTheyAre(t *testing.T) {
 		full   bool
 		notes  int
 	}{
-		"yuv420p": {"yuv420p", Chroma420, 8, false, 0}, "yuvj420p": {"yuvj420p", Chroma420, 8, true, 0}, "nv12": {"yuv420p", Chroma420, 8, false, 0},
-		"p010le": {"yuv420p10le", Chroma420, 10, false, 0}, "yuv422p10le": {"yuv422p10le", Chroma422, 10, false, 0}, "yuv444p12le": {"yuv444p12le", Chroma444, 12, false, 0},
-		"yuva444p10le": {"yuv444p10le", Chroma444, 10, false, 1}, "gray": {"gray", Mono, 8, false, 0}, "gray12le": {"gray12le", Mono, 12, false, 0}, "rgb24": {"gbrp", RGB, 8, false, 0},
-		"bgra": {"gbrp", RGB, 8, false, 1}, "gbrp10le": {"gbrp10le", RGB, 10, false, 0}, "rgb48le": {"gbrp16le", RGB, 16, false, 0}, "xyz12le": {"yuv444p", Chroma444, 8, false, 1}, "yuv411p": {"yuv411p", Chroma411, 8, false, 0},
+		"yuv420p": {"yuv420p", chroma420, 8, false, 0}, "yuvj420p": {"yuvj420p", chroma420, 8, true, 0}, "nv12": {"yuv420p", chroma420, 8, false, 0},
+		"p010le": {"yuv420p10le", chroma420, 10, false, 0}, "yuv422p10le": {"yuv422p10le", chroma422, 10, false, 0}, "yuv444p12le": {"yuv444p12le", chroma444, 12, false, 0},
+		"yuva444p10le": {"yuv444p10le", chroma444, 10, false, 1}, "gray": {"gray", chromaMono, 8, false, 0}, "gray12le": {"gray12le", chromaMono, 12, false, 0}, "rgb24": {"gbrp", chromaRGB, 8, false, 0},
+		"bgra": {"gbrp", chromaRGB, 8, false, 1}, "gbrp10le": {"gbrp10le", chromaRGB, 10, false, 0}, "rgb48le": {"gbrp16le", chromaRGB, 16, false, 0}, "xyz12le": {"yuv444p", chroma444, 8, false, 1}, "yuv411p": {"yuv411p", chroma411, 8, false, 0},
 	} {
 		p, notes, err := pixelsOf(&stream1{PixFmt: name, Width: 64, Height: 64})
 		require.NoError(t, err, name)

@@ -3,7 +3,7 @@
 //
 // A clip is cut into scenes. The route of a scene is found once, from its first frames together, and holds for all of it, so
 // that no expert changes in the middle. Frames keep the luma and chroma that the expert did not change: what it changed in
-// RGB is added to what the clip holds.
+// chromaRGB is added to what the clip holds.
 package video
 
 import (
@@ -16,12 +16,12 @@ type Chroma int
 
 // The kinds of chroma. RGB frames have planes green, blue and red, as ffmpeg's gbrp.
 const (
-	Chroma420 Chroma = iota
-	Chroma422
-	Chroma444
-	Chroma411
-	Mono
-	RGB
+	chroma420 Chroma = iota
+	chroma422
+	chroma444
+	chroma411
+	chromaMono
+	chromaRGB
 )
 
 // Siting is where samples of halved chroma lie.
@@ -30,9 +30,9 @@ type Siting int
 // The sitings: Left is between two rows and on the even columns (MPEG-2, the usual one), Centre between rows and columns
 // (JPEG, MPEG-1), TopLeft on both.
 const (
-	Left Siting = iota
-	Centre
-	TopLeft
+	sitingLeft Siting = iota
+	sitingCentre
+	sitingTopLeft
 )
 
 // Ratio is a fraction; 0/0 and 0/1 mean unknown.
@@ -84,11 +84,11 @@ func (f *Format) check() error {
 // shifts are how often width and height of chroma planes are halved.
 func (f *Format) shifts() (x, y int) {
 	switch f.Chroma {
-	case Chroma420:
+	case chroma420:
 		return 1, 1
-	case Chroma422:
+	case chroma422:
 		return 1, 0
-	case Chroma411:
+	case chroma411:
 		return 2, 0
 	}
 	return 0, 0
@@ -110,7 +110,7 @@ func (f *Format) sampleBytes() int {
 // planes are where the planes lie in a frame's data, in samples; the last entry is the end.
 func (f *Format) planes() []int {
 	n := f.Width * f.Height
-	if f.Chroma == Mono {
+	if f.Chroma == chromaMono {
 		return []int{0, n}
 	}
 	w, h := f.chromaSize()

@@ -100,7 +100,7 @@ func (f *Format) frameOf(img image.Image) *Frame {
 }
 
 func format420(w, h int) Format {
-	f := Format{Width: w, Height: h, Chroma: Chroma420, Depth: 8, Rate: Ratio{30, 1}, Aspect: Ratio{1, 1}, Interlacing: 'p'}
+	f := Format{Width: w, Height: h, Chroma: chroma420, Depth: 8, Rate: Ratio{30, 1}, Aspect: Ratio{1, 1}, Interlacing: 'p'}
 	f.Matrix, _ = matrixOf("", w, h)
 	return f
 }

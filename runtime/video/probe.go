@@ -176,7 +176,7 @@ type pixels struct {
 
 // planar are the pixel formats whose samples are taken as they are, and likeness what others are taken as without loss.
 var (
-	planar   = map[string]Chroma{"gray": Mono, "yuv420p": Chroma420, "yuv422p": Chroma422, "yuv444p": Chroma444, "yuv411p": Chroma411, "gbrp": RGB}
+	planar   = map[string]Chroma{"gray": chromaMono, "yuv420p": chroma420, "yuv422p": chroma422, "yuv444p": chroma444, "yuv411p": chroma411, "gbrp": chromaRGB}
 	likeness = map[string]string{
 		"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "yuvj411p": "yuv411p", "nv12": "yuv420p", "nv21": "yuv420p", "p0": "yuv420p",
 		"yuyv422": "yuv422p", "uyvy422": "yuv422p", "nv16": "yuv422p", "nv24": "yuv444p", "yuva420p": "yuv420p", "yuva422p": "yuv422p", "yuva444p": "yuv444p",
@@ -200,7 +200,7 @@ func pixelsOf(s *stream1) (p pixels, notes []string, err error) {
 	}
 	chroma, ok := planar[base]
 	if !ok {
-		base, chroma, depth = "yuv444p", Chroma444, 8
+		base, chroma, depth = "yuv444p", chroma444, 8
 		notes = append(notes, fmt.Sprintf("pixel format %s is taken as %s", s.PixFmt, base))
 	}
 	p.f.Chroma, p.f.Depth, p.name = chroma, depth, base
@@ -212,7 +212,7 @@ func pixelsOf(s *stream1) (p pixels, notes []string, err error) {
 	if note := p.f.timing(s); note != "" {
 		notes = append(notes, note)
 	}
-	if chroma == RGB || chroma == Mono {
+	if chroma == chromaRGB || chroma == chromaMono {
 		return p, notes, nil
 	}
 	p.f.Matrix, err = matrixOf(s.Space, s.Width, s.Height)
@@ -234,9 +234,9 @@ func baseFormat(name string) (base string, depth int) {
 func (f *Format) timing(s *stream1) string {
 	switch s.Location {
 	case "center":
-		f.Siting = Centre
+		f.Siting = sitingCentre
 	case "topleft":
-		f.Siting = TopLeft
+		f.Siting = sitingTopLeft
 	}
 	f.Rate, f.Aspect = ratioOf(s.AvgRate), ratioOf(s.AspectRatio)
 	if !f.Rate.known() {

@@ -38,7 +38,7 @@ func grey(f *Format, at func(x, y float64) float64) *Frame {
 }
 
 func TestCutsAreFoundAndNothingElse(t *testing.T) {
-	f := &Format{Width: 96, Height: 54, Chroma: Mono, Depth: 8}
+	f := &Format{Width: 96, Height: 54, Chroma: chromaMono, Depth: 8}
 	r := rand.New(rand.NewPCG(3, 3))
 	pan := func(world func(x, y float64) float64, n int, speed, noise float64) (all []thumb) {
 		for k := range n {

@@ -122,7 +122,7 @@ func cut(s string, n int) string {
 
 // parseHeader reads the first line of a stream.
 func parseHeader(line string) (Format, error) {
-	f := Format{Depth: 8, Siting: Centre, Interlacing: '?', Rate: Ratio{25, 1}}
+	f := Format{Depth: 8, Siting: sitingCentre, Interlacing: '?', Rate: Ratio{25, 1}}
 	words := strings.Split(line, " ")
 	if words[0] != y4mMagic {
 		return f, fmt.Errorf("want %s, got %q", y4mMagic, cut(line, 20))
@@ -188,8 +188,8 @@ var y4mSpaces = []struct {
 	chroma Chroma
 	siting Siting
 }{
-	{"420jpeg", Chroma420, Centre}, {"420mpeg2", Chroma420, Left}, {"420paldv", Chroma420, TopLeft}, {"420", Chroma420, Centre},
-	{"422", Chroma422, Left}, {"444", Chroma444, Left}, {"411", Chroma411, Left}, {"mono", Mono, Left},
+	{"420jpeg", chroma420, sitingCentre}, {"420mpeg2", chroma420, sitingLeft}, {"420paldv", chroma420, sitingTopLeft}, {"420", chroma420, sitingCentre},
+	{"422", chroma422, sitingLeft}, {"444", chroma444, sitingLeft}, {"411", chroma411, sitingLeft}, {"mono", chromaMono, sitingLeft},
 }
 
 func (f *Format) colourSpace(s string) error {
@@ -208,8 +208,8 @@ func (f *Format) colourSpace(s string) error {
 			}
 		}
 		f.Chroma, f.Siting, f.Depth = y.chroma, y.siting, 8
-		if y.chroma == Chroma420 && y.name == "420" {
-			f.Siting = Left // where there are more than 8 bits, names say nothing, and players take MPEG-2's
+		if y.chroma == chroma420 && y.name == "420" {
+			f.Siting = sitingLeft // where there are more than 8 bits, names say nothing, and players take MPEG-2's
 		}
 		if rest == "" {
 			return nil
@@ -229,20 +229,20 @@ func (f *Format) colourSpace(s string) error {
 
 // header is the first line of a stream of a format.
 func (f *Format) header() (string, error) {
-	if f.Chroma == RGB {
+	if f.Chroma == chromaRGB {
 		return "", errors.New("y4m holds no RGB; convert to 4:4:4, or write another kind of file")
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s W%d H%d F%d:%d I%c A%d:%d C", y4mMagic, f.Width, f.Height, f.Rate.Num, f.Rate.Den, f.Interlacing, f.Aspect.Num, f.Aspect.Den)
 	for _, y := range y4mSpaces {
-		if y.chroma != f.Chroma || f.Chroma == Chroma420 && f.Depth == 8 && y.siting != f.Siting || f.Chroma == Chroma420 && f.Depth > 8 && y.name != "420" {
+		if y.chroma != f.Chroma || f.Chroma == chroma420 && f.Depth == 8 && y.siting != f.Siting || f.Chroma == chroma420 && f.Depth > 8 && y.name != "420" {
 			continue
 		}
 		b.WriteString(y.name)
 		break
 	}
 	if f.Depth > 8 {
-		if f.Chroma != Mono {
+		if f.Chroma != chromaMono {
 			b.WriteByte('p')
 		}
 		fmt.Fprintf(&b, "%d", f.Depth)

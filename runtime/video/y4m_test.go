@@ -15,18 +15,18 @@ var headers = []struct {
 	line string
 	want Format
 }{
-	{"W6 H4 F25:1 Ip A1:1 C420jpeg", Format{Chroma: Chroma420, Depth: 8, Siting: Centre}},
-	{"W6 H4 F25:1 Ip A1:1 C420mpeg2", Format{Chroma: Chroma420, Depth: 8, Siting: Left}},
-	{"W6 H4 F25:1 Ip A1:1 C420paldv", Format{Chroma: Chroma420, Depth: 8, Siting: TopLeft}},
-	{"W6 H4", Format{Chroma: Chroma420, Depth: 8, Siting: Centre}},
-	{"W7 H5 F30000:1001 Ip A0:0 C422 XCOLORRANGE=FULL", Format{Chroma: Chroma422, Depth: 8, FullRange: true}},
-	{"W7 H5 F25:1 Ip A1:1 C444", Format{Chroma: Chroma444, Depth: 8}},
-	{"W7 H5 F25:1 Ip A1:1 C411", Format{Chroma: Chroma411, Depth: 8}},
-	{"W7 H5 F25:1 Ip A1:1 Cmono", Format{Chroma: Mono, Depth: 8}},
-	{"W7 H5 F25:1 Ip A1:1 Cmono12", Format{Chroma: Mono, Depth: 12}},
-	{"W7 H5 F25:1 Ip A1:1 C420p10 XYSCSS=420P10", Format{Chroma: Chroma420, Depth: 10}},
-	{"W7 H5 F25:1 Ip A1:1 C422p12", Format{Chroma: Chroma422, Depth: 12}},
-	{"W7 H5 F25:1 Ip A1:1 C444p16", Format{Chroma: Chroma444, Depth: 16}},
+	{"W6 H4 F25:1 Ip A1:1 C420jpeg", Format{Chroma: chroma420, Depth: 8, Siting: sitingCentre}},
+	{"W6 H4 F25:1 Ip A1:1 C420mpeg2", Format{Chroma: chroma420, Depth: 8, Siting: sitingLeft}},
+	{"W6 H4 F25:1 Ip A1:1 C420paldv", Format{Chroma: chroma420, Depth: 8, Siting: sitingTopLeft}},
+	{"W6 H4", Format{Chroma: chroma420, Depth: 8, Siting: sitingCentre}},
+	{"W7 H5 F30000:1001 Ip A0:0 C422 XCOLORRANGE=FULL", Format{Chroma: chroma422, Depth: 8, FullRange: true}},
+	{"W7 H5 F25:1 Ip A1:1 C444", Format{Chroma: chroma444, Depth: 8}},
+	{"W7 H5 F25:1 Ip A1:1 C411", Format{Chroma: chroma411, Depth: 8}},
+	{"W7 H5 F25:1 Ip A1:1 Cmono", Format{Chroma: chromaMono, Depth: 8}},
+	{"W7 H5 F25:1 Ip A1:1 Cmono12", Format{Chroma: chromaMono, Depth: 12}},
+	{"W7 H5 F25:1 Ip A1:1 C420p10 XYSCSS=420P10", Format{Chroma: chroma420, Depth: 10}},
+	{"W7 H5 F25:1 Ip A1:1 C422p12", Format{Chroma: chroma422, Depth: 12}},
+	{"W7 H5 F25:1 Ip A1:1 C444p16", Format{Chroma: chroma444, Depth: 16}},
 }
 
 func noiseFrame(f *Format, seed uint64) *Frame {
@@ -95,7 +95,7 @@ func TestStreamsThatAreNoneAreRefused(t *testing.T) {
 	r, err := newReader(strings.NewReader("YUV4MPEG2 W2 H2\nFRAMES\n"))
 	require.NoError(t, err)
 	require.ErrorContains(t, r.Next(&Frame{}), `want "FRAME"`)
-	rgb := Format{Width: 2, Height: 2, Depth: 8, Chroma: RGB}
+	rgb := Format{Width: 2, Height: 2, Depth: 8, Chroma: chromaRGB}
 	require.ErrorContains(t, newWriter(io.Discard, rgb).begin(), "no RGB")
 }
 
