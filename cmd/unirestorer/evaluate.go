@@ -151,19 +151,11 @@ func evaluateAction(c *cli.Context) (err error) {
 
 // checkEvaluation reports options that make no sense before anything is opened.
 func checkEvaluation(c *cli.Context) error {
-	synth := len(repeated(c, "synth")) > 0
-	given := 0
-	for _, there := range []bool{synth, asSaved(c), c.String("data") != ""} {
-		if there {
-			given++
-		}
+	if err := checkTestSet(c); err != nil {
+		return err
 	}
-	synth = synth || asSaved(c)
+	synth := c.String("data") == ""
 	switch {
-	case given == 0:
-		return usagef("no test set given: use --synth PHOTOS, --as-saved PHOTOS or --data DIR; see unirestorer evaluate --help")
-	case given > 1:
-		return usagef("--synth, --as-saved and --data are several test sets; want one")
 	case asSaved(c) && (c.Bool("matrix") || c.IsSet("ablation") || c.String("html") != ""):
 		return usagef("--matrix, --ablation and --html go with --synth and --data")
 	case !synth && c.NArg() > 0:
@@ -186,6 +178,23 @@ func checkEvaluation(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// checkTestSet wants one test set.
+func checkTestSet(c *cli.Context) error {
+	given := 0
+	for _, there := range []bool{len(repeated(c, "synth")) > 0, asSaved(c), c.String("data") != ""} {
+		if there {
+			given++
+		}
+	}
+	switch given {
+	case 0:
+		return usagef("no test set given: use --synth PHOTOS, --as-saved PHOTOS or --data DIR; see unirestorer evaluate --help")
+	case 1:
+		return nil
+	}
+	return usagef("--synth, --as-saved and --data are several test sets; want one")
 }
 
 // checkOutputs refuses files in folders that are not there, before hours of work for them.

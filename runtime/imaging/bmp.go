@@ -1,6 +1,7 @@
 package imaging
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,17 +41,14 @@ type bmpHeader struct {
 }
 
 func readBMPHeader(data []byte) (*bmpHeader, error) {
-	if len(data) < 26 {
+	at := 0
+	if bytes.HasPrefix(data, []byte("BA")) { // an OS/2 array: the first picture
+		at = 14
+	}
+	if len(data) < at+26 {
 		return nil, io.ErrUnexpectedEOF
 	}
 	le := binary.LittleEndian
-	at := 0
-	if string(data[:2]) == "BA" { // an OS/2 array: the first picture
-		at = 14
-		if len(data) < at+26 {
-			return nil, io.ErrUnexpectedEOF
-		}
-	}
 	h := &bmpHeader{pixels: int(le.Uint32(data[at+10:]))}
 	info := data[at+14:]
 	size := le.Uint32(info)
@@ -79,7 +77,7 @@ func readBMPHeader(data []byte) (*bmpHeader, error) {
 		}
 		h.w, h.h, h.bits, h.compression = int(width), int(height), field16(14), field32(16)
 		h.density = [2]uint32{field32(24), field32(28)}
-		h.os2 = size > 12 && size <= 64 && size != 40 && size != 52 && size != 56
+		h.os2 = size <= 64 && !slices.Contains([]uint32{40, 52, 56}, size)
 		colours = int(field32(32))
 	}
 	if h.w <= 0 || h.h <= 0 {

@@ -159,14 +159,9 @@ func (p *parser) varType() (typ dtype, align, vec int, err error) {
 		}
 		switch {
 		case name == "align":
-			n, err := p.count("alignment", 1<<16)
-			if err != nil {
+			if align, err = p.alignment(); err != nil {
 				return 0, 0, 0, err
 			}
-			if n == 0 || n&(n-1) != 0 {
-				return 0, 0, 0, p.errorf("alignment %d is not a power of two", n)
-			}
-			align = int(n)
 		case name == "ptr": // .param .u64 .ptr .global .align 16 name
 			if err := p.pointee(); err != nil {
 				return 0, 0, 0, err
@@ -192,6 +187,15 @@ func (p *parser) varType() (typ dtype, align, vec int, err error) {
 		return 0, 0, 0, p.errorf("a vector of %d bytes", vec*typ.size())
 	}
 	return typ, max(align, vec*typ.size()), vec, nil
+}
+
+// alignment parses a power of two.
+func (p *parser) alignment() (int, error) {
+	n, err := p.count("alignment", 1<<16)
+	if err == nil && (n == 0 || n&(n-1) != 0) {
+		err = p.errorf("alignment %d is not a power of two", n)
+	}
+	return int(n), err
 }
 
 // pointee passes over what stands behind ".ptr": the space and the alignment of what is pointed at.
