@@ -32,7 +32,7 @@ func TestDocumentedCommandsExist(t *testing.T) {
 			}
 		}
 	}
-	require.Greater(t, found, 100)
+	require.Greater(t, found, 80)
 }
 
 func TestUnknownCommandsAndOptionsAreFound(t *testing.T) {
@@ -56,8 +56,8 @@ func unknownIn(app *cli.App, line string) string {
 		return "command " + words[0]
 	}
 	for _, w := range words[1:] {
-		if strings.ContainsAny(w, "|>#;&") {
-			break // another program's
+		if strings.ContainsAny(w, "|>#;&…") {
+			break // another program's, or left open
 		}
 		if sub := slices.IndexFunc(c.Subcommands, func(s *cli.Command) bool { return s.HasName(w) }); sub >= 0 {
 			c = c.Subcommands[sub]
