@@ -6,22 +6,11 @@ import (
 	"fmt"
 )
 
-// JPEG colour spaces as libjpeg numbers them.
-const (
-	jpegUnknown = iota
-	jpegGrey
-	jpegRGB
-	jpegYCbCr
-	jpegCMYK
-	jpegYCCK
-)
-
 // JPEGHeader is what libjpeg says of a file.
 type JPEGHeader struct {
 	Width, Height int
 	Components    int // in the file
-	Space         int // jpegGrey and so on
-	Channels      int // of the pixels: 1 grey, 3 RGB, 4 CMYK, or Components where Space is jpegUnknown
+	Channels      int // of the pixels: 1 grey, 3 RGB, 4 CMYK, or Components where the colour space is unknown
 	Bits          int
 	Progressive   bool
 	Arithmetic    bool
@@ -108,7 +97,7 @@ func openJPEG(in *instance, data []byte) (JPEGHeader, error) {
 		return JPEGHeader{}, err
 	}
 	h := JPEGHeader{
-		Width: v[0], Height: v[1], Components: v[2], Space: v[3], Channels: v[4], Bits: v[5],
+		Width: v[0], Height: v[1], Components: v[2], Channels: v[4], Bits: v[5],
 		Progressive: v[6] != 0, Arithmetic: v[7] != 0, Adobe: v[8] != 0, MaxH: v[9], MaxV: v[10],
 	}
 	if h.Width <= 0 || h.Height <= 0 || h.Channels < 1 || h.Channels > 10 {
