@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import argparse  # noqa: E402
 import sys  # noqa: E402
 
-from . import estimator, evaluate, expert, export, further, jobs, photos, router, smoke, tree  # noqa: E402
+from . import estimator, evaluate, expert, export, further, further_expert, jobs, photos, router, smoke, tree  # noqa: E402
 from .loop import Stop, prepare  # noqa: E402
 from .workspace import PACKAGE, Workspace, default_cache  # noqa: E402
 
@@ -35,7 +35,11 @@ def parser():
     add("router", "train the gates", hours=True)
     add("export", "write a model folder and golden cases").add_argument("folder", nargs="?", help="where to (default: the cache)")
     add("further", "train the encoder and gates of the committed model further, on pictures as saved", hours=True)
-    add("export-further", "write the model folder of that").add_argument("folder", help="where to")
+    add("further-expert", "train an expert of the committed model further, on pictures as saved", hours=True).add_argument(
+        "name", help="one of the configuration's")
+    c = add("export-further", "write the model folder of what was trained further")
+    c.add_argument("folder", help="where to")
+    c.add_argument("parts", nargs="*", help='"router" and names of experts (default: all that were trained)')
     add("evaluate", "measure PSNR on the reserved photos")
     add("run", "run everything that is not done, in order", hours=True)
     start = add("start", "run in the background at the lowest priority")
@@ -72,8 +76,10 @@ def main():
         export.write(ws, args.folder)
     elif args.command == "further":
         done = further.train(ws, Stop(args.hours))
+    elif args.command == "further-expert":
+        done = further_expert.train(ws, args.name, Stop(args.hours))
     elif args.command == "export-further":
-        further.export(ws, args.folder)
+        further.export(ws, args.folder, args.parts)
     elif args.command == "evaluate":
         evaluate.report(ws)
     return 0 if done else UNFINISHED

@@ -15,7 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from . import imported, router, views
+from . import further_expert, imported, router, views
 from .loop import averaged, device, fit, progress
 from .records import described
 from .workspace import replacing
@@ -26,13 +26,16 @@ FAINT = 0.35  # severity below which a saved picture counts less
 
 
 class Chooser(nn.Module):
-    """The encoder and the gates behind it. The gates' normalisation keeps the statistics it was trained with."""
+    """The encoder and the gates behind it. The gates' normalisation keeps the statistics it was trained with, and so many of
+    the encoder's blocks, from the lowest, their weights."""
 
-    def __init__(self, encoder, gates):
+    def __init__(self, encoder, gates, frozen):
         super().__init__()
         self.encoder, self.gates = encoder, gates
-        for name, parameter in self.encoder.named_parameters():
-            if "zero_modules" in name:
+        kept = ("conv1", "class_embedding", "positional_embedding", "ln_pre") if frozen else ()
+        below = tuple(f"transformer.transformer.resblocks.{i}." for i in range(frozen))
+        for name, parameter in self.encoder.visual_control.named_parameters():
+            if name.startswith(kept + below) or "zero_modules" in name:
                 parameter.requires_grad_(False)
 
     def train(self, mode=True):
@@ -86,6 +89,16 @@ def saved(pixels, random):
     return np.asarray(image)
 
 
+def part(pixels, random):
+    """In one of two, a smaller square of a picture, whose mosaic shows other pieces; on the grid of JPEG."""
+    if random.random() < 0.5:
+        return pixels
+    cells = len(pixels) // 8
+    side = int(random.integers(cells * 3 // 4, cells + 1))
+    top, left = (8 * int(random.integers(0, cells - side + 1)) for _ in range(2))
+    return pixels[top:top + 8 * side, left:left + 8 * side]
+
+
 def compressed(image, random):
     file = io.BytesIO()
     image.save(file, "JPEG", quality=int(random.integers(60, 99)), subsampling=0 if random.random() < 0.4 else 2)
@@ -99,7 +112,7 @@ def dataset(ws, name):
     degraded, severity = pictures(ws, name)
     if not path.exists():
         random = np.random.default_rng(ws.seed(f"{NAME}/{name}"))
-        made = [[views.shown(ws, p if i == 0 else saved(p, random)) for i in range(1 + savings)] for p in degraded]
+        made = [[views.shown(ws, p if i == 0 else saved(part(p, random), random)) for i in range(1 + savings)] for p in degraded]
         with replacing(path) as temporary, open(temporary, "wb") as f:
             np.save(f, np.array(made, np.uint8))
     if ws["further"]["pictures"][name].get("imitate"):
@@ -144,7 +157,7 @@ def levels(net, saved, wanted, unsaved):
 
 def start(ws):
     model = imported.Model(ws.repository / ws["further"]["model"])
-    return model, Chooser(model.encoder(), model.router()).to(device()).eval()
+    return model, Chooser(model.encoder(), model.router(), ws["further"]["frozen"]).to(device()).eval()
 
 
 def train(ws, stop):
@@ -199,10 +212,44 @@ def train(ws, stop):
                ema=0.99, warmup=50, stop=stop, validate=validate)
 
 
-def export(ws, out):
-    """Write the model folder with the encoder and gates as trained so far."""
+def export(ws, out, parts):
+    """Write the model folder with what of it was trained further: of "router" (encoder and gates) and names of experts the
+    parts given, or all that were."""
     model, net = start(ws)
-    net.load_state_dict(averaged(ws, NAME))
-    made = progress(ws, NAME)
-    note = f"encoder and router: {made['step']} steps more on pictures as saved, {made['seconds'] / 3600:.2f} h"
-    model.write(ws, net.encoder, net.gates, note, out)
+    done = [part for part in ("router", *ws["further"]["experts"])
+            if progress(ws, NAME if part == "router" else further_expert.run_name(part))["step"]]
+    unknown = [part for part in parts if part not in done]
+    if unknown or not done:
+        raise SystemExit(f"{unknown[0] if unknown else 'nothing'} was not trained further; there are: {', '.join(done) or 'none'}")
+    tensors, notes = {}, []
+    for part in parts or done:
+        if part == "router":
+            net.load_state_dict(averaged(ws, NAME))
+            name, made, share, trained = "encoder and router", progress(ws, NAME), ws["further"]["share"], {}
+            for prefix, module in ((model.encoder_prefix, net.encoder), (model.router_prefix, net.gates)):
+                trained |= {prefix + k: v for k, v in module.state_dict().items()}
+        else:
+            name, made = part, progress(ws, further_expert.run_name(part))
+            share, trained = further_expert.options_of(ws, part)["share"], further_expert.trained(ws, model, part)
+        tensors |= blended(model.tensors, trained, share)
+        if part == "router":
+            favour(model, tensors, ws["further"]["favour"])
+        notes.append(f"{name}: {made['step']} steps more on pictures as saved, {made['seconds'] / 3600:.2f} h, taken by {share:g}")
+    model.write(ws, tensors, notes, out)
+
+
+def blended(own, trained, share):
+    """A model's tensors, moved by a share of the way to what training made of them. Part of the way often does better than all
+    of it, on what is new and on what was known (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022). What
+    only training reads is left out."""
+    return {name: own[name].float().lerp(value.cpu().float(), share) for name, value in trained.items() if name in own}
+
+
+def favour(model, tensors, amounts):
+    """Add to the logits of the leaves of those kinds and of the levels of those names. The gates have no offsets; those of
+    what they read, which ends in a normalisation, are changed as little as it takes."""
+    leaves = [sum(amounts.get(kind, 0) for kind in leaf["kinds"]) for leaf in model.leaves]
+    levels = [amounts.get(level, 0) for level in model.levels]
+    for gate, read, wanted in (("lf_gate", "mu", leaves), ("layer_gate", "sigma", levels)):
+        weight, offset = f"{model.router_prefix}{gate}.0.weight", f"{model.router_prefix}{read}.9.bias"
+        tensors[offset] = tensors[offset] + torch.linalg.pinv(tensors[weight][:len(wanted)]) @ torch.tensor(wanted, dtype=torch.float32)

@@ -47,15 +47,22 @@ class Model:
         """The tensors whose names start with a prefix, without it, in fp32."""
         return {name[len(prefix):]: value.float() for name, value in self.tensors.items() if name.startswith(prefix)}
 
-    def write(self, ws, encoder, router, note, out):
-        """A model folder like this one with another encoder and router."""
-        state = dict(self.tensors)
-        for prefix, net in ((self.encoder_prefix, encoder), (self.router_prefix, router)):
-            for name, value in net.cpu().state_dict().items():
-                if prefix + name in state:
-                    state[prefix + name] = value
+    def expert(self, name):
+        """The configuration of the expert of that name."""
+        for expert in self.config["experts"]:
+            if expert["name"] == name:
+                return expert
+        raise SystemExit(f"the model has no expert {name!r}")
+
+    def write(self, ws, trained, notes, out):
+        """A model folder like this one in which the tensors trained, by name, take the place of its own."""
+        unknown = [name for name in trained if name not in self.tensors]
+        if unknown:
+            raise SystemExit(f"the model has no tensor {unknown[0]!r}")
+        state = self.tensors | {name: value.cpu() for name, value in trained.items()}
         config = {**self.config, "provenance": {**self.config["provenance"]}}
-        config["provenance"]["notes"] = config["provenance"].get("notes", []) + [note]
+        config["provenance"]["license"] = ws["export"]["license"]
+        config["provenance"]["notes"] = config["provenance"].get("notes", []) + notes
         tensors_file, config_file = ws.path("further", "model.safetensors"), ws.path("further", "config.json")
         tensors.save(tensors_file, {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()})
         write_json(config_file, config)

@@ -77,7 +77,7 @@ def add(ws, package, archive, source, root, split):
         return []
     target = ws.photos(split) / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    image.save(target)
+    image.save(target, compress_level=1)
     return [{"file": name, "split": split, "size": list(image.size), "package": archive, "source": inside}]
 
 

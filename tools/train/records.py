@@ -24,7 +24,7 @@ class Records:
     """A stream of records; read gives the next ones as a NumPy structured array."""
 
     def __init__(self, ws, split, size, seed, start=0, kinds=None, severity=None, mixed=None, clean=None, others=0,
-                 tones=0, backdrops=0, partners=None, specs=()):
+                 tones=0, backdrops=0, partners=None, specs=(), saved=0, photographed=0, visible=False, negatives=0):
         data = ws["data"]
         binary, photos = ws.command("tools/degrade/cmd/pairs"), str(ws.photos(split))
         self.dtype, known = described(binary, photos, size, data["levels"])
@@ -35,7 +35,11 @@ class Records:
                    "--severity", severity or data["severity"],
                    "--mixed", str(data["mixed"] if mixed is None else mixed),
                    "--clean", str(data["clean"] if clean is None else clean), "--others", str(others), "--tones", str(tones),
-                   "--backdrops", str(backdrops)]
+                   "--backdrops", str(backdrops), "--saved", str(saved), "--photographed", str(photographed)]
+        if visible:
+            command += ["--visible"]
+        if negatives:
+            command += ["--negatives", str(ws.photos("negatives")), "--negative-share", str(negatives)]
         for option, names in (("--kinds", kinds), ("--partners", partners)):
             if names:
                 command += [option, ",".join(names)]
