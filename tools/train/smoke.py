@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import expert, jobs, pool
+from . import expert, imported, jobs, pool
 from .loop import averaged, prepare
 from .workspace import PACKAGE, Workspace, read_json, write_json
 
@@ -90,6 +90,27 @@ def check_resuming(ws, root):
         raise SystemExit("training that was stopped and resumed came to other weights")
 
 
+def check_further(ws, root):
+    """An expert of the exported model is trained further, from its own weights, and written back."""
+    name = next(e["name"] for e in pool.load(ws)["experts"] if e["architecture"] == "nafnet_local")
+    pictures(ws.photos("negatives"), 2, 3)
+    config = copy.deepcopy(ws.config)
+    config["further"] |= {"model": str(ws.path("export", "model")), "experts": {name: {
+        "share": 0.5, "kinds": ["noise", "camera"], "severity": "0.3:1", "steps": 4, "lr": 1e-3, "saved": 0.5, "negatives": 0.2,
+        "mixed": 0.1, "clean": 0.2, "others": 0.1, "stages": [{"until": 1, "size": 48, "batch": 2}]}}}
+    write_json(root / "further.json", config)
+    further = Workspace(root / "further.json", ws.cache)
+    for command in (["further-expert", name], ["export-further", str(root / "further"), name]):
+        subprocess.run(jobs.command(further, *command), cwd=PACKAGE.parent, check=True)
+    before, after = (imported.Model(folder) for folder in (ws.path("export", "model"), root / "further"))
+    own = before.expert(name)["prefix"]
+    for key, value in before.tensors.items():
+        if not key.startswith(own) and not torch.equal(value, after.tensors[key]):
+            raise SystemExit(f"{key} changed, of another network than was trained further")
+    if all(torch.equal(value, after.part(own)[key]) for key, value in before.part(own).items()):
+        raise SystemExit(f"{name} is as it was before it was trained further")
+
+
 def run():
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -103,6 +124,7 @@ def run():
         every_architecture(ws)
         jobs.run(ws)
         check_resuming(ws, root)
+        check_further(ws, root)
         subprocess.run(jobs.command(ws, "evaluate"), cwd=PACKAGE.parent, check=True)
         print("smoke test passed")
     return 0
