@@ -186,9 +186,9 @@ func TestDTypePolicies(t *testing.T) {
 				require.NoError(t, err)
 				types = append(types, got.DType.String())
 				want := make([]uint16, x.NumElements())
-				require.NoError(t, x.readFloat16(want))
+				require.NoError(t, x.ReadFloat16(want))
 				have := make([]uint16, x.NumElements())
-				require.NoError(t, got.readFloat16(have))
+				require.NoError(t, got.ReadFloat16(have))
 				require.Equal(t, want, have, x.Name)
 			}
 			require.Equal(t, c.want, strings.Join(types, " "))

@@ -101,7 +101,7 @@ func exercise(t *testing.T, src Source) {
 				require.Equal(t, math.Float32bits(values[i+1]), math.Float32bits(part[i]))
 			}
 		}
-		require.NoError(t, x.readFloat16(make([]uint16, n)))
+		require.NoError(t, x.ReadFloat16(make([]uint16, n)))
 	}
 }
 

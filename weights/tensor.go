@@ -126,16 +126,16 @@ func (t *Tensor) ReadFloat32At(dst []float32, first int) error {
 	return t.wrap(readAt(t, dst, first, decodeFloat32))
 }
 
-// readFloat16 converts all values to F16 bits (as github.com/x448/float16 names them) into dst, in row-major order.
+// ReadFloat16 converts all values to F16 bits (as github.com/x448/float16 names them) into dst, in row-major order.
 // len(dst) must be NumElements. Values round to nearest even, once; beyond ±65504 they become infinite.
-func (t *Tensor) readFloat16(dst []uint16) error {
+func (t *Tensor) ReadFloat16(dst []uint16) error {
 	if len(dst) != t.NumElements() {
 		return t.wrap(fmt.Errorf("%d values of shape %v do not fit %d", t.NumElements(), t.Shape, len(dst)))
 	}
 	return t.readFloat16At(dst, 0)
 }
 
-// readFloat16At is readFloat16 for the len(dst) values from the first on.
+// readFloat16At is ReadFloat16 for the len(dst) values from the first on.
 func (t *Tensor) readFloat16At(dst []uint16, first int) error {
 	return t.wrap(readAt(t, dst, first, decodeFloat16))
 }

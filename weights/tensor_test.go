@@ -50,7 +50,7 @@ func TestEveryNumericTypeConverts(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.want, float32s(t, x))
 			halves := make([]uint16, len(c.want))
-			require.NoError(t, x.readFloat16(halves))
+			require.NoError(t, x.ReadFloat16(halves))
 			for i, f := range c.want {
 				require.Equal(t, float16.Fromfloat32(f).Bits(), halves[i])
 			}
@@ -82,7 +82,7 @@ func TestDoublesRoundOnceToHalf(t *testing.T) {
 	x, err := NewTensor("x", F64, []int{len(values)}, data)
 	require.NoError(t, err)
 	got := make([]uint16, len(values))
-	require.NoError(t, x.readFloat16(got))
+	require.NoError(t, x.ReadFloat16(got))
 	for i, v := range values {
 		require.Equal(t, nearestHalf(v), got[i], "%v", v)
 	}
@@ -120,7 +120,7 @@ func nearestHalf(v float64) uint16 {
 func TestLengthsAndRangesAreChecked(t *testing.T) {
 	x := tensorOf(t, "x", []float32{1, 2, 3}, 3)
 	require.ErrorContains(t, x.ReadFloat32(make([]float32, 2)), `tensor "x": 3 values of shape [3] do not fit 2`)
-	require.ErrorContains(t, x.readFloat16(make([]uint16, 4)), "do not fit 4")
+	require.ErrorContains(t, x.ReadFloat16(make([]uint16, 4)), "do not fit 4")
 	require.ErrorContains(t, x.ReadFloat32At(make([]float32, 2), 2), "are outside")
 	require.ErrorContains(t, x.ReadFloat32At(make([]float32, 1), -1), "are outside")
 	require.NoError(t, x.ReadFloat32At(nil, 3))
@@ -146,9 +146,9 @@ func TestLargeTensorsAreReadInChunks(t *testing.T) {
 	narrow := as(t, x, F16)
 	require.Equal(t, x.NumBytes()/2, narrow.NumBytes())
 	want := make([]uint16, len(values))
-	require.NoError(t, x.readFloat16(want))
+	require.NoError(t, x.ReadFloat16(want))
 	got := make([]uint16, len(values))
-	require.NoError(t, narrow.readFloat16(got))
+	require.NoError(t, narrow.ReadFloat16(got))
 	require.Equal(t, want, got)
 	data := rawCopy(t, narrow)
 	require.Equal(t, want[len(want)-1], binary.LittleEndian.Uint16(data[len(data)-2:]))

@@ -6,15 +6,11 @@
 package nvml
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/dustin/go-humanize"
 )
-
-// errNotBuilt is returned by [Read] in a binary built without the tag cuda, or not for Linux.
-var errNotBuilt = errors.New("built without CUDA support")
 
 // System is what the library tells of a machine.
 type System struct {
