@@ -17,9 +17,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"unirestorer/kernels"
 	"unirestorer/runtime/ptxsim"
@@ -75,14 +78,25 @@ func run(ptxas, out, resources, kept string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	modules := kernels.Modules()
+	taken := make([]map[string]usage, len(modules)*len(architectures))
+	var images errgroup.Group
+	images.SetLimit(runtime.NumCPU())
+	for i := range taken {
+		images.Go(func() (err error) {
+			module, arch := modules[i/len(architectures)], architectures[i%len(architectures)]
+			taken[i], err = remembered(kept, found, module, arch, filepath.Join(dir, module+"."+arch))
+			return err
+		})
+	}
+	if err := images.Wait(); err != nil {
+		return err
+	}
 	table := map[string]map[string]usage{} // by module/kernel, architecture
 	var faults []error
-	for _, module := range kernels.Modules() {
-		for _, arch := range architectures {
-			all, err := remembered(kept, found, module, arch, filepath.Join(dir, module+"."+arch))
-			if err != nil {
-				return err
-			}
+	for m, module := range modules {
+		for a, arch := range architectures {
+			all := taken[m*len(architectures)+a]
 			for kernel, u := range all {
 				key := module + "/" + kernel
 				if table[key] == nil {
