@@ -205,16 +205,34 @@ func (q *Queue) stream1(ctx context.Context, c jetstream.StreamConfig) (jetstrea
 	return s, nil
 }
 
+// The answer to a request is lost where the server dies meanwhile: consumerTry bounds the wait for it, consumerTries how often
+// it is asked for.
+const (
+	consumerTry   = 5 * time.Second
+	consumerTries = 12
+)
+
 // consumer is the durable consumer of a stage of a model's work, shared by all workers.
-func (q *Queue) consumer(ctx context.Context, model, stage string) (jetstream.Consumer, error) {
-	c, err := q.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+func (q *Queue) consumer(ctx context.Context, model, stage string) (c jetstream.Consumer, err error) {
+	for range consumerTries {
+		if c, err = q.tryConsumer(ctx, model, stage); err == nil {
+			return c, nil
+		}
+		unanswered := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders)
+		if ctx.Err() != nil || !unanswered {
+			break
+		}
+	}
+	return nil, fmt.Errorf("consumer %s-%s: %w", model, stage, err)
+}
+
+func (q *Queue) tryConsumer(ctx context.Context, model, stage string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, consumerTry)
+	defer cancel()
+	return q.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: model + "-" + stage, FilterSubject: subject(model, stage, "*"), AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: q.limits.AckWait, MaxDeliver: -1, MaxAckPending: 10_000,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("consumer %s-%s: %w", model, stage, err)
-	}
-	return c, nil
 }
 
 func subject(model, stage, id string) string {
