@@ -39,6 +39,9 @@ func (r *Restorer) decideInCompany(ctx context.Context, q *question) (router.Dec
 		return router.Decision{}, err
 	}
 	defer r.lane.leave(turn)
+	if len(others) == 0 {
+		return r.decideNow(ctx, q.input, q.override)
+	}
 	r.answer(append([]*question{q}, others...))
 	return q.decision, q.err
 }
@@ -55,13 +58,7 @@ func (r *Restorer) answer(all []*question) {
 	}
 }
 
-// errAlone is why a single question is not answered together with others.
-var errAlone = errors.New("there are no others")
-
 func (r *Restorer) answerTogether(ctx context.Context, all []*question) error {
-	if len(all) == 1 {
-		return errAlone
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, err := r.batchEstimator(ctx, len(all))
