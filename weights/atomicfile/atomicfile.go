@@ -44,14 +44,15 @@ func wrapWrite(path string, err error) error {
 	return fmt.Errorf("write %s: %w", path, err)
 }
 
-// resolveTarget follows links and looks at what is there: mode is nil if nothing is.
+// resolveTarget follows links and looks at what is there: mode is nil if nothing is. Others may put the file there or take it
+// away meanwhile.
 func resolveTarget(path string) (target string, mode *fs.FileMode, err error) {
 	if path == "" {
 		return "", nil, errors.New("write: empty file name")
 	}
 	target, err = filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, lerr := os.Lstat(path); lerr == nil {
+		if st, lerr := os.Lstat(path); lerr == nil && st.Mode()&fs.ModeSymlink != 0 {
 			return "", nil, fmt.Errorf("write %s: symbolic link to nowhere", path)
 		}
 		return path, nil, nil
@@ -59,23 +60,35 @@ func resolveTarget(path string) (target string, mode *fs.FileMode, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("write %s: %w", path, err)
 	}
-	st, err := os.Stat(target)
-	if err != nil {
+	mode, err = writable(target)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return target, nil, nil
+	case err != nil:
 		return "", nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return target, mode, nil
+}
+
+// writable returns the mode of what is at path, unless it is a folder or a file that must not be replaced.
+func writable(path string) (*fs.FileMode, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
 	}
 	m := st.Mode()
 	if m.IsDir() {
-		return "", nil, fmt.Errorf("write %s: is a directory", path)
+		return nil, errors.New("is a directory")
 	}
 	if m.IsRegular() {
 		// Renaming over a read-only file would succeed; whoever made it read-only meant it to stay.
-		f, err := os.OpenFile(target, os.O_WRONLY, 0)
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
-			return "", nil, fmt.Errorf("write: %w", err)
+			return nil, err
 		}
 		f.Close()
 	}
-	return target, &m, nil
+	return &m, nil
 }
 
 func replaceFile(ctx context.Context, target string, mode *fs.FileMode, write func(w io.Writer) error) (err error) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -139,4 +140,31 @@ func TestImpossibleTargetsAreRefused(t *testing.T) {
 		require.ErrorContains(t, Write(context.Background(), path, write("x")), want)
 	}
 	requireOnly(t, dir, map[string]string{})
+}
+
+func TestOthersMayWriteAndRemoveTheSameFileMeanwhile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is open can't be replaced on Windows")
+	}
+	path := filepath.Join(t.TempDir(), "x")
+	done := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = os.WriteFile(path, nil, 0o666)
+				_ = os.Remove(path)
+			}
+		}
+	})
+	for range 300 {
+		if err := Write(t.Context(), path, write("new")); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	others.Wait()
 }
