@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"unirestorer/runtime/cpu/simd"
+	"unirestorer/runtime/ledger"
 )
 
 // slab is zeroed memory for one weight, aligned to cache lines. Large ones lie
@@ -11,17 +12,31 @@ import (
 // every weight once, and with small pages looking up addresses takes longer
 // than the reading.
 type slab struct {
-	data    []byte
-	release func() // nil for memory of Go's heap
+	data  []byte
+	pages *ledger.Pages // nil for memory of Go's heap
+}
+
+// largeSlab is the size from which a slab lies outside of the heap: a huge page
+// on the processors Linux knows best.
+const largeSlab = 2 << 20
+
+// newSlab makes a slab.
+func newSlab(bytes int) *slab {
+	if bytes < largeSlab {
+		return heapSlab(bytes)
+	}
+	pages, err := ledger.NewPages(bytes)
+	if err != nil {
+		return heapSlab(bytes) // huge pages are all that is lost
+	}
+	return &slab{data: pages.Bytes()[:bytes], pages: pages}
 }
 
 // free gives the memory back; nothing may use it afterwards. A nil slab is
 // free.
 func (s *slab) free() {
-	if s != nil && s.release != nil {
-		s.release()
-	}
 	if s != nil {
+		s.pages.Free()
 		*s = slab{}
 	}
 }

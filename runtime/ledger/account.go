@@ -53,6 +53,7 @@ type Account struct {
 	rank    int
 	reclaim func(want int64)
 	charged int64
+	outside bool // of Go's heap
 }
 
 // Account opens an account of a lane. When room is wanted, reclaim is asked to
@@ -70,15 +71,19 @@ func (l *Lane) Account(name string, rank int, reclaim func(want int64)) *Account
 	return a
 }
 
+// Outside says that what is charged lies outside of Go's heap, whose limit makes
+// room for it before it exists. It is called before anything is charged.
+func (a *Account) Outside() *Account {
+	a.outside = true
+	return a
+}
+
 // Close ends an account. What is charged to it no longer counts.
 func (a *Account) Close() {
 	l := a.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for at := l; at != nil; at = at.parent {
-		at.charged -= a.charged
-	}
-	a.charged = 0
+	a.charge(-a.charged)
 	l.accounts = slices.DeleteFunc(l.accounts, func(o *Account) bool { return o == a })
 	l.wakeFirst()
 }
@@ -126,6 +131,9 @@ func (a *Account) charge(bytes int64) {
 	a.charged += bytes
 	for at := a.ledger; at != nil; at = at.parent {
 		at.charged += bytes
+		if a.outside {
+			at.outside += bytes
+		}
 		at.note()
 	}
 	a.ledger.followHeap()

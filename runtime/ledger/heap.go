@@ -15,23 +15,24 @@ import (
 func (l *Ledger) HoldsHeap(govern bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	root := l
-	for root.parent != nil {
-		root = root.parent
-	}
 	l.book.heap, l.book.govern = true, govern
 	l.followHeap()
 }
 
 // programBytes is what a program of this project holds beside everything that it
-// reserves: its code, the embedded model, stacks, what libraries keep.
-const programBytes = 48 << 20
+// reserves: 40 MiB of its file (code, the embedded model), and 20 that Go's
+// runtime, stacks and libraries keep. Of a small bound it is programShare, which
+// leaves pictures something.
+const (
+	programBytes = 64 << 20
+	programShare = 4
+)
 
 // Host makes the ledger of the host's memory for a process that may use bound
 // bytes in all, its program included; 0 means no bound. See HoldsHeap for govern.
 func Host(bound int64, govern bool) *Ledger {
 	l := New("host", bound)
-	l.Fix(min(programBytes, l.bound/8))
+	l.Fix(min(programBytes, l.bound/programShare))
 	l.HoldsHeap(govern)
 	return l
 }
@@ -49,6 +50,7 @@ func (l *Ledger) root() *Ledger {
 func (l *Ledger) Collect(bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.followHeap()
 	root := l.root()
 	if l.heap && root.bound > 0 && root.fixed+heapInUse()+Mapped()+bytes > root.bound {
 		debug.FreeOSMemory()
@@ -79,7 +81,8 @@ const (
 	limitStep = 4 << 20
 )
 
-// followHeap sets the collector's limit if it has changed. l.mu is held.
+// followHeap sets the collector's limit if it has changed: the bound less half of
+// what is fixed and less what lies outside of the heap or is about to. l.mu is held.
 func (l *Ledger) followHeap() {
 	if !l.govern {
 		return
@@ -88,7 +91,7 @@ func (l *Ledger) followHeap() {
 	if root.bound == 0 {
 		return
 	}
-	limit := max(root.bound-root.fixed/2-Mapped(), leastHeap)
+	limit := max(root.bound-root.fixed/2-max(Mapped(), root.outside), leastHeap)
 	if diff := limit - l.limit; diff > -limitStep && diff < limitStep {
 		return
 	}

@@ -71,6 +71,7 @@ type Ledger struct {
 	fixed   int64 // reserved for good
 	held    int64 // by reservations, here and in children
 	charged int64 // to accounts, here and in children
+	outside int64 // of that, what lies outside of Go's heap
 	peak    int64
 }
 

@@ -55,6 +55,14 @@ func (p *Pages) Floats() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(p.data))), len(p.data)/4)
 }
 
+// Bytes is the memory.
+func (p *Pages) Bytes() []byte {
+	if p == nil {
+		return nil
+	}
+	return p.data
+}
+
 // Size is the number of bytes.
 func (p *Pages) Size() int64 {
 	if p == nil {

@@ -62,10 +62,10 @@ func newLane(b backend.Backend, host *ledger.Ledger, c Config, weights func(want
 		l.card = memory.Lane(name)
 		l.refresh()
 	}
-	l.buffers = l.host.Account("tiles", rankBuffers, l.dropPages)
+	l.buffers = l.host.Account("tiles", rankBuffers, l.dropPages).Outside()
 	l.pinned = host.Part("page-locked", 0).Lane(name)
-	l.staging = l.pinned.Account("page-locked memory", rankBuffers, nil) // goes with the arena
-	l.arena = l.card.Account("arena", rankArena, l.dropArena)
+	l.staging = l.pinned.Account("page-locked memory", rankBuffers, nil).Outside() // goes with the arena
+	l.arena = l.card.Account("arena", rankArena, l.dropArena).Outside()
 	l.weights = l.card.Account("weights", rankWeights, weights)
 	return l
 }
