@@ -3,6 +3,7 @@ package gpu
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -47,8 +48,8 @@ func TestPlanTellsWhatAProgramHolds(t *testing.T) {
 // the same bits, and so do repeated runs.
 func TestReplayEqualsDirectRun(t *testing.T) {
 	graphs := backendtest.Chains(t)
-	if testing.Short() {
-		graphs = graphs[:2]
+	if os.Getenv("UNIRESTORER_TEST_LONG") == "" {
+		graphs = graphs[:3]
 	}
 	for _, g := range graphs {
 		p, direct := compile(t, newBackend(t, Options{}), g), compile(t, newBackend(t, Options{NoGraphs: true}), g)

@@ -54,32 +54,41 @@ func TestMeasurementsRunOnASimulatedDevice(t *testing.T) {
 	file := func(name string) string { return filepath.Join(work, name) }
 	gpukit(t, "prepare", "--work", work, "--quick")
 
-	gpukit(t, "bench", "--quick", "--device", simulated, "--out", file("bench.json"))
-	k := read[results.Kernels](t, file("bench.json"))
-	require.Positive(t, k.LaunchUS)
-	seen := map[string]bool{}
-	for _, r := range k.Rows {
-		seen[r.Network] = true
-		require.Positive(t, r.WarmUS, r.Kernel)
-		require.Positive(t, r.ColdUS, r.Kernel)
-		require.Positive(t, r.PredictedUS, r.Kernel)
-	}
-	require.Len(t, seen, len(networks.Small()))
-
-	gpukit(t, "experts", "--quick", "--device", simulated, "--work", work, "--out", file("experts.json"))
-	runs := read[[]results.Run](t, file("experts.json"))
-	require.Len(t, runs, 2*len(networks.Small()), "with a graph and without")
-	for _, r := range runs {
-		require.Empty(t, r.Error, r.Network)
-		require.Positive(t, r.Device.Median, r.Network)
-	}
-
-	gpukit(t, "switch", "--quick", "--device", simulated, "--work", work, "--out", file("switch.json"))
-	for _, s := range read[[]results.Start](t, file("switch.json")) {
-		require.Positive(t, s.Wall.Median, s.What)
-	}
-	gpukit(t, "once", "--device", simulated, "--work", work, "--network", "nafnet_local")
-	require.Error(t, run(context.Background(), []string{"gpukit", "once", "--device", simulated, "--work", work, "--network", "x"}, io.Discard, io.Discard))
+	t.Run("at a time", func(t *testing.T) {
+		t.Run("kernels", func(t *testing.T) {
+			t.Parallel()
+			gpukit(t, "bench", "--quick", "--device", simulated, "--out", file("bench.json"))
+			k := read[results.Kernels](t, file("bench.json"))
+			require.Positive(t, k.LaunchUS)
+			seen := map[string]bool{}
+			for _, r := range k.Rows {
+				seen[r.Network] = true
+				require.Positive(t, r.WarmUS, r.Kernel)
+				require.Positive(t, r.ColdUS, r.Kernel)
+				require.Positive(t, r.PredictedUS, r.Kernel)
+			}
+			require.Len(t, seen, len(networks.Small()))
+		})
+		t.Run("experts", func(t *testing.T) {
+			t.Parallel()
+			gpukit(t, "experts", "--quick", "--device", simulated, "--work", work, "--out", file("experts.json"))
+			runs := read[[]results.Run](t, file("experts.json"))
+			require.Len(t, runs, 2*len(networks.Small()), "with a graph and without")
+			for _, r := range runs {
+				require.Empty(t, r.Error, r.Network)
+				require.Positive(t, r.Device.Median, r.Network)
+			}
+		})
+		t.Run("switches and starts", func(t *testing.T) {
+			t.Parallel()
+			gpukit(t, "switch", "--quick", "--device", simulated, "--work", work, "--out", file("switch.json"))
+			for _, s := range read[[]results.Start](t, file("switch.json")) {
+				require.Positive(t, s.Wall.Median, s.What)
+			}
+			gpukit(t, "once", "--device", simulated, "--work", work, "--network", "nafnet_local")
+			require.Error(t, run(context.Background(), []string{"gpukit", "once", "--device", simulated, "--work", work, "--network", "x"}, io.Discard, io.Discard))
+		})
+	})
 
 	interpreter := python()
 	if interpreter == "" {

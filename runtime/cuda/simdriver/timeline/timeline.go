@@ -388,9 +388,9 @@ func (t *Timeline) WaitAll() {
 	}
 	var tails []*Op
 	for _, l := range lanes {
-		if l.tail != nil {
-			t.finish(l.tail)
-			tails = append(tails, l.tail)
+		if op := l.tail; op != nil { // others may use and tidy the lane while its work runs
+			t.finish(op)
+			tails = append(tails, op)
 		}
 	}
 	for _, op := range tails {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -240,19 +242,22 @@ func TestNothingIsRememberedAfterAWait(t *testing.T) {
 func TestGoroutinesMayWaitAtTheSameTime(t *testing.T) {
 	for _, seed := range seeds {
 		s := New(seed, func(err error) { panic(err) })
-		done := make(chan bool)
-		for range 4 {
-			go func() {
+		work := Work{Name: "w", Run: func() ([]Range, error) { runtime.Gosched(); return nil, nil }}
+		var all sync.WaitGroup
+		for i := range 4 {
+			all.Go(func() {
 				l := s.NewLane()
-				for range 50 {
-					s.Wait(s.Enqueue(l, Work{Name: "w", Run: func() ([]Range, error) { return nil, nil }}))
+				for range 200 {
+					op := s.Enqueue(l, work)
+					if i%2 == 0 {
+						s.Wait(op)
+					} else {
+						s.WaitAll()
+					}
 				}
-				done <- true
-			}()
+			})
 		}
-		for range 4 {
-			<-done
-		}
+		all.Wait()
 		s.WaitAll()
 	}
 }
