@@ -97,12 +97,9 @@ func comparisonOptions(c *cli.Context) (lora.Options, error) {
 		return opt, usagef("--dtype %q: want f16, bf16 or f32", c.String("dtype"))
 	}
 	if text := c.String("ranks"); text != "none" {
-		for part := range strings.SplitSeq(text, ",") {
-			r, err := strconv.Atoi(strings.TrimSpace(part))
-			if err != nil || r <= 0 || r > math.MaxInt16 {
-				return opt, usagef("--ranks %q: want positive numbers such as 1,2,4, or none", text)
-			}
-			opt.Ranks = append(opt.Ranks, r)
+		var err error
+		if opt.Ranks, err = ranksOf(text); err != nil {
+			return opt, err
 		}
 	}
 	opt.Size, opt.AllPictures = c.Int("side"), c.Bool("all-pictures")
@@ -216,4 +213,18 @@ func writeComparison(c *cli.Context, r *lora.Comparison) error {
 		err = errors.Join(err, pageErr)
 	}
 	return err
+}
+
+// ranksOf reads ranks that are separated by commas, in order.
+func ranksOf(text string) ([]int, error) {
+	var ranks []int
+	for part := range strings.SplitSeq(text, ",") {
+		r, err := strconv.Atoi(strings.TrimSpace(part))
+		if err != nil || r <= 0 || r > math.MaxInt16 {
+			return nil, usagef("--ranks %q: want positive numbers such as 1,2,4", text)
+		}
+		ranks = append(ranks, r)
+	}
+	slices.Sort(ranks)
+	return slices.Compact(ranks), nil
 }

@@ -69,6 +69,38 @@ func TestPoolsAreStudiedAndGetSmaller(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 }
 
+func TestAdaptersAreChosenWithinABudget(t *testing.T) {
+	dir, set := t.TempDir(), study(t)
+	stdout, _ := ok(t, append([]string{"lora", "plan", "--ranks", "8,2", "--json"}, set...)...)
+	var r loraPlan
+	decodeJSON(t, stdout, &r)
+	require.Equal(t, 20, r.Pictures)
+	smallest := r.Plans[0]
+	require.Contains(t, r.Plans[len(r.Plans)-1].By, 12) // the full expert for rain
+	require.NotEmpty(t, smallest.By)
+
+	out := filepath.Join(dir, "small")
+	stdout, _ = ok(t, append([]string{"lora", "plan", "--ranks", "2,8", "--budget", fmt.Sprint(smallest.Bytes) + "B", "-o", out}, set...)...)
+	require.Contains(t, stdout, "chosen")
+	m := opened(t, out)
+	size, err := m.WeightBytes(m.Config.Tree.Reachable())
+	require.NoError(t, err)
+	require.Equal(t, smallest.Bytes, size)
+	ok(t, "restore", photo(0), "-o", filepath.Join(dir, "x.png"), "--model", out, "--quiet")
+
+	for want, args := range map[string][]string{
+		"too few": {"--budget", "1kB"}, "want a size": {"--budget", "many"}, "goes with --budget": {"-o", filepath.Join(dir, "y")},
+		"--ranks": {"--ranks", "0"}, "--dtype": {"--dtype", "f8"},
+	} {
+		code, _, stderr := command(append(append([]string{"lora", "plan"}, args...), set...)...)
+		require.NotZero(t, code, want)
+		require.Contains(t, stderr, want)
+	}
+	code, _, stderr := command(append([]string{"lora", "plan", "--model", smallPool(t)}, set...)...)
+	require.NotZero(t, code)
+	require.Contains(t, stderr, "no Restormer")
+}
+
 func TestAdaptAddsADegradation(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 4 {

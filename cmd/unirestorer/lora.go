@@ -26,12 +26,12 @@ func loraCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "lora",
 		Usage: "make low-rank adapters from full experts, and write adapters for others",
-		Description: "unirestorer lora extract makes adapters, lora export writes them for other programs; unirestorer compare-lora weighs them against full experts. With\n" +
-			"--json the report of extract is machine-readable.\n\n" +
+		Description: "unirestorer lora extract makes adapters, lora export writes them for other programs, lora plan says which experts\n" +
+			"should be adapters where bytes are few; unirestorer compare-lora weighs single adapters against full experts.\n\n" +
 			"Examples:\n" +
 			"   unirestorer lora extract --model model/ --base coarse --full fine-3-rain --rank 8 -o smaller/\n" +
 			"   unirestorer lora extract --help",
-		Subcommands: []*cli.Command{loraExtractCommand(), loraExportCommand()},
+		Subcommands: []*cli.Command{loraExtractCommand(), loraExportCommand(), loraPlanCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("no command \"lora %s\"; unirestorer lora --help lists them", c.Args().First())

@@ -126,7 +126,7 @@ func Compare(ctx context.Context, m *experts.Model, b backend.Backend, set Set, 
 func (c *comparison) prepare() error {
 	if c.opt.Pairs == nil {
 		var err error
-		if c.opt.Pairs, err = comparablePairs(c.model.Config); err != nil {
+		if c.opt.Pairs, err = ComparablePairs(c.model.Config); err != nil {
 			return err
 		}
 	}

@@ -88,19 +88,19 @@ var quick = TimingOptions{Budget: time.Millisecond, MinRuns: 1, MaxRuns: 2}
 
 func TestPairsAreFoundInThePool(t *testing.T) {
 	m := pool(t)
-	pairs, err := comparablePairs(m.Config)
+	pairs, err := ComparablePairs(m.Config)
 	require.NoError(t, err)
 	require.Equal(t, []Pair{{Full: 1, LoRA: 2, Base: 0}}, pairs)
 
 	// Without its twin the full expert is compared with adapters over the coarse one.
 	m.Config.Experts[2].Name = "another"
-	pairs, err = comparablePairs(m.Config)
+	pairs, err = ComparablePairs(m.Config)
 	require.NoError(t, err)
 	require.Equal(t, []Pair{{Full: 1, LoRA: -1, Base: 0}}, pairs)
 
 	// An expert of other arguments is no base.
 	m.Config.Experts[0].Args = json.RawMessage(`{"dim":12,"heads":[1,2,2,4]}`)
-	pairs, err = comparablePairs(m.Config)
+	pairs, err = ComparablePairs(m.Config)
 	require.NoError(t, err)
 	require.Empty(t, pairs)
 }

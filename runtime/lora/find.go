@@ -23,11 +23,11 @@ type Pair struct {
 	Base int `json:"base"`
 }
 
-// comparablePairs finds the full experts of a pool that adapters can be weighed against: for every LoRA expert the Restormer that
+// ComparablePairs finds the full experts of a pool that adapters can be weighed against: for every LoRA expert the Restormer that
 // serves the same leaves or, as the model tells, the same kinds of degradation, or by its name with twinSuffix where
 // neither says; and every other Restormer for which the pool has a Restormer of equal arguments
 // and of a coarser granularity, the coarsest one.
-func comparablePairs(c *models.Config) ([]Pair, error) {
+func ComparablePairs(c *models.Config) ([]Pair, error) {
 	partners := map[int][]int{}
 	for n, e := range c.Experts {
 		if e.Architecture != models.LoRARestormerName {
@@ -165,6 +165,16 @@ func baseOf(c *models.Config, full int) (int, error) {
 		}
 	}
 	return best, nil
+}
+
+// SameArguments tells whether two experts of a pool are Restormers of equal arguments.
+func SameArguments(c *models.Config, a, b int) bool {
+	x, err := c.Expert(a)
+	if err != nil {
+		return false
+	}
+	y, err := c.Expert(b)
+	return err == nil && sameArgs(Expert{Network: x}, Expert{Network: y})
 }
 
 // Like lists the Restormers of a pool whose arguments equal those of a network, or all Restormers for nil.

@@ -36,7 +36,7 @@ func TestUnequalTrainingMakesTheVerdictConditional(t *testing.T) {
 
 func TestReleasedLoRAExpertsFindTheirFullExperts(t *testing.T) {
 	c := models.Released()
-	pairs, err := comparablePairs(c)
+	pairs, err := ComparablePairs(c)
 	require.NoError(t, err)
 	paired := map[int]int{}
 	for _, p := range pairs {
