@@ -27,6 +27,14 @@ func (l *Lane) Close() {
 	b.lanes = slices.DeleteFunc(b.lanes, func(o *Lane) bool { return o == l })
 }
 
+// Spare tells whether the lane's memory has so many bytes beside all that is reserved and kept, idle or not.
+func (l *Lane) Spare(bytes int64) bool {
+	b := l.ledger.book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(l.ledger.lacking(l.ledger, bytes)) == 0
+}
+
 // Ledger is the lane's memory.
 func (l *Lane) Ledger() *Ledger { return l.ledger }
 

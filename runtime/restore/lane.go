@@ -132,6 +132,25 @@ const pageBytes = 4096
 
 func paged(n int64) int64 { return (n + pageBytes - 1) &^ (pageBytes - 1) }
 
+// shrink drops an arena and tiles that earlier pictures left and that are larger than a program with m and so many floats need,
+// unless there is room for u beside them: in use they would be more than the picture has claimed. The caller has the lane and
+// has taken neither.
+func (l *lane) shrink(u use, m backend.Memory, floats int64) {
+	if l.host.Spare(u.host) && (!l.ownMemory() || l.card.Spare(u.card)) {
+		return
+	}
+	l.mu.Lock()
+	arena := l.arenaHeld > paged(m.Arena) || l.hostHeld > paged(m.Host)
+	tiles := l.pages.Size() > paged(4*floats)
+	l.mu.Unlock()
+	if arena {
+		l.dropArena(0)
+	}
+	if tiles {
+		l.dropPages(0)
+	}
+}
+
 // takeArena charges the arena that the next runs need, until leave. The caller
 // has the lane.
 func (l *lane) takeArena(m backend.Memory) error {

@@ -72,6 +72,44 @@ func TestConcurrentCallsWaitForEachOther(t *testing.T) {
 	require.Zero(t, u.Waiting)
 }
 
+// TestTilesThatShareStatisticsRunInWhatTheyReserve gives a picture not a byte more than it asks for.
+func TestTilesThatShareStatisticsRunInWhatTheyReserve(t *testing.T) {
+	m, b := nanoModel(t), expertstest.CPU(t)
+	free := restorer(t, m, b, Config{Lazy: true})
+	img := photo(t, "half dark", 200, 136)
+	for _, e := range []int{5, 12} {
+		opt := Options{Override: only(e), NoGuard: true, Tile: 96}
+		want, rep, err := free.Restore(t.Context(), img, opt)
+		require.NoError(t, err)
+		require.Greater(t, rep.Passes, 1.0)
+		bound := alone(t, free, img, opt)
+		r := restorer(t, m, expertstest.CPU(t), Config{Lazy: true, Memory: bound})
+		got, _, err := r.Restore(t.Context(), img, opt)
+		require.NoError(t, err)
+		require.Equal(t, want.Pix, got.Pix)
+		require.LessOrEqual(t, r.host.Usage().Peak, bound)
+	}
+}
+
+// TestWhatEarlierPicturesLeaveIsNoMoreThanAPictureClaims follows a picture with a large arena by one with large tiles, and that
+// one by the first again, where both at once have no room.
+func TestWhatEarlierPicturesLeaveIsNoMoreThanAPictureClaims(t *testing.T) {
+	m := oneExpert(t, models.NAFNetName, `{"width":8}`)
+	free := restorer(t, m, expertstest.CPU(t), Config{Lazy: true})
+	pictures := []*imaging.Image{noise(t, 200, 136, 4, 16), noise(t, 6000, 40, 1, 8)}
+	opts := []Options{{Override: only(0), Tile: TileOff}, {Override: only(0), Tile: 32}}
+	bound := int64(0)
+	for i, img := range pictures {
+		bound = max(bound, alone(t, free, img, opts[i]))
+	}
+	r := restorer(t, m, expertstest.CPU(t), Config{Lazy: true, Memory: bound})
+	for _, i := range []int{0, 1, 0, 1} {
+		_, _, err := r.Restore(t.Context(), pictures[i], opts[i])
+		require.NoError(t, err, i)
+	}
+	require.LessOrEqual(t, r.host.Usage().Peak, bound)
+}
+
 func TestAnyNumberOfSizesStaysWithinTheBound(t *testing.T) {
 	m := oneExpert(t, models.NAFNetName, `{"width":2}`)
 	const bound = 6 << 20

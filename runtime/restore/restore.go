@@ -442,9 +442,11 @@ func (r *Restorer) load(ctx context.Context, expert, n int, j *job) (*experts.Le
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = r.lane.takeArena(lease.Program.Memory()); err == nil {
+	m, floats := lease.Program.Memory(), int64(n)*j.floats()
+	r.lane.shrink(j.use.max(r.useOf(m, 4*floats)), m, floats)
+	if err = r.lane.takeArena(m); err == nil {
 		var buffers []float32
-		if buffers, err = r.lane.takePages(int64(n) * j.floats()); err == nil {
+		if buffers, err = r.lane.takePages(floats); err == nil {
 			return lease, buffers, nil
 		}
 	}
@@ -556,13 +558,15 @@ func (r *Restorer) tiled(expert int, net models.Network, h, w, tile, overlap int
 			return nil, err
 		}
 	}
+	var most backend.Memory // the arena of one variant stays while another runs
 	for _, v := range j.shared.variants(j) {
 		m, err := r.memory(expert, v.h, v.w, v.Variant)
 		if err != nil {
 			return nil, err
 		}
-		j.use = j.use.max(r.useOf(m, 4*j.floats()+j.shared.bytes()))
+		most = backend.Memory{Weights: max(most.Weights, m.Weights), Arena: max(most.Arena, m.Arena), Host: max(most.Host, m.Host)}
 	}
+	j.use = r.useOf(most, 4*j.floats()+j.shared.bytes())
 	return j, nil
 }
 
