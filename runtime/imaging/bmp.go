@@ -161,7 +161,7 @@ func (h *bmpHeader) checkCompression() error {
 	case h.os2 && h.compression == 3:
 		return errors.New("the Huffman coding of OS/2 is not read")
 	case h.compression == bmpJPEG || h.compression == bmpPNG:
-		return errors.New("a JPEG or PNG inside BMP is not read")
+		return errors.New("a JPEG or PNG inside BMP is not read; convert it first, for example: magick FILE out.png")
 	case h.compression == bmpRLE8 && h.bits == 8, h.compression == bmpRLE4 && h.bits == 4:
 		return nil
 	case (h.compression == bmpBitFields || h.compression == bmpAlphaField) && (h.bits == 16 || h.bits == 32):

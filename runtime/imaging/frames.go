@@ -2,8 +2,10 @@ package imaging
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"time"
 )
@@ -206,18 +208,18 @@ func HoldsSeveral(f Format, moving bool) bool {
 
 // gifFrameCount counts image descriptors without decoding.
 func gifFrameCount(data []byte) int {
-	n, _ := gifBlocks(data)
+	n, _ := gifBlocks(data, nil)
 	return max(1, n)
 }
 
 // gifEnd is the place behind the trailer, 0 if there is none.
 func gifEnd(data []byte) int {
-	_, end := gifBlocks(data)
+	_, end := gifBlocks(data, nil)
 	return end
 }
 
-// gifBlocks counts pictures, and finds the place behind the trailer.
-func gifBlocks(data []byte) (n, end int) {
+// gifBlocks counts pictures, and finds the place behind the trailer. each, unless nil, gets where every picture lies.
+func gifBlocks(data []byte, each func(image.Rectangle)) (n, end int) {
 	at := 13
 	if len(data) < at {
 		return 0, 0
@@ -241,6 +243,10 @@ func gifBlocks(data []byte) (n, end int) {
 				return n, 0
 			}
 			n++
+			if each != nil {
+				field := func(i int) int { return int(binary.LittleEndian.Uint16(data[at+i:])) }
+				each(image.Rect(field(1), field(3), field(1)+field(5), field(3)+field(7)))
+			}
 			flags := data[at+9]
 			if at += 10; flags&0x80 != 0 {
 				at += 3 << (flags&7 + 1)

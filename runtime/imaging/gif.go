@@ -9,6 +9,7 @@ import (
 	"image/draw"
 	"image/gif"
 	"io"
+	"math"
 )
 
 func configGIF(data []byte) (Config, error) {
@@ -19,9 +20,26 @@ func configGIF(data []byte) (Config, error) {
 	return Config{W: int(binary.LittleEndian.Uint16(data[6:])), H: int(binary.LittleEndian.Uint16(data[8:])), Channels: 4, Depth: 8}, nil
 }
 
+// mostWidened is how much larger than the screen what frames cover may be, in pixels.
+const mostWidened = 4
+
+// gifReader reads a file whose frames may lie partly outside of its screen, which image/gif refuses: they get a screen that
+// holds them, and only what lies on the real one is drawn.
+func gifReader(data []byte, cfg Config) io.Reader {
+	all := image.Rect(0, 0, cfg.W, cfg.H)
+	gifBlocks(data, func(r image.Rectangle) { all = all.Union(r) })
+	if all.Dx() > math.MaxUint16 || all.Dy() > math.MaxUint16 || all.Dx()*all.Dy() > mostWidened*cfg.W*cfg.H {
+		return bytes.NewReader(data) // whose error says it
+	}
+	head := bytes.Clone(data[:10])
+	binary.LittleEndian.PutUint16(head[6:], uint16(all.Dx()))
+	binary.LittleEndian.PutUint16(head[8:], uint16(all.Dy()))
+	return io.MultiReader(bytes.NewReader(head), bytes.NewReader(data[10:]))
+}
+
 // decodeGIF reads the first frame.
 func decodeGIF(data []byte, cfg Config) (*Image, error) {
-	src, err := gif.Decode(bytes.NewReader(data))
+	src, err := gif.Decode(gifReader(data, cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +50,7 @@ func decodeGIF(data []byte, cfg Config) (*Image, error) {
 
 // gifFrames are the frames of a GIF as full canvases.
 func gifFrames(data []byte, cfg Config) (*frameList, error) {
-	g, err := gif.DecodeAll(bytes.NewReader(data))
+	g, err := gif.DecodeAll(gifReader(data, cfg))
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,9 @@ func exifForOutput(m Metadata, w, h int) []byte {
 	} else if o != 1 || ok {
 		return rewriteEXIF(m.EXIF, o)
 	}
-	t.order.PutUint32(out[d.nextAt:], 0)
+	if d.nextAt != 0 {
+		t.order.PutUint32(out[d.nextAt:], 0)
+	}
 	if sub, ok := t.subdir(d, tagExifIFD); ok {
 		for tag, v := range map[uint16]int{tagPixelXDimension: w, tagPixelYDimension: h} {
 			if e, ok := sub.find(tag); ok {

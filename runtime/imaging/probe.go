@@ -109,7 +109,7 @@ func decodeWork(data []byte, c Config) int64 {
 			return satAdd(satMul(pixels, native), satAdd(codecs.TIFFMemory(len(data), 0)+decoderWindow(data, p.dir), codecSlack))
 		}
 	case GIF:
-		native = 12 // frames, and two canvases
+		native = 8 + mostWidened // two canvases, and a frame
 	}
 	return satAdd(satMul(pixels, native), codecSlack)
 }

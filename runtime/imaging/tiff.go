@@ -32,6 +32,7 @@ const (
 
 	compressionCCITT = 2 // to 4: fax coding of bilevel pictures
 	compressionG4    = 4
+	tiffJPEG         = 7
 
 	planarSeparate      = 2
 	predictorHorizontal = 2

@@ -48,7 +48,7 @@ type entry struct {
 // directory is a list of entries, and directories they point to when it is to be written.
 type directory struct {
 	entries []entry
-	nextAt  int // where the offset of the next directory is stored
+	nextAt  int // where the offset of the next directory is stored, 0 where the file ends before it
 	subs    map[uint16]*directory
 }
 
@@ -94,10 +94,13 @@ func (t *tiffStream) dir(off uint32) (*directory, error) {
 	}
 	n := int(t.order.Uint16(t.data[at:]))
 	body := t.data[at+2:]
-	if len(body) < 12*n+4 {
+	if len(body) < 12*n {
 		return nil, fmt.Errorf("directory of %d entries at offset %d of %d bytes", n, off, len(t.data))
 	}
-	d := &directory{nextAt: int(at) + 2 + 12*n}
+	d := &directory{}
+	if len(body) >= 12*n+4 {
+		d.nextAt = int(at) + 2 + 12*n
+	}
 	for i := range n {
 		raw := body[12*i : 12*i+12]
 		e := entry{tag: t.order.Uint16(raw), kind: t.order.Uint16(raw[2:]), count: t.order.Uint32(raw[4:])}
@@ -154,7 +157,10 @@ func (t *tiffStream) bigDir(at uint64) (*directory, error) {
 
 // next is the offset of the directory after d, 0 if it is the last.
 func (t *tiffStream) next(d *directory) uint32 {
-	if !t.big {
+	switch {
+	case d.nextAt == 0:
+		return 0
+	case !t.big:
 		return t.order.Uint32(t.data[d.nextAt:])
 	}
 	if off := t.order.Uint64(t.data[d.nextAt:]); off < uint64(len(t.data)) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"unirestorer/runtime/imaging/codecs"
 )
@@ -31,13 +33,16 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 	if name, known := unreadCompressions[h.Compression]; known {
 		return nil, fmt.Errorf("%s compression is not read; convert it first, for example: tiffcp -c zip FILE out.tif", name)
 	}
+	if !slices.Contains(readCompressions, h.Compression) {
+		return nil, fmt.Errorf("compression %d is not read; convert it first, for example: magick FILE out.png", h.Compression)
+	}
 	b := &tiffBlocks{t: t, h: h, l: l}
 	switch {
-	case l.photometric == tiffYCbCr && l.compression == 7 && h.Bits == 8:
+	case l.photometric == tiffYCbCr && l.compression == tiffJPEG && h.Bits == 8:
 		b.l.photometric = tiffRGB // libjpeg converts it
 		img, err = b.samples(cfg)
 	case l.photometric == tiffYCbCr, l.photometric == tiffLogL, l.photometric == tiffLogLuv:
-		if !h.RGBA {
+		if subsampled := h.SubX*h.SubY > 1; !h.RGBA || h.Planar && subsampled { // libtiff says that it can, and then cannot
 			return nil, b.unread()
 		}
 		img, err = b.rgba(cfg)
@@ -49,6 +54,9 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 		return nil, b.unread()
 	}
 	if err != nil {
+		if l.compression == tiffJPEG && strings.Contains(err.Error(), "Unsupported JPEG process") {
+			err = fmt.Errorf("lossless JPEG inside TIFF is not read; convert it first, for example: magick FILE out.png (%w)", err)
+		}
 		return nil, err
 	}
 	img.Bilevel = l.bits == 1 && l.photometric <= blackIsZero
@@ -63,6 +71,10 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 
 // unreadCompressions are those of libtiff that its build here lacks.
 var unreadCompressions = map[int]string{34661: "JBIG", 34887: "LERC"}
+
+// readCompressions are those that it has: none, CCITT, LZW, JPEG, Deflate, NeXT, PackBits, ThunderScan, PixarLog, LogLuv,
+// LZMA, zstd and WebP.
+var readCompressions = []int{1, 2, 3, 4, 5, 6, 7, 8, 32766, 32771, 32773, 32809, 32909, 32946, 34676, 34677, 34925, 50000, 50001}
 
 // tiffPadded fills up a file that ends inside its pixels, so that what is there of the last strip is decoded. It says how
 // many bytes that took.
@@ -99,8 +111,12 @@ type tiffBlocks struct {
 }
 
 func (b *tiffBlocks) unread() error {
-	return fmt.Errorf("photometric interpretation %d with %d samples of %d bits and compression %d is not read; convert it first, "+
-		"for example: magick FILE out.png", b.l.photometric, b.l.samples, b.l.bits, b.l.compression)
+	planes := ""
+	if b.h.Planar {
+		planes = " in separate planes"
+	}
+	return fmt.Errorf("photometric interpretation %d with %d samples of %d bits%s and compression %d is not read; convert it first, "+
+		"for example: magick FILE out.png", b.l.photometric, b.l.samples, b.l.bits, planes, b.l.compression)
 }
 
 // failed counts a damaged block. Of a picture whose blocks all fail nothing is there.
