@@ -30,29 +30,11 @@ func decodeTIFFByLibrary(data []byte, page tiffPage, l tiffLayout, cfg Config) (
 	if h.Width != l.w || h.Height != l.h {
 		return nil, fmt.Errorf("contradictory sizes %d×%d and %d×%d", l.w, l.h, h.Width, h.Height)
 	}
-	if name, known := unreadCompressions[h.Compression]; known {
-		return nil, fmt.Errorf("%s compression is not read; convert it first, for example: tiffcp -c zip FILE out.tif", name)
-	}
-	if !slices.Contains(readCompressions, h.Compression) {
-		return nil, fmt.Errorf("compression %d is not read; convert it first, for example: magick FILE out.png", h.Compression)
+	if err := checkCompression(h.Compression); err != nil {
+		return nil, err
 	}
 	b := &tiffBlocks{t: t, h: h, l: l}
-	switch {
-	case l.photometric == tiffYCbCr && l.compression == tiffJPEG && h.Bits == 8:
-		b.l.photometric = tiffRGB // libjpeg converts it
-		img, err = b.samples(cfg)
-	case l.photometric == tiffYCbCr, l.photometric == tiffLogL, l.photometric == tiffLogLuv:
-		if subsampled := h.SubX*h.SubY > 1; !h.RGBA || h.Planar && subsampled { // libtiff says that it can, and then cannot
-			return nil, b.unread()
-		}
-		img, err = b.rgba(cfg)
-	case l.photometric == tiffCMYK && h.Inks != 1:
-		return nil, fmt.Errorf("inks other than CMYK (InkSet %d) are not read", h.Inks)
-	case l.photometric <= tiffPalette, l.photometric == tiffCMYK, l.photometric == tiffCIELab, l.photometric == tiffICCLab:
-		img, err = b.samples(cfg)
-	default:
-		return nil, b.unread()
-	}
+	img, err = b.decode(cfg)
 	if err != nil {
 		if l.compression == tiffJPEG && strings.Contains(err.Error(), "Unsupported JPEG process") {
 			err = fmt.Errorf("lossless JPEG inside TIFF is not read; convert it first, for example: magick FILE out.png (%w)", err)
@@ -75,6 +57,17 @@ var unreadCompressions = map[int]string{34661: "JBIG", 34887: "LERC"}
 // readCompressions are those that it has: none, CCITT, LZW, JPEG, Deflate, NeXT, PackBits, ThunderScan, PixarLog, LogLuv,
 // LZMA, zstd and WebP.
 var readCompressions = []int{1, 2, 3, 4, 5, 6, 7, 8, 32766, 32771, 32773, 32809, 32909, 32946, 34676, 34677, 34925, 50000, 50001}
+
+// checkCompression refuses what is not read.
+func checkCompression(compression int) error {
+	if name, known := unreadCompressions[compression]; known {
+		return fmt.Errorf("%s compression is not read; convert it first, for example: tiffcp -c zip FILE out.tif", name)
+	}
+	if !slices.Contains(readCompressions, compression) {
+		return fmt.Errorf("compression %d is not read; convert it first, for example: magick FILE out.png", compression)
+	}
+	return nil
+}
 
 // tiffPadded fills up a file that ends inside its pixels, so that what is there of the last strip is decoded. It says how
 // many bytes that took.
@@ -126,6 +119,26 @@ func (b *tiffBlocks) count(err error) {
 			b.fault = err
 		}
 	}
+}
+
+// decode reads the samples, or has libtiff convert them.
+func (b *tiffBlocks) decode(cfg Config) (*Image, error) {
+	l, h := b.l, b.h
+	switch {
+	case l.photometric == tiffYCbCr && l.compression == tiffJPEG && h.Bits == 8:
+		b.l.photometric = tiffRGB // libjpeg converts it
+		return b.samples(cfg)
+	case l.photometric == tiffYCbCr, l.photometric == tiffLogL, l.photometric == tiffLogLuv:
+		if subsampled := h.SubX*h.SubY > 1; !h.RGBA || h.Planar && subsampled { // libtiff says that it can, and then cannot
+			return nil, b.unread()
+		}
+		return b.rgba(cfg)
+	case l.photometric == tiffCMYK && h.Inks != 1:
+		return nil, fmt.Errorf("inks other than CMYK (InkSet %d) are not read", h.Inks)
+	case l.photometric <= tiffPalette, l.photometric == tiffCMYK, l.photometric == tiffCIELab, l.photometric == tiffICCLab:
+		return b.samples(cfg)
+	}
+	return nil, b.unread()
 }
 
 // rgba reads with libtiff's own colour conversion, 8 bits.
