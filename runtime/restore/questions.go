@@ -61,11 +61,11 @@ func (r *Restorer) answer(all []*question) {
 func (r *Restorer) answerTogether(ctx context.Context, all []*question) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, err := r.batchEstimator(ctx, len(all))
-	if err != nil {
+	if err := r.loadEstimator(ctx); err != nil { // its weights are charged
 		return err
 	}
-	if err := r.lane.takeArena(e.Memory()); err != nil {
+	e, err := r.batchEstimator(ctx, len(all))
+	if err != nil {
 		return err
 	}
 	inputs, overrides := make([][]float32, len(all)), make([]router.Override, len(all))
@@ -74,6 +74,9 @@ func (r *Restorer) answerTogether(ctx context.Context, all []*question) error {
 	}
 	decisions, err := e.DecideAll(ctx, inputs, overrides)
 	if err != nil {
+		if outOfMemory(err) {
+			r.forgetBatch(len(all))
+		}
 		return err
 	}
 	for i, q := range all {
@@ -82,28 +85,45 @@ func (r *Restorer) answerTogether(ctx context.Context, all []*question) error {
 	return nil
 }
 
-// batchEstimator gives the estimator of n images at a time. r.mu is held.
+// batchEstimator gives the estimator of n images at a time, with its arena taken. Where there is no room for it, it is not
+// asked for again. r.mu is held, and the estimator is loaded.
 func (r *Restorer) batchEstimator(ctx context.Context, n int) (*router.Estimator, error) {
-	if e := r.estimators[n]; e != nil {
-		return e, nil
+	e := r.estimators[n]
+	if e == nil {
+		var err error
+		if e, err = router.NewBatchEstimator(ctx, r.backend, r.model.Config, r.model.Source, n); err != nil {
+			if ctx.Err() == nil {
+				r.forgetBatch(n)
+			}
+			return nil, err
+		}
+		if r.estimators == nil {
+			r.estimators = map[int]*router.Estimator{}
+		}
+		r.estimators[n] = e
 	}
-	if err := r.loadEstimator(ctx); err != nil { // its weights are charged
+	if err := r.lane.takeArena(e.Memory()); err != nil {
+		r.forgetBatch(n)
 		return nil, err
 	}
-	e, err := router.NewBatchEstimator(ctx, r.backend, r.model.Config, r.model.Source, n)
-	if err != nil {
-		return nil, err
-	}
-	if r.estimators == nil {
-		r.estimators = map[int]*router.Estimator{}
-	}
-	r.estimators[n] = e
 	return e, nil
 }
 
+// forgetBatch remembers that there is no room to estimate n images at a time, and frees what there is for it. r.mu is held.
+func (r *Restorer) forgetBatch(n int) {
+	if e := r.estimators[n]; e != nil {
+		_ = e.Close() // what fails is a device's, and shows with its next use
+		delete(r.estimators, n)
+	}
+	r.together.remember(estimates(n), false)
+}
+
+// estimates is the key of n images that are estimated at a time.
+func estimates(n int) worthKey { return worthKey{class: estimatorTurn, n: n} }
+
 // pays tells whether n pictures are estimated no later, on average, at a time than one after the other; see worth.
 func (r *Restorer) pays(n int) bool {
-	return r.weigh(worthKey{class: estimatorTurn, n: n}, func(images int) (float64, error) {
+	return r.weigh(estimates(n), func(images int) (float64, error) {
 		b, ok := r.backend.(backend.Filled)
 		if !ok {
 			return 0, nil

@@ -140,3 +140,35 @@ func TestASimulatedCardEstimatesTogether(t *testing.T) {
 	r.dropEstimator()
 	require.Zero(t, r.lane.weights.Charged())
 }
+
+func TestEstimatesThatHaveNoRoomTogetherAreNotTriedAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("simulates sixteen estimates")
+	}
+	m := tinyModel(t)
+	roomy, _ := simulated(t, 1<<30)
+	whole := restorer(t, m, roomy, Config{Lazy: true})
+	pictures, overrides := questions(t, 4)
+	want, errs := routedAtOnce(t, whole, contexts(t, 4), pictures, overrides)
+	require.NoError(t, errors.Join(errs...))
+	require.Contains(t, whole.estimators, 4)
+	alone, together := whole.estimator.Memory(), whole.estimators[4].Memory()
+	require.Greater(t, paged(together.Arena), paged(alone.Arena))
+
+	// One picture has room, and four have not.
+	room := alone.Weights + (paged(alone.Arena)+paged(together.Arena))/2
+	narrow, _ := simulated(t, room*16/15)
+	r := restorer(t, m, narrow, Config{Lazy: true})
+	require.True(t, r.pays(4))
+	for range 2 {
+		got, errs := routedAtOnce(t, r, contexts(t, 4), pictures, overrides)
+		require.NoError(t, errors.Join(errs...))
+		for i := range got {
+			require.Equal(t, want[i].Expert, got[i].Expert, "picture %d", i)
+		}
+		require.False(t, r.pays(4), "is remembered")
+		require.NotContains(t, r.estimators, 4, "holds nothing for what does not run")
+	}
+	r.dropEstimator()
+	require.Zero(t, r.lane.weights.Charged())
+}
