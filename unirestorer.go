@@ -315,10 +315,14 @@ func (r *Restorer) ModelDigest() string {
 	return m.Path
 }
 
-// public replaces the engine's word for a closed Restorer by this package's.
+// public replaces the engine's words for a closed Restorer, and for tiles that make no sense, by this package's.
 func public(err error) error {
-	if errors.Is(err, engine.ErrClosed) {
+	var tiles *restore.TilesError
+	switch {
+	case errors.Is(err, engine.ErrClosed):
 		return ErrClosed
+	case errors.As(err, &tiles):
+		return &OptionError{Err: err}
 	}
 	return err
 }

@@ -15,6 +15,12 @@ type axis struct {
 	half float64
 }
 
+// TilesError says that tiles were asked for that the overlap, or the network's grid, leaves no room in.
+type TilesError struct{ err error }
+
+// Error returns what is wrong.
+func (e *TilesError) Error() string { return e.err.Error() }
+
 // newAxis places tiles of at most tile pixels with at least overlap pixels in
 // common on a side of size pixels. Origins are multiples of grid, so that
 // every tile meets the network's sampling grid as the whole image does. The
@@ -28,7 +34,7 @@ func newAxis(size, tile, overlap, grid int) (*axis, error) {
 	asked := tile
 	tile = onGrid(tile, size, grid)
 	if least := max(2*overlap, overlap+grid); tile < least {
-		return nil, fmt.Errorf("tiles of %d pixels are too small for an overlap of %d: want %d at least, and up to %d more for the network's grid", asked, overlap, least, grid-1)
+		return nil, &TilesError{fmt.Errorf("tiles of %d pixels are too small for an overlap of %d: want %d at least, and up to %d more for the network's grid", asked, overlap, least, grid-1)}
 	}
 	a := &axis{size: size, tile: tile, half: float64(overlap) / 4}
 	steps := (size - tile) / grid      // grid steps from the first to the last origin

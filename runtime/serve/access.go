@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,16 +20,19 @@ import (
 // recheck is how often files are looked at for changes, at most.
 const recheck = time.Second
 
-// watched is what a file holds, read anew when the file changes. What was read last stays where a new file is no good.
+// watched is what a file holds, read anew when the file changes. What was read last stays where a new file is no good, and
+// the log says so.
 type watched[T any] struct {
 	files []string
 	read  func() (T, error)
+	log   *slog.Logger // nil until the first reading is done
 
 	mu      sync.Mutex
 	value   T
 	stamp   string
 	looked  time.Time
 	problem error
+	told    string // the state of the files that was last complained about
 }
 
 // stamps names the present state of the files.
@@ -51,16 +55,32 @@ func (w *watched[T]) get() T {
 	w.looked = time.Now()
 	if stamp := w.stamps(); stamp != w.stamp {
 		var v T
-		if v, w.problem = w.read(); w.problem == nil {
+		v, w.problem = w.read()
+		w.tell(stamp)
+		if w.problem == nil {
 			w.value, w.stamp = v, stamp
 		}
 	}
 	return w.value
 }
 
-func (w *watched[T]) open() error {
+// tell logs what became of changed files, once for each of their states.
+func (w *watched[T]) tell(stamp string) {
+	files := strings.Join(w.files, ", ")
+	switch {
+	case w.log == nil:
+	case w.problem == nil:
+		w.log.Info("read anew", "files", files)
+	case w.told != "at "+stamp:
+		w.log.Warn("a changed file is no good, what was read before stays", "files", files, "error", w.problem.Error())
+		w.told = "at " + stamp
+	}
+}
+
+func (w *watched[T]) open(log *slog.Logger) error {
 	w.stamp = "unread"
 	w.get()
+	w.log = log
 	return w.problem
 }
 
@@ -69,7 +89,7 @@ type tokens struct{ watched[map[[32]byte]string] }
 
 // openTokens reads a file of tokens, one a line, optionally after its owner's name and a blank. Lines that start with # and
 // empty ones are left out.
-func openTokens(path string) (*tokens, error) {
+func openTokens(path string, log *slog.Logger) (*tokens, error) {
 	t := &tokens{}
 	t.files = []string{path}
 	t.read = func() (map[[32]byte]string, error) {
@@ -99,7 +119,7 @@ func openTokens(path string) (*tokens, error) {
 		}
 		return all, nil
 	}
-	return t, t.open()
+	return t, t.open(log)
 }
 
 // owner tells whose token an Authorization header has. Tokens are compared by their hashes, so that time tells nothing.
@@ -115,7 +135,7 @@ func (t *tokens) owner(header string) (string, bool) {
 // certificate is a TLS certificate in files.
 type certificate struct{ watched[*tls.Certificate] }
 
-func openCertificate(cert, key string) (*certificate, error) {
+func openCertificate(cert, key string, log *slog.Logger) (*certificate, error) {
 	c := &certificate{}
 	c.files = []string{cert, key}
 	c.read = func() (*tls.Certificate, error) {
@@ -125,7 +145,7 @@ func openCertificate(cert, key string) (*certificate, error) {
 		}
 		return &pair, nil
 	}
-	return c, c.open()
+	return c, c.open(log)
 }
 
 func (c *certificate) config() *tls.Config {

@@ -1,7 +1,10 @@
 package serve
 
 import (
+	"bytes"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -65,4 +68,19 @@ func TestKeptResultsAreFound(t *testing.T) {
 	}, 10e9, 1e6)
 	_, err := New(model(t), Config{Cache: dir})
 	require.ErrorIs(t, err, folders.ErrClaimed)
+}
+
+// goneWriter is a client that is gone when its answer comes.
+type goneWriter struct{ *httptest.ResponseRecorder }
+
+func (goneWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+func TestResultsAreKeptWhereTheClientIsGoneBeforeItsAnswer(t *testing.T) {
+	s, url := start(t, model(t), Config{Cache: t.TempDir(), CacheBytes: 1 << 20})
+	in := picture(t, 40, 24)
+	ask := httptest.NewRequest("POST", url+"/v1/restore", bytes.NewReader(in))
+	require.PanicsWithValue(t, http.ErrAbortHandler, func() { _ = s.restore(goneWriter{httptest.NewRecorder()}, ask, &record{}) })
+	res, _ := send(t, url+"/v1/restore", in)
+	require.Equal(t, 200, res.StatusCode)
+	require.Equal(t, "unirestorer; hit", res.Header.Get("Cache-Status"))
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/dustin/go-humanize"
+
 	"unirestorer"
 	"unirestorer/runtime/queue"
 )
@@ -73,6 +75,10 @@ func statusOf(err error) int {
 
 // says is an error in words for the client; what went wrong inside stays inside.
 func says(err error, status int) string {
+	var tooMuch *http.MaxBytesError
+	if errors.As(err, &tooMuch) {
+		return fmt.Sprintf("the body is too large: %s are taken", humanize.IBytes(uint64(tooMuch.Limit)))
+	}
 	switch status {
 	case http.StatusInternalServerError:
 		return "the picture could not be restored; the server's log says why"

@@ -283,7 +283,10 @@ func (r *rpc) modelInfer(ctx context.Context, stream grpc.ServerStream, rec *rec
 	}
 	var wanted []string
 	for _, o := range q.Outputs {
-		wanted = append(wanted, o.Name)
+		if err := served("output", o.GetName(), o.GetParameters()); err != nil {
+			return err
+		}
+		wanted = append(wanted, o.GetName())
 	}
 	outputs, err := r.s.infer(ctx, rec, q.ModelName, options, inputs, wanted)
 	if err != nil {
@@ -310,6 +313,9 @@ func grpcInputs(q *oip.ModelInferRequest) ([]tensor, error) {
 	}
 	var inputs []tensor
 	for i, in := range q.Inputs {
+		if err := served("input", in.GetName(), in.GetParameters()); err != nil {
+			return nil, err
+		}
 		t := tensor{tensorInfo: tensorInfo{in.GetName(), in.GetDatatype(), in.GetShape()}}
 		switch c := in.GetContents(); {
 		case raw:

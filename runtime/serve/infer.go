@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"unirestorer"
@@ -139,6 +140,16 @@ func (t *tensor) picture(i int, maxPixels int64) (*unirestorer.Picture, error) {
 	return &unirestorer.Picture{W: int(s[1]), H: int(s[0]), Channels: int(s[2]), Depth: 8, Pix: t.samples[i*size : (i+1)*size : (i+1)*size]}, nil
 }
 
+// served checks the parameters of a tensor for Triton's extensions that would change where or what its values are.
+func served[V any](kind, name string, parameters map[string]V) error {
+	for p := range parameters {
+		if strings.HasPrefix(p, "shared_memory_") || p == "classification" {
+			return badRequest("%s %q: %s is an extension that is not served", kind, name, p)
+		}
+	}
+	return nil
+}
+
 // knows tells whether there is a model of a name and version.
 func (s *Server) knows(model, version string) error {
 	known := model == routedModel || slices.ContainsFunc(s.experts, func(e unirestorer.Expert) bool { return e.Name == model })
@@ -161,9 +172,12 @@ func (s *Server) infer(ctx context.Context, rec *record, model string, options u
 	if len(outputs) == 0 {
 		outputs = []string{in.Name, tensorRoute}
 	}
-	for _, o := range outputs {
+	for i, o := range outputs {
 		if o != in.Name && o != tensorRoute {
 			return nil, badRequest("output %q: an input %q gives %q and %q", o, in.Name, in.Name, tensorRoute)
+		}
+		if slices.Contains(outputs[:i], o) { // a small request could ask for any number of copies
+			return nil, badRequest("output %q is asked for more than once", o)
 		}
 	}
 	ctx, cancel, err := urgency(ctx, rec, options)
@@ -172,6 +186,9 @@ func (s *Server) infer(ctx context.Context, rec *record, model string, options u
 	}
 	defer cancel()
 	if model != routedModel {
+		if e := options.Get("expert"); e != "" && e != model {
+			return nil, badRequest("expert %q was asked for, and the model %q is another; %q takes any", e, model, routedModel)
+		}
 		options.Set("expert", model)
 	}
 	c, err := s.choose(options, rec)

@@ -39,7 +39,7 @@ func samples(t testing.TB, r *unirestorer.Restorer, w, h int, opts ...unirestore
 
 func TestProtocolOverREST(t *testing.T) {
 	r := model(t)
-	_, url := start(t, r, Config{})
+	s, url := start(t, r, Config{})
 	in, want, result := samples(t, r, 16, 12)
 	get := func(path string) (int, map[string]any) {
 		res, text := sendTo(t, http.DefaultClient, "GET", url+path, nil)
@@ -88,16 +88,23 @@ func TestProtocolOverREST(t *testing.T) {
 		for text, says := range map[string]string{
 			`{`:             "read the request",
 			`{"inputs":[]}`: "0 inputs",
-			`{"inputs":[{"name":"x","shape":[1],"datatype":"UINT8","data":[1]}]}`:                                      `no input "x"`,
-			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"FP32","data":[1,2,3]}]}`:                           "want UINT8",
-			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"UINT8","data":[1,2]}]}`:                            "2 values",
-			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"UINT8","data":[1,2,300]}]}`:                        "no UINT8",
-			`{"inputs":[{"name":"image","shape":[-1,1,3],"datatype":"UINT8","data":[1,2,3]}]}`:                         "no sense",
-			`{"inputs":[{"name":"image","shape":[1,1,2],"datatype":"UINT8","data":[1,2]}]}`:                            "channels",
-			`{"inputs":[{"name":"file","shape":[1],"datatype":"BYTES","data":["!"]}]}`:                                 "base64",
-			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"UINT8","parameters":{"binary_data_size":99}}]}`:    "left",
-			`{"parameters":{"level":"no"},"inputs":[{"name":"file","shape":[1],"datatype":"BYTES","data":["aGVq"]}]}`:  "level",
-			`{"outputs":[{"name":"y"}],"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","data":[[[1]]]}]}`: `output "y"`,
+			`{"inputs":[{"name":"x","shape":[1],"datatype":"UINT8","data":[1]}]}`:                                                                                `no input "x"`,
+			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"FP32","data":[1,2,3]}]}`:                                                                     "want UINT8",
+			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"UINT8","data":[1,2]}]}`:                                                                      "2 values",
+			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"UINT8","data":[1,2,300]}]}`:                                                                  "no UINT8",
+			`{"inputs":[{"name":"image","shape":[-1,1,3],"datatype":"UINT8","data":[1,2,3]}]}`:                                                                   "no sense",
+			`{"inputs":[{"name":"image","shape":[1,1,2],"datatype":"UINT8","data":[1,2]}]}`:                                                                      "channels",
+			`{"inputs":[{"name":"file","shape":[1],"datatype":"BYTES","data":["!"]}]}`:                                                                           "base64",
+			`{"inputs":[{"name":"image","shape":[1,1,3],"datatype":"UINT8","parameters":{"binary_data_size":99}}]}`:                                              "left",
+			`{"parameters":{"level":"no"},"inputs":[{"name":"file","shape":[1],"datatype":"BYTES","data":["aGVq"]}]}`:                                            "level",
+			`{"outputs":[{"name":"y"}],"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","data":[[[1]]]}]}`:                                           `output "y"`,
+			`{"outputs":[{"name":"route"},{"name":"route"}],"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","data":[1]}]}`:                          "more than once",
+			`{"outputs":[{"name":"image","parameters":{"shared_memory_region":"r"}}],"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","data":[1]}]}`: "not served",
+			`{"outputs":[{"name":"route","parameters":{"classification":3}}],"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","data":[1]}]}`:         "not served",
+			`{"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","parameters":{"shared_memory_region":"r"}}]}`:                                         "not served",
+			`{"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","data":[1],"parameters":{"binary_data_size":0}}]}`:                                    "want one",
+			`{"inputs":[{"name":"image","shape":"x"}]}`:                                                                                                          "inputs.shape: a JSON string",
+			`[]`: "a JSON array, want an object",
 		} {
 			res, body := send(t, url+"/v2/models/unirestorer/infer", []byte(text))
 			require.Equal(t, 400, res.StatusCode, "%s: %s", text, body)
@@ -105,7 +112,13 @@ func TestProtocolOverREST(t *testing.T) {
 			require.NoError(t, json.Unmarshal(body, &v))
 			require.Contains(t, v.Error, says)
 		}
+		model := r.Experts()[3].Name
+		res, body := send(t, url+"/v2/models/"+model+"/infer", []byte(`{"parameters":{"expert":"coarse"},"inputs":[{"name":"image","shape":[1,1,1],"datatype":"UINT8","data":[1]}]}`))
+		require.Equal(t, 400, res.StatusCode, string(body))
+		require.Contains(t, string(body), "is another")
 	})
+	require.True(t, s.bodies.TryAcquire(s.c.Bodies), "all bodies and answers are given back")
+	s.bodies.Release(s.c.Bodies)
 }
 
 func TestProtocolOverGRPC(t *testing.T) {
@@ -161,6 +174,16 @@ func TestProtocolOverGRPC(t *testing.T) {
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 	_, err = c.ModelInfer(ctx, &oip.ModelInferRequest{ModelName: "unirestorer", Inputs: []*oip.ModelInferRequest_InferInputTensor{nil}})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	q.RawInputContents[0] = append(bytes.Clone(in), in...)
+	for range 2 {
+		q.Outputs = append(q.Outputs, &oip.ModelInferRequest_InferRequestedOutputTensor{Name: "image"})
+	}
+	_, err = c.ModelInfer(ctx, q)
+	require.ErrorContains(t, err, "more than once")
+	q.Outputs = q.Outputs[:1]
+	q.Outputs[0].Parameters = map[string]*oip.InferParameter{"shared_memory_region": {ParameterChoice: &oip.InferParameter_StringParam{StringParam: "r"}}}
+	_, err = c.ModelInfer(ctx, q)
+	require.ErrorContains(t, err, "not served")
 	short, cancel := context.WithTimeout(ctx, 0)
 	defer cancel()
 	_, err = c.ModelInfer(short, q)

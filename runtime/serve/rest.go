@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"unirestorer"
 )
@@ -92,7 +94,7 @@ func (s *Server) modelInfer(w http.ResponseWriter, r *http.Request, rec *record)
 	if err != nil {
 		return err
 	}
-	defer in.release()
+	defer func() { in.release() }()
 	q, inputs, err := parseInfer(in.Bytes(), r.Header.Get(binaryHeader))
 	if err != nil {
 		return err
@@ -105,6 +107,9 @@ func (s *Server) modelInfer(w http.ResponseWriter, r *http.Request, rec *record)
 	options.Del("binary_data_output")
 	var wanted []string
 	for _, o := range q.Outputs {
+		if err := served("output", o.Name, o.Parameters); err != nil {
+			return err
+		}
 		wanted = append(wanted, o.Name)
 	}
 	outputs, err := s.infer(r.Context(), rec, model, options, inputs, wanted)
@@ -144,6 +149,10 @@ func (s *Server) modelInfer(w http.ResponseWriter, r *http.Request, rec *record)
 			size += len(raw)
 		}
 	}
+	in.release() // the answer takes the request's place
+	if in, err = s.reserve(r.Context(), min(int64(size), s.c.Bodies)); err != nil {
+		return err
+	}
 	h.Set("Content-Length", strconv.Itoa(size))
 	out := s.steadyWriter(w)
 	for _, part := range append([][]byte{text}, raws...) {
@@ -167,11 +176,17 @@ func parseInfer(data []byte, header string) (q restRequest, inputs []tensor, err
 		text, rest = data[:n], data[n:]
 	}
 	if err := json.Unmarshal(text, &q); err != nil {
-		return q, nil, badRequest("read the request: %w", err)
+		return q, nil, badRequest("read the request: %w", plainly(err))
 	}
 	for _, in := range q.Inputs {
+		if err := served("input", in.Name, in.Parameters); err != nil {
+			return q, nil, err
+		}
 		t := tensor{tensorInfo: in.tensorInfo}
 		if size, ok := in.Parameters["binary_data_size"]; ok {
+			if len(in.Data) > 0 {
+				return q, nil, badRequest("input %q: values in JSON and binary_data_size, want one", in.Name)
+			}
 			n, ok := size.(float64)
 			if !ok || n < 0 || n != math.Trunc(n) || n > float64(len(rest)) {
 				return q, nil, badRequest("input %q: binary_data_size %v, %d bytes are left", in.Name, size, len(rest))
@@ -190,6 +205,19 @@ func parseInfer(data []byte, header string) (q restRequest, inputs []tensor, err
 		return q, nil, badRequest("%d bytes are left over behind the tensors", len(rest))
 	}
 	return q, inputs, nil
+}
+
+// plainly is an error of JSON without the names of this program's types.
+func plainly(err error) error {
+	var kind *json.UnmarshalTypeError
+	if !errors.As(err, &kind) {
+		return err
+	}
+	where := strings.ReplaceAll(kind.Field, "tensorInfo.", "")
+	if where == "" {
+		return fmt.Errorf("a JSON %s, want an object", kind.Value)
+	}
+	return fmt.Errorf("%s: a JSON %s has no place there", where, kind.Value)
 }
 
 // parameters are a request's options, as the query of /v1/restore has them.

@@ -183,6 +183,15 @@ func numberOptions(options url.Values) (opts []unirestorer.CallOption, err error
 	return opts, nil
 }
 
+// query is a request's query; what of it cannot be read is told, rather than left out.
+func query(r *http.Request) (url.Values, error) {
+	options, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("query: %w", err)
+	}
+	return options, nil
+}
+
 // accept reads what an Accept header wants where the options do not say.
 func accept(header string, options url.Values) error {
 	best, bestQ := "", 0.0
@@ -243,7 +252,10 @@ type restored struct {
 
 func (s *Server) restore(w http.ResponseWriter, r *http.Request, rec *record) error {
 	ctx := r.Context()
-	options := r.URL.Query()
+	options, err := query(r)
+	if err != nil {
+		return err
+	}
 	if err := accept(r.Header.Get("Accept"), options); err != nil {
 		return err
 	}
@@ -292,15 +304,17 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, rec *record) er
 		h.Set("Content-Length", strconv.Itoa(res.body.Len()))
 		_, err = out.Write(res.body.Bytes())
 	}
+	if err == nil {
+		out.done()
+	}
+	if use.write && !res.found {
+		_ = http.NewResponseController(w).Flush() // the client need not wait for the disk
+		s.keep(ctx, key, res)                     // also where it is gone: it may have all of it, or ask again
+	}
 	if err != nil {
 		rec.err = fmt.Errorf("write the answer: %w", err)
 		rec.status = statusClientGone
 		panic(http.ErrAbortHandler) // the answer must not look whole, and the deadline stays for what is left of it
-	}
-	if use.write && !res.found {
-		out.done()
-		_ = http.NewResponseController(w).Flush() // the client need not wait for the disk
-		s.keep(ctx, key, res)
 	}
 	out.done()
 	return nil
@@ -431,7 +445,10 @@ func (res *restored) multipart(w http.ResponseWriter, out io.Writer) error {
 }
 
 func (s *Server) route(w http.ResponseWriter, r *http.Request, rec *record) error {
-	options := r.URL.Query()
+	options, err := query(r)
+	if err != nil {
+		return err
+	}
 	in, err := s.read(r.Context(), w, r, options)
 	if err != nil {
 		return err

@@ -161,7 +161,7 @@ func New(r Restorer, c Config) (*Server, error) {
 		return nil, err
 	}
 	if c.Tokens != "" {
-		if s.tokens, err = openTokens(c.Tokens); err != nil {
+		if s.tokens, err = openTokens(c.Tokens, c.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -169,7 +169,7 @@ func New(r Restorer, c Config) (*Server, error) {
 		return nil, errors.New("TLS takes a certificate and its key, one of them was given")
 	}
 	if c.Cert != "" {
-		if s.cert, err = openCertificate(c.Cert, c.Key); err != nil {
+		if s.cert, err = openCertificate(c.Cert, c.Key, c.Log); err != nil {
 			return nil, err
 		}
 	}

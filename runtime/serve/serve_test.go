@@ -12,6 +12,7 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"log/slog"
 	"mime"
 	"mime/multipart"
 	"net"
@@ -244,6 +245,11 @@ func TestWhatMakesNoSenseIsTold(t *testing.T) {
 		{"/v1/restore?level=9", in, "", "", 400, "level"},
 		{"/v1/restore?quality=101", in, "", "", 400, "quality 101"},
 		{"/v1/restore?tile=x", in, "", "", 400, "tile"},
+		{"/v1/restore?tile=1", in, "", "", 400, "too small for an overlap"},
+		{"/v1/restore?tile=6&overlap=6", in, "", "", 400, "too small for an overlap"},
+		{"/v1/restore?%zz", in, "", "", 400, "query"},
+		{"/v1/restore?strength=0.5;format=bmp", in, "", "", 400, "query"},
+		{"/v1/route?a;b", in, "", "", 400, "query"},
 		{"/v1/restore?strict=perhaps", in, "", "", 400, "strict"},
 		{"/v1/restore?report=pdf", in, "", "", 400, "report"},
 		{"/v1/restore?format=png&format=png", in, "", "", 400, "2 times"},
@@ -251,7 +257,7 @@ func TestWhatMakesNoSenseIsTold(t *testing.T) {
 		{"/v1/restore", []byte("hello"), "", "", 415, "not a PNG"},
 		{"/v1/restore", in[:40], "", "", 422, "picture"},
 		{"/v1/restore", picture(t, 100, 60), "", "", 413, "pixels"},
-		{"/v1/restore", make([]byte, 70_000), "", "", 413, "too large"},
+		{"/v1/restore", make([]byte, 70_000), "", "", 413, "too large: 64 KiB"},
 		{"/v1/restore", in, "Content-Encoding", "br", 415, "gzip"},
 		{"/v1/restore", in, "Content-Encoding", "gzip", 400, "gzip"},
 		{"/v1/restore", gzipped(t, make([]byte, 10<<20)), "Content-Encoding", "gzip", 413, "too large"},
@@ -480,7 +486,8 @@ func TestPanicIsAnswered(t *testing.T) {
 func TestTokens(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, os.WriteFile(file, []byte("# ours\nalice s3cret\nother\n"), 0o600))
-	s, url := start(t, model(t), Config{Tokens: file})
+	var logged bytes.Buffer
+	s, url := start(t, model(t), Config{Tokens: file, Log: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	get := func(path, token string) *http.Response {
 		res, _ := sendTo(t, http.DefaultClient, "GET", url+path, nil, "Authorization", token)
 		return res
@@ -503,6 +510,15 @@ func TestTokens(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("a b c\n"), 0o600))
 	s.tokens.looked = time.Time{}
 	require.Equal(t, 200, get("/v1/experts", "Bearer changed").StatusCode, "what was good stays")
+	s.tokens.looked = time.Time{}
+	s.tokens.get()
+	require.NoError(t, os.Remove(file))
+	s.tokens.looked = time.Time{}
+	s.tokens.get()
+	told := strings.Split(strings.TrimSpace(logged.String()), "\n")
+	require.Len(t, told, 2, "each state of the file is told once")
+	require.Contains(t, told[0], "line 1: want a token")
+	require.Contains(t, told[1], "no such file")
 
 	_, err := New(model(t), Config{Tokens: filepath.Join(t.TempDir(), "none")})
 	require.ErrorIs(t, err, os.ErrNotExist)
