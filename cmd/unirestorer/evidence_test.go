@@ -122,6 +122,41 @@ func TestAdaptAddsADegradation(t *testing.T) {
 	require.Contains(t, stderr, out)
 }
 
+func TestAdaptNeedsNoCleanCounterparts(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 4 {
+		name := string(rune('a'+i)) + ".png"
+		copyFile(t, photo(i%2), filepath.Join(dir, "scans", name))
+		copyFile(t, photo(i%2), filepath.Join(dir, "clean", "below", name))
+	}
+	out := filepath.Join(dir, "model")
+	args := []string{"adapt", "--model", tinyModel(t), "--unpaired", filepath.Join(dir, "scans"), "--clean", filepath.Join(dir, "clean"), "--name", "scan", "-o", out, "--quiet"}
+	code, _, stderr := command(args...)
+	require.NotZero(t, code)
+	require.Contains(t, stderr, "fit-levels")
+	stdout, _ := ok(t, append(args, "--expert", "1", "--force", "--json")...)
+	var r adapt.Recognised
+	decodeJSON(t, stdout, &r)
+	require.Equal(t, 1, r.Expert)
+	require.Equal(t, 4, r.Pictures)
+	require.Nil(t, r.Expected)
+	m := opened(t, out)
+	leaf := m.Config.Tree.Leaves[len(m.Config.Tree.Leaves)-1]
+	require.Equal(t, "scan", leaf.Name)
+	require.Equal(t, 1, leaf.Experts[0])
+	ok(t, "restore", photo(0), "-o", filepath.Join(dir, "x.png"), "--model", out, "--degradation", "scan", "--quiet")
+
+	for want, bad := range map[string][]string{
+		"either --pairs or --unpaired": {"--unpaired", dir, "--pairs", dir}, "wants --clean": {"--unpaired", dir},
+		"go with --unpaired": {"--pairs", dir, "--expert", "1"}, "no pictures found": {"--unpaired", t.TempDir(), "--clean", dir, "--expert", "1"},
+		"--expert none": {"--unpaired", dir, "--clean", dir, "--expert", "none"},
+	} {
+		code, _, stderr := command(append([]string{"adapt", "--model", tinyModel(t), "--name", "n", "-o", filepath.Join(dir, "y"), "--quiet"}, bad...)...)
+		require.NotZero(t, code, want)
+		require.Contains(t, stderr, want)
+	}
+}
+
 func opened(t *testing.T, path string) *experts.Model {
 	m, err := experts.OpenModel(path)
 	require.NoError(t, err)

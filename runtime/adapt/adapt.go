@@ -79,7 +79,8 @@ func adaptTo(ctx context.Context, b backend.Backend, m *experts.Model, set evalu
 	if err != nil {
 		return nil, err
 	}
-	examples, err := look(ctx, b, m, set, report(0.5, 1))
+	degraded, clean := ofPairs(set)
+	examples, err := look(ctx, b, m, degraded, clean, report(0.5, 1))
 	if err != nil {
 		return nil, err
 	}
@@ -108,14 +109,19 @@ func adaptTo(ctx context.Context, b backend.Backend, m *experts.Model, set evalu
 		fresh++
 	}
 	r.Gain = evaluate.NewEstimate(gains)
-	r.leaf = pools.NewLeaf{
-		Name: opt.Name, Expert: r.Expert, Input: told.Input, Weight: make([]float32, len(gate.weight)), Bias: float32(gate.bias),
-		Note: fmt.Sprintf("degradation %s added by %d pairs: expert %s, found %.3f, others taken for it %.3f", opt.Name, r.Pairs, r.ExpertName, told.Found, told.Taken),
+	r.leaf = newLeaf(gate, opt.Name, r.Expert, told, fmt.Sprintf("%d pairs: expert %s", r.Pairs, r.ExpertName))
+	return r, nil
+}
+
+func newLeaf(gate *row, name string, expert int, told Told, by string) pools.NewLeaf {
+	leaf := pools.NewLeaf{
+		Name: name, Expert: expert, Input: told.Input, Weight: make([]float32, len(gate.weight)), Bias: float32(gate.bias),
+		Note: fmt.Sprintf("degradation %s added by %s, found %.3f, others taken for it %.3f", name, by, told.Found, told.Taken),
 	}
 	for i, v := range gate.weight {
-		r.leaf.Weight[i] = float32(v)
+		leaf.Weight[i] = float32(v)
 	}
-	return r, nil
+	return leaf
 }
 
 // Helps tells whether the adapted model is better on the pairs: that the interval of the gain lies above 0.
@@ -145,8 +151,31 @@ func bestExpert(records []evaluate.Record, experts []int, without int) int {
 	return best
 }
 
-// look shows the encoder the degraded pictures and what they are not to be confused with.
-func look(ctx context.Context, b backend.Backend, m *experts.Model, set evaluate.Set, progress func(float64)) (all []example, err error) {
+// picture is one that the encoder is shown. Pictures of one photo are of one group.
+type picture struct {
+	name  string
+	group int
+	open  func(ctx context.Context) (*imaging.Image, error)
+}
+
+// ofPairs are the two sides of pairs.
+func ofPairs(set evaluate.Set) (degraded, clean []picture) {
+	for i := range set.Len() {
+		name := set.Sample(i).Name
+		degraded = append(degraded, picture{name, i, func(ctx context.Context) (*imaging.Image, error) {
+			img, _, err := set.Pictures(ctx, i)
+			return img, err
+		}})
+		clean = append(clean, picture{name, i, func(ctx context.Context) (*imaging.Image, error) {
+			_, img, err := set.Pictures(ctx, i)
+			return img, err
+		}})
+	}
+	return degraded, clean
+}
+
+// look shows the encoder the degraded pictures and what they are not to be confused with, which is made of clean ones.
+func look(ctx context.Context, b backend.Backend, m *experts.Model, degraded, clean []picture, progress func(float64)) (all []example, err error) {
 	e, err := pools.NewEmbedder(ctx, b, m)
 	if err != nil {
 		return nil, err
@@ -159,27 +188,34 @@ func look(ctx context.Context, b backend.Backend, m *experts.Model, set evaluate
 		}
 		return err
 	}
+	for i, p := range degraded {
+		img, err := p.open(ctx)
+		if err == nil {
+			err = add(img, true, p.group)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		progress(0.1 * float64(i+1) / float64(len(degraded)))
+	}
 	specs, err := knownSpecs(m.Config)
 	if err != nil {
 		return nil, err
 	}
-	for i := range set.Len() {
-		degraded, clean, err := set.Pictures(ctx, i)
-		if err == nil {
-			err = add(degraded, true, i)
-		}
+	for i, p := range clean {
+		img, err := p.open(ctx)
 		for k := 0; k < len(specs) && err == nil; k++ {
 			spec := specs[k]
 			spec.Seed += uint64(i)
 			var spoilt *imaging.Image
-			if spoilt, err = evaluate.Degrade(ctx, clean, spec); err == nil {
-				err = add(spoilt, false, i)
+			if spoilt, err = evaluate.Degrade(ctx, img, spec); err == nil {
+				err = add(spoilt, false, p.group)
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", set.Sample(i).Name, err)
+			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		progress(float64(i+1) / float64(set.Len()))
+		progress(0.1 + 0.9*float64(i+1)/float64(len(clean)))
 	}
 	return all, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"unirestorer/graph/models"
 	"unirestorer/runtime/evaluate"
 )
 
@@ -65,6 +66,22 @@ func TestOnePhotoIsTooFew(t *testing.T) {
 	require.ErrorContains(t, err, "two photos")
 }
 
+func TestExpertWithoutReferencesHasTheHighestExpectedGain(t *testing.T) {
+	c := &models.Config{Tree: models.Tree{Levels: []string{"all"}}}
+	for e := range 3 {
+		c.Experts = append(c.Experts, models.ExpertConfig{})
+		c.Tree.Leaves = append(c.Tree.Leaves, models.Leaf{Experts: []int{e}})
+	}
+	c.Router.Utility = [][]float64{{4, 0, 2}, {-8, 4, 2}, {0, 0, 9}}
+	half := example{other: []float64{5, 5, -40}, fresh: true} // 0 or 1, nobody knows
+	e, gain := bestExpected(c, []example{half, {other: []float64{9, -9, -9}}})
+	require.Equal(t, 1, e, "what 0 gains on its own is lost on the other's; others' pictures do not count")
+	require.InDelta(t, 2, gain, 1e-9)
+	c.Router.Utility[0][1] = -1
+	e, _ = bestExpected(c, []example{half})
+	require.Equal(t, 2, e)
+}
+
 func TestExpertsAreChosenByTheOtherPairs(t *testing.T) {
 	var records []evaluate.Record
 	for _, psnr := range [][]float64{{20, 40}, {25, 24}, {25, 24}} {
@@ -76,4 +93,9 @@ func TestExpertsAreChosenByTheOtherPairs(t *testing.T) {
 	}
 	require.Equal(t, 1, bestExpert(records, []int{0, 1}, -1))
 	require.Equal(t, 0, bestExpert(records, []int{0, 1}, 0))
+}
+
+func TestGatesThatSeldomRecogniseAreNoHelp(t *testing.T) {
+	require.False(t, (&Recognised{Told: Told{Found: 0.49}}).Helps())
+	require.True(t, (&Recognised{Told: Told{Found: 0.5}}).Helps())
 }
