@@ -4,9 +4,9 @@ import subprocess
 
 from nets import tensors
 
-from . import estimator, expert, pool, views
+from . import estimator, expert, photos, pool, views
 from .loop import progress
-from .workspace import read_json, write_json
+from .workspace import write_json
 
 COMMAND = "tools/train/cmd/model"
 ROUTER = "router"  # the run of the gates
@@ -26,15 +26,11 @@ def prefixes(experts):
 def provenance(ws, layout):
     runs = {expert.run_name(e["name"]): e["name"] for e in layout["experts"]}
     runs |= {estimator.NAME: "estimator", ROUTER: "router"}
-    notes = [f"seed {ws['seed']}; photos from {', '.join(photo_packages(ws))}"]
+    notes = [f"seed {ws['seed']}; photos from {', '.join(photos.origins(ws))}"]
     for run, name in runs.items():
         made = progress(ws, run)
         notes.append(f"{name}: {made['step']} steps, {made['seconds'] / 3600:.2f} h")
     return {"converted": "tools/train", "dtype": "f16", "license": ws["export"]["license"], "notes": notes}
-
-
-def photo_packages(ws):
-    return sorted({photo["package"] for photo in read_json(ws.photos("list.json"))})
 
 
 def configuration(ws, layout):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from . import estimator, expert, pool, router, tree
+from . import estimator, expert, photos, pool, router, tree
 from .workspace import PACKAGE
 
 
@@ -25,12 +25,12 @@ class Step:
 
 def steps(ws):
     """All steps that are known so far, most urgent first; the pool's experts are known once there is a tree."""
-    photos = lambda: ws.photos("list.json").exists()
+    fetched = lambda: photos.is_done(ws)
     exported = ws.path("export", "expected.safetensors")
     listed = [
-        Step(["photos"], lambda: True, photos),
-        Step(["expert", pool.COARSE], photos, lambda: expert.is_done(ws, pool.COARSE)),
-        Step(["estimator"], photos, lambda: estimator.is_done(ws)),
+        Step(["photos"], lambda: True, fetched),
+        Step(["expert", pool.COARSE], fetched, lambda: expert.is_done(ws, pool.COARSE)),
+        Step(["estimator"], fetched, lambda: estimator.is_done(ws)),
         Step(["tree"], lambda: estimator.is_done(ws), lambda: tree.is_done(ws)),
     ]
     if not tree.is_done(ws):

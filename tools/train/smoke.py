@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import expert, imported, jobs, pool
+from . import expert, imported, jobs, photos, pool
 from .loop import averaged, prepare
 from .workspace import PACKAGE, Workspace, read_json, write_json
 
@@ -19,6 +20,7 @@ def shrunken(config):
     """The configuration with everything small; its structure is that of the real one."""
     c = copy.deepcopy(config)
     c |= {"name": "smoke", "log_steps": 2, "validate_steps": 3, "save_seconds": 0}
+    c["photos"].pop("repositories")
     c["data"]["levels"] = 1
     c["validation"] |= {"per_kind": 1, "size": 48}
     c["estimator"] |= {"fragments": 3, "views": {"train": {"64": 80, "96": 80}, "validation": {"64": 24}}, "steps": 6, "batch": 16}
@@ -63,6 +65,35 @@ def every_architecture(ws):
         adapted = architecture in ("restormer", "lora_restormer")
         e |= {"architecture": architecture, "args": ws["architectures"][architecture], "parent": pool.COARSE if adapted else None}
     write_json(ws.path("pool.json"), layout)
+
+
+def check_repositories(root):
+    """Photos of a repository come at its commit, those that were asked for and no others, and are fetched once."""
+    origin, cache = root / "origin", root / "fetched"
+    pictures(origin / "photos", 3, 4)
+    (origin / "LICENCE").write_text("of this test")
+    for command in (["init", "--quiet"], ["config", "uploadpack.allowFilter", "true"],
+                    ["config", "uploadpack.allowAnySHA1InWant", "true"], ["add", "."],
+                    ["-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "pictures"]):
+        subprocess.run(["git", *command], cwd=origin, check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=origin, check=True, capture_output=True, text=True).stdout.strip()
+    wanted = Image.open(origin / "photos/0.png").convert("RGB")
+    Image.new("RGB", wanted.size).save(origin / "photos/0.png")  # a later state, which must not be taken
+    subprocess.run(["git", "rm", "--quiet", "--force", "photos/1.png"], cwd=origin, check=True)
+    write_json(root / "repositories.json", [{
+        "url": origin.as_uri(), "commit": commit, "licence": "none", "notice": "LICENCE", "shrink": 1,
+        "files": ["photos/0.png", "photos/1.png"], "validation": ["photos/1.png"]}])
+    write_json(root / "photos.json", {"name": "smoke", "photos": {
+        "max_side": 2048, "min_side": 100, "enough": 100, "packages": {}, "repositories": "repositories.json"}})
+    ws = Workspace(root / "photos.json", cache)
+    photos.fetch(ws)
+    shutil.rmtree(origin)
+    photos.fetch(ws)
+    found = {split: sorted(ws.photos(split).glob("*.png")) for split in ("train", "validation")}
+    if [len(f) for f in found.values()] != [1, 1] or Image.open(found["train"][0]).tobytes() != wanted.tobytes():
+        raise SystemExit(f"other photos than the repository's came: {found}")
+    if not list(ws.photos("licences").iterdir()):
+        raise SystemExit("the repository's notice was not kept")
 
 
 class After:
@@ -114,6 +145,7 @@ def check_further(ws, root):
 def run():
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
+        check_repositories(root)
         write_json(root / "smoke.json", shrunken(read_json(PACKAGE / "nano.json")))
         ws = Workspace(root / "smoke.json", root / "cache")
         pictures(ws.photos("train"), 4, 1)
