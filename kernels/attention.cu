@@ -66,31 +66,47 @@ __device__ __forceinline__ int slot(int row, int octet) {
     return row * PITCH<HD> + (HD == 32 ? (octet ^ (row / 2)) & 3 : octet) * 8;
 }
 
-// stage copies 64 tokens' share of one head to shared memory, zeros after the last token and channel.
+// Stage is what a thread copies of 64 tokens: an octet of every STEP-th one.
 template <int HD>
-__device__ __forceinline__ void stage(__half *to, const Attention &p, const Place &place, const __half *from, int t0, Overflow &overflow) {
-    constexpr int OCTETS = HD / 8;
-    const bool aligned = p.head % 8 == 0 && p.channels % 8 == 0;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < 64 * OCTETS; i += 128) {
-        int row = i / OCTETS, c = i % OCTETS * 8, t = t0 + row;
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (t < p.tokens && c < p.head) {
-            const __half *f = from + static_cast<size_t>(place.source(t)) * p.pitch + c;
-            if (aligned) {
-                v = *reinterpret_cast<const uint4 *>(f);
-            } else {
-                Octet o = {};
+struct Stage {
+    static constexpr int OCTETS = HD / 8, STEP = 128 / OCTETS, EACH = 64 / STEP;
+    int pixel[EACH];  // below zero for none
+    int channel;
+
+    __device__ __forceinline__ Stage(const Attention &p, const Place &place, int first) : channel(threadIdx.x % OCTETS * 8) {
 #pragma unroll
-                for (int k = 0; k < 8; k++)
-                    if (c + k < p.head) o.v[k] = __half2float(f[k]);
-                v = pack(o);
-            }
+        for (int i = 0; i < EACH; i++) {
+            const int t = first + threadIdx.x / OCTETS + i * STEP;
+            pixel[i] = t < p.tokens && channel < p.head ? place.source(t) : -1;
         }
-        overflow.take(v);
-        *reinterpret_cast<uint4 *>(to + slot<HD>(row, c / 8)) = v;
     }
-}
+    // read asks for all octets, from rows that begin at `from`; channels after the last one are zero.
+    __device__ __forceinline__ void read(uint4 (&v)[EACH], const Attention &p, const __half *from) const {
+        const bool aligned = p.head % 8 == 0 && p.channels % 8 == 0;
+#pragma unroll
+        for (int i = 0; i < EACH; i++) {
+            v[i] = make_uint4(0, 0, 0, 0);
+            if (pixel[i] < 0) continue;
+            const __half *f = from + static_cast<size_t>(pixel[i]) * p.pitch + channel;
+            v[i] = aligned ? *reinterpret_cast<const uint4 *>(f) : scattered(f, p.head - channel);
+        }
+    }
+    __device__ __forceinline__ static uint4 scattered(const __half *from, int left) {
+        Octet o = {};
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            if (k < left) o.v[k] = __half2float(from[k]);
+        return pack(o);
+    }
+    // write puts them into shared memory. STEP rows further an octet has the same place in its row.
+    __device__ __forceinline__ void write(__half *to, const uint4 (&v)[EACH], Overflow &overflow) const {
+#pragma unroll
+        for (int i = 0; i < EACH; i++) {
+            overflow.take(v[i]);
+            *reinterpret_cast<uint4 *>(to + slot<HD>(threadIdx.x / OCTETS, threadIdx.x % OCTETS) + i * STEP * PITCH<HD>) = v[i];
+        }
+    }
+};
 
 template <int HD>
 __device__ __forceinline__ void attention_body(const Attention &p) {
@@ -102,12 +118,23 @@ __device__ __forceinline__ void attention_body(const Attention &p) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q2 = lane % 4 * 2;
     const __half *from = p.qkv + static_cast<size_t>(image) * p.height * p.width * p.pitch + head * p.head;
     Overflow overflow;
-    stage<HD>(qs, p, place, from, tile * 64, overflow);
     float out[HD / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     uint32_t q[KS][4];
     for (int k0 = 0; k0 < p.tokens; k0 += 64) {
-        stage<HD>(ks, p, place, from + p.channels, k0, overflow);
-        stage<HD>(vs, p, place, from + 2 * p.channels, k0, overflow);
+        // All are asked for before any is used.
+        const Stage<HD> stage(p, place, k0);
+        uint4 k[Stage<HD>::EACH], v[Stage<HD>::EACH];
+        stage.read(k, p, from + p.channels);
+        stage.read(v, p, from + 2 * p.channels);
+        if (k0 == 0) {
+            Stage<HD> first = stage;
+            if (tile > 0) first = Stage<HD>(p, place, tile * 64);
+            uint4 u[Stage<HD>::EACH];
+            first.read(u, p, from);
+            first.write(qs, u, overflow);
+        }
+        stage.write(ks, k, overflow);
+        stage.write(vs, v, overflow);
         __syncthreads();
         if (k0 == 0) {
 #pragma unroll

@@ -144,7 +144,7 @@ func runConv(o *one, op graph.Op, opt convOptions) [][]float32 {
 	rows := h * w
 	p.Tiling = kernels.Tile(in.N, rows, e.Columns, p.Pitch, o.sms, false)
 	if pointwise(c) {
-		p.Tiling = kernels.TilePointwise(in.N, rows, e.Columns, p.Pitch+p.Pitch2, o.sms, 99<<10, false)
+		p.Tiling = kernels.PointwiseShape{Images: in.N, Rows: rows, Columns: e.Columns, Depth: p.Pitch + p.Pitch2, Norm: c.Norm != nil}.Tile(o.sms, 99<<10)
 		p.Tiling.ColumnBlocks = 1 // several are a matter of the caller's
 	}
 	if opt.tile != 0 {

@@ -46,17 +46,20 @@ struct March {
     int at;                  // from there, the first column's result in the next row
     int columns;             // that exist
 
-    __device__ __forceinline__ void put(const Depthwise &p, float2 v, int to) {
-        if (residual) {
-            float2 r = unpack2(*reinterpret_cast<const uint32_t *>(residual + to));
-            v = make_float2(v.x + r.x, v.y + r.y);
-        }
+    __device__ __forceinline__ void put(float2 v, int to) {
         *reinterpret_cast<uint32_t *>(rows + to) = pack2(v.x, v.y);
         sum = make_float2(sum.x + v.x, sum.y + v.y);
+    }
+    // ask reads the residual of the present row, all columns; one that does not exist takes the last one's.
+    __device__ __forceinline__ void ask(const Depthwise &p, uint32_t (&raw)[COLS]) const {
+#pragma unroll
+        for (int c = 0; c < COLS; c++) raw[c] = *reinterpret_cast<const uint32_t *>(residual + at + min(c, columns - 1) * p.out);
     }
     // step takes a row in, the one after it if `next` says so, and stores the row above if `store` does.
     template <int P>
     __device__ __forceinline__ void step(const Depthwise &p, bool next, bool store) {
+        uint32_t added[COLS] = {};
+        if (residual && store) ask(p, added);
         a.step<P>(next);
         if (GATE) b.step<P>(next);
         if (!store) return;
@@ -68,18 +71,25 @@ struct March {
             if (!GATE) v[c] = activate2(v[c], p.act);
             if (GATE) v[c] = make_float2(v[c].x * b.acc[P][c].x, v[c].y * b.acc[P][c].y);
         }
+        if (residual) {
+#pragma unroll
+            for (int c = 0; c < COLS; c++) {
+                const float2 r = unpack2(added[c]);
+                v[c] = make_float2(v[c].x + r.x, v[c].y + r.y);
+            }
+        }
         if (columns >= COLS) {
             int to = at;
 #pragma unroll
             for (int c = 0; c < COLS; c++) {
-                put(p, v[c], to);
+                put(v[c], to);
                 to += p.out;
                 asm volatile("" : "+r"(to));  // one register, not one for each column
             }
         } else {
 #pragma unroll
             for (int c = 0; c < COLS; c++)
-                if (c < columns) put(p, v[c], at + c * p.out);
+                if (c < columns) put(v[c], at + c * p.out);
         }
         at += p.width * p.out;
     }

@@ -23,23 +23,58 @@ struct Finish {
     Epilogue e;
 };
 
-extern "C" __global__ void __launch_bounds__(128, 4) product_finish(const __grid_constant__ Finish f) {
-    await_predecessors();
-    int lane = threadIdx.x % 32;
-    long row = static_cast<long>(blockIdx.x) * 4 + threadIdx.x / 32, rows = static_cast<long>(f.images) * f.rows;
-    if (row >= rows) return;
-    int image = static_cast<int>(row / f.rows);
-    float mean = 0, rstd = 1;
-    if (f.x) {
-        const __half *x = f.x + row * f.depth;
-        float s = 0, ss = 0, shift = __half2float(x[0]);
-        for (int c = lane * 8; c < f.depth; c += 256) {
-            Octet o = load8(x + c);
+// added adds the shares of eight columns, which stand step values apart, in order: eight are asked for at a time, then four.
+__device__ __forceinline__ Octet added(const float *from, int splits, size_t step) {
+    Octet o = {};
+    int s = 0;
+    auto take = [&](const Octet &t, bool exists) {
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                float d = c + i < f.channels ? o.v[i] - shift : 0.0f;
-                s += d;
-                ss += d * d;
+        for (int i = 0; i < 8; i++) o.v[i] += exists ? t.v[i] : 0.0f;
+    };
+#pragma unroll 1
+    for (; s + 8 <= splits; s += 8) {
+        Octet t[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) t[i] = load8(from + (s + i) * step);
+#pragma unroll
+        for (int i = 0; i < 8; i++) take(t[i], true);
+    }
+#pragma unroll 1
+    for (; s < splits; s += 4) {
+        Octet t[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) t[i] = load8(from + min(s + i, splits - 1) * step);
+#pragma unroll
+        for (int i = 0; i < 4; i++) take(t[i], s + i < splits);
+    }
+    return o;
+}
+
+// Normal is a row's mean and the inverse of its deviation, by a warp.
+struct Normal {
+    float mean = 0, rstd = 1;
+
+    __device__ __forceinline__ Normal(const Finish &f, long row) {
+        if (!f.x) return;
+        const __half *x = f.x + row * f.depth;
+        const float shift = __half2float(x[0]);
+        float s = 0, ss = 0;
+#pragma unroll 1
+        for (int c0 = threadIdx.x % 32 * 8; c0 < f.depth; c0 += 1024) {
+            uint4 v[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) v[i] = *reinterpret_cast<const uint4 *>(x + min(c0 + 256 * i, f.depth - 8));
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const Octet o = unpack(v[i]);
+                const int left = f.channels - c0 - 256 * i;
+                float d[8];
+#pragma unroll
+                for (int k = 0; k < 8; k++) d[k] = k < left ? o.v[k] - shift : 0.0f;
+                s += ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7]));
+#pragma unroll
+                for (int k = 0; k < 4; k++) d[k] = fmaf(d[k], d[k], d[k + 4] * d[k + 4]);
+                ss += (d[0] + d[1]) + (d[2] + d[3]);
             }
         }
         s = warp_sum(s) / f.channels;
@@ -47,28 +82,30 @@ extern "C" __global__ void __launch_bounds__(128, 4) product_finish(const __grid
         mean = f.bias_free ? 0.0f : shift + s;
         rstd = rsqrtf(fmaxf(ss, 0.0f) + f.eps);
     }
-    int step = f.e.gate ? 16 : 8;
-    const int c = (blockIdx.y * 32 + lane) * step;
-    if (c < f.e.columns) {
-        Octet o[2] = {};
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            if (h == 1 && !f.e.gate) break;
-#pragma unroll 2
-            for (int s = 0; s < f.splits; s++) {
-                Octet t = load8(f.partial + (s * rows + row) * f.e.columns + c + 8 * h);
-#pragma unroll
-                for (int i = 0; i < 8; i++) o[h].v[i] += t.v[i];
-            }
-            if (f.x) {
-                Octet n = load8(f.norm_sum + c + 8 * h);
-#pragma unroll
-                for (int i = 0; i < 8; i++) o[h].v[i] = rstd * (o[h].v[i] - mean * n.v[i]);
-            }
-        }
-        Columns columns(f.e, c, image);
-        store(f.e, activated(f.e, columns, o[0], o[1]), row, columns.column);
+};
+
+extern "C" __global__ void __launch_bounds__(128, 4) product_finish(const __grid_constant__ Finish f) {
+    await_predecessors();
+    const long row = static_cast<long>(blockIdx.x) * 4 + threadIdx.x / 32, rows = static_cast<long>(f.images) * f.rows;
+    if (row >= rows) return;
+    // All is read before the moments are known.
+    const int c = (blockIdx.y * 32 + threadIdx.x % 32) * (f.e.gate ? 16 : 8), image = static_cast<int>(row / f.rows);
+    const int at = c < f.e.columns ? c : 0;
+    const Columns columns(f.e, at, image);
+    const float *from = f.partial + row * f.e.columns + at;
+    Octet o[2] = {added(from, f.splits, rows * f.e.columns)}, n[2] = {};
+    if (f.e.gate) o[1] = added(from + 8, f.splits, rows * f.e.columns);
+    if (f.x) {
+        n[0] = load8(f.norm_sum + at);
+        if (f.e.gate) n[1] = load8(f.norm_sum + at + 8);
     }
+    const Normal normal(f, row);
+    if (c >= f.e.columns) return;
+    if (f.x) {
+#pragma unroll
+        for (int i = 0; i < 16; i++) o[i / 8].v[i % 8] = normal.rstd * (o[i / 8].v[i % 8] - normal.mean * n[i / 8].v[i % 8]);
+    }
+    store(f.e, activated(f.e, columns, o[0], o[1]), row, columns.column);
 }
 
 struct Natural {

@@ -63,19 +63,38 @@ __device__ __forceinline__ void softmax_row(float *row, int n) {
 
 constexpr int ROWS = 4, FOLD_THREADS = 512, MOST = 112, STEPS = MOST / 16;
 
+__device__ __forceinline__ float4 plus(float4 s, const float4 (&v)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) s = make_float4(s.x + v[i].x, s.y + v[i].y, s.z + v[i].z, s.w + v[i].w);
+    return s;
+}
+
 // add_rows leaves the sums of all shares in `values`: ROWS rows of D, the squared norms of k, those of q of the rows.
 __device__ __forceinline__ void add_rows(const Fold &p, size_t which, int i0, float4 *sums, float4 *values) {
     const int d = p.head, rows = ROWS * d / 4, items = rows + d / 4 + 1, slices = FOLD_THREADS / items;
     const int item = threadIdx.x % items, slice = threadIdx.x / items;
-    const size_t size = static_cast<size_t>(d) * d + 2 * d;
+    const int size = d * d + 2 * d;
     const float *from = p.partial + which * p.splits * size;
     from += item < rows ? i0 * d + 4 * item : item < items - 1 ? d * d + d + 4 * (item - rows) : d * d + i0;
     float4 s = make_float4(0, 0, 0, 0);
     if (slice < slices && i0 < d) {
-#pragma unroll 8
-        for (int k = slice; k < p.splits; k += slices) {
-            float4 v = *reinterpret_cast<const float4 *>(from + k * size);
-            s = make_float4(s.x + v.x, s.y + v.y, s.z + v.z, s.w + v.w);
+        constexpr int AT_ONCE = 8;  // reads under way
+        float4 v[AT_ONCE];
+        int k = slice;
+#pragma unroll 1
+        for (; k + (AT_ONCE - 1) * slices < p.splits; k += AT_ONCE * slices) {
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; i++) v[i] = *reinterpret_cast<const float4 *>(from + (k + i * slices) * size);
+            s = plus(s, v);
+        }
+        if (k < p.splits) {
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; i++) {
+                const int at = k + i * slices;
+                v[i] = *reinterpret_cast<const float4 *>(from + min(at, p.splits - 1) * size);
+                if (at >= p.splits) v[i] = make_float4(0, 0, 0, 0);
+            }
+            s = plus(s, v);
         }
     }
     sums[threadIdx.x] = s;
@@ -121,21 +140,39 @@ __device__ __forceinline__ void attend(const Fold &p, size_t which, int i, const
         if (lane + 32 * k < padded) row[lane + 32 * k] = __float2half_rn(lane + 32 * k < d ? v[k] * sum : 0.0f);
 }
 
-// pair reads two neighbouring values of W, which need not be aligned; from i = d on they are zero.
+// pair reads two neighbouring values of W, which need not be aligned; from i = d on they are zero. It reads in any case, so that
+// all pairs are on their way at the same time.
 __device__ __forceinline__ uint32_t pair(const __half *w, int i, int d) {
-    __half2 v = __halves2half2(i < d ? w[i] : __float2half_rn(0.0f), i + 1 < d ? w[i + 1] : __float2half_rn(0.0f));
-    return *reinterpret_cast<uint32_t *>(&v);
+    const __half a = w[min(i, d - 1)], b = w[min(i + 1, d - 1)], zero = __float2half_rn(0.0f);
+    const __half2 v = __halves2half2(i < d ? a : zero, i + 1 < d ? b : zero);
+    return *reinterpret_cast<const uint32_t *>(&v);
 }
 
-// multiply makes the head's columns of M.
-__device__ __forceinline__ void multiply(const Fold &p, int image, int head, const __half *attention, int padded) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4, d = p.channels, steps = padded / 16;
-    const int pitch = padded + 8;
-    for (int o0 = 16 * warp; o0 < p.outputs; o0 += 16 * (FOLD_THREADS / 32)) {
-        const int o = o0 + g;
+// store_pair writes two values, as far as they are among the `left` of a row.
+__device__ __forceinline__ void store_pair(__half *to, const float *v, int left, bool aligned) {
+    if (aligned) {
+        if (left > 0) *reinterpret_cast<uint32_t *>(to) = pack2(v[0], v[1]);
+    } else {
+        if (left > 0) to[0] = __float2half_rn(v[0]);
+        if (left > 1) to[1] = __float2half_rn(v[1]);
+    }
+}
+
+// Outputs is how warps share a head's columns of M: 16 of the outputs each, or where there are few half of their columns.
+struct Outputs {
+    static constexpr int WARPS = FOLD_THREADS / 32;
+    int parts, items, steps;
+
+    __device__ __forceinline__ Outputs(const Fold &p, int padded) : steps(padded / 16) {
+        const int tiles = (p.outputs + 15) / 16;
+        parts = 2 * tiles <= WARPS ? 2 : 1;
+        items = tiles * parts;
+    }
+    // read asks for an item's rows of W as left operands.
+    __device__ __forceinline__ void read(const Fold &p, int item, int head, uint32_t (&a)[STEPS][4]) const {
+        const int o = item / parts * 16 + threadIdx.x % 32 / 4, q = threadIdx.x % 4, d = p.channels;
         const __half *w = p.w + static_cast<size_t>(min(o, p.outputs - 1)) * p.pitch + head * d;
         const __half *w8 = p.w + static_cast<size_t>(min(o + 8, p.outputs - 1)) * p.pitch + head * d;
-        uint32_t a[STEPS][4];
 #pragma unroll
         for (int s = 0; s < STEPS; s++) {
             if (s >= steps) break;
@@ -145,9 +182,13 @@ __device__ __forceinline__ void multiply(const Fold &p, int image, int head, con
             a[s][2] = pair(w, i + 8, d);
             a[s][3] = pair(w8, i + 8, d);
         }
+    }
+    // multiply makes an item's columns of M.
+    __device__ __forceinline__ void multiply(const Fold &p, int item, int image, int head, const uint32_t (&a)[STEPS][4], const __half *attention) const {
+        const int lane = threadIdx.x % 32, o = item / parts * 16 + lane / 4, q = lane % 4, d = p.channels, pitch = 16 * steps + 8;
         __half *y = p.out + (static_cast<size_t>(image) * p.outputs + o) * p.pitch + head * d;
-#pragma unroll 1
-        for (int n = 0; n < steps; n++) {
+#pragma unroll 2
+        for (int n = item % parts; n < steps; n += parts) {
             float acc[2][4] = {};
 #pragma unroll
             for (int s = 0; s < STEPS; s++) {
@@ -158,16 +199,18 @@ __device__ __forceinline__ void multiply(const Fold &p, int image, int head, con
                 mma16816(acc[1], a[s], b[2], b[3]);
             }
 #pragma unroll
-            for (int h = 0; h < 2; h++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int j = 16 * n + 8 * h + 2 * q + e % 2;
-                    if (j < d && o + e / 2 * 8 < p.outputs) y[static_cast<size_t>(e / 2 * 8) * p.pitch + j] = __float2half_rn(acc[h][e]);
-                }
+            for (int e = 0; e < 4; e++) {
+                const int j = 16 * n + 8 * (e / 2) + 2 * q, row = e % 2 * 8;
+                if (o + row < p.outputs) store_pair(y + row * p.pitch + j, acc[e / 2] + e % 2 * 2, d - j, d % 2 == 0);
+            }
         }
     }
-    const int used = p.heads * d, pad = p.pitch - used;
-    if (head == p.heads - 1 && pad)
+};
+
+// clear_padding zeroes what follows the last channel in M's rows.
+__device__ __forceinline__ void clear_padding(const Fold &p, int image) {
+    const int used = p.heads * p.channels, pad = p.pitch - used;
+    if (pad)
         for (int i = threadIdx.x; i < p.outputs * pad; i += FOLD_THREADS)
             p.out[(static_cast<size_t>(image) * p.outputs + i / pad) * p.pitch + used + i % pad] = __float2half_rn(0.0f);
 }
@@ -184,15 +227,29 @@ extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold(const __grid_con
         int i = i0 + threadIdx.x / 32;
         attend(p, which, i, reinterpret_cast<const float *>(values), rows + i * padded, padded);
     }
+    // W is on its way while blocks arrive.
+    const Outputs outputs(p, padded);
+    const int first = threadIdx.x / 32;
+    uint32_t a[STEPS][4];
+    if (first < outputs.items) outputs.read(p, first, head, a);
     if (!last_to_arrive(p.arrived + which, gridDim.x)) return;
     __half *attention = reinterpret_cast<__half *>(memory);
-    const int octets = padded / 8;
-    for (int e = threadIdx.x; e < padded * octets; e += FOLD_THREADS) {
-        uint4 v = __ldcg(reinterpret_cast<const uint4 *>(rows) + e);
-        *reinterpret_cast<uint4 *>(attention + e / octets * (padded + 8) + e % octets * 8) = v;
+    constexpr int EACH = (MOST * MOST / 8 + FOLD_THREADS - 1) / FOLD_THREADS;
+    const int octets = padded / 8, all = padded * octets;
+    uint4 v[EACH];
+#pragma unroll
+    for (int i = 0; i < EACH; i++) v[i] = __ldcg(reinterpret_cast<const uint4 *>(rows) + min(threadIdx.x + i * FOLD_THREADS, all - 1));
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        const int e = threadIdx.x + i * FOLD_THREADS;
+        if (e < all) *reinterpret_cast<uint4 *>(attention + e / octets * (padded + 8) + e % octets * 8) = v[i];
     }
     __syncthreads();
-    multiply(p, image, head, attention, padded);
+    for (int item = first; item < outputs.items; item += Outputs::WARPS) {
+        if (item != first) outputs.read(p, item, head, a);
+        outputs.multiply(p, item, image, head, a, attention);
+    }
+    if (head == p.heads - 1) clear_padding(p, image);
 }
 
 extern "C" __global__ void __launch_bounds__(128) attention_rows(const __grid_constant__ Fold p) {

@@ -55,34 +55,63 @@ __device__ __forceinline__ void dot(const Gemv &p, const float *x, int column, f
     }
 }
 
+// add_shares makes rows of partial sums: four values a thread, or where threads are left a part of the shares each, in the same order
+// every time.
+__device__ __forceinline__ void add_shares(const Gemv &p, float *x) {
+    __shared__ float4 sums[256];
+    const int quads = p.depth / 4, items = p.rows * quads, slices = max(1, 256 / items), slice = threadIdx.x / items;
+    for (int i = slices > 1 ? threadIdx.x - slice * items : threadIdx.x; i < items; i += 256) {
+        const int m = i / quads;
+        const float4 *from = reinterpret_cast<const float4 *>(p.partial) + static_cast<size_t>(m) * p.shares * quads + (i - m * quads);
+        float4 s = make_float4(0, 0, 0, 0);
+#pragma unroll 8
+        for (int k = slices > 1 ? slice : 0; k < p.shares; k += slices) {
+            const float4 v = from[static_cast<size_t>(k) * quads];
+            s = make_float4(s.x + v.x, s.y + v.y, s.z + v.z, s.w + v.w);
+        }
+        if (slices > 1)
+            sums[threadIdx.x] = s;
+        else
+            reinterpret_cast<float4 *>(x)[i] = make_float4(s.x * p.factor, s.y * p.factor, s.z * p.factor, s.w * p.factor);
+    }
+    if (slices == 1) return;
+    __syncthreads();
+    if (threadIdx.x >= items) return;
+    float4 s = sums[threadIdx.x];
+    for (int k = 1; k < slices; k++) {
+        const float4 v = sums[k * items + threadIdx.x];
+        s = make_float4(s.x + v.x, s.y + v.y, s.z + v.z, s.w + v.w);
+    }
+    reinterpret_cast<float4 *>(x)[threadIdx.x] = make_float4(s.x * p.factor, s.y * p.factor, s.z * p.factor, s.w * p.factor);
+}
+
 template <class W>
 __device__ __forceinline__ void gemv_body(const Gemv &p) {
     await_predecessors();
     extern __shared__ __align__(16) float x[];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (int i = threadIdx.x; i < p.rows * p.depth; i += 256) {
-        float v = 0;
-        if (p.partial) {
-            int m = i / p.depth, k = i - m * p.depth;
-            const float *from = p.partial + static_cast<size_t>(m) * p.shares * p.depth + k;
-#pragma unroll 8
-            for (int s = 0; s < p.shares; s++) v += from[static_cast<size_t>(s) * p.depth];
-            v *= p.factor;
-        } else {
-            v = p.x32 ? p.x32[i] : __half2float(p.x[i]);
-        }
-        x[i] = v;
-    }
+    if (p.partial)
+        add_shares(p, x);
+    else
+        for (int i = threadIdx.x; i < p.rows * p.depth; i += 256) x[i] = p.x32 ? p.x32[i] : __half2float(p.x[i]);
     __syncthreads();
     if (p.norm) {
+        __shared__ float2 moments[8];  // mean and the inverse of the deviation
         if (warp < p.rows) {
-            float *r = x + warp * p.depth, s = 0, ss = 0;
+            const float *r = x + warp * p.depth;
+            float s = 0, ss = 0;
+#pragma unroll 4
             for (int k = lane; k < p.channels; k += 32) s += r[k];
-            float mean = warp_sum(s) / p.channels;
+            const float mean = warp_sum(s) / p.channels;
+#pragma unroll 4
             for (int k = lane; k < p.channels; k += 32) ss += (r[k] - mean) * (r[k] - mean);
-            float rstd = rsqrtf(warp_sum(ss) / p.channels + p.eps);
-            if (p.norm == 2) mean = 0;
-            for (int k = lane; k < p.channels; k += 32) r[k] = (r[k] - mean) * rstd * p.norm_weight[k] + (p.norm == 1 ? p.norm_bias[k] : 0.0f);
+            const float rstd = rsqrtf(warp_sum(ss) / p.channels + p.eps);
+            if (lane == 0) moments[warp] = make_float2(p.norm == 2 ? 0.0f : mean, rstd);
+        }
+        __syncthreads();
+        for (int i = threadIdx.x; i < p.rows * p.depth; i += 256) {
+            const int m = i / p.depth, k = i - m * p.depth;
+            if (k < p.channels) x[i] = (x[i] - moments[m].x) * moments[m].y * p.norm_weight[k] + (p.norm == 1 ? p.norm_bias[k] : 0.0f);
         }
         __syncthreads();
     }
@@ -111,5 +140,5 @@ __device__ __forceinline__ void gemv_body(const Gemv &p) {
         p.y[at] = __float2half_rn(v);
 }
 
-extern "C" __global__ void __launch_bounds__(256) gemv_f16(const __grid_constant__ Gemv p) { gemv_body<__half>(p); }
-extern "C" __global__ void __launch_bounds__(256) gemv_f32(const __grid_constant__ Gemv p) { gemv_body<float>(p); }
+extern "C" __global__ void __launch_bounds__(256, 2) gemv_f16(const __grid_constant__ Gemv p) { gemv_body<__half>(p); }
+extern "C" __global__ void __launch_bounds__(256, 2) gemv_f32(const __grid_constant__ Gemv p) { gemv_body<float>(p); }

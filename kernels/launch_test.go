@@ -147,6 +147,34 @@ func TestTilesFillTheDevice(t *testing.T) {
 	}
 }
 
+func TestTilesOfPixelsFitAndFillTheDevice(t *testing.T) {
+	const sms, shared = 132, 227 << 10
+	for _, s := range []kernels.PointwiseShape{
+		{Images: 1, Rows: 65536, Columns: 144, Depth: 48, Norm: true, Splittable: true},
+		{Images: 1, Rows: 1024, Columns: 1024, Depth: 512, Norm: true, Splittable: true},
+		{Images: 2, Rows: 50, Columns: 768, Depth: 3072, Splittable: true},
+		{Images: 1, Rows: 50, Columns: 768, Depth: 2048},
+		{Images: 8, Rows: 1, Columns: 8, Depth: 8},
+	} {
+		d := s.Tile(sms, shared)
+		require.GreaterOrEqual(t, d.Splits, 1)
+		require.True(t, s.Splittable || d.Splits == 1, "%+v: %+v", s, d)
+		x := device.Buffer{Ptr: 1 << 20, Size: 1 << 40}
+		q := kernels.PointwiseProduct{Rows: s.Rows}
+		q.X, q.W, q.Pitch, q.Images, q.Tiling, q.Epilogue = x, x, s.Depth, s.Images, d, kernels.Epilogue{Columns: s.Columns, Y: x}
+		if d.Splits > 1 {
+			q.Partial = x
+		}
+		l, err := kernels.Pointwise(q)
+		require.NoError(t, err)
+		require.LessOrEqual(t, l.Shape.Shared, shared)
+		if s.Rows*s.Images >= 1024 {
+			require.GreaterOrEqual(t, l.Shape.Grid.Count(), uint64(sms/2), "%+v: %+v", s, d)
+		}
+	}
+	require.Zero(t, kernels.PointwiseShape{Images: 1, Rows: 64, Columns: 64, Depth: 8192}.Tile(sms, shared).Splits)
+}
+
 // TestScheduleDoesNotChangeResults runs kernels with several warps and blocks in other orders: the same bits, no findings.
 func TestScheduleDoesNotChangeResults(t *testing.T) {
 	const pixels, c, heads = 150, 48, 2

@@ -10,7 +10,8 @@
 //
 // A block keeps its rows of x for the whole depth in shared memory, where what stands in front is applied once, and goes
 // through tiles of columns of W, which come through a ring of three stages filled by cp.async. A warp owns 32 rows by 64
-// columns. Rows of W are laid out so that a lane ends with eight consecutive channels of a row, which leave its registers
+// columns; in blocks of 64 rows two warps do, each with half of every stage's depth, and take 16 rows each at the end, so that the
+// few blocks of a small level take half the steps. Rows of W are laid out so that a lane ends with eight consecutive channels of a row, which leave its registers
 // through the epilogue as 16 bytes: in 32 rows of a stage, row 8t+2q+e is channel 8q+2t+e, and with a gate the two halves
 // of 64 are octets of even and of odd number. Row pitches are odd multiples of 16 bytes: no bank conflicts.
 //
@@ -25,19 +26,22 @@
 // left operand of the second product with up, which is added before a tile leaves.
 //
 // _128, _64, _32: rows of a block. Grid: x = row tiles × blocks that share a row tile's columns; z = images × splits of
-// the depth. Block: 128, 128, 64 threads. Shared (dynamic): 16·rows·(depth/8|1) bytes, 27, 54, 30 KiB of W, 8 bytes a column.
+// the depth. Block: 128, 256, 64 threads. Shared (dynamic): 16·rows·(depth/8|1) bytes, 27, 54, 30 KiB of W, 8 bytes a column,
+// and 32 KiB of sums for _64.
 //
 // Moves 2(MK·blocks a row tile + NK·row tiles + MN) bytes through L2 and does 2MNK operations, in about 25 + 250/(K/16)
 // instructions for each 16 deep, 32 by 64 part: bytes or the issue of instructions set the pace, not tensor cores.
 #include "product.cuh"
 
-template <int WM, int WN>
+template <int WM, int WN, int WK>
 struct Shape {
-    static constexpr int ROWS = 32 * WM, COLUMNS = 64 * WN, THREADS = 32 * WM * WN, STAGES = 3;
+    static constexpr int ROWS = 32 * WM, COLUMNS = 64 * WN, THREADS = 32 * WM * WN * WK, STAGES = 3;
     static constexpr int DEPTH = WM == 1 ? 32 : 64;               // of a stage
     static constexpr int CHUNKS = DEPTH / 8;                      // of 16 bytes in a stage's row
     static constexpr int PITCH = 16 * (CHUNKS + 1);               // bytes
     static constexpr int STAGE = COLUMNS * PITCH, RING = STAGES * STAGE;
+    static constexpr int STEPS = DEPTH / 16 / WK;                 // of a stage that a warp takes
+    static constexpr int EXCHANGE = WK > 1 ? 2 * ROWS * COLUMNS * WK : 0;  // bytes
     static constexpr int STEP = THREADS / CHUNKS, COPIES = COLUMNS / STEP;
 };
 
@@ -45,6 +49,17 @@ struct Shape {
 __device__ __forceinline__ uint32_t multiply2(uint32_t a, uint32_t f) {
     __half2 v = __hmul2(*reinterpret_cast<__half2 *>(&a), *reinterpret_cast<__half2 *>(&f));
     return *reinterpret_cast<uint32_t *>(&v);
+}
+
+// load_shared and store_shared move 16 bytes at once: the compiler splits reads whose parts it uses one by one, which then meet
+// bank conflicts.
+__device__ __forceinline__ uint4 load_shared(uint32_t at) {
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];\n" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+    return v;
+}
+__device__ __forceinline__ void store_shared(uint32_t at, uint4 v) {
+    asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};\n" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
 }
 
 // copy_factors begins to copy an image's factors of channels [from, to), multiples of 8; those after the last channel are zero.
@@ -66,16 +81,15 @@ struct Rows {
     __device__ __forceinline__ void load(const Product &p) const {
         const int lanes = chunks <= 4 ? 4 : chunks <= 8 ? 8 : chunks <= 16 ? 16 : 32;
         const size_t base = static_cast<size_t>(image) * p.rows + row0;
+        const int first = threadIdx.x / lanes, step = THREADS / lanes;
+        for (int c = threadIdx.x % lanes; c < chunks; c += lanes) {
+            const int k = k0 + 8 * c, left = k < k1 ? p.rows - row0 : 0;
+            const bool second = k >= p.depth1;
+            const int depth = second ? p.depth - p.depth1 : p.depth1;
+            const __half *from = (second ? p.x2 - p.depth1 : p.x) + (base + first) * depth + k;
+            uint32_t at = shared_address(memory) + first * pitch + 16 * c;
 #pragma unroll 4
-        for (int r = threadIdx.x / lanes; r < ROWS; r += THREADS / lanes) {
-            const bool valid = row0 + r < p.rows;
-            const __half *x = p.x + (base + (valid ? r : 0)) * p.depth1;
-            const __half *x2 = p.x2 ? p.x2 + (base + (valid ? r : 0)) * (p.depth - p.depth1) - p.depth1 : p.x;
-            for (int c = threadIdx.x % lanes; c < chunks; c += lanes) {
-                int k = k0 + 8 * c;
-                bool inside = valid && k < k1;
-                copy16(shared_address(memory + r * pitch + 16 * c), inside ? (k < p.depth1 ? x : x2) + k : p.x, inside);
-            }
+            for (int r = first; r < ROWS; r += step, from += static_cast<size_t>(step) * depth, at += step * pitch) copy16(at, from, r < left);
         }
     }
     // scale multiplies the rows by a tensor's, by factors of channels, or maps channels.
@@ -84,13 +98,14 @@ struct Rows {
         const int lanes = chunks <= 4 ? 4 : chunks <= 8 ? 8 : chunks <= 16 ? 16 : 32;
         if (factors) {
             // A thread keeps to its channels. Rows beyond the last one are zeros.
+            const int first = threadIdx.x / lanes, step = THREADS / lanes;
             for (int c = threadIdx.x % lanes; c < chunks; c += lanes) {
-                const uint4 u = *reinterpret_cast<const uint4 *>(factors + 4 * c);
-                unsigned char *at = memory + threadIdx.x / lanes * pitch + 16 * c;
+                const uint4 u = load_shared(shared_address(factors + 4 * c));
+                uint32_t at = shared_address(memory) + first * pitch + 16 * c;
 #pragma unroll 4
-                for (int r = threadIdx.x / lanes; r < ROWS; r += THREADS / lanes, at += THREADS / lanes * pitch) {
-                    uint4 &v = *reinterpret_cast<uint4 *>(at);
-                    v = make_uint4(multiply2(v.x, u.x), multiply2(v.y, u.y), multiply2(v.z, u.z), multiply2(v.w, u.w));
+                for (int r = first; r < ROWS; r += step, at += step * pitch) {
+                    const uint4 v = load_shared(at);
+                    store_shared(at, make_uint4(multiply2(v.x, u.x), multiply2(v.y, u.y), multiply2(v.z, u.z), multiply2(v.w, u.w)));
                 }
             }
             return;
@@ -189,14 +204,17 @@ struct Vectors {
     }
 };
 
-// Lane is what a warp's part of a tile needs: its sums and where they belong.
+// Lane is what a warp's part of a tile needs: its sums and where they belong. TALL of the two times 16 rows are the warp's to finish.
+template <int TALL>
 struct Lane {
     float acc[2][8][4];
-    int row;  // the first of the lane's four; the others are 8, 16 and 24 below
+    int row;  // the first of the lane's; the others are 8, 16 and 24 below
 
     // start begins with the bias of the lane's columns: a group of eight from column a on, one from column b on.
-    __device__ __forceinline__ void start(const Vectors &vectors, int a, int b) {
-        const Octet biases[2] = {load8(vectors.bias + a), load8(vectors.bias + b)};
+    // The bias counts once, in the first part of the depth.
+    __device__ __forceinline__ void start(const Vectors &vectors, int a, int b, bool first) {
+        Octet biases[2] = {};
+        if (first) biases[0] = load8(vectors.bias + a), biases[1] = load8(vectors.bias + b);
 #pragma unroll
         for (int i = 0; i < 64; i++) acc[i / 32][i / 4 % 8][i % 4] = biases[i / 16 % 2].v[i / 4 % 4 * 2 + i % 2];
     }
@@ -217,6 +235,33 @@ struct Lane {
             }
         }
     }
+    // exchange gives half of the rows to the warp that has the other part of the depth, and adds what that one has of the others: the
+    // warp's own rows are then the first 16. at is the lane's place in the first of the two warps' 4 KiB.
+    __device__ __forceinline__ void exchange(uint32_t at, bool second) {
+        if (second)
+            give(at, acc[0]);
+        else
+            give(at + 4096, acc[1]);
+        __syncthreads();
+        if (second)
+            take(at + 4096, acc[1]);
+        else
+            take(at, acc[0]);
+    }
+    __device__ __forceinline__ static void give(uint32_t at, const float (&v)[8][4]) {
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            asm volatile("st.shared.v4.f32 [%0], {%1,%2,%3,%4};\n" ::"r"(at + 512 * i), "f"(v[i][0]), "f"(v[i][1]), "f"(v[i][2]), "f"(v[i][3]) : "memory");
+    }
+    __device__ __forceinline__ void take(uint32_t at, const float (&own)[8][4]) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            float v[4];
+            asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];\n" : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3]) : "r"(at + 512 * i) : "memory");
+#pragma unroll
+            for (int e = 0; e < 4; e++) acc[0][i][e] = own[i][e] + v[e];
+        }
+    }
     // octet is eight consecutive channels of row h of the two of 16.
     __device__ __forceinline__ Octet octet(int mt, int h, int group) const {
         Octet o;
@@ -233,7 +278,7 @@ struct Lane {
         if (e.partial) {
             float *out = e.partial + (static_cast<size_t>(split) * p.images * p.rows + base + row) * e.columns + column;
 #pragma unroll
-            for (int i = 0; i < 4; i++)
+            for (int i = 0; i < 2 * TALL; i++)
                 if (row + 8 * i < p.rows) store8(out + static_cast<size_t>(8 * i) * e.columns, octet(i / 2, i % 2, group));
             return;
         }
@@ -248,16 +293,16 @@ struct Lane {
         const size_t at = (base + row) * pitch + (second ? after : after - e.split);
         __half *y = (second ? e.y2 : e.y) + at;
         const bool adds = e.residual && !second;
-        uint4 residual[4];
+        uint4 residual[2 * TALL];
         if (adds) {
 #pragma unroll
-            for (int i = 0; i < 4; i++)
+            for (int i = 0; i < 2 * TALL; i++)
                 if (row + 8 * i < p.rows) residual[i] = *reinterpret_cast<const uint4 *>(e.residual + at + 8 * i * pitch);
         }
         Octet scale;
         if (vectors.scale) scale = load8(vectors.scale + after);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 2 * TALL; i++) {
             if (row + 8 * i >= p.rows) break;
             Octet o = octet(i / 2, i % 2, group);
             if (e.act) activate(e, o);
@@ -281,7 +326,7 @@ struct Lane {
     // general is the way of all other epilogues. after is the first column behind the gate.
     __device__ __forceinline__ void general(const Epilogue &e, int group, int after, int image, long base, int rows) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 2 * TALL; i++) {
             if (row + 8 * i >= rows) continue;
             Octet o = octet(i / 2, i % 2, group);
             activate(e, o);
@@ -335,7 +380,8 @@ struct LowRank {
             }
     }
     // add adds low·upᵀ to a tile's sums. column is the first of the warp's 64.
-    __device__ __forceinline__ void add(const Product &p, Lane &lane, int column, bool gate) const {
+    template <int TALL>
+    __device__ __forceinline__ void add(const Product &p, Lane<TALL> &lane, int column, bool gate) const {
         const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
 #pragma unroll
         for (int s = 0; s < 2; s++) {
@@ -356,12 +402,13 @@ struct LowRank {
     }
 };
 
-template <int WM, int WN, bool NORM, bool LORA>
+template <int WM, int WN, int WK, bool NORM, bool LORA>
 __device__ __forceinline__ void pointwise(const Product &p) {
     await_predecessors();
-    using S = Shape<WM, WN>;
+    using S = Shape<WM, WN, WK>;
     extern __shared__ __align__(128) unsigned char memory[];
-    const int tid = threadIdx.x, warp = tid / 32, lane_id = tid % 32, g = lane_id / 4, q = lane_id % 4, wm = warp % WM, wn = warp / WM;
+    const int tid = threadIdx.x, warp = tid / 32, lane_id = tid % 32, g = lane_id / 4, q = lane_id % 4, wm = warp % WM, wn = warp / WM % WN;
+    const int wk = warp / (WM * WN);  // of the steps of a stage
     const int image = blockIdx.z / p.splits, split = blockIdx.z % p.splits;
     const int share = blockIdx.x % p.column_blocks, row0 = static_cast<int>(blockIdx.x / p.column_blocks) * S::ROWS;
     const int tiles = (p.e.columns + S::COLUMNS - 1) / S::COLUMNS;
@@ -380,7 +427,8 @@ __device__ __forceinline__ void pointwise(const Product &p) {
     rows.chunks = 2 * (s1 - s0);
     rows.pitch = 16 * (rows.chunks | 1);
     unsigned char *ring = memory + S::ROWS * rows.pitch;
-    __half2 *factors = reinterpret_cast<__half2 *>(ring + S::RING);
+    __half2 *factors = reinterpret_cast<__half2 *>(ring + S::RING + S::EXCHANGE);
+    const uint32_t exchange = shared_address(ring + S::RING) + warp % (WM * WN) * 8192 + 16 * lane_id;
     Vectors vectors;
     vectors.first = tile0 * S::COLUMNS;
 
@@ -420,8 +468,8 @@ __device__ __forceinline__ void pointwise(const Product &p) {
         load(s);
         commit_copies();
     }
-    Lane lane;
-    lane.row = row0 + 32 * wm + g;
+    Lane<2 / WK> lane;
+    lane.row = row0 + 32 * wm + 16 * wk + g;
     if (NORM || p.in_scale || p.in_affine) {
         wait_copies<S::STAGES - 2>();  // the rows came with the first stage
         __syncthreads();
@@ -430,14 +478,14 @@ __device__ __forceinline__ void pointwise(const Product &p) {
     }
     const uint32_t a_first = shared_address(memory) + (32 * wm + lane_id % 16) * rows.pitch + lane_id / 16 * 16;
     const int a_rows = 16 * rows.pitch;
-    const uint32_t b_first = shared_address(ring) + (64 * wn + lane_id % 8 + lane_id / 16 * 8) * S::PITCH + lane_id / 8 % 2 * 16;
+    const uint32_t b_first = shared_address(ring) + (64 * wn + lane_id % 8 + lane_id / 16 * 8) * S::PITCH + lane_id / 8 % 2 * 16 + 32 * S::STEPS * wk;
     constexpr int B_ROWS = 16 * S::PITCH;
     LowRank<NORM> low;
     if (LORA) {
         low.adapter = p.adapter ? p.adapter[image] : 0;
         wait_copies<S::STAGES - 2>();
         __syncthreads();
-        if (low.adapter >= 0) low.multiply(p, a_first, a_rows, rows.k0, rows.k1);
+        if (low.adapter >= 0 && wk == 0) low.multiply(p, a_first, a_rows, rows.k0, rows.k1);
     }
     wait_copies<S::STAGES - 2>();  // the vectors came with the rows
     __syncthreads();
@@ -447,18 +495,18 @@ __device__ __forceinline__ void pointwise(const Product &p) {
         const int column0 = tile * S::COLUMNS + 64 * wn;
         const int groups = gate ? (column0 < p.e.columns ? 2 : 0) : (p.e.columns - column0 + 31) / 32;
         const int a0 = column0 + (gate ? 16 * q : 8 * q), b0 = a0 + second;
-        lane.start(vectors, a0, b0);
-        uint32_t a_at = a_first;
+        lane.start(vectors, a0, b0, wk == 0);
+        uint32_t a_at = a_first + 32 * S::STEPS * wk;
 #pragma unroll 1
         for (int s = 0; s < stages; s++) {
             wait_copies<S::STAGES - 2>();
             __syncthreads();
             // The next copies are issued while tensor cores are busy; behind the last tile they are zeros.
             const uint32_t b_at = b_first + slot * S::STAGE;
-            const int steps = min(S::DEPTH, 16 * (s1 - s0) - S::DEPTH * s) / 16;
-            if (groups >= 2 && steps == S::DEPTH / 16) {
+            const int steps = min(S::STEPS, s1 - s0 - S::DEPTH / 16 * s - S::STEPS * wk);
+            if (groups >= 2 && steps == S::STEPS) {
 #pragma unroll
-                for (int i = 0; i < S::DEPTH / 16; i++) lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
+                for (int i = 0; i < S::STEPS; i++) lane.template step<2>(a_at + 32 * i, a_rows, b_at + 32 * i, B_ROWS);
                 load(fill);
             } else {
                 load(fill);
@@ -475,26 +523,27 @@ __device__ __forceinline__ void pointwise(const Product &p) {
             slot = slot == S::STAGES - 1 ? 0 : slot + 1;
             fill = fill == S::STAGES - 1 ? 0 : fill + 1;
         }
-        if (LORA && low.adapter >= 0) low.add(p, lane, column0, gate);
+        if (LORA && low.adapter >= 0 && wk == 0) low.add(p, lane, column0, gate);
+        if (WK > 1) lane.exchange(exchange, wk > 0);
         lane.finish(p, vectors, 0, a0, image, split);
         if (groups > 1 && !gate) lane.finish(p, vectors, 1, b0, image, split);
     }
 }
 
-#define POINTWISE(NAME, WM, WN, NORM, LORA)                                                                          \
-    extern "C" __global__ void __launch_bounds__(32 * WM * WN, 8 / (WM * WN)) NAME(const __grid_constant__ Product p) {            \
-        pointwise<WM, WN, NORM, LORA>(p);                                                                            \
+#define POINTWISE(NAME, WM, WN, WK, NORM, LORA)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(32 * WM * WN * WK, 8 / (WM * WN * WK)) NAME(const __grid_constant__ Product p) {      \
+        pointwise<WM, WN, WK, NORM, LORA>(p);                                                                                          \
     }
 
-POINTWISE(pointwise_128, 4, 1, false, false)
-POINTWISE(pointwise_64, 2, 2, false, false)
-POINTWISE(pointwise_32, 1, 2, false, false)
-POINTWISE(pointwise_lora_128, 4, 1, false, true)
-POINTWISE(pointwise_lora_64, 2, 2, false, true)
-POINTWISE(pointwise_lora_32, 1, 2, false, true)
-POINTWISE(pointwise_norm_128, 4, 1, true, false)
-POINTWISE(pointwise_norm_64, 2, 2, true, false)
-POINTWISE(pointwise_norm_32, 1, 2, true, false)
-POINTWISE(pointwise_norm_lora_128, 4, 1, true, true)
-POINTWISE(pointwise_norm_lora_64, 2, 2, true, true)
-POINTWISE(pointwise_norm_lora_32, 1, 2, true, true)
+POINTWISE(pointwise_128, 4, 1, 1, false, false)
+POINTWISE(pointwise_64, 2, 2, 2, false, false)
+POINTWISE(pointwise_32, 1, 2, 1, false, false)
+POINTWISE(pointwise_lora_128, 4, 1, 1, false, true)
+POINTWISE(pointwise_lora_64, 2, 2, 2, false, true)
+POINTWISE(pointwise_lora_32, 1, 2, 1, false, true)
+POINTWISE(pointwise_norm_128, 4, 1, 1, true, false)
+POINTWISE(pointwise_norm_64, 2, 2, 2, true, false)
+POINTWISE(pointwise_norm_32, 1, 2, 1, true, false)
+POINTWISE(pointwise_norm_lora_128, 4, 1, 1, true, true)
+POINTWISE(pointwise_norm_lora_64, 2, 2, 2, true, true)
+POINTWISE(pointwise_norm_lora_32, 1, 2, 1, true, true)

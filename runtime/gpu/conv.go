@@ -166,7 +166,8 @@ func (c *convolution) emitProduct(p product) {
 	}
 	if c.pointwise {
 		// Factors and maps in front go with one part of the depth.
-		tiling = kernels.TilePointwise(images, rows, len(columns), how.depth(), c.sms, c.shared, splittable)
+		shape := kernels.PointwiseShape{Images: images, Rows: rows, Columns: len(columns), Depth: how.depth(), Norm: c.norm != nil, Splittable: splittable}
+		tiling = shape.Tile(c.sms, c.shared)
 		if tiling.Splits == 0 {
 			c.failf("a depth of %d does not fit the %d bytes of shared memory of a block", how.depth(), c.shared)
 			return

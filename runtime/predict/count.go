@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"unirestorer/graph"
 	"unirestorer/kernels"
@@ -25,13 +27,27 @@ type Counter struct {
 	lib    *kernels.Library
 	stream device.Stream
 	seen   map[kind]Counts
+	// Operands of the present graph have addresses from low on, below high.
+	low, high device.Ptr
 }
 
-// kind is what launches that count alike have in common.
+// kind is what launches that count alike have in common. Arguments decide what a kernel does beside its product, addresses only where.
 type kind struct {
 	kernel            string
 	shape             device.Shape
 	bytes, operations int64
+	args              string
+}
+
+// kindOf takes the addresses out of a launch's arguments, all but whether there is one.
+func (c *Counter) kindOf(l *kernels.Launch) kind {
+	args := slices.Clone(l.Args.Bytes())
+	for i := 0; i+8 <= len(args); i += 8 {
+		if at := device.Ptr(binary.LittleEndian.Uint64(args[i:])); at >= c.low && at < c.high {
+			binary.LittleEndian.PutUint64(args[i:], 1)
+		}
+	}
+	return kind{l.Kernel, l.Shape, l.Bytes, l.Operations, string(args)}
 }
 
 // NewCounter starts a counter.
@@ -49,7 +65,7 @@ func NewCounter(c Card) (*Counter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Counter{card: c, arch: arch, dev: dev, lib: kernels.NewLibrary(dev, c.Arch), stream: s, seen: map[kind]Counts{}}, nil
+	return &Counter{card: c, arch: arch, dev: dev, lib: kernels.NewLibrary(dev, c.Arch), stream: s, seen: map[kind]Counts{}, low: math.MaxUint64}, nil
 }
 
 // Close ends the counter.
@@ -80,6 +96,7 @@ func (c *Counter) Graph(ctx context.Context, g *graph.Graph) (_ *Lowered, err er
 			return nil, err
 		}
 		buffers = append(buffers, b)
+		c.low, c.high = min(c.low, b.Ptr), max(c.high, b.Ptr+device.Ptr(b.Size))
 	}
 	launches, err := l.Launches(buffers[0], buffers[1])
 	if err != nil {
@@ -99,7 +116,7 @@ func (c *Counter) Graph(ctx context.Context, g *graph.Graph) (_ *Lowered, err er
 }
 
 func (c *Counter) launch(ctx context.Context, l *kernels.Launch) (Counts, error) {
-	k := kind{l.Kernel, l.Shape, l.Bytes, l.Operations}
+	k := c.kindOf(l)
 	if n, ok := c.seen[k]; ok {
 		return n, nil
 	}

@@ -140,6 +140,7 @@ type kind struct {
 	kernel            string
 	shape             device.Shape
 	bytes, operations int64
+	counts            predict.Counts // where they were counted
 }
 
 // group sorts launches by kernel, the largest first.
@@ -148,7 +149,10 @@ func group(launches [][]*kernels.Launch, counts [][]predict.Counts) ([]Row, erro
 	at := map[kind]int{}
 	for i, node := range launches {
 		for j, l := range node {
-			k := kind{l.Kernel, l.Shape, l.Bytes, l.Operations}
+			k := kind{kernel: l.Kernel, shape: l.Shape, bytes: l.Bytes, operations: l.Operations}
+			if counts != nil {
+				k.counts = counts[i][j]
+			}
 			row, ok := at[k]
 			if !ok {
 				ptx, err := code(l.Module, l.Kernel)
