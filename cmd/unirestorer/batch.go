@@ -56,9 +56,9 @@ func newBatch(c *cli.Context, opts []unirestorer.CallOption, jobs []unirestorer.
 	return b
 }
 
-// notInResults are options on which no pixel of a result depends.
+// notInResults are options on which no pixel of a result depends; nor does it on the sound beside a clip's.
 var notInResults = []string{"output", "model", "device", "threads", "memory", "device-memory", "device-wait", "fallback", "json", "quiet", "isolate",
-	"watchdog", "restart", "overwrite", "compare", "second", "follow", "keep-times", "max-pixels", "strict"}
+	"watchdog", "restart", "overwrite", "compare", "second", "follow", "keep-times", "max-pixels", "strict", "audio-codec"}
 
 // settingsOf is a digest of the model and of the options that results depend on.
 func settingsOf(c *cli.Context, model string) string {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"image"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,4 +58,25 @@ func TestMetricsComparesFoldersOfAnybody(t *testing.T) {
 		code, _, _ = command(wrong...)
 		require.Equal(t, 2, code, wrong)
 	}
+}
+
+func TestMetricsTellTransparencyAndWriteNoFormulas(t *testing.T) {
+	dir := t.TempDir()
+	glass := image.NewNRGBA(image.Rect(0, 0, 16, 16))
+	for i := range glass.Pix {
+		glass.Pix[i] = uint8(100 + i%50)
+	}
+	var encoded bytes.Buffer
+	require.NoError(t, png.Encode(&encoded, glass))
+	for _, folder := range []string{"see", "through"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, folder), 0o777))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, folder, "=1+1.png"), encoded.Bytes(), 0o666))
+	}
+	t.Chdir(filepath.Join(dir, "see"))
+	code, out, stderr := command("metrics", ".", "../through", "--csv", "scores.csv")
+	require.Zero(t, code, stderr)
+	require.Contains(t, out, "1 pictures, or their targets, have transparency")
+	text, err := os.ReadFile("scores.csv")
+	require.NoError(t, err)
+	require.Contains(t, string(text), "\n'=1+1.png,")
 }

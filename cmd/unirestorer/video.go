@@ -90,8 +90,8 @@ func checkVideo(c *cli.Context) error {
 		return usagef("--scene-cut wants a number above 0, --hysteresis one of 0 or more")
 	}
 	if crf := c.String("crf"); crf != "" {
-		if _, err := strconv.ParseFloat(crf, 64); err != nil {
-			return usagef("--crf %q: want a number", crf)
+		if n, err := strconv.ParseFloat(crf, 64); err != nil || !(n >= 0 && n <= 63) {
+			return usagef("--crf %q: want a number from 0 to 63, for H.264 and HEVC to 51", crf)
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"unirestorer/runtime/report"
 	"unirestorer/weights/atomicfile"
 )
 
@@ -32,10 +33,10 @@ func (r *Report) writeCSV(w io.Writer) error {
 				continue
 			}
 			lines = append(lines, []string{
-				rec.Case, rec.Variant, rec.Name, rec.Spec, strings.Join(rec.Kinds, "+"),
+				report.Cell(rec.Case), report.Cell(rec.Variant), report.Cell(rec.Name), report.Cell(rec.Spec), report.Cell(strings.Join(rec.Kinds, "+")),
 				strconv.Itoa(rec.Width), strconv.Itoa(rec.Height), number(rec.Before.PSNR), number(rec.Before.SSIM),
-				strconv.Itoa(d.Leaf), r.Leaves[d.Leaf].Name, r.Levels[d.Level], number(d.LeafEntropy), number(d.LevelEntropy),
-				strconv.Itoa(d.Expert), strconv.Itoa(e), r.Experts[e].Name, r.Experts[e].Architecture, number(q.PSNR), number(q.SSIM),
+				strconv.Itoa(d.Leaf), report.Cell(r.Leaves[d.Leaf].Name), report.Cell(r.Levels[d.Level]), number(d.LeafEntropy), number(d.LevelEntropy),
+				strconv.Itoa(d.Expert), strconv.Itoa(e), report.Cell(r.Experts[e].Name), r.Experts[e].Architecture, number(q.PSNR), number(q.SSIM),
 			})
 		}
 	}

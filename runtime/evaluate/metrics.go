@@ -34,6 +34,8 @@ type Metrics struct {
 	// Equal is the number of pictures that are equal to their targets; each
 	// counts as [Ceiling] dB.
 	Equal int `json:"equal"`
+	// Transparent is the number of pairs with transparency, which no score sees.
+	Transparent int `json:"transparent,omitempty"`
 }
 
 // Picture is a picture's score.
@@ -48,7 +50,7 @@ type Picture struct {
 // Pictures are turned upright.
 func Measure(ctx context.Context, p quality.Protocol, lpips *quality.LPIPS, files []pairs.Pair, how string) (*Metrics, error) {
 	m := &Metrics{Protocol: p, Words: p.String(), Pairing: how, Pictures: make([]Picture, len(files))}
-	equal := make([]bool, len(files))
+	equal, transparent := make([]bool, len(files)), make([]bool, len(files))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(maxWorkers, runtime.GOMAXPROCS(0)))
 	for i, pair := range files {
@@ -63,6 +65,7 @@ func Measure(ctx context.Context, p quality.Protocol, lpips *quality.LPIPS, file
 					return err
 				}
 				upright[k] = img.Oriented()
+				transparent[i] = transparent[i] || img.HasAlpha() && !img.Opaque()
 			}
 			score, err := p.Measure(upright[0], upright[1])
 			if err != nil {
@@ -89,6 +92,9 @@ func Measure(ctx context.Context, p quality.Protocol, lpips *quality.LPIPS, file
 		psnr, ssim = append(psnr, one.PSNR), append(ssim, one.SSIM)
 		if equal[i] {
 			m.Equal++
+		}
+		if transparent[i] {
+			m.Transparent++
 		}
 	}
 	m.PSNR, m.SSIM = NewEstimate(psnr), NewEstimate(ssim)
@@ -139,6 +145,9 @@ func (m *Metrics) Tables(pictures bool) []*report.Table {
 	if m.Equal > 0 {
 		t.Notes = append(t.Notes, fmt.Sprintf("%d pictures are equal to their targets; each counts as %g dB.", m.Equal, Ceiling))
 	}
+	if m.Transparent > 0 {
+		t.Notes = append(t.Notes, fmt.Sprintf("%d pictures, or their targets, have transparency, which is left out: their colours are compared.", m.Transparent))
+	}
 	return append(all, t)
 }
 
@@ -154,7 +163,7 @@ func (m *Metrics) WriteCSV(ctx context.Context, path string) error {
 		}
 		number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 		for _, p := range m.Pictures {
-			line := []string{p.File, p.Target, m.Protocol.Name, number(p.PSNR), number(p.SSIM)}
+			line := []string{report.Cell(p.File), report.Cell(p.Target), m.Protocol.Name, number(p.PSNR), number(p.SSIM)}
 			if p.LPIPS != nil {
 				line = append(line, number(*p.LPIPS))
 			}

@@ -126,6 +126,12 @@ func TestDisturbedTimesAreMarkedAndNotJudged(t *testing.T) {
 	require.NotEmpty(t, d.Unjudged())
 	require.Contains(t, strings.Join(d.Warnings, " "), "rain 8×8, batch 1 was timed on a busy machine in B")
 	require.Empty(t, Diff(make(1, nil), make(2, nil), DefaultDiff()).Unjudged())
+	for range 20 {
+		told := Diff(busy, make(5, &Contention{Reasons: []string{"it was busy"}}), DefaultDiff()).Warnings
+		require.Len(t, told, 2)
+		require.Contains(t, told[0], "in A")
+		require.Contains(t, told[1], "in B")
+	}
 
 	fast := make(1, nil)
 	fast.Settle()

@@ -132,10 +132,10 @@ func Diff(a, b *Profile, opt DiffOptions) *Difference {
 		d.count(n, m)
 		if n.Measured != nil && m.Measured != nil {
 			quiet := true
-			for side, x := range map[string]*Network{"A": n, "B": m} {
+			for i, x := range []*Network{n, m} {
 				if c := x.Measured.Contention; c != nil {
 					quiet = false
-					d.Warnings = append(d.Warnings, fmt.Sprintf("%s was timed on a busy machine in %s (%s): measure again", n.Title(), side, c))
+					d.Warnings = append(d.Warnings, fmt.Sprintf("%s was timed on a busy machine in %c (%s): measure again", n.Title(), 'A'+i, c))
 				}
 			}
 			at := len(d.Changes)

@@ -128,13 +128,25 @@ func (t *Table) WriteMarkdown(w io.Writer) error {
 	return err
 }
 
-// WriteCSV writes the head and the rows as RFC 4180 has it, without caption and notes.
+// WriteCSV writes the head and the rows as RFC 4180 has it, without caption and notes, each cell as [Cell] has it.
 func (t *Table) WriteCSV(w io.Writer) error {
 	if err := t.check(); err != nil {
 		return err
 	}
 	out := csv.NewWriter(w)
-	return out.WriteAll(t.grid(func(s string) string { return s }))
+	return out.WriteAll(t.grid(Cell))
+}
+
+// Cell is a text as a file of CSV has it: an apostrophe stands before one that spreadsheets would run as a formula, which a
+// name from elsewhere may be. Numbers stay as they are.
+func Cell(s string) string {
+	if s == "" || !strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
+		return s
+	}
+	if _, err := strconv.ParseFloat(s, 64); err == nil || s == "-" {
+		return s
+	}
+	return "'" + s
 }
 
 func (t *Table) notes(b *strings.Builder, clean func(string) string) {

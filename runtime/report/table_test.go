@@ -63,6 +63,20 @@ func TestCSVReadsBack(t *testing.T) {
 	require.Equal(t, []string{"two\nlines, \"quoted\"", "0"}, rows[4])
 }
 
+func TestCSVHoldsNoFormulas(t *testing.T) {
+	table := &Table{Columns: []Column{{Name: "file"}}}
+	for _, cell := range []string{"=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "-x.png", "-1.5", "+3e-7", "-", "", "a=1", "-Inf"} {
+		table.Add(cell)
+	}
+	rows, err := csv.NewReader(strings.NewReader(written(t, func(b *bytes.Buffer) error { return table.WriteCSV(b) }))).ReadAll()
+	require.NoError(t, err)
+	var got []string
+	for _, row := range rows[1:] {
+		got = append(got, row...)
+	}
+	require.Equal(t, []string{"'=1+1", "'+cmd|' /C calc'!A0", "'-2+3", "'@SUM(A1)", "'\t=1", "'-x.png", "-1.5", "+3e-7", "-", "a=1", "-Inf"}, got)
+}
+
 func TestTerminalsGetNoControlCharacters(t *testing.T) {
 	table := &Table{Columns: []Column{{Name: "file"}}}
 	table.Add("evil\x1b[2Jname\u202egpj.exe\n")

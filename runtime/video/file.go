@@ -283,6 +283,9 @@ func (f *file) keptRun(ctx context.Context, r *unirestorer.Restorer) (err error)
 		if code, err = f.coding(ctx); err != nil {
 			return fmt.Errorf("write %s: %w", f.out, err)
 		}
+		if err := f.soundFits(ctx); err != nil {
+			return fmt.Errorf("write %s: %w", f.out, err)
+		}
 	} else {
 		f.singleRate()
 	}
@@ -369,13 +372,14 @@ func pixelName(f *Format) string {
 	return name
 }
 
-// settings is a digest of everything that the result depends on.
+// settings is a digest of everything that what is kept of a run depends on. Sound is put beside it at the end, so that
+// another encoder for it throws no frame away.
 func (f *file) settings(r *unirestorer.Restorer, code *coding) (string, error) {
 	h := sha256.New()
 	e := json.NewEncoder(h)
 	_ = e.Encode([]any{unirestorer.Version(), r.ModelDigest(), r.Device(), f.o.Settings, f.o.Cut, f.o.Hysteresis, f.o.Tonemap, f.o.NoMeasure, f.o.Reference, strings.ToLower(filepath.Ext(f.out))})
 	if code != nil {
-		_ = e.Encode([]any{code.encoder, code.args, code.pixels, code.tags, code.params, f.o.Encoder.Audio})
+		_ = e.Encode([]any{code.encoder, code.args, code.pixels, code.tags, code.params})
 	}
 	if f.in == standard {
 		return hex.EncodeToString(h.Sum(nil)), nil
@@ -427,7 +431,7 @@ func (m *muxed) finish(ctx context.Context) error {
 	args := []string{"-v", "error", "-nostdin", "-y", "-itsoffset", seconds(micro(m.j.state.Segments[0], m.c.tick)), "-f", "concat", "-i", local(list)}
 	args = append(args, m.f.carried(m.c)...)
 	if _, err := command(ctx, "ffmpeg", append(args, local(part))...); err != nil {
-		return fmt.Errorf("put together: %w; what is restored is kept, the next run tries again (another kind of file, or --audio-codec, may do)", err)
+		return fmt.Errorf("put together: %w; what is restored is kept, the next run tries again (--audio-codec may do)", err)
 	}
 	if err := m.count(ctx, part); err != nil {
 		return err

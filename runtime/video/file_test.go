@@ -332,6 +332,38 @@ func TestEveryKindOfFileIsWrittenWithItsSound(t *testing.T) {
 	}
 }
 
+func TestSoundThatDoesNotFitIsFoundBeforeTheFirstFrame(t *testing.T) {
+	needFFmpeg(t)
+	if testing.Short() {
+		t.Skip("encodes clips")
+	}
+	r := restorer(t)
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.mkv"), filepath.Join(dir, "out.webm")
+	ffmpeg(t, "-f", "lavfi", "-i", "testsrc2=s=34x26:r=25:d=0.2", "-f", "lavfi", "-i", "sine=440:d=0.2", "-c:v", "ffv1", "-c:a", "aac", in)
+	frames := 0
+	o := Options{Route: []unirestorer.CallOption{unirestorer.WithExpert(7)}, NoMeasure: true, Progress: func(Progress) { frames++ }}
+	for _, audio := range []string{"", "copy", "nosuchencoder"} {
+		o.Encoder.Audio = audio
+		_, err := File(context.Background(), r, in, out, nil, nil, o)
+		require.ErrorContains(t, err, "--audio-codec")
+		require.Zero(t, frames)
+		require.NoDirExists(t, folderOf(out))
+	}
+
+	// Frames that are there are kept where the sound is to be encoded in another way.
+	ctx, cancel := context.WithCancel(context.Background())
+	o.Encoder.Audio = "libvorbis"
+	o.Progress = func(Progress) { cancel() }
+	_, err := File(ctx, r, in, out, nil, nil, o)
+	require.ErrorIs(t, err, context.Canceled)
+	o.Encoder.Audio, o.Progress = "libopus", nil
+	rep, err := File(context.Background(), r, in, out, nil, nil, o)
+	require.NoError(t, err)
+	require.Positive(t, rep.Resumed)
+	require.EqualValues(t, 5, rep.Frames)
+}
+
 func TestHDRIsRefusedOrMappedByName(t *testing.T) {
 	for _, c := range []struct{ transfer, tonemap, want string }{
 		{"smpte2084", "", "HDR (PQ)"}, {"arib-std-b67", "", "HDR (HLG)"}, {"smpte2084", "magic", "want one of hable"}, {"smpte2084", "hable", ""}, {"bt709", "", ""},
