@@ -24,7 +24,8 @@ func (j *jpegTexts) segment(marker byte, p []byte, m *Metadata) {
 	switch {
 	case marker == markerAPP1 && bytes.HasPrefix(p, []byte(xmpPrefix)):
 		if m.XMP == nil {
-			m.XMP = bytes.Clone(p[len(xmpPrefix):])
+			xmp, lost := withoutCompanions(bytes.Clone(p[len(xmpPrefix):]))
+			m.XMP, m.Dropped = xmp, append(m.Dropped, lost...)
 		}
 	case marker == markerAPP1 && bytes.HasPrefix(p, []byte(xmpExtension)):
 		j.extended = true
