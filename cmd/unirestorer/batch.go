@@ -334,7 +334,7 @@ func (b *batch) finish(ctx context.Context) error {
 }
 
 func (b *batch) one(ctx context.Context, i int, j unirestorer.Job) (*unirestorer.Result, string, error) {
-	bar := newBar(b.c.App.ErrWriter, b.c.Bool("quiet"), fmt.Sprintf("[%d/%d] %s", i+1, len(b.jobs), printable(j.In)))
+	bar := newBar(b.c.App.ErrWriter, b.c.Bool("quiet"), fmt.Sprintf("[%d/%d] %s", i+1, len(b.jobs), report.Printable(j.In)))
 	result, err := b.r.RestoreJob(ctx, j, append(slices.Clone(b.opts), unirestorer.WithProgress(bar.set), unirestorer.WithWaits(b.waits))...)
 	bar.close()
 	if err != nil {

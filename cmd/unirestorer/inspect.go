@@ -17,6 +17,7 @@ import (
 	"unirestorer/runtime/convert"
 	"unirestorer/runtime/engine"
 	"unirestorer/runtime/experts"
+	"unirestorer/runtime/report"
 	"unirestorer/weights"
 	"unirestorer/weights/nano"
 )
@@ -212,7 +213,7 @@ func printInspected(out io.Writer, info inspected) error {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "TENSOR\tTYPE\tSHAPE\tBYTES")
 		for _, t := range info.Tensors {
-			fmt.Fprintf(w, "%s\t%s\t%v\t%d\n", printable(t.Name), t.DType, t.Shape, t.Bytes)
+			fmt.Fprintf(w, "%s\t%s\t%v\t%d\n", report.Printable(t.Name), t.DType, t.Shape, t.Bytes)
 		}
 		errs = append(errs, w.Flush())
 	}

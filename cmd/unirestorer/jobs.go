@@ -14,6 +14,7 @@ import (
 
 	"unirestorer"
 	"unirestorer/runtime/jobs"
+	"unirestorer/runtime/report"
 )
 
 // natsFlags say where the queue is.
@@ -253,7 +254,7 @@ func waitFor(c *cli.Context, q *jobs.Queue, batch string, quiet bool) (failed bo
 			fmt.Fprintln(c.App.ErrWriter, n)
 		}
 		if r.State == jobs.Queued && strings.HasPrefix(r.Error, "postponed") && !quiet {
-			fmt.Fprintln(c.App.ErrWriter, printable(fmt.Sprintf("%s: %s", r.Name, r.Error)))
+			fmt.Fprintln(c.App.ErrWriter, report.Printable(fmt.Sprintf("%s: %s", r.Name, r.Error)))
 		}
 	})
 	bar.close()
@@ -266,7 +267,7 @@ func waitFor(c *cli.Context, q *jobs.Queue, batch string, quiet bool) (failed bo
 	for _, r := range all {
 		if r.State == jobs.Failed || r.State == jobs.Cancelled {
 			failed = true
-			fmt.Fprintln(c.App.ErrWriter, "unirestorer:", printable(fmt.Sprintf("%s: %s: %s", r.Name, r.State, r.Error)))
+			fmt.Fprintln(c.App.ErrWriter, "unirestorer:", report.Printable(fmt.Sprintf("%s: %s: %s", r.Name, r.State, r.Error)))
 		}
 	}
 	return failed, nil
@@ -344,7 +345,7 @@ func printJob(w io.Writer, r *jobs.Record) {
 	if r.Error != "" {
 		line += "  " + r.Error
 	}
-	fmt.Fprintln(w, printable(line))
+	fmt.Fprintln(w, report.Printable(line)) // one line a job, whatever its name is
 }
 
 func watchAction(c *cli.Context) error {

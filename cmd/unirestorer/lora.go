@@ -32,12 +32,6 @@ func loraCommand() *cli.Command {
 			"   unirestorer lora extract --model model/ --base coarse --full fine-3-rain --rank 8 -o smaller/\n" +
 			"   unirestorer lora extract --help",
 		Subcommands: []*cli.Command{loraExtractCommand(), loraExportCommand(), loraPlanCommand()},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usagef("no command \"lora %s\"; unirestorer lora --help lists them", c.Args().First())
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
 	}
 }
 

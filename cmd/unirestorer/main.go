@@ -94,11 +94,22 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError
+		if len(c.Subcommands) > 0 && c.Action == nil {
+			c.Action = subcommandNeeded
+		}
 		for _, sub := range c.Subcommands {
 			sub.OnUsageError = app.OnUsageError
 		}
 	}
 	return app
+}
+
+// subcommandNeeded is what a command does that only has others below it.
+func subcommandNeeded(c *cli.Context) error {
+	if c.Args().Present() {
+		return usagef("no command \"%s %s\"; unirestorer %s --help lists them", c.Command.Name, c.Args().First(), c.Command.Name)
+	}
+	return cli.ShowSubcommandHelp(c)
 }
 
 func exitCode(ctx context.Context, err error, stderr io.Writer) int {

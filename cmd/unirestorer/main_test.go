@@ -175,6 +175,8 @@ func TestWrongUsageExitsWith2AndSaysHow(t *testing.T) {
 		want string
 	}{
 		{[]string{"restorer"}, `no command "restorer"; unirestorer --help lists the commands`},
+		{[]string{"jobs", "frob"}, `no command "jobs frob"; unirestorer jobs --help lists them`},
+		{[]string{"pool", "frob"}, `no command "pool frob"; unirestorer pool --help lists them`},
 		{[]string{"--nonsense"}, "flag provided but not defined: -nonsense"},
 		{[]string{"restore", "--nonsense", in}, "flag provided but not defined: -nonsense"},
 		{[]string{"restore"}, "no input given; see unirestorer restore --help"},

@@ -12,6 +12,7 @@ import (
 
 	"unirestorer"
 	"unirestorer/runtime/folders"
+	"unirestorer/runtime/report"
 )
 
 func routeCommand() *cli.Command {
@@ -134,7 +135,7 @@ func printRouted(c *cli.Context, all []routed) error {
 		for _, r := range all {
 			if r.route != nil {
 				e := r.route.Expert
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%v\n", printable(r.In), e.Index, e.Name, e.Architecture, r.route)
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%v\n", report.Printable(r.In), e.Index, e.Name, e.Architecture, r.route)
 			}
 		}
 		if err := w.Flush(); err != nil {

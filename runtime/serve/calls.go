@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 
 	"unirestorer/runtime/serve/oip"
 )
@@ -113,7 +115,12 @@ func (s *Server) receive(ctx context.Context, stream grpc.ServerStream, m any) e
 		})()
 		defer s.pace(conn, &conn.in, true)()
 	}
-	return stream.RecvMsg(m)
+	err := stream.RecvMsg(m)
+	// What cannot be read, or is no message, is the client's fault. The client is told gRPC's own code all the same.
+	if status.Code(err) == codes.Internal {
+		return status.Error(codes.InvalidArgument, status.Convert(err).Message())
+	}
+	return err
 }
 
 // unsent is how much of a message may be in gRPC's hands when it counts as sent.

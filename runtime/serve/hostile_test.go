@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -159,6 +161,33 @@ func TestAbortedCallsGiveEverythingBack(t *testing.T) {
 		}
 		return ok
 	}, 10*time.Second, time.Millisecond)
+}
+
+// unread is a codec of messages that are bytes already.
+type unread struct{}
+
+func (unread) Marshal(v any) ([]byte, error)   { return v.([]byte), nil }
+func (unread) Unmarshal(_ []byte, _ any) error { return nil }
+func (unread) Name() string                    { return "proto" }
+
+func TestMessagesThatCannotBeReadAreTheClientsFault(t *testing.T) {
+	var logged bytes.Buffer
+	s, conn := dial(t, model(t), Config{Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	method := oip.GRPCInferenceService_ModelInfer_FullMethodName
+	for messages, say := range map[string]string{"": "no request message", "\xff": "unmarshal"} {
+		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, method, grpc.ForceCodec(unread{}))
+		require.NoError(t, err)
+		if messages != "" {
+			require.NoError(t, stream.SendMsg([]byte(messages)))
+		}
+		require.NoError(t, stream.CloseSend())
+		var answer []byte
+		require.ErrorContains(t, stream.RecvMsg(&answer), say)
+	}
+	require.NoError(t, s.Shutdown(t.Context())) // so that all is logged
+	require.NotContains(t, logged.String(), "level=ERROR")
+	require.Equal(t, 2, strings.Count(logged.String(), "code=InvalidArgument"))
+	require.True(t, s.bodies.TryAcquire(s.c.Bodies))
 }
 
 func TestCallsHoldNoMoreThanTheirMessageOnceItIsThere(t *testing.T) {
