@@ -101,12 +101,14 @@ func serveAction(c *cli.Context) (err error) {
 	if config.Cert != "" {
 		scheme = "https"
 	}
-	config.Log.Info("ready", "address", scheme+"://"+l.Addr().String(), "model", r.Model(), "device", r.Device())
 	var calls net.Listener
 	if a := c.String("grpc-listen"); a != "off" && a != "" {
 		if calls, err = net.Listen("tcp", a); err != nil {
 			return errors.Join(fmt.Errorf("--grpc-listen: %w", err), l.Close())
 		}
+	}
+	config.Log.Info("ready", "address", scheme+"://"+l.Addr().String(), "model", r.Model(), "device", r.Device())
+	if calls != nil {
 		config.Log.Info("ready for gRPC", "address", calls.Addr().String())
 	}
 	return serveUntilDone(c, s, l, calls, config.Log)
@@ -178,10 +180,35 @@ func serveUntilDone(c *cli.Context, s *serve.Server, l, calls net.Listener, log 
 	return group.Wait()
 }
 
+// serveNumbers refuses numbers and times that make no sense.
+func serveNumbers(c *cli.Context) error {
+	switch {
+	case c.Int("active") < 0:
+		return usagef("--active %d: want 0 or more", c.Int("active"))
+	case c.Int("queue") < 1:
+		return usagef("--queue %d: want 1 or more", c.Int("queue"))
+	case c.Int64("max-pixels") < 1:
+		return usagef("--max-pixels %d: want 1 or more", c.Int64("max-pixels"))
+	case c.Duration("timeout") <= 0:
+		return usagef("--timeout %v: want a time above 0", c.Duration("timeout"))
+	case c.IsSet("cache-size") && c.String("cache") == "":
+		return usagef("--cache-size goes with --cache")
+	}
+	for _, name := range []string{"drain-delay", "drain-timeout"} {
+		if c.Duration(name) < 0 {
+			return usagef("--%s %v: want 0 or more", name, c.Duration(name))
+		}
+	}
+	return nil
+}
+
 func serveConfig(c *cli.Context) (serve.Config, error) {
 	config := serve.Config{
 		MaxPixels: c.Int64("max-pixels"), Active: c.Int("active"), Queue: c.Int("queue"), Timeout: c.Duration("timeout"),
 		Tokens: c.String("tokens"), Cert: c.String("tls-cert"), Key: c.String("tls-key"),
+	}
+	if err := serveNumbers(c); err != nil {
+		return config, err
 	}
 	n, err := humanize.ParseBytes(c.String("max-body"))
 	if err != nil || n == 0 || n > 1<<40 {

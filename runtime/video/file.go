@@ -431,7 +431,7 @@ func (m *muxed) finish(ctx context.Context) error {
 	args := []string{"-v", "error", "-nostdin", "-y", "-itsoffset", seconds(micro(m.j.state.Segments[0], m.c.tick)), "-f", "concat", "-i", local(list)}
 	args = append(args, m.f.carried(m.c)...)
 	if _, err := command(ctx, "ffmpeg", append(args, local(part))...); err != nil {
-		return fmt.Errorf("put together: %w; what is restored is kept, the next run tries again (--audio-codec may do)", err)
+		return fmt.Errorf("put together: %w; what is restored is kept, the next run tries again", err)
 	}
 	if err := m.count(ctx, part); err != nil {
 		return err

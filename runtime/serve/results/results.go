@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,8 +35,9 @@ const magic = "UNIRES01"
 const tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Results of unirestorer serve; may be deleted at any time.\n"
 
 var (
-	keyPattern  = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	tempPattern = regexp.MustCompile(`^\.[0-9a-f]{32}\.[0-9a-f]+\.tmp$`)
+	keyPattern   = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	shardPattern = regexp.MustCompile(`^[0-9a-f]{2}$`)
+	tempPattern  = regexp.MustCompile(`^\.[0-9a-f]{32}\.[0-9a-f]+\.tmp$`)
 )
 
 // Stats counts what happened since Open.
@@ -63,6 +65,9 @@ func Open(folder string, bound int64) (*Cache, error) {
 	if bound <= 0 {
 		return nil, fmt.Errorf("results in %s: a bound of %d bytes", folder, bound)
 	}
+	if err := ours(folder); err != nil {
+		return nil, fmt.Errorf("results in %s: %w", folder, err)
+	}
 	claim, err := folders.TakeClaim(filepath.Join(folder, "results"))
 	if err != nil {
 		return nil, fmt.Errorf("results in %s: %w", folder, err)
@@ -76,6 +81,28 @@ func Open(folder string, bound int64) (*Cache, error) {
 		return nil, fmt.Errorf("results in %s: %w", folder, err)
 	}
 	return c, nil
+}
+
+// ours refuses a folder that holds anything else: programs that make backups would leave all of it out.
+func ours(folder string) error {
+	text, err := os.ReadFile(filepath.Join(folder, "CACHEDIR.TAG"))
+	if err == nil && (len(text) == 0 || strings.Contains(string(text), "unirestorer serve")) { // a crash may leave it empty
+		return nil
+	}
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		// A mounted file system has a folder or hidden files of its own.
+		if name := e.Name(); !strings.HasPrefix(name, ".") && name != "lost+found" && !shardPattern.MatchString(name) {
+			return fmt.Errorf("there is %s: it wants a folder of its own", name)
+		}
+	}
+	return nil
 }
 
 // Close lets another process have the folder.

@@ -137,3 +137,31 @@ func FuzzParse(f *testing.F) {
 		require.Equal(t, all, again.Bytes())
 	})
 }
+
+func TestAFolderWithOtherThingsIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "letter.txt"), []byte("dear"), 0o666))
+	_, err := Open(dir, 1<<20)
+	require.ErrorContains(t, err, "letter.txt")
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+
+	// The root of a file system, and a folder whose tag was deleted, are taken.
+	dir = t.TempDir()
+	for _, name := range []string{"lost+found", ".snapshots", "a7"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o777))
+	}
+	for range 2 {
+		c, err := Open(dir, 1<<20)
+		require.NoError(t, err)
+		c.Close()
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "letter.txt"), []byte("dear"), 0o666))
+	c, err := Open(dir, 1<<20)
+	require.NoError(t, err, "it is tagged already")
+	c.Close()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "CACHEDIR.TAG"), []byte("Signature: 8a477f597d28d172789f06886806bc55\n# of another program\n"), 0o666))
+	_, err = Open(dir, 1<<20)
+	require.ErrorContains(t, err, "a folder of its own")
+}
