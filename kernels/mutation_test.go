@@ -70,10 +70,10 @@ var subjects = []subject{
 		"drop a block barrier: bar.sync":              {1, "the last one before the first tile, behind that of the normalised rows"},
 		"drop a wait for copies: cp.async.wait_group": {1, "the same: the rows have waited already"},
 		"shift an address: cp.async.cg.shared.global": {4, "rows behind the last pixel and columns behind the last, zeros that no stored sum takes in"},
-		"drop a predicate: @%p259":                    {1, "factors are read though none are there, and left"},
+		"drop a predicate: @%p257":                    {1, "factors are read though none are there, and left"},
 	}},
 	{module: "pointwise", kernel: "pointwise_64", test: all(scaledTest(1, 1), scaledTest(5, 6), plainTest(convOptions{tile: 64}, 1)), spared: map[string]spared{
-		"drop a predicate: @%p232":                    {1, "factors are read though none are there, and left"},
+		"drop a predicate: @%p239":                    {1, "factors are read though none are there, and left"},
 		"shift an address: cp.async.cg.shared.global": {8, "rows behind the last pixel and columns behind the last, zeros that no stored sum takes in"},
 	}},
 	{module: "conv", kernel: "conv_64", test: all(convTest(graph.SimpleGate, 80), convTest(graph.NoGate, 40))},

@@ -47,6 +47,21 @@ extern "C" __global__ void __launch_bounds__(128)
     }
 }
 
+// each_octet hands a block's octets to its threads, eight of each under way at a time.
+template <class Take>
+__device__ __forceinline__ void each_octet(const __half *x, int octets, Take take) {
+    constexpr int AT_ONCE = 8;
+#pragma unroll 1
+    for (int first = threadIdx.x; first < octets; first += AT_ONCE * 256) {
+        uint4 v[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) v[i] = reinterpret_cast<const uint4 *>(x)[min(first + 256 * i, octets - 1)];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            if (first + 256 * i < octets) take(unpack(v[i]), first + 256 * i);
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(256)
     rescale_partial(const __half *x, float *partial, int pixels, int pitch, int channels) {
     await_predecessors();
@@ -56,24 +71,22 @@ extern "C" __global__ void __launch_bounds__(256)
     x += static_cast<size_t>(blockIdx.y) * pixels * pitch;
     const float shift = __half2float(x[0]);
     const int values = max(p1 - p0, 0) * octets;
+    x += static_cast<size_t>(p0) * pitch;  // rows have no gaps
     float s = 0, ss = 0;
-    for (int i = threadIdx.x; i < values; i += 256) {
-        int c = i % octets * 8;
-        Octet v = load8(x + static_cast<size_t>(p0 + i / octets) * pitch + c);
+    each_octet(x, values, [&](const Octet &v, int i) {
+        const int left = channels - i % octets * 8;
 #pragma unroll
-        for (int k = 0; k < 8; k++)
-            if (c + k < channels) s += v.v[k] - shift;
-    }
+        for (int k = 0; k < 8; k++) s += k < left ? v.v[k] - shift : 0.0f;
+    });
     float mean = block_sum(s, scratch) / fmaxf(static_cast<float>(p1 - p0) * channels, 1.0f);
-    for (int i = threadIdx.x; i < values; i += 256) {
-        int c = i % octets * 8;
-        Octet v = load8(x + static_cast<size_t>(p0 + i / octets) * pitch + c);
+    each_octet(x, values, [&](const Octet &v, int i) {
+        const int left = channels - i % octets * 8;
 #pragma unroll
         for (int k = 0; k < 8; k++) {
-            float d = c + k < channels ? v.v[k] - shift - mean : 0.0f;
+            const float d = k < left ? v.v[k] - shift - mean : 0.0f;
             ss += d * d;
         }
-    }
+    });
     ss = block_sum(ss, scratch);
     if (threadIdx.x == 0) {
         float *out = partial + (static_cast<size_t>(blockIdx.y) * gridDim.x + blockIdx.x) * 2;
@@ -91,12 +104,26 @@ struct Rescale {
     float eps;
 };
 
+// RescaleFactors are a channel's parameters, those of the last one behind it.
+struct RescaleFactors {
+    float weight, bias;
+    float2 scale, shift;  // weight and bias of each
+
+    __device__ __forceinline__ RescaleFactors(const Rescale &p, int channel) {
+        const int c = min(channel, p.channels - 1);
+        weight = p.weight[c], bias = p.bias[c];
+        scale = make_float2(p.scale_weight[c], p.scale_bias[c]);
+        shift = make_float2(p.shift_weight[c], p.shift_bias[c]);
+    }
+};
+
 extern "C" __global__ void __launch_bounds__(256) rescale_finish(const __grid_constant__ Rescale p) {
     await_predecessors();
     __shared__ float scratch[32];
     const int per_share = (p.pixels + p.shares - 1) / p.shares;
     const float *from = p.partial + static_cast<size_t>(blockIdx.x) * p.shares * 2;
     const float shift = __half2float(p.x[static_cast<size_t>(blockIdx.x) * p.pixels * p.pitch]);
+    RescaleFactors factors(p, threadIdx.x);  // asked for before the moments are known
     float s = 0, ss = 0;
     for (int i = threadIdx.x; i < p.shares; i += 256) s += from[2 * i] * max(min(per_share, p.pixels - i * per_share), 0);
     float centre = block_sum(s, scratch) / p.pixels;
@@ -106,12 +133,13 @@ extern "C" __global__ void __launch_bounds__(256) rescale_finish(const __grid_co
     }
     float mean = shift + centre, deviation = sqrtf(block_sum(ss, scratch) / (static_cast<float>(p.pixels) * p.channels) + p.eps);
     for (int c = threadIdx.x; c < p.pitch; c += 256) {
-        bool real = c < p.channels;
-        size_t at = static_cast<size_t>(blockIdx.x) * 2 * p.pitch + c;
-        float f = real ? p.weight[c] / deviation : 0.0f;
+        if (c >= 256) factors = RescaleFactors(p, c);
+        const bool real = c < p.channels;
+        const size_t at = static_cast<size_t>(blockIdx.x) * 2 * p.pitch + c;
+        const float f = real ? factors.weight / deviation : 0.0f;
         p.before[at] = f;
-        p.before[at + p.pitch] = real ? p.bias[c] - mean * f : 0.0f;
-        p.after[at] = real ? p.scale_weight[c] * deviation + p.scale_bias[c] : 0.0f;
-        p.after[at + p.pitch] = real ? p.shift_weight[c] * mean + p.shift_bias[c] : 0.0f;
+        p.before[at + p.pitch] = real ? factors.bias - mean * f : 0.0f;
+        p.after[at] = real ? factors.scale.x * deviation + factors.scale.y : 0.0f;
+        p.after[at + p.pitch] = real ? factors.shift.x * mean + factors.shift.y : 0.0f;
     }
 }

@@ -35,7 +35,7 @@ func ChannelNorm(x, y Tensor, kind NormKind, weight, bias abi.Buffer, eps float3
 }
 
 // RescaleShares is how many shares RescalePartial makes of an image of so many values, padding included.
-func RescaleShares(values int) int { return min(max(ceilDiv(values, 1<<14), 1), 256) }
+func RescaleShares(values int) int { return min(max(ceilDiv(values, 3<<12), 1), 256) }
 
 // RescalePartial takes the statistics of shares of the images of x, RescaleShares of them an image: partial is fp32
 // [N][shares][2].

@@ -92,7 +92,7 @@ struct Rows {
             for (int r = first; r < ROWS; r += step, from += static_cast<size_t>(step) * depth, at += step * pitch) copy16(at, from, r < left);
         }
     }
-    // scale multiplies the rows by a tensor's, by factors of channels, or maps channels.
+    // scale multiplies the rows by a tensor's, or by factors of channels.
     template <int ROWS, int THREADS>
     __device__ __forceinline__ void scale(const Product &p, const __half2 *factors) const {
         const int lanes = chunks <= 4 ? 4 : chunks <= 8 ? 8 : chunks <= 16 ? 16 : 32;
@@ -113,27 +113,34 @@ struct Rows {
         for (int r = threadIdx.x / lanes; r < ROWS; r += THREADS / lanes) {
             const int row = row0 + r;
             if (row >= p.rows) break;
-            const __half *f = nullptr;
-            if (p.in_scale) {
-                int y = row / p.width, x = row - y * p.width;
-                y = min(max(y - (p.height - p.scale_height) / 2, 0), p.scale_height - 1);
-                x = min(max(x - (p.width - p.scale_width) / 2, 0), p.scale_width - 1);
-                f = p.in_scale + (static_cast<size_t>(image * p.scale_height + y) * p.scale_width + x) * p.depth;
-            }
+            int y = row / p.width, x = row - y * p.width;
+            y = min(max(y - (p.height - p.scale_height) / 2, 0), p.scale_height - 1);
+            x = min(max(x - (p.width - p.scale_width) / 2, 0), p.scale_width - 1);
+            const __half *f = p.in_scale + (static_cast<size_t>(image * p.scale_height + y) * p.scale_width + x) * p.depth;
             for (int c = threadIdx.x % lanes; c < chunks; c += lanes) {
                 const int k = k0 + 8 * c;
                 if (k >= k1) break;
                 uint4 &v = *reinterpret_cast<uint4 *>(memory + r * pitch + 16 * c);
-                if (p.in_affine) {
-                    const float *a = p.in_affine + static_cast<size_t>(image) * 2 * p.depth + k;
-                    Octet o = unpack(v), s = load8(a), t = load8(a + p.depth);
+                const uint4 u = *reinterpret_cast<const uint4 *>(f + k);
+                v = make_uint4(multiply2(v.x, u.x), multiply2(v.y, u.y), multiply2(v.z, u.z), multiply2(v.w, u.w));
+            }
+        }
+    }
+    // map applies an image's factors and summands of channels. A thread keeps to its channels.
+    template <int ROWS, int THREADS>
+    __device__ __forceinline__ void map(const Product &p) const {
+        const int lanes = chunks <= 4 ? 4 : chunks <= 8 ? 8 : chunks <= 16 ? 16 : 32, first = threadIdx.x / lanes, step = THREADS / lanes;
+        const int last = min(ROWS, p.rows - row0);
+        for (int c = threadIdx.x % lanes; c < chunks && k0 + 8 * c < k1; c += lanes) {
+            const float *a = p.in_affine + static_cast<size_t>(image) * 2 * p.depth + k0 + 8 * c;
+            const Octet f = load8(a), t = load8(a + p.depth);
+            uint32_t at = shared_address(memory) + first * pitch + 16 * c;
+#pragma unroll 2
+            for (int r = first; r < last; r += step, at += step * pitch) {
+                Octet o = unpack(load_shared(at));
 #pragma unroll
-                    for (int i = 0; i < 8; i++) o.v[i] = o.v[i] * s.v[i] + t.v[i];
-                    v = pack(o);
-                } else {
-                    uint4 u = *reinterpret_cast<const uint4 *>(f + k);
-                    v = make_uint4(multiply2(v.x, u.x), multiply2(v.y, u.y), multiply2(v.z, u.z), multiply2(v.w, u.w));
-                }
+                for (int i = 0; i < 8; i++) o.v[i] = o.v[i] * f.v[i] + t.v[i];
+                store_shared(at, pack(o));
             }
         }
     }
@@ -283,7 +290,7 @@ struct Lane {
             return;
         }
         const int after = e.gate ? column / 2 : column;
-        if (e.act == ACT_GELU || e.gate == GATE_GELU || e.affine || e.shuffle) {
+        if (e.act == ACT_GELU || e.gate == GATE_GELU || e.shuffle) {
             general(e, group, after, image, base, p.rows);
             return;
         }
@@ -299,8 +306,18 @@ struct Lane {
             for (int i = 0; i < 2 * TALL; i++)
                 if (row + 8 * i < p.rows) residual[i] = *reinterpret_cast<const uint4 *>(e.residual + at + 8 * i * pitch);
         }
-        Octet scale;
-        if (vectors.scale) scale = load8(vectors.scale + after);
+        Octet factor, summand = {};
+#pragma unroll
+        for (int k = 0; k < 8; k++) factor.v[k] = 1.0f;
+        if (vectors.scale) factor = load8(vectors.scale + after);
+        if (e.affine) {
+            const int width = e.gate ? e.columns / 2 : e.columns;
+            const float *a = e.affine + static_cast<size_t>(image) * 2 * width + after;
+            const Octet f = load8(a);
+            summand = load8(a + width);
+#pragma unroll
+            for (int k = 0; k < 8; k++) factor.v[k] *= f.v[k];
+        }
 #pragma unroll
         for (int i = 0; i < 2 * TALL; i++) {
             if (row + 8 * i >= p.rows) break;
@@ -311,9 +328,9 @@ struct Lane {
 #pragma unroll
                 for (int k = 0; k < 8; k++) o.v[k] *= b.v[k];
             }
-            if (vectors.scale) {
+            if (vectors.scale || e.affine) {
 #pragma unroll
-                for (int k = 0; k < 8; k++) o.v[k] *= scale.v[k];
+                for (int k = 0; k < 8; k++) o.v[k] = o.v[k] * factor.v[k] + summand.v[k];
             }
             if (adds) {
                 const Octet r = unpack(residual[i]);
@@ -473,7 +490,8 @@ __device__ __forceinline__ void pointwise(const Product &p) {
     if (NORM || p.in_scale || p.in_affine) {
         wait_copies<S::STAGES - 2>();  // the rows came with the first stage
         __syncthreads();
-        if (!NORM) rows.scale<S::ROWS, S::THREADS>(p, by_channel ? factors : nullptr);
+        if (!NORM && p.in_affine) rows.map<S::ROWS, S::THREADS>(p);
+        if (!NORM && p.in_scale) rows.scale<S::ROWS, S::THREADS>(p, by_channel ? factors : nullptr);
         if (NORM && !p.e.partial) rows.normalise<S::ROWS, S::THREADS>(p);
     }
     const uint32_t a_first = shared_address(memory) + (32 * wm + lane_id % 16) * rows.pitch + lane_id / 16 * 16;
