@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,4 +96,32 @@ func TestASecondPictureOnStandardInputIsAnError(t *testing.T) {
 		require.Equal(t, exitFailed, code, args)
 		require.Contains(t, stderr, "standard input: a second picture follows the first")
 	}
+}
+
+func TestErrorsNameAFileAndItsFormatOnce(t *testing.T) {
+	data, err := os.ReadFile(oddFile("rle8.bmp"))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	cut := filepath.Join(dir, "cut.png")
+	require.NoError(t, os.WriteFile(cut, data[:40], 0o666))
+	for _, args := range [][]string{
+		{"degrade", cut, "-o", filepath.Join(dir, "o.png"), "--spec", "noise:sigma=0"}, {"route", cut}, {"restore", cut, "-o", filepath.Join(dir, "o.png")},
+	} {
+		code, _, stderr := command(args...)
+		require.Equal(t, exitFailed, code)
+		require.Equal(t, 1, strings.Count(stderr, cut), stderr)
+		require.Equal(t, 1, strings.Count(stderr, "bmp:"), stderr)
+	}
+}
+
+func TestVersionIsTold(t *testing.T) {
+	stdout, _ := ok(t, "--version")
+	require.Regexp(t, `^unirestorer version \S+ \(go`, stdout)
+}
+
+func TestAdaptersAreExtractedFromTheBuiltInModelByDefault(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "m")
+	ok(t, "lora", "extract", "--base", "coarse", "--full", "fine-7-rain", "--rank", "1", "-o", out, "--quiet")
+	_, err := os.Stat(filepath.Join(out, "config.json"))
+	require.NoError(t, err)
 }
