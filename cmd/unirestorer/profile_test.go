@@ -154,7 +154,10 @@ func TestProgramsProfileInTurns(t *testing.T) {
 	require.Len(t, a.Networks, 1)
 	require.Len(t, a.Networks[0].SamplesA, 6)
 	require.Len(t, a.Networks[0].SamplesB, 6)
-	code, _, stderr := command(brief("profile", "--against", "/bin/false", "--rounds", "6", "--quiet")...)
+	code, _, stderr := command(brief("profile", "--against", "/bin/false", "--rounds", "3", "--quiet")...)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, stderr, "--rounds 3")
+	code, _, stderr = command(brief("profile", "--against", "/bin/false", "--rounds", "6", "--quiet")...)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stderr, "/bin/false")
 }

@@ -13,41 +13,19 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"unirestorer/runtime/paired"
 	"unirestorer/runtime/profile"
 )
 
 // againstPassed are the options that both programs get; those of times are set
-// by profileAgainst.
+// by againstArgs.
 var againstPassed = []string{"model", "net-args", "expert", "size", "batch", "device", "threads", "adapters"}
 
 // againstSwitches are those without a value.
 var againstSwitches = []string{"released", "all", "estimator", "unique"}
 
-// profileAgainst compares this program with another one, --against.
-func profileAgainst(c *cli.Context) error {
-	if _, err := profileOptions(c); err != nil {
-		return err
-	}
-	for _, name := range []string{"nodes", "csv", "trace", "html", "images", "gpu"} {
-		if c.IsSet(name) {
-			return usagef("--%s does not go with --against", name)
-		}
-	}
-	limit := c.Float64("fail-above") / 100
-	if c.IsSet("fail-above") && !(limit >= 0) {
-		return usagef("--fail-above %g: want 0 or more", 100*limit)
-	}
-	own, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	other, err := exec.LookPath(c.String("against"))
-	if err != nil {
-		return usagef("--against %s: %w", c.String("against"), err)
-	}
-	if other, err = filepath.Abs(other); err != nil {
-		return err
-	}
+// againstArgs are the arguments that both programs profile with.
+func againstArgs(c *cli.Context) []string {
 	args := []string{
 		"profile", "--json", "--quiet", "--node-runs", "0", "--peak-gflops", "1", "--peak-gbs", "1",
 		"--warmup", fmt.Sprint(c.Int("warmup")), "--min-runs", fmt.Sprint(c.Int("min-runs")), "--max-runs", fmt.Sprint(max(c.Int("min-runs"), c.Int("max-runs"))),
@@ -70,6 +48,38 @@ func profileAgainst(c *cli.Context) error {
 			args = append(args, "--"+name)
 		}
 	}
+	return args
+}
+
+// profileAgainst compares this program with another one, --against.
+func profileAgainst(c *cli.Context) error {
+	if _, err := profileOptions(c); err != nil {
+		return err
+	}
+	for _, name := range []string{"nodes", "csv", "trace", "html", "images", "gpu"} {
+		if c.IsSet(name) {
+			return usagef("--%s does not go with --against", name)
+		}
+	}
+	limit := c.Float64("fail-above") / 100
+	if c.IsSet("fail-above") && !(limit >= 0) {
+		return usagef("--fail-above %g: want 0 or more", 100*limit)
+	}
+	if n := c.Int("rounds"); n < paired.Least {
+		return usagef("--rounds %d: an interval needs at least %d", n, paired.Least)
+	}
+	own, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	other, err := exec.LookPath(c.String("against"))
+	if err != nil {
+		return usagef("--against %s: %w", c.String("against"), err)
+	}
+	if other, err = filepath.Abs(other); err != nil {
+		return err
+	}
+	args := againstArgs(c)
 	programs := [2]string{other, own}
 	b := newBar(c.App.ErrWriter, c.Bool("quiet"), "compare")
 	result, err := profile.Alternate(c.Context, c.Int("rounds"), func(ctx context.Context, program int) (*profile.Profile, error) {

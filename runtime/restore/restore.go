@@ -340,7 +340,7 @@ func (r *Restorer) dispatch(ctx context.Context, expert int, img *imaging.Image,
 			return r.wide.run(ctx, r, expert, img, p, opt, rep, fmt.Sprintf("values inside the network left the range of fp16 on %s", rep.Device), err)
 		}
 		if !outOfMemory(err) && !(r.lane.ownMemory() && errors.Is(err, ledger.ErrTooLarge)) {
-			return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+			return nil, ofExpert(expert, net, err)
 		}
 		short := err
 		if !dropped {
@@ -362,7 +362,7 @@ func (r *Restorer) dispatch(ctx context.Context, expert int, img *imaging.Image,
 	if r.fallback != nil && (outOfMemory(err) || errors.Is(err, ledger.ErrTooLarge)) {
 		return r.fallback.run(ctx, r, expert, img, p, opt, rep, rep.Device+" has not the memory", err)
 	}
-	return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+	return nil, ofExpert(expert, net, err)
 }
 
 // turnKey is the same for pictures that gain by running back to back: of one expert, and of one size up to a factor of two.
@@ -475,6 +475,24 @@ func (r *Restorer) plan(expert int, p picture, opt Options) (*job, error) {
 	return r.planBelow(expert, p, opt, math.MaxInt)
 }
 
+// expertError says which expert an error is of.
+type expertError struct {
+	text string
+	err  error
+}
+
+func (e *expertError) Error() string { return e.text }
+func (e *expertError) Unwrap() error { return e.err }
+
+// ofExpert says which expert an error is of, once.
+func ofExpert(expert int, net models.Network, err error) error {
+	var said *expertError
+	if errors.As(err, &said) {
+		return err
+	}
+	return &expertError{fmt.Sprintf("expert %d (%s): %v", expert, net.Architecture(), err), err}
+}
+
 // smaller plans with smaller tiles than those of a job that had no room.
 func (r *Restorer) smaller(expert int, p picture, opt Options, j *job) (*job, error) {
 	return r.planBelow(expert, p, opt, max(j.x.tile, j.y.tile))
@@ -488,7 +506,7 @@ func (r *Restorer) planBelow(expert int, p picture, opt Options, below int) (*jo
 	}
 	j, err := r.cut(expert, net, p, opt, below)
 	if err != nil {
-		return nil, fmt.Errorf("expert %d (%s): %w", expert, net.Architecture(), err)
+		return nil, ofExpert(expert, net, err)
 	}
 	return j, nil
 }

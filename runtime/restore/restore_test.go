@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -365,6 +366,7 @@ func TestBadOptionsAndImagesAreErrors(t *testing.T) {
 	} {
 		_, _, err := r.Restore(context.Background(), img, c.opt)
 		require.ErrorContains(t, err, c.want)
+		require.LessOrEqual(t, strings.Count(err.Error(), "expert 0 ("), 1, err)
 	}
 	_, _, err := r.Restore(context.Background(), &imaging.Image{W: 3, H: 3, Channels: 3, Depth: 8}, Options{Override: only(0)})
 	require.Error(t, err)

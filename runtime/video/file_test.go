@@ -202,6 +202,20 @@ func TestAnUnfinishedRunIsNotTakenForAnother(t *testing.T) {
 	require.True(t, bytes.Equal(a, b))
 }
 
+func TestAnAccountThatCannotBeKeptLeavesNothing(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out.y4m")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := openJournal(ctx, out, "one", false)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoDirExists(t, folderOf(out))
+
+	require.NoError(t, os.MkdirAll(folderOf(out), 0o777))
+	require.NoError(t, os.WriteFile(filepath.Join(folderOf(out), "journal.json"), []byte(`{"Version"`), 0o666))
+	_, err = openJournal(t.Context(), out, "one", false)
+	require.ErrorContains(t, err, "--restart")
+}
+
 func TestClipsThatCannotBeRestoredAreNamed(t *testing.T) {
 	r := restorer(t)
 	dir := t.TempDir()

@@ -63,13 +63,14 @@ func openJournal(ctx context.Context, out, settings string, restart bool) (*jour
 			return nil, err
 		}
 		if err := j.save(ctx); err != nil {
+			_ = os.Remove(j.dir) // unless something is in it
 			return nil, err
 		}
 	case err != nil:
 		return nil, err
 	default:
 		if err := json.Unmarshal(text, &j.state); err != nil {
-			return nil, fmt.Errorf("%s: %w", j.path("journal.json"), err)
+			return nil, fmt.Errorf("%s is damaged, --restart throws it away: %w", j.path("journal.json"), err)
 		}
 		if j.state.Version != journalVersion || j.state.Settings != settings {
 			return nil, fmt.Errorf("%s: %w", j.dir, errOther)
