@@ -212,7 +212,7 @@ kernels-mutants: ## change sixteen lines of every kind in each kernel, one at a 
 	$(GO) test -count=1 -timeout 30m -run MutantsOfKernels ./kernels -mutants 16
 
 cuda-mutations: ## break the host code in twelve ways, or the MUTATIONS of a pattern, and see that its tests on the simulated driver notice
-	$(CUDAENV) $(GO) test -vet=off -timeout 30m -tags "cuda cudasim" -run 'HostMutations/$(MUTATIONS)' ./runtime/cuda/simdriver
+	$(CUDAENV) $(GO) test -vet=off -timeout 30m -tags "cuda cudasim" -run 'HostMutations/($(MUTATIONS))' ./runtime/cuda/simdriver
 
 gpu-kit: ## build build/gpukit, which tests and measures on a machine with a GPU but without Go
 	$(CUDAENV) $(GO) run ./tools/gpukit build --output build/gpukit
