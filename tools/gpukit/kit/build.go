@@ -220,6 +220,9 @@ func libc(l Layout) (string, error) {
 			return "", err
 		}
 		symbols, err := f.ImportedSymbols()
+		if errors.Is(err, elf.ErrNoSymbols) { // linked statically
+			err = nil
+		}
 		if err := errors.Join(err, f.Close()); err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
 		}
