@@ -48,7 +48,7 @@ type loraPlan struct {
 	// Experts are the names that numbers in Plans mean.
 	Experts []string                `json:"experts"`
 	Plans   []evidence.Substitution `json:"plans"`
-	Budget  uint64                  `json:"budget,omitempty"`
+	Budget  int64                   `json:"budget,omitempty"`
 	Chosen  *evidence.Substitution  `json:"chosen,omitempty"`
 	Output  string                  `json:"output,omitempty"`
 }
@@ -63,9 +63,9 @@ func loraPlanAction(c *cli.Context) (err error) {
 		return usagef("--dtype %q: want f16, bf16 or f32", c.String("dtype"))
 	}
 	r := &loraPlan{Output: c.String("output")}
-	if text := c.String("budget"); text != "" {
-		if r.Budget, err = humanize.ParseBytes(text); err != nil || r.Budget == 0 || r.Budget > 1<<62 {
-			return usagef("--budget %q: want a size like 60MB", text)
+	if c.String("budget") != "" {
+		if r.Budget, err = budgetOf(c); err != nil {
+			return err
 		}
 	}
 	if r.Output != "" {
@@ -103,7 +103,7 @@ func loraPlanAction(c *cli.Context) (err error) {
 	if c.Bool("json") {
 		return writeJSON(c.App.Writer, r)
 	}
-	return r.print(c, m)
+	return r.print(c)
 }
 
 // writeSubstitutes writes a model folder that has beside all experts of a model adapters of all ranks for every full expert with
@@ -190,7 +190,7 @@ func (r *loraPlan) fill(c *cli.Context, s *session, substitutes map[int][]int) e
 	if r.Plans, err = study.Substitutions(substitutes, s.model.WeightBytes); err != nil || r.Budget == 0 {
 		return err
 	}
-	if r.Chosen, err = evidence.BestWithin(r.Plans, int64(r.Budget)); err != nil {
+	if r.Chosen, err = evidence.BestWithin(r.Plans, r.Budget); err != nil {
 		return fmt.Errorf("--budget %s: %w", c.String("budget"), err)
 	}
 	if r.Output == "" {
@@ -199,7 +199,7 @@ func (r *loraPlan) fill(c *cli.Context, s *session, substitutes map[int][]int) e
 	return pools.Prune(c.Context, s.model, r.Chosen.Leaves, r.Output)
 }
 
-func (r *loraPlan) print(c *cli.Context, m *experts.Model) error {
+func (r *loraPlan) print(c *cli.Context) error {
 	t := &report.Table{
 		Caption: fmt.Sprintf("Pools of %s that no smaller one equals, over %s", r.Model, r.Set),
 		Columns: []report.Column{

@@ -58,9 +58,9 @@ func poolPruneCommand() *cli.Command {
 			&cli.StringFlag{Name: "budget", Usage: "`SIZE` that the experts' weights may have, like 6MB"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "model `FOLDER` to write, where nothing may be yet"}),
 		Action: func(c *cli.Context) error {
-			budget, err := humanize.ParseBytes(c.String("budget"))
-			if err != nil || budget == 0 || budget > 1<<62 {
-				return usagef("--budget %q: want a size like 6MB", c.String("budget"))
+			budget, err := budgetOf(c)
+			if err != nil {
+				return err
 			}
 			if c.String("output") == "" {
 				return usagef("no --output given: say where to write the smaller pool")
@@ -73,7 +73,7 @@ func poolPruneCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				cut, err := evidence.Within(cuts, int64(budget))
+				cut, err := evidence.Within(cuts, budget)
 				if err != nil {
 					return fmt.Errorf("--budget %s: %w", c.String("budget"), err)
 				}
@@ -93,6 +93,15 @@ func poolPruneCommand() *cli.Command {
 			})
 		},
 	}
+}
+
+// budgetOf reads --budget, the bytes that experts' weights may have.
+func budgetOf(c *cli.Context) (int64, error) {
+	budget, err := humanize.ParseBytes(c.String("budget"))
+	if err != nil || budget == 0 || budget > 1<<62 {
+		return 0, usagef("--budget %q: want a size like 6MB", c.String("budget"))
+	}
+	return int64(budget), nil
 }
 
 // withStudy runs a study of the model folder that is the first argument.

@@ -79,8 +79,7 @@ func adaptTo(ctx context.Context, b backend.Backend, m *experts.Model, set evalu
 	if err != nil {
 		return nil, err
 	}
-	degraded, clean := ofPairs(set)
-	examples, err := look(ctx, b, m, degraded, clean, report(0.5, 1))
+	examples, err := look(ctx, b, m, ofPairs(set), report(0.5, 1))
 	if err != nil {
 		return nil, err
 	}
@@ -151,31 +150,27 @@ func bestExpert(records []evaluate.Record, experts []int, without int) int {
 	return best
 }
 
-// picture is one that the encoder is shown. Pictures of one photo are of one group.
-type picture struct {
-	name  string
-	group int
-	open  func(ctx context.Context) (*imaging.Image, error)
+// scene is what the encoder is shown of a photo: a picture with the new degradation, a clean one, or both. open gives nil for what
+// there is not.
+type scene struct {
+	name string
+	open func(ctx context.Context) (degraded, clean *imaging.Image, err error)
 }
 
-// ofPairs are the two sides of pairs.
-func ofPairs(set evaluate.Set) (degraded, clean []picture) {
+// ofPairs are scenes of both.
+func ofPairs(set evaluate.Set) []scene {
+	var all []scene
 	for i := range set.Len() {
-		name := set.Sample(i).Name
-		degraded = append(degraded, picture{name, i, func(ctx context.Context) (*imaging.Image, error) {
-			img, _, err := set.Pictures(ctx, i)
-			return img, err
-		}})
-		clean = append(clean, picture{name, i, func(ctx context.Context) (*imaging.Image, error) {
-			_, img, err := set.Pictures(ctx, i)
-			return img, err
+		all = append(all, scene{set.Sample(i).Name, func(ctx context.Context) (*imaging.Image, *imaging.Image, error) {
+			return set.Pictures(ctx, i)
 		}})
 	}
-	return degraded, clean
+	return all
 }
 
-// look shows the encoder the degraded pictures and what they are not to be confused with, which is made of clean ones.
-func look(ctx context.Context, b backend.Backend, m *experts.Model, degraded, clean []picture, progress func(float64)) (all []example, err error) {
+// look shows the encoder the degraded pictures and what they are not to be confused with, which is made of clean ones. Examples of a
+// scene are of one group.
+func look(ctx context.Context, b backend.Backend, m *experts.Model, scenes []scene, progress func(float64)) (all []example, err error) {
 	e, err := pools.NewEmbedder(ctx, b, m)
 	if err != nil {
 		return nil, err
@@ -188,34 +183,31 @@ func look(ctx context.Context, b backend.Backend, m *experts.Model, degraded, cl
 		}
 		return err
 	}
-	for i, p := range degraded {
-		img, err := p.open(ctx)
-		if err == nil {
-			err = add(img, true, p.group)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
-		}
-		progress(0.1 * float64(i+1) / float64(len(degraded)))
-	}
 	specs, err := knownSpecs(m.Config)
 	if err != nil {
 		return nil, err
 	}
-	for i, p := range clean {
-		img, err := p.open(ctx)
-		for k := 0; k < len(specs) && err == nil; k++ {
+	spoiled := uint64(0) // clean pictures so far, each with seeds of its own
+	for i, s := range scenes {
+		degraded, clean, err := s.open(ctx)
+		if err == nil && degraded != nil {
+			err = add(degraded, true, i)
+		}
+		for k := 0; k < len(specs) && clean != nil && err == nil; k++ {
 			spec := specs[k]
-			spec.Seed += uint64(i)
+			spec.Seed += spoiled
 			var spoilt *imaging.Image
-			if spoilt, err = evaluate.Degrade(ctx, img, spec); err == nil {
-				err = add(spoilt, false, p.group)
+			if spoilt, err = evaluate.Degrade(ctx, clean, spec); err == nil {
+				err = add(spoilt, false, i)
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
+			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
-		progress(0.1 + 0.9*float64(i+1)/float64(len(clean)))
+		if clean != nil {
+			spoiled++
+		}
+		progress(float64(i+1) / float64(len(scenes)))
 	}
 	return all, nil
 }

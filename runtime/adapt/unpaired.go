@@ -58,7 +58,7 @@ func recognise(ctx context.Context, b backend.Backend, m *experts.Model, picture
 	if report == nil {
 		report = func(float64) {}
 	}
-	examples, err := look(ctx, b, m, shown(pictures, 0), shown(clean, pictures.Len()), report)
+	examples, err := look(ctx, b, m, append(ofPictures(pictures), ofClean(clean)...), report)
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +77,25 @@ func recognise(ctx context.Context, b backend.Backend, m *experts.Model, picture
 	return r, nil
 }
 
-// shown are pictures of files, each a photo of its own.
-func shown(p *evaluate.Pictures, group int) []picture {
-	var all []picture
+// ofPictures are scenes of degraded pictures alone, ofClean of clean ones.
+func ofPictures(p *evaluate.Pictures) []scene {
+	var all []scene
 	for i := range p.Len() {
-		all = append(all, picture{p.Name(i), group + i, func(context.Context) (*imaging.Image, error) { return p.Open(i) }})
+		all = append(all, scene{p.Name(i), func(context.Context) (degraded, _ *imaging.Image, err error) {
+			degraded, err = p.Open(i)
+			return degraded, nil, err
+		}})
+	}
+	return all
+}
+
+func ofClean(p *evaluate.Pictures) []scene {
+	var all []scene
+	for i := range p.Len() {
+		all = append(all, scene{p.Name(i), func(context.Context) (_, clean *imaging.Image, err error) {
+			clean, err = p.Open(i)
+			return nil, clean, err
+		}})
 	}
 	return all
 }
